@@ -1,0 +1,3 @@
+.PHONY: test crds
+test:
+	cargo test --workspace

@@ -1,0 +1,204 @@
+//! Condition types and reasons, and how a condition is set.
+//!
+//! `lastTransitionTime` moves only when `status` does; a condition that says the same is not
+//! rewritten, so an idle policy is never written.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The longest message that the API accepts for `metav1.Condition`.
+const MAX_MESSAGE_BYTES: usize = 32_768;
+
+/// What a condition speaks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The spec is valid, the targets were found and the topology was read.
+    Ready,
+    /// The last readings of the topology were whole.
+    TopologyObserved,
+    /// No counted pod is stale; what stamps can say.
+    Fresh,
+    /// Measured connections are even. Without evidence: Unknown.
+    Balanced,
+    /// A run is in progress.
+    Recycling,
+    /// kstatus: work towards the spec goes on. Present only while True.
+    Reconciling,
+    /// kstatus: it cannot go on without somebody's help. Present only while True.
+    Stalled,
+}
+
+impl ConditionType {
+    /// All types.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::TopologyObserved,
+        Self::Fresh,
+        Self::Balanced,
+        Self::Recycling,
+        Self::Reconciling,
+        Self::Stalled,
+    ];
+
+    /// The name in the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::TopologyObserved => "TopologyObserved",
+            Self::Fresh => "Fresh",
+            Self::Balanced => "Balanced",
+            Self::Recycling => "Recycling",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It is not known.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// The word in the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// Sets a condition, keeping `lastTransitionTime` while the status stays the same.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let message = cut(message, MAX_MESSAGE_BYTES);
+    let found = conditions.iter_mut().find(|c| c.type_ == type_.as_str());
+    match found {
+        Some(old) => {
+            if old.status != status.as_str() {
+                old.last_transition_time = Time(now);
+                status.as_str().clone_into(&mut old.status);
+            }
+            reason.clone_into(&mut old.reason);
+            message.clone_into(&mut old.message);
+            old.observed_generation = generation;
+        }
+        None => conditions.push(Condition {
+            type_: type_.as_str().to_owned(),
+            status: status.as_str().to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(now),
+            observed_generation: generation,
+        }),
+    }
+}
+
+/// Takes a condition away.
+pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
+    conditions.retain(|c| c.type_ != type_.as_str());
+}
+
+/// Finds a condition.
+#[must_use]
+pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|c| c.type_ == type_.as_str())
+}
+
+/// Cuts a text at a character boundary.
+#[must_use]
+pub fn cut(text: &str, max_bytes: usize) -> &str {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    let mut end = max_bytes;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap_or_default()
+    }
+
+    #[test]
+    fn transition_time_stays_while_the_status_stays() {
+        let mut c = Vec::new();
+        set(
+            &mut c,
+            ConditionType::Fresh,
+            ConditionStatus::True,
+            "A",
+            "a",
+            Some(1),
+            at(1),
+        );
+        set(
+            &mut c,
+            ConditionType::Fresh,
+            ConditionStatus::True,
+            "B",
+            "b",
+            Some(2),
+            at(2),
+        );
+        assert_eq!(c[0].last_transition_time, Time(at(1)));
+        assert_eq!(
+            (c[0].reason.as_str(), c[0].observed_generation),
+            ("B", Some(2))
+        );
+        set(
+            &mut c,
+            ConditionType::Fresh,
+            ConditionStatus::False,
+            "C",
+            "c",
+            Some(2),
+            at(3),
+        );
+        assert_eq!(c[0].last_transition_time, Time(at(3)));
+        assert_eq!(c.len(), 1);
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_character_boundary() {
+        assert_eq!(cut("aü", 2), "a");
+        assert_eq!(cut("aü", 3), "aü");
+    }
+}

@@ -1,0 +1,62 @@
+//! Hand-made pieces of the CRD's schema, where the derived one would be too wide for the API
+//! server's CEL cost estimate or could not say what is meant.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// An absolute number of pods or a percentage, never zero.
+pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 4,
+        "x-kubernetes-validations": [{
+            "rule": "type(self) == int ? (self >= 1 && self <= 1000) : string(self).matches('^([1-9][0-9]?|100)%$')",
+            "message": "must be a number of pods from 1 to 1000 or a percentage from 1% to 100%"
+        }]
+    })
+}
+
+/// A label selector with bounds; an empty one is refused because it would take every pod.
+pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "properties": {
+            "matchLabels": {
+                "description": "Labels that a pod must carry, each with this value.",
+                "type": "object",
+                "maxProperties": 16,
+                "additionalProperties": { "type": "string", "maxLength": 63 }
+            },
+            "matchExpressions": {
+                "description": "Requirements on a pod's labels; all must hold.",
+                "type": "array",
+                "maxItems": 16,
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {
+                            "description": "The label's name.",
+                            "type": "string", "minLength": 1, "maxLength": 317
+                        },
+                        "operator": {
+                            "description": "How the label's value is compared.",
+                            "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
+                        },
+                        "values": {
+                            "description": "The values for In and NotIn; absent otherwise.",
+                            "type": "array",
+                            "maxItems": 64,
+                            "items": { "type": "string", "maxLength": 63 }
+                        }
+                    }
+                }
+            }
+        },
+        "x-kubernetes-validations": [{
+            "rule": "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+            "message": "an empty selector would take every pod of the namespace: give matchLabels or matchExpressions"
+        }]
+    })
+}

@@ -1,0 +1,2 @@
+//! The `dbbalance` program: parse, initialise, dispatch.
+fn main() {}
