@@ -3,6 +3,8 @@
 //! Holds types, their schema and the rules that a schema can judge. It must not hold decisions:
 //! what a policy means for a pod is said in `domain` and `controller`.
 
+#![allow(clippy::doc_markdown)] // the docs become `kubectl explain`, where backticks are noise
+
 pub mod annotations;
 pub mod conditions;
 pub mod crd;

@@ -4,6 +4,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// An absolute number of pods or a percentage, never zero.
+#[must_use]
 pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
@@ -16,6 +17,7 @@ pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A label selector with bounds; an empty one is refused because it would take every pod.
+#[must_use]
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
