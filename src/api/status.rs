@@ -240,9 +240,9 @@ pub struct RunStatus {
     /// Stale pods when it began.
     #[serde(default)]
     pub stale: i32,
-    /// Whether the pod template was stamped, for method Rollout.
-    #[serde(default)]
-    pub template_stamped: bool,
+    /// The workload's generation after its template was stamped, for method Rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_generation: Option<i64>,
     /// Pods found fresh since it began: recycled, or born anew.
     pub recycled: i32,
     /// Pods on which the method failed twice.
@@ -252,6 +252,9 @@ pub struct RunStatus {
     /// Why it halted, or what stands in its way for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// When an edit let a halted run go on; older claims do not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_time: Option<Time>,
     /// The spec's generation when it halted; an edit lets it go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted_generation: Option<i64>,

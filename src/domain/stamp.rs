@@ -67,7 +67,7 @@ pub struct Claim {
     pub policy: PolicyMark,
     /// For which epoch.
     pub epoch: i64,
-    /// 1 for the first try, 2 for the redo, [`Claim::FAILED`] when both have failed.
+    /// 1 for the first try, 2 for the redo, then [`Claim::FAILED`] and the fallback's tries.
     pub attempt: u8,
     /// When this attempt was claimed, to the second, by the operator's clock.
     pub time: Timestamp,
@@ -76,8 +76,12 @@ pub struct Claim {
 impl Claim {
     /// The last attempt that acts: a claim without a stamp is redone once.
     pub const LAST_ATTEMPT: u8 = 2;
-    /// The attempt number of a pod that has failed.
+    /// The method has failed on this pod.
     pub const FAILED: u8 = 3;
+    /// The first try of the fallback.
+    pub const FALLBACK: u8 = 4;
+    /// Its redo.
+    pub const FALLBACK_REDO: u8 = 5;
 
     /// Reads a claim; `None` for anything that is not one.
     #[must_use]

@@ -35,6 +35,8 @@ pub struct WorkloadFacts {
     pub name: String,
     /// UID.
     pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
     /// Pods wanted.
     pub wanted: usize,
     /// Pods there.
@@ -125,6 +127,7 @@ mod tests {
             kind: WorkloadKind::Deployment,
             name: "web".into(),
             uid: "u".into(),
+            generation: 1,
             wanted: 8,
             present: 8,
             updated: 8,

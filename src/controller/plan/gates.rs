@@ -1,0 +1,395 @@
+//! Gates: what must hold before a step, in their order. The first that does not is named.
+//!
+//! Each gate is a pure check; none of them knows how a step is made.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::pods::Scene;
+use crate::api::spec::{Method, Mode};
+use crate::api::status::RunResult;
+use crate::controller::validate::Valid;
+use crate::controller::world::{Reading, World};
+use crate::domain::epoch::flapping_until;
+use crate::domain::pacing::MAX_RUNS_PER_CLUSTER;
+use crate::domain::window;
+
+/// A gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gate {
+    /// `mode: Observe`.
+    Observe,
+    /// `suspend: true`.
+    Suspended,
+    /// `pause-until`.
+    Paused,
+    /// The policy has a problem.
+    InvalidSpec,
+    /// An older policy owns the pods.
+    TargetConflict,
+    /// The workload is not there.
+    TargetNotFound,
+    /// The topology was not read lately.
+    TopologyNotCurrent,
+    /// A writer change is settling.
+    Settle,
+    /// A failover is settled and not open.
+    EpochNotOpen,
+    /// A window.
+    Window,
+    /// The cool-down after the last run.
+    Cooldown,
+    /// Too many runs in an hour.
+    HourlyLimit,
+    /// Readers come and go.
+    Flapping,
+    /// The workload is paused, in a rollout, or not complete.
+    TargetNotSettled,
+    /// The method is refused for this workload.
+    Refused,
+    /// The connection budget.
+    Budget,
+    /// No limit is known.
+    BudgetUnknown,
+    /// The pace within a run, and of runs on a cluster.
+    Pacing,
+    /// The first pod has not come back yet.
+    Canary,
+    /// A `PodDisruptionBudget`, or what else the API server said.
+    DisruptionBudget,
+    /// The run has halted.
+    Halted,
+}
+
+impl Gate {
+    /// All gates.
+    pub const ALL: [Self; 21] = [
+        Self::Observe,
+        Self::Suspended,
+        Self::Paused,
+        Self::InvalidSpec,
+        Self::TargetConflict,
+        Self::TargetNotFound,
+        Self::TopologyNotCurrent,
+        Self::Settle,
+        Self::EpochNotOpen,
+        Self::Window,
+        Self::Cooldown,
+        Self::HourlyLimit,
+        Self::Flapping,
+        Self::TargetNotSettled,
+        Self::Refused,
+        Self::Budget,
+        Self::BudgetUnknown,
+        Self::Pacing,
+        Self::Canary,
+        Self::DisruptionBudget,
+        Self::Halted,
+    ];
+
+    /// The word in `status.plan`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "Observe",
+            Self::Suspended => "Suspended",
+            Self::Paused => "Paused",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::TargetConflict => "TargetConflict",
+            Self::TargetNotFound => "TargetNotFound",
+            Self::TopologyNotCurrent => "TopologyNotCurrent",
+            Self::Settle => "Settle",
+            Self::EpochNotOpen => "EpochNotOpen",
+            Self::Window => "Window",
+            Self::Cooldown => "Cooldown",
+            Self::HourlyLimit => "HourlyLimit",
+            Self::Flapping => "Flapping",
+            Self::TargetNotSettled => "TargetNotSettled",
+            Self::Refused => "Refused",
+            Self::Budget => "Budget",
+            Self::BudgetUnknown => "BudgetUnknown",
+            Self::Pacing => "Pacing",
+            Self::Canary => "Canary",
+            Self::DisruptionBudget => "DisruptionBudget",
+            Self::Halted => "Halted",
+        }
+    }
+
+    /// Whether only the pace holds: the progress deadline counts on.
+    #[must_use]
+    pub const fn is_pace(self) -> bool {
+        matches!(self, Self::Pacing | Self::Canary)
+    }
+}
+
+/// A gate that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub gate: Gate,
+    /// Why, with the arithmetic.
+    pub message: String,
+    /// When it opens, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+impl Held {
+    pub(super) fn new(gate: Gate, message: impl Into<String>) -> Self {
+        Self {
+            gate,
+            message: message.into(),
+            until: None,
+        }
+    }
+
+    pub(super) fn until(gate: Gate, message: impl Into<String>, until: Timestamp) -> Self {
+        Self {
+            gate,
+            message: message.into(),
+            until: Some(until),
+        }
+    }
+}
+
+/// Whole seconds, rounded up: what the status can hold.
+pub(super) fn to_second(time: Timestamp) -> Time {
+    let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
+    Time(Timestamp::from_second(seconds).unwrap_or(time))
+}
+
+/// Which gates a step may skip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Privilege {
+    /// Pods older than the last failover.
+    pub urgent: bool,
+    /// A user asked by token.
+    pub token: bool,
+}
+
+/// Mode, suspension, pause, problems and ownership: what holds a policy or target as a whole.
+pub(super) fn standing(
+    world: &World,
+    valid: &Valid,
+    index: usize,
+    now: Timestamp,
+) -> Result<(), Held> {
+    if world.spec.mode == Mode::Observe {
+        return Err(Held::new(
+            Gate::Observe,
+            "mode is Observe: the plan is shown, nothing is changed",
+        ));
+    }
+    if world.spec.suspend {
+        return Err(Held::new(Gate::Suspended, "spec.suspend is true"));
+    }
+    if let Some(until) = valid.paused_until.filter(|until| now < *until) {
+        return Err(Held::until(
+            Gate::Paused,
+            "paused by dbbalance.io/pause-until",
+            until,
+        ));
+    }
+    if let Some(problem) = valid.problems.first() {
+        return Err(Held::new(Gate::InvalidSpec, problem.message.clone()));
+    }
+    let (spec, target) = (&world.spec.targets[index], &world.targets[index]);
+    if let Some(owner) = &target.owned_by {
+        return Err(Held::new(
+            Gate::TargetConflict,
+            format!("policy {owner} is older and owns these pods: take them out of one of the two"),
+        ));
+    }
+    if let (Some(reference), None) = (&spec.workload_ref, &target.workload) {
+        return Err(Held::new(
+            Gate::TargetNotFound,
+            format!(
+                "{:?} {} is not in namespace {}",
+                reference.kind, reference.name, world.policy.namespace
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The gates of the epoch: topology read, settled, open.
+pub(super) fn epoch(
+    world: &World,
+    scene: &Scene,
+    privilege: Privilege,
+    now: Timestamp,
+) -> Result<(), Held> {
+    match &world.reading {
+        Reading::Current(_) => {}
+        Reading::Pending => {
+            return Err(Held::new(
+                Gate::TopologyNotCurrent,
+                "the topology has not been read yet",
+            ));
+        }
+        Reading::Failing { message, .. } => {
+            return Err(Held::new(Gate::TopologyNotCurrent, message.clone()));
+        }
+    }
+    if !privilege.token {
+        let settling = scene.settling.unsettled(&world.spec.triggers, now);
+        if let Some((change, at)) = settling.into_iter().find(|(c, _)| c.trigger().is_urgent()) {
+            return Err(Held::until(
+                Gate::Settle,
+                format!("{} and must hold", change.describe()),
+                at,
+            ));
+        }
+    }
+    if let Some(pending) = &scene.status.pending_epoch {
+        let mine = pending.targets.iter().any(|t| *t == scene.spec.name);
+        if mine && pending.triggers.iter().any(|t| t.is_urgent()) {
+            return Err(Held::new(
+                Gate::EpochNotOpen,
+                format!(
+                    "epoch {} ({}) is settled and not open yet",
+                    pending.epoch, pending.message
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The windows, which hold within a run too.
+pub(super) fn windows(
+    valid: &Valid,
+    world: &World,
+    privilege: Privilege,
+    now: Timestamp,
+) -> Result<(), Held> {
+    if privilege.urgent || privilege.token {
+        return Ok(());
+    }
+    let key = format!("{}/{}", world.policy.namespace, world.policy.name);
+    window::check(&valid.windows, now, &key).map_err(|closed| Held {
+        gate: Gate::Window,
+        message: closed.message,
+        until: closed.until,
+    })
+}
+
+/// The gates between runs: cool-down, hourly limit, flapping.
+pub(super) fn between_runs(
+    world: &World,
+    scene: &Scene,
+    privilege: Privilege,
+    now: Timestamp,
+) -> Result<(), Held> {
+    if privilege.urgent || privilege.token {
+        return Ok(());
+    }
+    let limits = &world.spec.limits;
+    let superseding = scene
+        .target
+        .run
+        .as_ref()
+        .is_some_and(|r| r.result == RunResult::Superseded);
+    if let (Some(end), false) = (&scene.target.last_run_end_time, superseding) {
+        let until = after(end.0, limits.cooldown_seconds);
+        if now < until {
+            let message = format!(
+                "{} s after the end of the last run",
+                limits.cooldown_seconds
+            );
+            return Err(Held::until(Gate::Cooldown, message, until));
+        }
+    }
+    let hour_ago = after(now, -3600);
+    let recent: Vec<_> = scene
+        .target
+        .run_times
+        .iter()
+        .filter(|t| t.0 > hour_ago)
+        .collect();
+    if recent.len() >= usize::try_from(limits.max_runs_per_hour).unwrap_or(usize::MAX) {
+        let message = format!(
+            "{} runs began within the last hour, {} may",
+            recent.len(),
+            limits.max_runs_per_hour
+        );
+        return Err(Held::until(
+            Gate::HourlyLimit,
+            message,
+            after(recent[0].0, 3600),
+        ));
+    }
+    let times: Vec<_> = scene
+        .status
+        .reader_epoch_times
+        .iter()
+        .map(|t| t.0)
+        .collect();
+    if let Some(until) = flapping_until(&times, now) {
+        let message =
+            "more than 3 epochs of readers alone within an hour: waiting for 30 quiet minutes";
+        return Err(Held::until(Gate::Flapping, message, until));
+    }
+    Ok(())
+}
+
+/// Runs at once on the cluster.
+pub(super) fn cluster(world: &World, own_running: usize) -> Result<(), Held> {
+    let running = world.others.running + own_running;
+    if running >= MAX_RUNS_PER_CLUSTER {
+        return Err(Held::new(
+            Gate::Pacing,
+            format!("{running} runs are in progress on the cluster, {MAX_RUNS_PER_CLUSTER} may be"),
+        ));
+    }
+    Ok(())
+}
+
+/// The target's own health: no step while somebody else moves its pods.
+pub(super) fn health(scene: &Scene, method: Method, privilege: Privilege) -> Result<(), Held> {
+    let Some(workload) = &scene.world.workload else {
+        return Ok(());
+    };
+    let name = workload.describe();
+    let ours = workload.template_stamp.as_ref().is_some_and(|s| {
+        s.policy == scene.mark && (s.epoch == scene.target.due_epoch || privilege.urgent)
+    });
+    if workload.is_rolling() {
+        let moves = matches!(method, Method::Evict | Method::Rollout);
+        let rollout_of_ours = method == Method::Rollout && ours;
+        if !rollout_of_ours && (moves || !privilege.urgent) {
+            return Err(Held::new(
+                Gate::TargetNotSettled,
+                format!(
+                    "{name} is in a rollout: {} of {} pods are of its newest template",
+                    workload.updated, workload.wanted
+                ),
+            ));
+        }
+    }
+    if privilege.urgent {
+        return Ok(());
+    }
+    if workload.paused {
+        return Err(Held::new(
+            Gate::TargetNotSettled,
+            format!("{name} is paused"),
+        ));
+    }
+    let in_run = scene.running().is_some();
+    // Within a run the missing pods may be ours; pacing counts them.
+    if !in_run && workload.present != workload.wanted {
+        return Err(Held::new(
+            Gate::TargetNotSettled,
+            format!(
+                "{name} has {} pods and wants {}",
+                workload.present, workload.wanted
+            ),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn after(time: Timestamp, seconds: i32) -> Timestamp {
+    time.saturating_add(jiff::SignedDuration::from_secs(seconds.into()))
+        .unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,205 @@
+//! The pods of one target, sorted out: counted, stale, in flight, failed.
+//!
+//! Reads claims and stamps; takes no decision on gates.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::spec::{Fallback, Method, TargetSpec};
+use crate::api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
+use crate::controller::world::TargetWorld;
+use crate::domain::pod::PodFacts;
+use crate::domain::settle::Settling;
+use crate::domain::stamp::{Claim, PolicyMark};
+use crate::domain::topology::Fnv;
+
+/// How much longer than the method's time-out a claim is left alone: its maker may be slow, and
+/// another replica may have to take the lease first.
+const CLAIM_GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The time-out of methods that have none of their own, in seconds.
+pub const METHOD_TIMEOUT_SECONDS: i32 = 10;
+
+/// One target with all that bears on it.
+pub(super) struct Scene<'a> {
+    pub spec: &'a TargetSpec,
+    pub world: &'a TargetWorld,
+    pub status: &'a DbBalancePolicyStatus,
+    pub settling: &'a Settling,
+    pub target: TargetStatus,
+    pub mark: PolicyMark,
+    pub counted: Vec<&'a PodFacts>,
+    pub stale: Vec<&'a PodFacts>,
+}
+
+/// Where a stale pod stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody has begun; this is the attempt to claim.
+    Due(u8),
+    /// A recycle has begun and may still end.
+    InFlight,
+    /// The method has failed and the fallback may be used.
+    FallbackDue(u8),
+    /// All that may be tried has failed.
+    Failed,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(
+        spec: &'a TargetSpec,
+        world: &'a TargetWorld,
+        status: &'a DbBalancePolicyStatus,
+        settling: &'a Settling,
+        target: TargetStatus,
+        mark: PolicyMark,
+    ) -> Self {
+        let ignored = world.workload.as_ref().is_some_and(|w| w.ignored);
+        let counted: Vec<_> = if ignored || !target.owned {
+            Vec::new()
+        } else {
+            world.pods.iter().filter(|p| p.is_counted()).collect()
+        };
+        let stale = counted
+            .iter()
+            .filter(|p| !p.is_fresh(&mark, &target))
+            .copied()
+            .collect();
+        Self {
+            spec,
+            world,
+            status,
+            settling,
+            target,
+            mark,
+            counted,
+            stale,
+        }
+    }
+
+    /// The run in progress.
+    pub(super) fn running(&self) -> Option<&RunStatus> {
+        self.target
+            .run
+            .as_ref()
+            .filter(|r| r.result == RunResult::Running)
+    }
+
+    /// The pods that there should be.
+    pub(super) fn wanted(&self) -> usize {
+        self.world.workload.as_ref().map_or_else(
+            || {
+                self.world
+                    .pods
+                    .iter()
+                    .filter(|p| !p.finished && !p.terminating && !p.ignored)
+                    .count()
+            },
+            |w| w.wanted,
+        )
+    }
+
+    /// Counted pods that are Ready.
+    pub(super) fn ready(&self) -> usize {
+        self.counted.iter().filter(|p| p.ready).count()
+    }
+
+    /// How long after a claim it is redone, or has failed.
+    pub(super) fn claim_limit(&self) -> SignedDuration {
+        let timeout = self
+            .spec
+            .recycle
+            .http
+            .as_ref()
+            .map_or(METHOD_TIMEOUT_SECONDS, |h| h.timeout_seconds);
+        SignedDuration::from_secs(timeout.into()) + CLAIM_GRACE
+    }
+
+    /// Where a stale pod stands.
+    pub(super) fn stage(&self, pod: &PodFacts, now: Timestamp) -> Stage {
+        let Some(claim) = self.claim(pod) else {
+            return Stage::Due(1);
+        };
+        let over = now.duration_since(claim.time) > self.claim_limit();
+        match claim.attempt {
+            1 if over => Stage::Due(Claim::LAST_ATTEMPT),
+            1 => Stage::InFlight,
+            Claim::LAST_ATTEMPT if !over => Stage::InFlight,
+            Claim::LAST_ATTEMPT | Claim::FAILED => self.fallback(Claim::FALLBACK),
+            Claim::FALLBACK if over => self.fallback(Claim::FALLBACK_REDO),
+            Claim::FALLBACK_REDO if over => Stage::Failed,
+            Claim::FALLBACK | Claim::FALLBACK_REDO => Stage::InFlight,
+            _ => Stage::Failed,
+        }
+    }
+
+    fn fallback(&self, attempt: u8) -> Stage {
+        match self.spec.recycle.fallback {
+            Some(Fallback::Evict) if self.is_verified() => Stage::FallbackDue(attempt),
+            _ => Stage::Failed,
+        }
+    }
+
+    /// The claim that counts: ours, for the due epoch, and not from before the run was taken up
+    /// again by an edit.
+    pub(super) fn claim<'p>(&self, pod: &'p PodFacts) -> Option<&'p Claim> {
+        let resumed = self
+            .target
+            .run
+            .as_ref()
+            .and_then(|r| r.resumed_time.as_ref())
+            .map(|t| t.0);
+        pod.claim.as_ref().filter(|c| {
+            c.policy == self.mark
+                && c.epoch == self.target.due_epoch
+                && resumed.is_none_or(|r| c.time >= r)
+        })
+    }
+
+    /// When the first claim in flight runs out.
+    pub(super) fn next_claim_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.stale
+            .iter()
+            .filter(|p| self.stage(p, now) == Stage::InFlight)
+            .filter_map(|p| self.claim(p))
+            .filter_map(|c| {
+                c.time
+                    .checked_add(self.claim_limit() + SignedDuration::from_secs(1))
+                    .ok()
+            })
+            .min()
+    }
+
+    /// What the method was verified for: the method with its settings, and the pods' templates.
+    pub(super) fn verify_key(&self) -> String {
+        let mut hash = Fnv::new();
+        hash.write(&serde_json::to_string(&self.spec.recycle).unwrap_or_default());
+        let mut templates: Vec<&str> = self.counted.iter().map(|p| p.template.as_str()).collect();
+        templates.sort_unstable();
+        templates.dedup();
+        for template in templates {
+            hash.write(template);
+        }
+        format!(
+            "{}/{:08x}",
+            method_word(self.spec.recycle.method),
+            hash.0 & 0xffff_ffff
+        )
+    }
+
+    /// Whether the method was seen to work for these templates.
+    pub(super) fn is_verified(&self) -> bool {
+        self.target.method_verified.as_ref() == Some(&self.verify_key())
+    }
+}
+
+/// The method's word in the API.
+#[must_use]
+pub fn method_word(method: Method) -> &'static str {
+    match method {
+        Method::Signal => "Signal",
+        Method::Http => "HTTP",
+        Method::Evict => "Evict",
+        Method::Rollout => "Rollout",
+        Method::Annotate => "Annotate",
+    }
+}

@@ -1,0 +1,609 @@
+//! Runs: when one begins, comes forward, ends, halts, is superseded.
+//!
+//! Decides the life of each target's run. Which pods a step takes is decided in `steps`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::gates::{self, Gate, Held, Privilege};
+use super::pods::{Scene, Stage, method_word};
+use super::{Notice, Plan, TargetPlan, steps};
+use crate::api::spec::{Method, TargetSpec};
+use crate::api::status::{RunResult, RunStatus, TargetStatus, Trigger};
+use crate::controller::validate::Valid;
+use crate::controller::world::{TargetWorld, World, pools, reference};
+use crate::domain::budget::Load;
+
+/// How many ended runs the status keeps.
+const HISTORY: usize = 10;
+/// The most pods that get topology annotations in one pass.
+const ANNOTATE_AT_ONCE: usize = 50;
+
+/// Moves every target's run on.
+pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut Plan) {
+    let mut targets = Vec::with_capacity(world.spec.targets.len());
+    let mut running = 0;
+    let mut in_flight = Load::default();
+    for (index, spec) in world.spec.targets.iter().enumerate() {
+        let target = sight(world, spec, &world.targets[index], now, plan);
+        let (target, part) =
+            advance_target(world, valid, now, plan, index, target, running, in_flight);
+        running += usize::from(part.running);
+        in_flight = in_flight.plus(part.in_flight);
+        targets.push(target);
+        plan.targets.push(part);
+    }
+    plan.status.targets = targets;
+    plan.status.history.truncate(HISTORY);
+}
+
+/// The target's status, new at first sight: an existing workload that this policy first owns under
+/// this name and reference starts at the last open epoch, with nothing to do.
+fn sight(
+    world: &World,
+    spec: &TargetSpec,
+    found: &TargetWorld,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> TargetStatus {
+    let reference = reference(spec);
+    let known = plan
+        .status
+        .targets
+        .iter()
+        .find(|t| t.name == spec.name && t.reference == reference)
+        .cloned();
+    let exists = spec.workload_ref.is_none() || found.workload.is_some();
+    let mut target = known.unwrap_or_else(|| TargetStatus {
+        name: spec.name.clone(),
+        reference,
+        ..TargetStatus::default()
+    });
+    if let Some(owner) = &found.owned_by {
+        if target.owned {
+            plan.notices.push(Notice::Conflict(format!(
+                "target {}: policy {owner} is older and owns these pods; they are left alone here",
+                spec.name
+            )));
+        }
+        target.owned = false;
+    } else if let (false, true, Some(epoch)) = (target.owned, exists, plan.status.epoch) {
+        target.owned = true;
+        target.baseline_epoch = epoch;
+        target.due_epoch = epoch;
+        target.urgent_epoch = 0;
+        target.urgent_open_time = None;
+        target.open_time = Some(gates::to_second(now));
+        target.triggers.clear();
+        target.run = None;
+        target.fingerprint = plan
+            .status
+            .topology
+            .as_ref()
+            .map(|t| t.fingerprint.clone())
+            .unwrap_or_default();
+    }
+    let _ = world;
+    target
+}
+
+#[allow(clippy::too_many_arguments)] // the pass's whole context, split by who owns it
+fn advance_target(
+    world: &World,
+    valid: &Valid,
+    now: Timestamp,
+    plan: &mut Plan,
+    index: usize,
+    target: TargetStatus,
+    own_running: usize,
+    own_in_flight: Load,
+) -> (TargetStatus, TargetPlan) {
+    let spec = &world.spec.targets[index];
+    let status = plan.status.clone();
+    let settling = plan.settling.clone();
+    let mut scene = Scene::new(
+        spec,
+        &world.targets[index],
+        &status,
+        &settling,
+        target,
+        world.policy.mark(),
+    );
+    scene.target.pods = count(scene.counted.len());
+    scene.target.stale = count(scene.stale.len());
+    let mut part = TargetPlan {
+        target: spec.name.clone(),
+        action: "nothing to do".to_owned(),
+        held: None,
+        step: None,
+        annotate: Vec::new(),
+        in_flight: steps::in_flight(&scene, now),
+        running: false,
+    };
+    let standing = gates::standing(world, valid, index, now);
+    if scene.target.owned && standing.is_ok() {
+        part.annotate = born_without_topology(&scene);
+    }
+    supersede(&mut scene, plan, now);
+    if scene.stale.is_empty() {
+        finish(&mut scene, plan, now);
+        show_settling(world, &scene, now, &mut part, standing);
+        return (scene.target, part);
+    }
+
+    part.action = steps::describe(&scene, &world.spec.pacing, now);
+    let outcome = standing.and_then(|()| {
+        go(
+            world,
+            valid,
+            now,
+            plan,
+            &mut scene,
+            own_running,
+            own_in_flight,
+        )
+    });
+    match outcome {
+        Ok(Go::Recorded) => {
+            part.running = true;
+            plan.wake_at(now);
+        }
+        Ok(Go::InProgress) => part.running = true,
+        Ok(Go::Step(step, load)) => {
+            part.running = true;
+            part.in_flight = part.in_flight.plus(load);
+            part.step = Some(step);
+        }
+        Err(held) => {
+            part.running = scene.running().is_some() && held.gate.is_pace();
+            if let Some(until) = held.until {
+                plan.wake_at(until);
+            }
+            part.held = Some(held);
+        }
+    }
+    watch_over(world, &mut scene, plan, now, &mut part);
+    if let Some(end) = scene.next_claim_end(now) {
+        plan.wake_at(end);
+    }
+    (scene.target, part)
+}
+
+/// What comes of the gates.
+enum Go {
+    /// A decision was taken that must be recorded before anything is done.
+    Recorded,
+    /// What was begun goes on by itself.
+    InProgress,
+    /// Do this, which adds so much.
+    Step(super::Step, Load),
+}
+
+fn go(
+    world: &World,
+    valid: &Valid,
+    now: Timestamp,
+    plan: &mut Plan,
+    scene: &mut Scene,
+    own_running: usize,
+    own_in_flight: Load,
+) -> Result<Go, Held> {
+    let token = scene.target.triggers.contains(&Trigger::Manual);
+    let urgent_pods = scene
+        .stale
+        .iter()
+        .any(|p| p.is_urgent(&scene.mark, &scene.target));
+    let normal = Privilege {
+        urgent: false,
+        token,
+    };
+    let urgent = Privilege {
+        urgent: true,
+        token,
+    };
+    let method = scene.spec.recycle.method;
+
+    if let Some(run) = scene
+        .target
+        .run
+        .clone()
+        .filter(|r| r.epoch == scene.target.due_epoch)
+    {
+        match run.result {
+            RunResult::Halted if run.halted_generation != world.policy.generation => {
+                let run = RunStatus {
+                    result: RunResult::Running,
+                    message: None,
+                    halted_generation: None,
+                    end_time: None,
+                    resumed_time: Some(gates::to_second(now)),
+                    last_progress_time: gates::to_second(now),
+                    failed: 0,
+                    ..run
+                };
+                plan.notices.push(Notice::RunStarted(format!(
+                    "target {}: the halted run goes on, as the policy was edited",
+                    scene.spec.name
+                )));
+                plan.status.history.retain(|h| !same_run(h, &run));
+                scene.target.run = Some(run);
+                return Ok(Go::Recorded);
+            }
+            RunResult::Halted => {
+                let message = run.message.unwrap_or_default();
+                return Err(Held::new(
+                    Gate::Halted,
+                    format!(
+                        "{message}; a new epoch, an edit of the policy or a token lets it go on"
+                    ),
+                ));
+            }
+            RunResult::Running | RunResult::Succeeded | RunResult::Superseded => {}
+        }
+    }
+
+    let running = scene.running().is_some();
+    let through = |scene: &Scene, privilege: Privilege| -> Result<(), Held> {
+        gates::epoch(world, scene, privilege, now)?;
+        gates::windows(valid, world, privilege, now)?;
+        if !running {
+            gates::between_runs(world, scene, privilege, now)?;
+        }
+        gates::health(scene, method, privilege)
+    };
+    let mut only_urgent = false;
+    if let Err(held) = through(scene, normal) {
+        if !urgent_pods {
+            return Err(held);
+        }
+        through(scene, urgent)?;
+        only_urgent = true;
+    }
+    if !running {
+        gates::cluster(world, own_running)?;
+        begin(scene, plan, now);
+        return Ok(Go::Recorded);
+    }
+    // Only a run that is recorded is acted on.
+    let recorded = world.status.targets.iter().any(|t| {
+        t.name == scene.target.name
+            && t.due_epoch == scene.target.due_epoch
+            && t.run.as_ref().is_some_and(|r| {
+                r.epoch == scene.target.due_epoch && r.result == RunResult::Running
+            })
+    });
+    if !recorded {
+        return Ok(Go::Recorded);
+    }
+    if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
+        return Err(Held::until(
+            Gate::DisruptionBudget,
+            b.message.clone(),
+            b.until,
+        ));
+    }
+    if scene.running().is_some_and(|r| r.last_step_time.is_some())
+        && !scene.is_verified()
+        && steps::canary_passed(scene, now)
+    {
+        scene.target.method_verified = Some(scene.verify_key());
+        touch(scene, now);
+        plan.notices.push(Notice::CanaryPassed(format!(
+            "target {}: {} works, the first pod came back; the rest follows",
+            scene.spec.name,
+            method_word(method)
+        )));
+        return Ok(Go::Recorded);
+    }
+    match steps::next(world, scene, only_urgent, own_in_flight, now)? {
+        Some((step, load)) => Ok(Go::Step(step, load)),
+        None => Ok(Go::InProgress),
+    }
+}
+
+fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
+    let time = gates::to_second(now);
+    let target = &scene.target;
+    plan.notices.push(Notice::RunStarted(format!(
+        "target {}: {} of {} pods are stale at epoch {} ({}); recycling by {}",
+        target.name,
+        target.stale,
+        target.pods,
+        target.due_epoch,
+        words(&target.triggers),
+        method_word(scene.spec.recycle.method)
+    )));
+    let run = RunStatus {
+        target: target.name.clone(),
+        epoch: target.due_epoch,
+        triggers: target.triggers.clone(),
+        start_time: time.clone(),
+        last_progress_time: time.clone(),
+        last_step_time: None,
+        end_time: None,
+        pods: target.pods,
+        ready: count(scene.ready()),
+        stale: target.stale,
+        recycled: 0,
+        failed: 0,
+        result: RunResult::Running,
+        message: None,
+        template_generation: None,
+        resumed_time: None,
+        halted_generation: None,
+    };
+    let hour_ago = gates::after(now, -3600);
+    scene.target.run_times.retain(|t| t.0 > hour_ago);
+    scene.target.run_times.push(time);
+    let excess = scene.target.run_times.len().saturating_sub(64);
+    scene.target.run_times.drain(..excess);
+    scene.target.run = Some(run);
+}
+
+/// A newer due epoch ends the run in progress; the next one begins without cool-down.
+fn supersede(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
+    let due = scene.target.due_epoch;
+    let Some(run) = scene.target.run.as_mut() else {
+        return;
+    };
+    if run.result != RunResult::Running || run.epoch >= due {
+        return;
+    }
+    run.result = RunResult::Superseded;
+    run.end_time = Some(gates::to_second(now));
+    run.message = Some(format!("epoch {due} took over"));
+    plan.notices.push(Notice::RunSuperseded(
+        format!(
+            "target {}: the run for epoch {} is superseded by epoch {due}",
+            run.target, run.epoch
+        ),
+        run.triggers.clone(),
+    ));
+    plan.status.history.insert(0, run.clone());
+}
+
+/// Nothing is stale: the run in progress has reached its end.
+fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
+    let Some(run) = scene
+        .target
+        .run
+        .as_mut()
+        .filter(|r| r.result == RunResult::Running)
+    else {
+        return;
+    };
+    let end = gates::to_second(now);
+    run.result = RunResult::Succeeded;
+    run.recycled = run.recycled.max(run.stale);
+    run.last_progress_time = end.clone();
+    run.end_time = Some(end.clone());
+    scene.target.last_run_end_time = Some(end);
+    plan.notices.push(Notice::RunSucceeded(
+        format!(
+            "target {}: no pod is stale at epoch {}; {} were",
+            run.target, run.epoch, run.stale
+        ),
+        run.triggers.clone(),
+    ));
+    plan.status.history.insert(0, run.clone());
+}
+
+/// Counts progress and failures, and halts what does not come forward.
+fn watch_over(
+    world: &World,
+    scene: &mut Scene,
+    plan: &mut Plan,
+    now: Timestamp,
+    part: &mut TargetPlan,
+) {
+    let stale = scene.target.stale;
+    let failed = count(
+        scene
+            .stale
+            .iter()
+            .filter(|p| scene.stage(p, now) == Stage::Failed)
+            .count(),
+    );
+    let verified = scene.is_verified();
+    let counted = scene.counted.len();
+    let was_held = world
+        .status
+        .plan
+        .iter()
+        .find(|p| p.target == scene.target.name)
+        .and_then(|p| p.waiting_for.as_deref())
+        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()));
+    let outer = part.held.as_ref().is_some_and(|h| !h.gate.is_pace());
+    let Some(run) = scene
+        .target
+        .run
+        .as_mut()
+        .filter(|r| r.result == RunResult::Running)
+    else {
+        return;
+    };
+    let recycled = (run.stale - stale).max(run.recycled);
+    if recycled > run.recycled || failed > run.failed || (was_held && !outer) {
+        run.last_progress_time = gates::to_second(now);
+    }
+    run.recycled = recycled;
+    run.failed = failed;
+    let deadline = gates::after(
+        run.last_progress_time.0,
+        world.spec.pacing.progress_deadline_seconds,
+    );
+    let names = || {
+        let mut failed: Vec<&str> = Vec::new();
+        failed.extend(part.held.iter().map(|h| h.message.as_str()));
+        failed.join(", ")
+    };
+    let allowed = (counted / 10).max(1);
+    let method = method_word(scene.spec.recycle.method);
+    let halt = if usize::try_from(failed).unwrap_or(0) > allowed {
+        Some(format!(
+            "{method} failed twice on {failed} of {counted} pods, {allowed} may fail"
+        ))
+    } else if failed > 0 && !verified && scene.spec.recycle.method != Method::Rollout {
+        Some(format!(
+            "{method} failed twice on the first pod, so no other is tried"
+        ))
+    } else if !outer && now >= deadline {
+        let waits = names();
+        let waits = if waits.is_empty() {
+            String::new()
+        } else {
+            format!(": {waits}")
+        };
+        Some(format!(
+            "no progress for {} s with {stale} of {counted} pods stale{waits}",
+            world.spec.pacing.progress_deadline_seconds
+        ))
+    } else if scene.target.reverted_epoch == Some(run.epoch) {
+        Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
+    } else {
+        None
+    };
+    if let Some(message) = halt {
+        halt_run(
+            &mut scene.target,
+            &message,
+            world.policy.generation,
+            now,
+            plan,
+        );
+        part.step = None;
+        part.running = false;
+        part.held = Some(Held::new(Gate::Halted, message));
+    } else if !outer {
+        plan.wake_at(deadline);
+    }
+}
+
+/// Halts a target's run until a new epoch, an edit or a token.
+fn halt_run(
+    target: &mut TargetStatus,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    if let Some(run) = halt(target, message, generation, now) {
+        plan.notices.push(Notice::RunHalted(
+            format!(
+                "target {}: the run for epoch {} has halted: {message}",
+                run.target, run.epoch
+            ),
+            run.triggers.clone(),
+        ));
+        plan.status.history.insert(0, run);
+    }
+}
+
+/// Halts the run in progress; returns it as the history keeps it.
+pub fn halt(
+    target: &mut TargetStatus,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<RunStatus> {
+    let end = gates::to_second(now);
+    let run = target
+        .run
+        .as_mut()
+        .filter(|r| r.result == RunResult::Running)?;
+    run.result = RunResult::Halted;
+    run.end_time = Some(end.clone());
+    run.message = Some(message.to_owned());
+    run.halted_generation = generation;
+    target.last_run_end_time = Some(end);
+    Some(run.clone())
+}
+
+/// A target without stale pods shows what is settling and concerns it, or what holds the policy.
+fn show_settling(
+    world: &World,
+    scene: &Scene,
+    now: Timestamp,
+    part: &mut TargetPlan,
+    standing: Result<(), Held>,
+) {
+    if let Err(held) = standing {
+        if matches!(
+            held.gate,
+            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound
+        ) {
+            part.held = Some(held);
+            return;
+        }
+    }
+    if let Some(pending) = &scene.status.pending_epoch {
+        if pending.targets.contains(&scene.spec.name) {
+            part.action = format!("recycle for epoch {}", pending.epoch);
+            part.held = Some(Held::new(Gate::EpochNotOpen, pending.message.clone()));
+        }
+        return;
+    }
+    let triggers = &world.spec.triggers;
+    let next = scene
+        .settling
+        .unsettled(triggers, now)
+        .into_iter()
+        .filter(|(c, _)| {
+            crate::domain::epoch::is_enabled(triggers, c.trigger())
+                && crate::domain::epoch::concerns(c.trigger(), scene.spec)
+        })
+        .min_by_key(|(_, at)| *at);
+    if let Some((change, at)) = next {
+        part.action = "raise an epoch".to_owned();
+        part.held = Some(Held::until(
+            Gate::Settle,
+            format!("{} and must hold", change.describe()),
+            at,
+        ));
+    }
+}
+
+fn born_without_topology(scene: &Scene) -> Vec<(String, String)> {
+    scene
+        .counted
+        .iter()
+        .filter(|p| !p.has_topology && p.is_born_since(&scene.target))
+        .take(ANNOTATE_AT_ONCE)
+        .map(|p| (p.name.clone(), p.uid.clone()))
+        .collect()
+}
+
+fn touch(scene: &mut Scene, now: Timestamp) {
+    if let Some(run) = scene.target.run.as_mut() {
+        run.last_progress_time = gates::to_second(now);
+    }
+}
+
+fn same_run(a: &RunStatus, b: &RunStatus) -> bool {
+    (&a.target, a.epoch, &a.start_time) == (&b.target, b.epoch, &b.start_time)
+}
+
+fn words(triggers: &[Trigger]) -> String {
+    triggers
+        .iter()
+        .map(|t| t.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A number of pods as the status holds it.
+pub(super) fn count(pods: usize) -> i32 {
+    i32::try_from(pods).unwrap_or(i32::MAX)
+}
+
+/// The load of one target's pods.
+#[must_use]
+pub(super) fn load(spec: &TargetSpec, pods: usize) -> Load {
+    Load::of(&pools(spec), pods)
+}
+
+/// A time as the status holds it.
+#[must_use]
+pub fn status_time(time: Timestamp) -> Time {
+    gates::to_second(time)
+}

@@ -1,0 +1,181 @@
+//! The world as one pass sees it: everything that `validate` and `plan` may know.
+//!
+//! Values only. `observe` fills it; nothing here reads anything.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
+use crate::api::status::DbBalancePolicyStatus;
+use crate::domain::budget::Load;
+use crate::domain::pod::PodFacts;
+use crate::domain::settle::Settling;
+use crate::domain::stamp::PolicyMark;
+use crate::domain::topology::ClusterView;
+use crate::domain::workload::WorkloadFacts;
+
+/// The policy object besides its spec and status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyFacts {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// The value of `dbbalance.io/recycle-requested`.
+    pub token: Option<String>,
+    /// The value of `dbbalance.io/pause-until`.
+    pub pause_until: Option<String>,
+    /// Deletion has begun.
+    pub deleting: bool,
+}
+
+impl PolicyFacts {
+    /// The mark in stamps and claims.
+    #[must_use]
+    pub fn mark(&self) -> PolicyMark {
+        PolicyMark::of(&self.uid)
+    }
+}
+
+/// What is known of the cluster's topology now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// It was never read whole.
+    Pending,
+    /// The last readings were whole.
+    Current(ClusterView),
+    /// The last readings failed; the last good view, if there is one.
+    Failing {
+        /// A word for the condition.
+        reason: &'static str,
+        /// What is wrong and what to do.
+        message: String,
+        /// The last good view.
+        last: Option<ClusterView>,
+    },
+}
+
+impl Reading {
+    /// The view that may be acted on.
+    #[must_use]
+    pub fn current(&self) -> Option<&ClusterView> {
+        match self {
+            Self::Current(view) => Some(view),
+            Self::Pending | Self::Failing { .. } => None,
+        }
+    }
+}
+
+/// What holds a target's effects for a while, learned from the last attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blockade {
+    /// The word for it.
+    pub by: &'static str,
+    /// In words.
+    pub message: String,
+    /// When to try again.
+    pub until: Timestamp,
+}
+
+/// One target, found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetWorld {
+    /// Its workload, if it names one and it is there.
+    pub workload: Option<WorkloadFacts>,
+    /// The pods that belong to it and to no older policy.
+    pub pods: Vec<PodFacts>,
+    /// The older policy that owns some of its pods, or its workload.
+    pub owned_by: Option<String>,
+    /// What the last attempt met.
+    pub blockade: Option<Blockade>,
+}
+
+/// What others do on the same cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Their connections.
+    pub held: Load,
+    /// What they have in flight.
+    pub in_flight: Load,
+    /// Their runs in progress.
+    pub running: usize,
+}
+
+/// Everything that a pass knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    /// The policy.
+    pub policy: PolicyFacts,
+    /// Its spec.
+    pub spec: DbBalancePolicySpec,
+    /// Its status, as last recorded.
+    pub status: DbBalancePolicyStatus,
+    /// The cluster.
+    pub reading: Reading,
+    /// Since when differences have been there.
+    pub settling: Settling,
+    /// One entry for each of `spec.targets`, in order.
+    pub targets: Vec<TargetWorld>,
+    /// Other policies of the cluster.
+    pub others: Others,
+    /// The highest epoch on this policy's stamps on pods and templates.
+    pub highest_stamp: Option<i64>,
+    /// Whether the role, if the spec names one, may be assumed.
+    pub role_allowed: bool,
+    /// Overlaps of targets within the policy: the names and a pod that both hold.
+    pub overlaps: Vec<(String, String, String)>,
+}
+
+/// A target's reference as text, by which a change of it is noticed.
+#[must_use]
+pub fn reference(spec: &TargetSpec) -> String {
+    if let Some(workload) = &spec.workload_ref {
+        return format!("{:?}/{}", workload.kind, workload.name);
+    }
+    let labels: BTreeMap<_, _> = spec
+        .selector
+        .iter()
+        .filter_map(|s| s.match_labels.as_ref())
+        .flatten()
+        .collect();
+    let mut parts: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let expressions = spec
+        .selector
+        .iter()
+        .filter_map(|s| s.match_expressions.as_ref())
+        .flatten();
+    parts.extend(expressions.map(|e| {
+        let mut values = e.values.clone().unwrap_or_default();
+        values.sort();
+        format!("{} {} ({})", e.key, e.operator, values.join(","))
+    }));
+    parts.sort();
+    format!("selector/{}", parts.join(","))
+}
+
+/// A target's pools as the budget counts them.
+#[must_use]
+pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
+    spec.pools
+        .iter()
+        .map(|p| {
+            (
+                p.endpoint,
+                u64::try_from(p.connections_per_pod).unwrap_or(0),
+            )
+        })
+        .collect()
+}
+
+/// Whether a pod's controller may recreate it, so that an eviction is a recycle.
+#[must_use]
+pub fn is_recreated(owner_kind: &str) -> bool {
+    owner_kind == "ReplicaSet"
+        || owner_kind == format!("{:?}", WorkloadKind::StatefulSet)
+        || owner_kind == format!("{:?}", WorkloadKind::DaemonSet)
+}
