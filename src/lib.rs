@@ -14,3 +14,5 @@
 
 pub mod api;
 pub mod domain;
+pub mod k8s;
+pub mod methods;
