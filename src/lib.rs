@@ -15,3 +15,5 @@
 pub mod api;
 pub mod controller;
 pub mod domain;
+pub mod k8s;
+pub mod methods;

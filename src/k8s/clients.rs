@@ -1,0 +1,90 @@
+//! The two clients of the API server, from one configuration.
+//!
+//! Nothing here knows what they are used for, but that effects must not be retried or hang.
+
+use std::time::Duration;
+
+use kube::{Client, Config};
+use thiserror::Error;
+
+/// How long a connection to the API server may take. It is a network hop away; longer means that
+/// packets are dropped.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the API server may stay silent on an effect, or on the lease. Below what is left of
+/// the lease after a renewal, and above the time-outs of ordinary admission webhooks' answers.
+/// Each effect has its own time-out as well (`methods::API_TIMEOUT`).
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there are no clients.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Neither a kubeconfig nor a service account was found.
+    #[error(
+        "cannot find out how to reach the Kubernetes API: run in a pod with a service account, or \
+         set KUBECONFIG"
+    )]
+    Config(#[source] kube::config::InferConfigError),
+    /// The configuration was found but cannot be used.
+    #[error("cannot build a client of the Kubernetes API")]
+    Build(#[source] kube::Error),
+}
+
+/// The two clients.
+#[derive(Clone)]
+pub struct Clients {
+    /// For reads, watches, status and events: passing errors (429, 503, 504) are retried inside.
+    pub normal: Client,
+    /// For effects and the lease: no retries, since a 429 is an answer there (a disruption budget),
+    /// and a read time-out, since a hung API server must not carry an effect past the lease.
+    pub effects: Client,
+    /// The namespace of the service account or of the kubeconfig's context.
+    pub namespace: String,
+}
+
+impl Clients {
+    /// Builds both from a kubeconfig or the pod's service account.
+    ///
+    /// # Errors
+    /// When no configuration is found or it cannot be used.
+    pub async fn infer() -> Result<Self, ClientError> {
+        let config = Config::infer().await.map_err(ClientError::Config)?;
+        Self::from_config(config)
+    }
+
+    /// Builds both from one configuration.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn from_config(mut config: Config) -> Result<Self, ClientError> {
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        let namespace = config.default_namespace.clone();
+        let effects = Client::try_from(for_effects(config.clone())).map_err(ClientError::Build)?;
+        let normal = Client::try_from(config).map_err(ClientError::Build)?;
+        Ok(Self {
+            normal,
+            effects,
+            namespace,
+        })
+    }
+}
+
+fn for_effects(mut config: Config) -> Config {
+    config.default_retry = false;
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Else the time that a pooled connection lay idle would count against the next request.
+    config.reset_reader_on_write = true;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_are_not_retried_and_do_not_hang() {
+        let config = for_effects(Config::new(http::Uri::from_static("https://10.0.0.1")));
+        assert!(!config.default_retry);
+        assert_eq!(config.read_timeout, Some(READ_TIMEOUT));
+        assert!(config.reset_reader_on_write);
+    }
+}

@@ -1,0 +1,318 @@
+//! The loop that acquires, renews and releases the lease.
+//!
+//! Every write carries the resourceVersion that was read, so of two replicas one gets a conflict
+//! and reads again. Which replica acts on what is nothing it knows of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Claim, Leadership, LeaseConfig};
+use crate::api::FIELD_MANAGER;
+
+/// How often a standby looks, and a leader tries again after a failed renewal: a released lease is
+/// taken over in about this time. One GET a second is nothing to an API server.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest one request may take; less where the lease is shorter.
+const REQUEST: Duration = Duration::from_secs(4);
+/// How often a conflict is followed by another look within one round.
+const LOOKS_PER_ROUND: u32 = 3;
+
+/// The lease as we last saw it.
+struct Seen {
+    lease: Lease,
+    /// When we first saw it with this resourceVersion.
+    since: Instant,
+}
+
+/// Keeps the lease, or tries to get it, as long as it runs.
+pub struct LeaseKeeper {
+    api: Api<Lease>,
+    config: LeaseConfig,
+    identity: Arc<str>,
+    seen: Option<Seen>,
+    /// After another's lease was deleted: when that holder will have noticed at the latest.
+    free_at: Option<Instant>,
+    claim: watch::Sender<Claim>,
+    tick: watch::Sender<Instant>,
+}
+
+/// What a write came to.
+enum Write {
+    Stored(Box<Lease>),
+    /// Somebody else wrote in between.
+    Conflict,
+    Failed(String),
+}
+
+impl LeaseKeeper {
+    /// A keeper, and the handle that tells what it knows. `client` must be the one without retries.
+    #[must_use]
+    pub fn new(client: Client, config: LeaseConfig) -> (Self, Leadership) {
+        let now = Instant::now();
+        let (claim, claims) = watch::channel(Claim {
+            holder: None,
+            valid_until: now,
+        });
+        let (tick, ticks) = watch::channel(now);
+        let identity: Arc<str> = config.identity.as_str().into();
+        let leadership = Leadership {
+            identity: identity.clone(),
+            claim: claims,
+            tick: ticks,
+        };
+        let keeper = Self {
+            api: Api::namespaced(client, &config.namespace),
+            config,
+            identity,
+            seen: None,
+            free_at: None,
+            claim,
+            tick,
+        };
+        (keeper, leadership)
+    }
+
+    /// Keeps the lease until told to stop, then releases it. Stop it only after all effects have
+    /// ended: a successor may act within a second.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            // Not cut short: a write under way that may be stored would make the release a conflict.
+            let pause = self.round().await;
+            self.tick.send_replace(Instant::now());
+            let rest = shutdown.run_until_cancelled(tokio::time::sleep(pause));
+            if rest.await.is_none() {
+                break;
+            }
+        }
+        self.release().await;
+    }
+
+    /// One round: renew what we hold, or look whether we can get it. Returns the time to the next.
+    pub(super) async fn round(&mut self) -> Duration {
+        let mut known = self.holds();
+        for _ in 0..LOOKS_PER_ROUND {
+            if !known {
+                match self.look().await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        self.complain("reading", &error);
+                        return LOOK;
+                    }
+                }
+            }
+            if !self.may_take() {
+                return LOOK;
+            }
+            match self.take().await {
+                Write::Stored(_) => return self.config.renew,
+                Write::Conflict => known = false,
+                Write::Failed(error) => {
+                    self.complain("writing", &error);
+                    // It may have been stored all the same, so what we have seen is not to be
+                    // trusted; a conflict would tell, and so does a look.
+                    return LOOK.min(self.config.renew);
+                }
+            }
+        }
+        LOOK
+    }
+
+    /// True if by what we last saw the lease is ours.
+    fn holds(&self) -> bool {
+        self.seen
+            .as_ref()
+            .is_some_and(|seen| holder(&seen.lease) == Some(&*self.identity))
+    }
+
+    /// True if it is ours, nobody's, or has not been renewed for its duration while we watched.
+    fn may_take(&self) -> bool {
+        let Some(seen) = &self.seen else {
+            return self.free_at.is_none_or(|free| Instant::now() >= free);
+        };
+        match holder(&seen.lease) {
+            None => true,
+            Some(other) if *other == *self.identity => true,
+            Some(_) => Instant::now() >= seen.since + self.duration_of(&seen.lease),
+        }
+    }
+
+    /// The duration that its holder wrote, else ours.
+    fn duration_of(&self, lease: &Lease) -> Duration {
+        lease
+            .spec
+            .as_ref()
+            .and_then(|s| s.lease_duration_seconds)
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(self.config.duration, Duration::from_secs)
+    }
+
+    /// Reads the lease and takes note of when it changed.
+    async fn look(&mut self) -> Result<(), String> {
+        let read = self.api.get_opt(&self.config.name);
+        let lease = match tokio::time::timeout(self.request_limit(), read).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("no answer".to_owned()),
+        };
+        let Some(lease) = lease else {
+            let now = Instant::now();
+            if let Some(seen) = self.seen.take()
+                && holder(&seen.lease).is_some_and(|h| *h != *self.identity)
+            {
+                self.free_at = Some(now + self.duration_of(&seen.lease));
+            }
+            self.publish(None, now);
+            return Ok(());
+        };
+        let changed = self.seen.as_ref().is_none_or(|seen| {
+            seen.lease.metadata.resource_version != lease.metadata.resource_version
+                || seen.lease.metadata.uid != lease.metadata.uid
+        });
+        let since = match &self.seen {
+            Some(seen) if !changed => seen.since,
+            _ => Instant::now(),
+        };
+        // Ours by what we read is not ours to act on: only our own write sets a deadline.
+        let other = holder(&lease).filter(|h| **h != *self.identity);
+        if let Some(other) = other {
+            let until = since + self.duration_of(&lease);
+            self.publish(Some(other.into()), until);
+        } else if holder(&lease).is_none() {
+            self.publish(None, since);
+        }
+        self.seen = Some(Seen { lease, since });
+        Ok(())
+    }
+
+    /// Creates, renews or takes over the lease, on the condition that it is as last seen.
+    async fn take(&mut self) -> Write {
+        let (wanted, exists) = self.wanted();
+        // Before the request is sent: another counts from when it sees the write, which is later.
+        let asked = Instant::now();
+        let written = self.write(&wanted, exists).await;
+        if let Write::Stored(lease) = &written {
+            let taken = !self.holds();
+            self.free_at = None;
+            self.seen = Some(Seen {
+                lease: (**lease).clone(),
+                since: Instant::now(),
+            });
+            self.publish(Some(self.identity.clone()), asked + self.config.held());
+            if taken {
+                tracing::info!(lease = %self.config.name, identity = %self.identity, "leading");
+            }
+        }
+        written
+    }
+
+    fn wanted(&self) -> (Lease, bool) {
+        let now = MicroTime(Timestamp::now());
+        let mut lease = match &self.seen {
+            Some(seen) => seen.lease.clone(),
+            None => Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.config.name.clone()),
+                    namespace: Some(self.config.namespace.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: None,
+            },
+        };
+        let ours = holder(&lease) == Some(&*self.identity);
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        if !ours {
+            let before = spec.lease_transitions;
+            // The first holder of all is no transition.
+            spec.lease_transitions = Some(before.map_or(0, |n| n.saturating_add(1)));
+            spec.acquire_time = Some(now.clone());
+        }
+        spec.holder_identity = Some(self.config.identity.clone());
+        spec.lease_duration_seconds =
+            Some(i32::try_from(self.config.duration.as_secs()).unwrap_or(i32::MAX));
+        spec.renew_time = Some(now);
+        (lease, self.seen.is_some())
+    }
+
+    async fn write(&self, lease: &Lease, exists: bool) -> Write {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let request = async {
+            if exists {
+                self.api.replace(&self.config.name, &params, lease).await
+            } else {
+                self.api.create(&params, lease).await
+            }
+        };
+        match tokio::time::timeout(self.request_limit(), request).await {
+            Ok(Ok(stored)) => Write::Stored(Box::new(stored)),
+            // 409 on create: another was first. 404 on replace: somebody deleted it.
+            Ok(Err(kube::Error::Api(s))) if s.code == 409 || s.code == 404 => Write::Conflict,
+            Ok(Err(error)) => Write::Failed(error.to_string()),
+            Err(_) => Write::Failed("no answer".to_owned()),
+        }
+    }
+
+    /// Gives the lease back, so that a successor need not wait for it to expire.
+    async fn release(&mut self) {
+        let held = self.holds();
+        // First stop acting, then let another begin.
+        self.publish(None, Instant::now());
+        let Some(seen) = self.seen.take().filter(|_| held) else {
+            return;
+        };
+        let mut lease = seen.lease;
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        spec.holder_identity = None;
+        match self.write(&lease, true).await {
+            Write::Stored(_) => tracing::info!(lease = %self.config.name, "released"),
+            Write::Conflict => {} // another has it
+            Write::Failed(error) => self.complain("releasing", &error),
+        }
+    }
+
+    /// Two requests and a pause must fit into what a renewal holds.
+    fn request_limit(&self) -> Duration {
+        REQUEST.min(self.config.duration / 4)
+    }
+
+    fn publish(&self, holder: Option<Arc<str>>, valid_until: Instant) {
+        let claim = Claim {
+            holder,
+            valid_until,
+        };
+        self.claim.send_if_modified(|old| {
+            let changed = *old != claim;
+            *old = claim;
+            changed
+        });
+    }
+
+    fn complain(&self, verb: &str, error: &str) {
+        tracing::warn!(
+            lease = %self.config.name,
+            namespace = %self.config.namespace,
+            error,
+            "{verb} the lease failed; retrying"
+        );
+    }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease
+        .spec
+        .as_ref()?
+        .holder_identity
+        .as_deref()
+        .filter(|h| !h.is_empty())
+}

@@ -1,0 +1,6 @@
+//! The thin Kubernetes edge: clients, leadership, watches, events.
+//!
+//! Reads and writes; decides nothing about policies or pods.
+
+pub mod clients;
+pub mod lease;

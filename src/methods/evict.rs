@@ -1,0 +1,207 @@
+//! Evicts one pod by the Eviction API, so that `PodDisruptionBudgets` hold.
+//!
+//! Never deletes. The eviction carries the pod's uid, so it cannot take a successor of the same name.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::reply::{self, Failure};
+use super::{API_TIMEOUT, BlockedBy, Fault, Outcome, PodRef};
+
+const GRANT: &str = "the operator needs create on pods/eviction in this namespace";
+
+/// Asks for the eviction of that very pod. `client` must be the one without retries: there, a 429
+/// (a disruption budget) would be tried again for minutes.
+pub async fn evict(client: &Client, pod: &PodRef) -> Outcome {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    // Not `Api::evict`: kube serialises its delete options under a name that the API ignores.
+    let eviction = Eviction {
+        metadata: ObjectMeta {
+            name: Some(pod.name.clone()),
+            namespace: Some(pod.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteOptions::default()
+        }),
+    };
+    let params = PostParams::default();
+    let request =
+        pods.create_subresource::<_, serde_json::Value>("eviction", &pod.name, &params, &eviction);
+    match reply::within(API_TIMEOUT, request).await {
+        Ok(_) => Outcome::Done,
+        Err(failure) => refusal(&failure, pod),
+    }
+}
+
+fn refusal(failure: &Failure, pod: &PodRef) -> Outcome {
+    let what = format!("evicting pod {}/{}", pod.namespace, pod.name);
+    if let Failure::Refused(status) = failure {
+        let budget = reply::cause(status, "DisruptionBudget");
+        // Without that cause a 429 is the API server's own load shedding.
+        if status.code == 429 && (budget.is_some() || status.message.contains("disruption budget"))
+        {
+            return Outcome::Blocked {
+                by: BlockedBy::DisruptionBudget,
+                message: match budget {
+                    Some(budget) => format!("{what}: {budget}"),
+                    None => format!("{what}: {}", status.message),
+                },
+            };
+        }
+        if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") {
+            return Outcome::Blocked {
+                by: BlockedBy::TooManyDisruptionBudgets,
+                message: format!(
+                    "{what}: the pod matches more than one PodDisruptionBudget, which the Eviction \
+                     API refuses; let only one select it"
+                ),
+            };
+        }
+        if status.code == 409 && !reply::is_gone(status) {
+            // The budget's status changed under the API server's hands.
+            return Outcome::failed(Fault::ApiError, format!("{what}: {}", status.message));
+        }
+    }
+    reply::outcome(failure, &what, GRANT)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::super::testing::{answering, failure, failure_because, pod_ref, silent};
+    use super::*;
+
+    async fn answered(code: u16, body: serde_json::Value) -> Outcome {
+        let (client, _seen) = answering(code, body);
+        evict(&client, &pod_ref()).await
+    }
+
+    #[tokio::test]
+    async fn an_eviction_carries_the_uid_as_a_precondition() {
+        let (client, seen) = answering(201, json!({"kind": "Status", "status": "Success"}));
+        assert_eq!(evict(&client, &pod_ref()).await, Outcome::Done);
+        let seen = seen.await.unwrap();
+        assert_eq!(seen.method, "POST");
+        assert!(
+            seen.uri
+                .starts_with("/api/v1/namespaces/shop/pods/web-1/eviction")
+        );
+        assert_eq!(
+            seen.body,
+            json!({
+                "apiVersion": "policy/v1", "kind": "Eviction",
+                "metadata": {"name": "web-1", "namespace": "shop"},
+                "deleteOptions": {"preconditions": {"uid": "u-1"}}
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_disruption_budget_is_a_gate_and_is_named() {
+        let said = failure_because(
+            429,
+            "TooManyRequests",
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            (
+                "DisruptionBudget",
+                "The disruption budget web needs 3 healthy pods and has 3 currently",
+            ),
+        );
+        let Outcome::Blocked { by, message } = answered(429, said).await else {
+            panic!("not a gate");
+        };
+        assert_eq!(by, BlockedBy::DisruptionBudget);
+        assert!(
+            message.contains("The disruption budget web needs 3"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn load_shedding_is_not_taken_for_a_disruption_budget() {
+        let said = failure(
+            429,
+            "TooManyRequests",
+            "Too many requests, please try again later.",
+        );
+        let Outcome::Blocked { by, .. } = answered(429, said).await else {
+            panic!("not a gate");
+        };
+        assert_eq!(by, BlockedBy::ApiServerBusy);
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_two_budgets_can_never_be_evicted_and_the_message_says_why() {
+        let said = failure(
+            500,
+            "InternalError",
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        );
+        let Outcome::Blocked { by, message } = answered(500, said).await else {
+            panic!("not a gate");
+        };
+        assert_eq!(by, BlockedBy::TooManyDisruptionBudgets);
+        assert!(message.contains("let only one select it"));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_left_or_was_replaced_is_gone() {
+        let left = failure(404, "NotFound", "pods \"web-1\" not found");
+        assert_eq!(answered(404, left).await, Outcome::Gone);
+        let replaced = failure(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled on pods \"web-1\": Precondition failed: UID in precondition: u-1, UID in object meta: u-2",
+        );
+        assert_eq!(answered(409, replaced).await, Outcome::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_terminating_namespace_is_told_from_a_missing_permission() {
+        let ending = failure_because(
+            403,
+            "Forbidden",
+            "unable to create new content in namespace shop because it is being terminated",
+            ("NamespaceTerminating", "namespace shop is being terminated"),
+        );
+        let Outcome::Blocked { by, .. } = answered(403, ending).await else {
+            panic!("not a gate");
+        };
+        assert_eq!(by, BlockedBy::NamespaceTerminating);
+        let forbidden = failure(403, "Forbidden", "User cannot create resource");
+        let Outcome::Failed { fault, message } = answered(403, forbidden).await else {
+            panic!("not a failure");
+        };
+        assert_eq!(fault, Fault::Forbidden);
+        assert!(fault.is_structural());
+        assert!(message.contains("pods/eviction"));
+    }
+
+    #[tokio::test]
+    async fn other_errors_of_the_server_are_no_gates() {
+        let Outcome::Failed { fault, .. } =
+            answered(500, failure(500, "InternalError", "etcd")).await
+        else {
+            panic!("not a failure");
+        };
+        assert_eq!(fault, Fault::ApiError);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hung_server_ends_in_a_time_out() {
+        let Outcome::Failed { fault, .. } = evict(&silent(), &pod_ref()).await else {
+            panic!("not a failure");
+        };
+        assert_eq!(fault, Fault::Timeout);
+    }
+}

@@ -1,0 +1,207 @@
+//! The methods: each does one effect on one pod or workload, and says what came of it.
+//!
+//! A method never decides whether, when or on whom; that is `controller::plan`. It never retries,
+//! never sleeps, and ends within its time-out. Whoever calls it has asked the lease and the rate
+//! limiter just before.
+
+pub mod annotate;
+pub mod evict;
+pub mod http;
+mod reply;
+pub mod rollout;
+pub mod signal;
+#[cfg(test)]
+mod testing;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// How long one request to the API server may take, from its first byte to the last of its answer.
+///
+/// Shorter than what is left of the default lease (12 s) after a renewal, so that an effect on a
+/// hung API server has ended before another replica can lead.
+pub const API_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The one pod that is meant; a pod of the same name with another uid is another pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl PodRef {
+    /// The reference of a pod that an API server has sent; `None` if it lacks namespace, name or uid.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        Some(Self {
+            namespace: pod.metadata.namespace.clone()?,
+            name: pod.metadata.name.clone()?,
+            uid: pod.metadata.uid.clone()?,
+        })
+    }
+}
+
+/// What came of one effect on one pod or workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The effect was made. That it worked is judged on pods and connections, not on this.
+    Done,
+    /// Something that passes holds it: a gate, not an error.
+    Blocked {
+        /// What holds it.
+        by: BlockedBy,
+        /// The gate in words.
+        message: String,
+    },
+    /// The pod or workload is not there any more, or another has its name: nothing to do.
+    Gone,
+    /// It was tried and failed.
+    Failed {
+        /// The kind of failure.
+        fault: Fault,
+        /// The failure in words: object, cause, what to do.
+        message: String,
+    },
+}
+
+impl Outcome {
+    pub(crate) fn failed(fault: Fault, message: impl Into<String>) -> Self {
+        Self::Failed {
+            fault,
+            message: message.into(),
+        }
+    }
+}
+
+/// What can hold an effect at the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockedBy {
+    /// A `PodDisruptionBudget` allows no disruption now.
+    DisruptionBudget,
+    /// The pod matches more than one `PodDisruptionBudget`, so that it cannot be evicted at all.
+    TooManyDisruptionBudgets,
+    /// The API server sheds load.
+    ApiServerBusy,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+}
+
+impl BlockedBy {
+    /// All values.
+    pub const ALL: [Self; 4] = [
+        Self::DisruptionBudget,
+        Self::TooManyDisruptionBudgets,
+        Self::ApiServerBusy,
+        Self::NamespaceTerminating,
+    ];
+
+    /// The word for it, in metrics and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DisruptionBudget => "DisruptionBudget",
+            Self::TooManyDisruptionBudgets => "TooManyDisruptionBudgets",
+            Self::ApiServerBusy => "ApiServerBusy",
+            Self::NamespaceTerminating => "NamespaceTerminating",
+        }
+    }
+}
+
+/// How an effect can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The operator's service account may not do this.
+    Forbidden,
+    /// The pod has no container of that name.
+    NoSuchContainer,
+    /// The container does not run now.
+    ContainerNotRunning,
+    /// The process does not catch the signal, which would do nothing or end it.
+    SignalNotCaught,
+    /// The signal was refused: the process belongs to another user.
+    SignalRefused,
+    /// The container has no such process.
+    NoSuchProcess,
+    /// What the process catches cannot be read in `/proc`.
+    ProcessUnreadable,
+    /// The container has no `sh`.
+    NoShell,
+    /// The command in the container ended with an exit code that is not ours.
+    NonZeroExit,
+    /// It took too long.
+    Timeout,
+    /// The app answered with a status that is not 2xx.
+    HttpStatus,
+    /// No connection, or it broke.
+    Connection,
+    /// No container of the pod declares the port.
+    PortNotDeclared,
+    /// The pod uses its node's network, so its address is the node's.
+    HostNetwork,
+    /// The pod has no address (yet), or one that must not be called.
+    NoAddress,
+    /// Another field manager owns the annotation.
+    Conflict,
+    /// The API server refused the object's content.
+    Invalid,
+    /// Any other error of the API server.
+    ApiError,
+}
+
+impl Fault {
+    /// The word for it, in metrics and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Forbidden",
+            Self::NoSuchContainer => "NoSuchContainer",
+            Self::ContainerNotRunning => "ContainerNotRunning",
+            Self::SignalNotCaught => "SignalNotCaught",
+            Self::SignalRefused => "SignalRefused",
+            Self::NoSuchProcess => "NoSuchProcess",
+            Self::ProcessUnreadable => "ProcessUnreadable",
+            Self::NoShell => "NoShell",
+            Self::NonZeroExit => "NonZeroExit",
+            Self::Timeout => "Timeout",
+            Self::HttpStatus => "HTTPStatus",
+            Self::Connection => "Connection",
+            Self::PortNotDeclared => "PortNotDeclared",
+            Self::HostNetwork => "HostNetwork",
+            Self::NoAddress => "NoAddress",
+            Self::Conflict => "Conflict",
+            Self::Invalid => "Invalid",
+            Self::ApiError => "APIError",
+        }
+    }
+
+    /// True if every pod of this template would fail alike, so that neither another try nor another
+    /// pod helps: the target is `Stalled`, and no fallback is used.
+    #[must_use]
+    pub const fn is_structural(self) -> bool {
+        match self {
+            Self::Forbidden
+            | Self::NoSuchContainer
+            | Self::SignalNotCaught
+            | Self::SignalRefused
+            | Self::ProcessUnreadable
+            | Self::NoShell
+            | Self::PortNotDeclared
+            | Self::HostNetwork
+            | Self::Conflict
+            | Self::Invalid => true,
+            Self::ContainerNotRunning
+            | Self::NoSuchProcess
+            | Self::NonZeroExit
+            | Self::Timeout
+            | Self::HttpStatus
+            | Self::Connection
+            | Self::NoAddress
+            | Self::ApiError => false,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The script in real shells, and the meaning of answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::super::testing::{answering, failure, pod_ref, silent};
+use super::*;
+
+const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"]];
+
+/// The shells of this machine.
+fn shells() -> impl Iterator<Item = &'static [&'static str]> {
+    SHELLS.into_iter().filter(|shell| {
+        Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", ":"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+    })
+}
+
+fn run(shell: &[&str], process: u32, name: SignalName) -> i32 {
+    let (signal, number) = signal_of(name);
+    Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["-c", SCRIPT, "dbbalance"])
+        .args([&process.to_string(), signal, &number.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .code()
+        .unwrap()
+}
+
+/// A process that catches the signal, says so, and ends with 7 on it.
+struct Catcher(Child);
+
+impl Catcher {
+    fn of(signal: &str) -> Self {
+        let script =
+            format!("trap 'exit 7' {signal}; echo ready; while :; do read -r x || :; done");
+        let mut child = Command::new("bash")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+}
+
+impl Drop for Catcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_caught_signal_is_sent_in_every_shell() {
+    for shell in shells() {
+        for (name, trap) in [
+            (SignalName::Hup, "HUP"),
+            (SignalName::Usr2, "USR2"),
+            (SignalName::Winch, "WINCH"),
+        ] {
+            let mut process = Catcher::of(trap);
+            assert_eq!(run(shell, process.0.id(), name), 0, "{shell:?} {trap}");
+            assert_eq!(
+                process.0.wait().unwrap().code(),
+                Some(7),
+                "{shell:?} {trap}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_is_not_caught_is_not_sent_in_any_shell() {
+    for shell in shells() {
+        let mut process = Catcher::of("HUP");
+        for name in [SignalName::Usr1, SignalName::Term, SignalName::Winch] {
+            assert_eq!(run(shell, process.0.id(), name), NOT_CAUGHT, "{shell:?}");
+        }
+        assert!(process.0.try_wait().unwrap().is_none(), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_process_that_is_not_there_is_said_in_every_shell() {
+    for shell in shells() {
+        // Above the kernel's greatest process id.
+        assert_eq!(
+            run(shell, 4_194_305, SignalName::Hup),
+            NO_SUCH_PROCESS,
+            "{shell:?}"
+        );
+    }
+}
+
+#[test]
+fn a_mask_with_its_highest_bits_set_is_read_right() {
+    // As the script cuts it, with 0x2 = SIGINT at the low end.
+    let cut = r#"caught=$1; head=${caught%???????}; low=${caught#"$head"}
+[ $(( (0x$low >> ($2 - 1)) & 1 )) -eq 1 ]"#;
+    assert!(SCRIPT.contains(r"head=${caught%???????}"));
+    for shell in shells() {
+        for (mask, number, caught) in [
+            ("ffffffffffffffff", "28", true),
+            ("8000000000000002", "2", true),
+            ("fffffffff0000000", "28", false),
+            ("0000000008000000", "28", true),
+            ("fffffffe7ffbfeff", "1", true),
+        ] {
+            let status = Command::new(shell[0])
+                .args(&shell[1..])
+                .args(["-c", cut, "x", mask, number])
+                .status()
+                .unwrap();
+            assert_eq!(status.success(), caught, "{shell:?} {mask} {number}");
+        }
+    }
+}
+
+fn spec(container: Option<&str>) -> SignalSpec {
+    SignalSpec {
+        name: SignalName::Hup,
+        container: container.map(str::to_owned),
+        process: 1,
+    }
+}
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": "web-1", "uid": "u-1"},
+        "spec": {"containers": [{"name": "app"}, {"name": "proxy"}]}
+    }))
+    .unwrap()
+}
+
+async fn answered(code: u16, message: &str) -> Fault {
+    let (client, _seen) = answering(code, failure(code, "", message));
+    match signal(&client, &pod(), &spec(None)).await {
+        Outcome::Failed { fault, .. } => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn user_words_are_arguments_and_never_script() {
+    let (client, seen) = answering(403, failure(403, "Forbidden", "no"));
+    let Outcome::Failed { fault, message } = signal(&client, &pod(), &spec(Some("proxy"))).await
+    else {
+        panic!("not a failure");
+    };
+    assert_eq!(fault, Fault::Forbidden);
+    assert!(message.contains("signal.namespaces"), "{message}");
+    let uri = seen.await.unwrap().uri;
+    assert!(uri.contains("/api/v1/namespaces/shop/pods/web-1/exec?"));
+    assert!(uri.contains("container=proxy"));
+    assert!(uri.contains("command=sh&command=-c&command="));
+    assert!(
+        uri.ends_with("command=dbbalance&command=1&command=HUP&command=1"),
+        "{uri}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_the_pod_lacks_is_refused_without_a_request() {
+    let Outcome::Failed { fault, .. } = signal(&silent(), &pod(), &spec(Some("none"))).await else {
+        panic!("not a failure");
+    };
+    assert_eq!(fault, Fault::NoSuchContainer);
+}
+
+#[tokio::test]
+async fn refusals_before_the_start_are_told_apart() {
+    assert_eq!(
+        answered(400, "container x is not valid for pod web-1").await,
+        Fault::NoSuchContainer
+    );
+    assert_eq!(
+        answered(
+            500,
+            "unable to upgrade connection: container not found (\"app\")"
+        )
+        .await,
+        Fault::ContainerNotRunning
+    );
+    assert_eq!(
+        answered(500, "etcdserver: leader changed").await,
+        Fault::ApiError
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_left_is_gone() {
+    let (client, _seen) = answering(404, failure(404, "NotFound", "pods \"web-1\" not found"));
+    assert_eq!(signal(&client, &pod(), &spec(None)).await, Outcome::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_exec_ends_in_a_time_out() {
+    let Outcome::Failed { fault, .. } = signal(&silent(), &pod(), &spec(None)).await else {
+        panic!("not a failure");
+    };
+    assert_eq!(fault, Fault::Timeout);
+}
+
+fn ended(status: Value) -> Outcome {
+    let (pod, spec) = (pod_ref(), spec(None));
+    let client = silent();
+    let call = Call {
+        client: &client,
+        pod: &pod,
+        container: "app",
+        spec: &spec,
+    };
+    call.ended(&serde_json::from_value(status).unwrap(), "")
+}
+
+fn exited(code: i32) -> Value {
+    json!({
+        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        "message": format!("command terminated with non-zero exit code: exit status {code}"),
+        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}
+    })
+}
+
+#[tokio::test]
+async fn exit_codes_of_the_script_are_told_apart() {
+    assert_eq!(
+        ended(json!({"metadata": {}, "status": "Success"})),
+        Outcome::Done
+    );
+    for (code, wanted) in [
+        (NO_SUCH_PROCESS, Fault::NoSuchProcess),
+        (UNREADABLE, Fault::ProcessUnreadable),
+        (NOT_CAUGHT, Fault::SignalNotCaught),
+        (REFUSED, Fault::SignalRefused),
+        (127, Fault::NoShell),
+        (2, Fault::NonZeroExit),
+    ] {
+        let Outcome::Failed { fault, .. } = ended(exited(code)) else {
+            panic!("{code}");
+        };
+        assert_eq!(fault, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_shell_is_known_by_the_runtime_s_words() {
+    for said in [
+        "error executing command in container: failed to exec in container: failed to start exec \
+         \"x\": OCI runtime exec failed: exec failed: unable to start container process: exec: \
+         \"sh\": executable file not found in $PATH: unknown",
+        "exec failed: container_linux.go:380: exec: \"sh\": stat sh: no such file or directory",
+    ] {
+        let status = json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "message": said
+        });
+        let Outcome::Failed { fault, .. } = ended(status) else {
+            panic!("not a failure");
+        };
+        assert_eq!(fault, Fault::NoShell);
+        assert!(fault.is_structural());
+    }
+}
