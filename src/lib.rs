@@ -13,4 +13,5 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod aurora;
 pub mod domain;

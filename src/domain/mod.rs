@@ -3,3 +3,4 @@
 //! Nothing here awaits, reads a clock or the environment, or imports anything of ours but `api`.
 
 pub mod topology;
+pub mod tracker;
