@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod aurora;
 pub mod controller;
 pub mod domain;
 pub mod k8s;

@@ -10,5 +10,6 @@ pub mod pod;
 pub mod settle;
 pub mod stamp;
 pub mod topology;
+pub mod tracker;
 pub mod window;
 pub mod workload;

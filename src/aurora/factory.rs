@@ -1,0 +1,118 @@
+//! Makes the source for an account role and a region: client, credentials, time-outs, and the bucket.
+//!
+//! Assumes no role that is not on the allow-list. Credentials come from AWS's default chain and stay inside the
+//! SDK: nothing here reads, logs or keeps one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_rds::config::retry::RetryConfig;
+
+use super::access::{RoleAllowList, SourceKey};
+use super::body::WholeBody;
+use super::bucket::Bucket;
+use super::error::SourceError;
+use super::rds::RdsSource;
+use super::{ClusterSource, SourceFactory};
+
+/// How long to wait for a connection: the SDK's own default is 3.1 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long to wait for one answer. The SDK waits for ever by default; RDS answers within a second.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one request may take with all that belongs to it, as fetching credentials.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How `CloudTrail` shows who assumed a role.
+const SESSION_NAME: &str = "dbbalance";
+
+/// What may be set otherwise than AWS's defaults have it.
+#[derive(Clone, Debug, Default)]
+pub struct RdsOptions {
+    /// Another RDS endpoint, as of a VPC endpoint or an emulator.
+    pub rds_endpoint: Option<String>,
+    /// Another STS endpoint.
+    pub sts_endpoint: Option<String>,
+    /// Another source of the operator's own credentials than the default chain.
+    pub credentials: Option<SharedCredentialsProvider>,
+}
+
+/// Makes [`RdsSource`]s.
+#[derive(Debug)]
+pub struct RdsFactory {
+    options: RdsOptions,
+    allowed: RoleAllowList,
+    /// Kept here, so that a source that is made anew goes on with the old bucket.
+    buckets: Mutex<HashMap<SourceKey, Arc<Bucket>>>,
+}
+
+impl RdsFactory {
+    /// A factory that uses only the allowed roles.
+    #[must_use]
+    pub fn new(options: RdsOptions, allowed: RoleAllowList) -> Self {
+        Self {
+            options,
+            allowed,
+            buckets: Mutex::default(),
+        }
+    }
+
+    fn bucket(&self, key: &SourceKey) -> Arc<Bucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(buckets.entry(key.clone()).or_default())
+    }
+
+    /// The operator's own identity in this region.
+    async fn own(&self, region: &str) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
+            .build();
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .timeout_config(timeouts)
+            // The SDK's retries would get past the bucket; the poller backs off instead.
+            .retry_config(RetryConfig::disabled());
+        match &self.options.credentials {
+            Some(provider) => loader.credentials_provider(provider.clone()).load().await,
+            None => loader.load().await,
+        }
+    }
+}
+
+#[async_trait]
+impl SourceFactory for RdsFactory {
+    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
+        self.allowed.check(key)?;
+        let mut config = self.own(&key.region).await;
+        if let Some(role) = &key.role {
+            let sts = match &self.options.sts_endpoint {
+                Some(url) => config.clone().into_builder().endpoint_url(url).build(),
+                None => config.clone(),
+            };
+            let mut assume = AssumeRoleProvider::builder(&role.arn)
+                .session_name(SESSION_NAME)
+                .region(Region::new(key.region.clone()))
+                .configure(&sts);
+            if let Some(id) = &role.external_id {
+                assume = assume.external_id(id);
+            }
+            let provider = SharedCredentialsProvider::new(assume.build().await);
+            config = config.into_builder().credentials_provider(provider).build();
+        }
+        let mut rds = aws_sdk_rds::config::Builder::from(&config).interceptor(WholeBody);
+        if let Some(url) = &self.options.rds_endpoint {
+            rds = rds.endpoint_url(url);
+        }
+        let client = aws_sdk_rds::Client::from_conf(rds.build());
+        Ok(Arc::new(RdsSource::new(client, self.bucket(key))))
+    }
+}

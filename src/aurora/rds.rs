@@ -1,0 +1,269 @@
+//! Reads clusters through the RDS API: `DescribeDBClusters` and `DescribeDBInstances`, for up to a hundred
+//! clusters a call.
+//!
+//! Asks and puts together, nothing more: what is whole is decided in `validate`, when to ask in `poller`. It must
+//! not retry: whoever calls it backs off.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_sdk_rds::Client;
+use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
+
+use super::ClusterSource;
+use super::bucket::Bucket;
+use super::error::{ReadingError, SourceError};
+use super::fault::{Fault, fault};
+use super::validate;
+use crate::domain::topology::ClusterId;
+use crate::domain::tracker::Reading;
+
+/// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
+const IDS_PER_CALL: usize = 100;
+
+/// The most rows that AWS puts on one page, and its default.
+const ROWS_PER_PAGE: i32 = 100;
+
+/// Pages after which an answer is taken for endless: a hundred clusters have at most 1,600 instances.
+const MAX_PAGES: usize = 32;
+
+/// How often a refused batch may be split in a poll, to find which id it was refused for: 8 splits find one
+/// among a hundred, and cost at most 16 calls, once.
+const MAX_SPLITS: usize = 8;
+
+/// The filter that both calls have.
+const CLUSTER_FILTER: &str = "db-cluster-id";
+
+const CLUSTERS: &str = "rds:DescribeDBClusters";
+const INSTANCES: &str = "rds:DescribeDBInstances";
+
+/// The RDS API of one account and region, by one identity.
+#[derive(Debug)]
+pub struct RdsSource {
+    client: Client,
+    bucket: Arc<Bucket>,
+    shunned: Mutex<Shunned>,
+}
+
+/// Ids for which AWS refused a whole batch. They are asked for apart, one a poll in turn, so that they neither
+/// take the others down nor add to the call rate.
+#[derive(Debug, Default)]
+struct Shunned {
+    errors: BTreeMap<ClusterId, ReadingError>,
+    turn: VecDeque<ClusterId>,
+}
+
+impl Shunned {
+    fn keep_only(&mut self, ids: &BTreeSet<ClusterId>) {
+        self.errors.retain(|id, _| ids.contains(id));
+        self.turn.retain(|id| ids.contains(id));
+    }
+
+    fn add(&mut self, id: ClusterId, error: ReadingError) {
+        if self.errors.insert(id.clone(), error).is_none() {
+            self.turn.push_back(id);
+        }
+    }
+
+    /// The one whose turn it is. It is taken off; whoever asks for it in vain adds it again.
+    fn next(&mut self) -> Option<ClusterId> {
+        let id = self.turn.pop_front()?;
+        self.errors.remove(&id);
+        Some(id)
+    }
+}
+
+impl RdsSource {
+    /// A source that asks by this client, and for each request takes a token from the bucket. The client must not
+    /// retry by itself; `RdsFactory` makes such clients.
+    #[must_use]
+    pub fn new(client: Client, bucket: Arc<Bucket>) -> Self {
+        Self {
+            client,
+            bucket,
+            shunned: Mutex::default(),
+        }
+    }
+
+    fn shunned(&self) -> MutexGuard<'_, Shunned> {
+        self.shunned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batches of a poll: at most a hundred ids each, and a shunned one by itself.
+    fn batches(&self, ids: &BTreeSet<ClusterId>) -> Vec<Vec<ClusterId>> {
+        let mut shunned = self.shunned();
+        shunned.keep_only(ids);
+        let alone = shunned.next();
+        let together: Vec<ClusterId> = ids
+            .iter()
+            .filter(|id| !shunned.errors.contains_key(id) && Some(*id) != alone.as_ref())
+            .cloned()
+            .collect();
+        let mut batches: Vec<_> = together.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
+        batches.extend(alone.map(|id| vec![id]));
+        batches
+    }
+
+    /// The rows of all clusters that AWS tells about. Ids that it refuses are shunned from then on.
+    async fn clusters(&self, ids: &BTreeSet<ClusterId>) -> Result<Vec<DbCluster>, SourceError> {
+        let mut batches = self.batches(ids);
+        let mut splits = 0;
+        let mut rows = Vec::new();
+        while let Some(mut batch) = batches.pop() {
+            let (missing, detail) = match self.cluster_pages(&batch).await {
+                Ok(found) => {
+                    rows.extend(found);
+                    continue;
+                }
+                Err(Fault::Source(error)) => return Err(error),
+                Err(Fault::Missing(detail)) => (true, detail),
+                Err(Fault::Refused(detail)) => (false, detail),
+            };
+            if batch.len() > 1 {
+                splits += 1;
+                if splits > MAX_SPLITS {
+                    return Err(SourceError::Rejected {
+                        action: CLUSTERS,
+                        detail,
+                    });
+                }
+                let rest = batch.split_off(batch.len() / 2);
+                batches.extend([batch, rest]);
+                continue;
+            }
+            for id in batch {
+                let error = if missing {
+                    ReadingError::NotFound(id.clone())
+                } else {
+                    ReadingError::Rejected {
+                        id: id.clone(),
+                        detail: detail.clone(),
+                    }
+                };
+                self.shunned().add(id, error);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows of all instances of these clusters.
+    async fn instances(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, SourceError> {
+        let mut rows = Vec::new();
+        for batch in ids.chunks(IDS_PER_CALL) {
+            match self.instance_pages(batch).await {
+                Ok(found) => rows.extend(found),
+                // A cluster was deleted between the two calls: the next poll does not ask for it.
+                Err(Fault::Missing(_)) => {}
+                Err(Fault::Refused(detail)) => {
+                    return Err(SourceError::Rejected {
+                        action: INSTANCES,
+                        detail,
+                    });
+                }
+                Err(Fault::Source(error)) => return Err(error),
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn cluster_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbCluster>, Fault> {
+        let mut pages = Pages::new(CLUSTERS);
+        let mut rows = Vec::new();
+        loop {
+            self.bucket.take().await;
+            let call = self.client.describe_db_clusters().filters(filter(ids));
+            let call = call.max_records(ROWS_PER_PAGE).set_marker(pages.marker());
+            let page = call.send().await.map_err(|error| fault(CLUSTERS, &error))?;
+            rows.extend(page.db_clusters.unwrap_or_default());
+            if pages.is_last(page.marker)? {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn instance_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, Fault> {
+        let mut pages = Pages::new(INSTANCES);
+        let mut rows = Vec::new();
+        loop {
+            self.bucket.take().await;
+            let call = self.client.describe_db_instances().filters(filter(ids));
+            let call = call.max_records(ROWS_PER_PAGE).set_marker(pages.marker());
+            let page = call
+                .send()
+                .await
+                .map_err(|error| fault(INSTANCES, &error))?;
+            rows.extend(page.db_instances.unwrap_or_default());
+            if pages.is_last(page.marker)? {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ClusterSource for RdsSource {
+    async fn read(
+        &self,
+        ids: &BTreeSet<ClusterId>,
+    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError> {
+        let clusters = self.clusters(ids).await?;
+        let followable: Vec<ClusterId> = ids
+            .iter()
+            .filter(|id| clusters.iter().any(|row| validate::is_followable(row, id)))
+            .cloned()
+            .collect();
+        let instances = self.instances(&followable).await?;
+        let shunned = self.shunned();
+        let read = |id: &ClusterId| match shunned.errors.get(id) {
+            Some(error) => Err(error.clone()),
+            None => validate::reading(id, &clusters, &instances),
+        };
+        Ok(ids.iter().map(|id| (id.clone(), read(id))).collect())
+    }
+}
+
+fn filter(ids: &[ClusterId]) -> Filter {
+    let values = ids.iter().map(|id| id.0.clone()).collect();
+    Filter::builder()
+        .name(CLUSTER_FILTER)
+        .set_values(Some(values))
+        .build()
+}
+
+/// The markers of an answer of many pages.
+#[derive(Debug)]
+struct Pages {
+    action: &'static str,
+    seen: Vec<String>,
+}
+
+impl Pages {
+    fn new(action: &'static str) -> Self {
+        Self {
+            action,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The marker to ask the next page with.
+    fn marker(&self) -> Option<String> {
+        self.seen.last().cloned()
+    }
+
+    /// Whether the page with this marker was the last one.
+    fn is_last(&mut self, marker: Option<String>) -> Result<bool, Fault> {
+        let Some(marker) = marker.filter(|marker| !marker.is_empty()) else {
+            return Ok(true);
+        };
+        if self.seen.contains(&marker) || self.seen.len() + 1 >= MAX_PAGES {
+            let detail = format!("its pages do not end ({} were read)", self.seen.len() + 1);
+            return Err(Fault::Source(SourceError::NotWhole {
+                action: self.action,
+                detail,
+            }));
+        }
+        self.seen.push(marker);
+        Ok(false)
+    }
+}

@@ -1,0 +1,195 @@
+//! Whether an answer of the RDS API is whole, and the reading it makes.
+//!
+//! Pure. The SDK takes truncated XML for success, and other engines' clusters come in the same answers, so every
+//! field that a decision rests on is asked for here. Whether a reading means a change is decided in
+//! `domain::tracker`.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
+
+use super::error::ReadingError;
+use crate::domain::topology::{ClusterId, InstanceId, MemberId, ResourceId};
+use crate::domain::tracker::{MemberReading, Reading};
+
+/// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
+/// the same API and behave otherwise.
+const ENGINES: [&str; 2] = ["aurora-mysql", "aurora-postgresql"];
+
+/// The status at which a cluster may have no writer for a moment.
+const FAILING_OVER: &str = "failing-over";
+
+/// The status of a cluster that is about to be gone.
+const DELETING: &str = "deleting";
+
+/// The text of a field, or why the answer is not whole.
+fn text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
+    match value.map(str::trim) {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(format!("{what} is missing")),
+    }
+}
+
+/// RDS keeps identifiers in lower case and compares them without regard to case.
+fn same_id(id: Option<&str>, asked: &ClusterId) -> bool {
+    id.is_some_and(|id| id.eq_ignore_ascii_case(&asked.0))
+}
+
+/// Whether this row is a cluster that could be followed: of the asked name and of an engine that is Aurora.
+#[must_use]
+pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
+    same_id(cluster.db_cluster_identifier(), asked)
+        && cluster
+            .engine()
+            .is_some_and(|engine| ENGINES.contains(&engine))
+        && cluster.status() != Some(DELETING)
+}
+
+/// Makes the reading of the asked cluster from the rows of both answers. Rows of other clusters are dropped.
+///
+/// # Errors
+/// Says why nothing can be concluded about this cluster; that is never a change.
+pub fn reading(
+    asked: &ClusterId,
+    clusters: &[DbCluster],
+    instances: &[DbInstance],
+) -> Result<Reading, ReadingError> {
+    let not_whole = |detail| ReadingError::NotWhole {
+        id: asked.clone(),
+        detail,
+    };
+    let mut rows = clusters
+        .iter()
+        .filter(|c| same_id(c.db_cluster_identifier(), asked));
+    let Some(cluster) = rows.next() else {
+        return Err(ReadingError::NotFound(asked.clone()));
+    };
+    if rows.next().is_some() {
+        return Err(not_whole("the cluster is listed twice".to_owned()));
+    }
+    let engine = text(cluster.engine(), "Engine").map_err(not_whole)?;
+    if !ENGINES.contains(&engine) {
+        let engine = engine.to_owned();
+        return Err(ReadingError::NotAurora {
+            id: asked.clone(),
+            engine,
+        });
+    }
+    let status = text(cluster.status(), "Status").map_err(not_whole)?;
+    if status == DELETING {
+        return Err(ReadingError::Deleting(asked.clone()));
+    }
+    let arn = text(cluster.db_cluster_arn(), "DBClusterArn").map_err(not_whole)?;
+    let resource =
+        text(cluster.db_cluster_resource_id(), "DbClusterResourceId").map_err(not_whole)?;
+    let flags = flags(cluster.db_cluster_members()).map_err(not_whole)?;
+    let rows = instances
+        .iter()
+        .filter(|i| same_id(i.db_cluster_identifier(), asked));
+    let listed = listed(rows).map_err(not_whole)?;
+    if !flags.keys().eq(listed.keys()) {
+        return Err(not_whole(format!(
+            "its members are {}, its instances {}",
+            names(flags.keys()),
+            names(listed.keys())
+        )));
+    }
+    let writer = sole_writer(&flags, status).map_err(not_whole)?;
+    let writer = writer
+        .and_then(|name| listed.get(name))
+        .map(|(id, _)| id.clone());
+    Ok(Reading {
+        arn: arn.to_owned(),
+        resource: ResourceId(resource.to_owned()),
+        status: status.to_owned(),
+        engine: engine.to_owned(),
+        writer,
+        members: listed.into_values().collect(),
+    })
+}
+
+/// The members' names and writer flags.
+fn flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool>, String> {
+    if members.is_empty() {
+        return Err("it lists no member".to_owned());
+    }
+    let mut flags = BTreeMap::new();
+    for member in members {
+        let name = text(
+            member.db_instance_identifier(),
+            "a member's DBInstanceIdentifier",
+        )?;
+        let Some(writer) = member.is_cluster_writer() else {
+            return Err(format!("IsClusterWriter of {name} is missing"));
+        };
+        if flags
+            .insert(InstanceId(name.to_ascii_lowercase()), writer)
+            .is_some()
+        {
+            return Err(format!("member {name} is listed twice"));
+        }
+    }
+    Ok(flags)
+}
+
+/// The instances by name.
+fn listed<'a>(
+    rows: impl Iterator<Item = &'a DbInstance>,
+) -> Result<BTreeMap<InstanceId, (MemberId, MemberReading)>, String> {
+    let mut listed = BTreeMap::new();
+    for row in rows {
+        let name = text(
+            row.db_instance_identifier(),
+            "an instance's DBInstanceIdentifier",
+        )?;
+        let resource = text(row.dbi_resource_id(), &format!("DbiResourceId of {name}"))?;
+        let status = text(
+            row.db_instance_status(),
+            &format!("DBInstanceStatus of {name}"),
+        )?;
+        let instance = InstanceId(name.to_ascii_lowercase());
+        let id = MemberId {
+            instance: instance.clone(),
+            resource: ResourceId(resource.to_owned()),
+        };
+        let facts = MemberReading {
+            status: status.to_owned(),
+            class: row.db_instance_class().map(str::to_owned),
+            endpoint: row.endpoint().and_then(|e| e.address()).map(str::to_owned),
+        };
+        if listed.insert(instance, (id, facts)).is_some() {
+            return Err(format!("instance {name} is listed twice"));
+        }
+    }
+    Ok(listed)
+}
+
+/// The one writer; none only while the cluster is failing over.
+fn sole_writer<'a>(
+    flags: &'a BTreeMap<InstanceId, bool>,
+    status: &str,
+) -> Result<Option<&'a InstanceId>, String> {
+    let mut writers = flags
+        .iter()
+        .filter(|(_, writer)| **writer)
+        .map(|(name, _)| name);
+    match (writers.next(), writers.next()) {
+        (Some(one), Some(other)) => Err(format!("{one} and {other} are both writers")),
+        (None, _) if status != FAILING_OVER => Err(format!(
+            "no member is the writer, in status {status} (a secondary of a global database cannot be followed)"
+        )),
+        (writer, _) => Ok(writer),
+    }
+}
+
+fn names<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> String {
+    let names: Vec<&str> = ids.map(|id| id.0.as_str()).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests;
