@@ -3,6 +3,13 @@
 //! `validate` and `plan` are pure; `observe` only reads; `apply` is the only code that changes a
 //! workload; `report` writes the status, events and metrics.
 
+pub mod apply;
+pub mod context;
+pub mod errors;
+pub mod memory;
+pub mod observe;
 pub mod plan;
+pub mod reconcile;
+pub mod report;
 pub mod validate;
 pub mod world;

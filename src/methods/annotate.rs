@@ -119,6 +119,33 @@ pub async fn stamp(
     stamped(json_patch(client, pod, ops).await, pod, "stamping")
 }
 
+/// Takes a claim away: its effect was not made.
+pub async fn release(client: &Client, pod: &PodRef, expected_claim: &str) -> StampOutcome {
+    let claim = path(annotations::CLAIM);
+    let ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": claim, "value": expected_claim}),
+        json!({"op": "remove", "path": claim}),
+    ];
+    stamped(json_patch(client, pod, ops).await, pod, "releasing")
+}
+
+/// Puts another claim in the place of one: the pod has failed.
+pub async fn replace_claim(
+    client: &Client,
+    pod: &PodRef,
+    expected_claim: &str,
+    claim: &str,
+) -> StampOutcome {
+    let at = path(annotations::CLAIM);
+    let ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": at, "value": expected_claim}),
+        json!({"op": "replace", "path": at, "value": claim}),
+    ];
+    stamped(json_patch(client, pod, ops).await, pod, "claiming")
+}
+
 /// Stamps a pod that needs no effect, if it is still at the seen resourceVersion.
 pub async fn stamp_without_effect(
     client: &Client,

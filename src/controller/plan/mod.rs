@@ -24,7 +24,9 @@ use crate::domain::budget::Load;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Stamp};
 
+pub use epochs::{open, recorded_topology};
 pub use gates::{Gate, Held};
+pub use runs::{halt, status_time};
 
 /// What is done next.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,6 +140,8 @@ pub enum Notice {
     RevertDetected(String),
     /// An older policy owns the pods.
     Conflict(String),
+    /// Pods were recycled by the fallback.
+    FallbackUsed(String),
 }
 
 /// Plans a pass.

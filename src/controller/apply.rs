@@ -1,0 +1,322 @@
+//! Apply: the only code that changes a workload or a pod.
+//!
+//! Before each effect it asks the lease whether it still leads, and the limiter whether it may.
+//! Each recycle of a pod is claim, effect, stamp; whatever dies in between leaves a claim that says
+//! so. It decides nothing: which pods and how is the plan's.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+
+use super::context::Context;
+use super::errors::Error;
+use super::observe::planned_pod;
+use super::plan::{Plan, PodStep, Step, TargetPlan};
+use super::world::{Blockade, World};
+use crate::api::DbBalancePolicy;
+use crate::api::spec::{Method, TargetSpec};
+use crate::domain::stamp::{Claim, Stamp};
+use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
+use crate::methods::rollout::WorkloadTarget;
+use crate::methods::{BlockedBy, Fault, Outcome, PodRef, evict, rollout, signal};
+
+/// How long a disruption budget is left alone before it is asked again: often enough to go on soon
+/// when it is lifted, seldom enough to be no loop.
+const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The pending epoch has opened, at this time.
+    pub opened: Option<(i64, Timestamp)>,
+    /// By target.
+    pub targets: HashMap<String, TargetApplied>,
+}
+
+/// What was done for one target.
+#[derive(Debug, Default)]
+pub struct TargetApplied {
+    /// A step was taken: something was claimed or rolled.
+    pub stepped: bool,
+    /// Pods whose effect was made, by the fallback.
+    pub fallbacks: usize,
+    /// Failures, as pod and message.
+    pub failures: Vec<String>,
+    /// A failure that every pod of the template would meet, on the canary.
+    pub structural: Option<String>,
+    /// What holds the target for a while.
+    pub blockade: Option<Blockade>,
+    /// The workload's generation after its template was stamped.
+    pub template_generation: Option<i64>,
+}
+
+/// Does what the plan says.
+///
+/// # Errors
+/// When the pending epoch could not be opened. Failures of effects are no errors.
+pub async fn apply(policy: &DbBalancePolicy, world: &World, plan: &Plan, ctx: &Context) -> Result<Applied, Error> {
+    let Plan { status, settling: _, open, targets, notices: _, wake: _ } = plan;
+    let mut applied = Applied::default();
+    if let Some(opening) = open {
+        if !ctx.leadership.leads() {
+            return Ok(applied);
+        }
+        let created = ctx.events.open_epoch(policy, opening.epoch, &opening.note).await?;
+        // The API server's clock has whole seconds; a pod created within this one may be older.
+        let time = created.saturating_add(SignedDuration::from_secs(1)).unwrap_or(created);
+        applied.opened = Some((opening.epoch, time));
+    }
+    let note = topology_note(status.topology.as_ref());
+    for (spec, target) in world.spec.targets.iter().zip(targets) {
+        let TargetPlan { target: name, action: _, held: _, step, annotate, in_flight: _, running: _ } = target;
+        let done = match step {
+            None => TargetApplied::default(),
+            Some(Step::Rollout { kind, name, stamp }) => {
+                let uid = world
+                    .targets
+                    .iter()
+                    .filter_map(|t| t.workload.as_ref())
+                    .find(|w| w.kind == *kind && w.name == *name)
+                    .map(|w| w.uid.clone())
+                    .unwrap_or_default();
+                let workload = WorkloadTarget {
+                    kind: *kind,
+                    namespace: world.policy.namespace.clone(),
+                    name: name.clone(),
+                    uid,
+                };
+                roll(&workload, stamp, ctx).await
+            }
+            Some(Step::Pods { pods, stamp, canary, verify_key: _ }) => {
+                recycle_all(world, spec, pods, stamp, &note, *canary, ctx).await
+            }
+        };
+        annotate_born(world, annotate, &note, ctx).await;
+        applied.targets.insert(name.clone(), done);
+    }
+    Ok(applied)
+}
+
+/// The topology as pods are told it.
+fn topology_note(topology: Option<&crate::api::status::TopologyStatus>) -> TopologyNote {
+    use crate::api::status::RoleStatus;
+    let Some(topology) = topology else { return TopologyNote::default() };
+    let mut readers: Vec<&str> = topology
+        .members
+        .iter()
+        .filter(|m| m.role == RoleStatus::Reader)
+        .map(|m| m.instance.as_str())
+        .collect();
+    readers.sort_unstable();
+    TopologyNote { writer: topology.writer.clone().unwrap_or_default(), readers: readers.join(",") }
+}
+
+async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
+    let mut done = TargetApplied::default();
+    ctx.limiter.take().await;
+    if !ctx.leadership.leads() {
+        return done;
+    }
+    fail::fail_point!("claimed");
+    match rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await {
+        Ok(generation) => {
+            fail::fail_point!("acted");
+            done.stepped = true;
+            done.template_generation = Some(generation);
+            tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "rollout begun");
+        }
+        Err(Outcome::Failed { fault, message }) => {
+            tracing::warn!(fault = fault.as_str(), message, "rollout failed");
+            if fault.is_structural() {
+                done.structural = Some(message);
+            } else {
+                done.blockade = Some(blockade(ctx, fault.as_str(), message));
+            }
+        }
+        Err(Outcome::Blocked { by, message }) => {
+            done.blockade = Some(blockade(ctx, by.as_str(), message));
+        }
+        Err(Outcome::Gone | Outcome::Done) => {}
+    }
+    done
+}
+
+async fn recycle_all(
+    world: &World,
+    spec: &TargetSpec,
+    pods: &[PodStep],
+    stamp: &Stamp,
+    note: &TopologyNote,
+    canary: bool,
+    ctx: &Context,
+) -> TargetApplied {
+    let recycles = pods.iter().map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
+    let mut done = TargetApplied::default();
+    for (pod, result) in pods.iter().zip(join_all(recycles).await) {
+        let result_word = match &result {
+            Recycled::Done => "done",
+            Recycled::Untouched => "untouched",
+            Recycled::Blocked(..) => "blocked",
+            Recycled::Failed(..) => "failed",
+        };
+        ctx.metrics.pod_recycled(pod.method, result_word);
+        tracing::info!(
+            pod = pod.name,
+            method = ?pod.method,
+            epoch = pod.claim.epoch,
+            attempt = pod.claim.attempt,
+            result = result_word,
+            "recycle"
+        );
+        match result {
+            Recycled::Untouched => {}
+            Recycled::Done => {
+                done.stepped = true;
+                done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
+            }
+            Recycled::Blocked(by, message) => done.blockade = Some(blockade(ctx, by.as_str(), message)),
+            Recycled::Failed(fault, message) => {
+                done.stepped = true;
+                tracing::warn!(pod = pod.name, fault = fault.as_str(), message, "recycle failed");
+                if fault.is_structural() && canary {
+                    done.structural = Some(message.clone());
+                }
+                done.failures.push(message);
+            }
+        }
+    }
+    done
+}
+
+fn blockade(ctx: &Context, by: &'static str, message: String) -> Blockade {
+    let until = (ctx.clock)().saturating_add(BLOCKED_FOR).unwrap_or(Timestamp::MAX);
+    Blockade { by, message, until }
+}
+
+/// What came of one pod.
+enum Recycled {
+    Done,
+    /// Nothing was done: the pod is gone, changed, or this replica does not lead any more.
+    Untouched,
+    Blocked(BlockedBy, String),
+    Failed(Fault, String),
+}
+
+async fn recycle(
+    world: &World,
+    spec: &TargetSpec,
+    step: &PodStep,
+    stamp: &Stamp,
+    note: &TopologyNote,
+    canary: bool,
+    ctx: &Context,
+) -> Recycled {
+    let PodStep { name, uid, resource_version, claim, method, recycles } = step;
+    let namespace = &world.policy.namespace;
+    let client = &ctx.clients.effects;
+    let Some(pod) = planned_pod(ctx, namespace, name, uid, resource_version) else {
+        return Recycled::Untouched;
+    };
+    let of = PodRef { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() };
+    ctx.limiter.take().await;
+    if !ctx.leadership.leads() {
+        return Recycled::Untouched;
+    }
+    let value = claim.to_string();
+    match annotate::claim(client, &pod, &value).await {
+        ClaimOutcome::Claimed => {}
+        ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
+        ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
+    }
+    ctx.memory.note(&world.policy.uid, |m| {
+        m.claimed.insert(uid.clone(), (resource_version.clone(), claim.clone()));
+    });
+    fail::fail_point!("claimed");
+    // Frozen or cut off since the claim: whoever leads now redoes it when the claim has run out.
+    if !ctx.leadership.leads() {
+        return Recycled::Untouched;
+    }
+    let outcome = act(spec, *method, &pod, &of, ctx).await;
+    match outcome {
+        Outcome::Gone => Recycled::Untouched,
+        Outcome::Done => {
+            fail::fail_point!("acted");
+            if *method != Method::Evict {
+                finish(client, &of, &value, stamp, note, *recycles).await;
+            }
+            Recycled::Done
+        }
+        Outcome::Blocked { by, message } => {
+            report_lost(annotate::release(client, &of, &value).await, &of, "releasing the claim");
+            Recycled::Blocked(by, message)
+        }
+        Outcome::Failed { fault, message } => {
+            mark_failure(client, &of, claim, fault, canary).await;
+            Recycled::Failed(fault, message)
+        }
+    }
+}
+
+async fn act(
+    spec: &TargetSpec,
+    method: Method,
+    pod: &k8s_openapi::api::core::v1::Pod,
+    of: &PodRef,
+    ctx: &Context,
+) -> Outcome {
+    match (method, &spec.recycle.signal, &spec.recycle.http) {
+        (Method::Signal, Some(signal), _) => signal::signal(&ctx.clients.effects, pod, signal).await,
+        (Method::Http, _, Some(http)) => ctx.caller.call(pod, http).await,
+        (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
+        (Method::Annotate, _, _) => Outcome::Done,
+        // The schema requires the block, and a rollout is not made on pods.
+        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
+            fault: Fault::Invalid,
+            message: format!("spec.targets[{}].recycle: {method:?} has no settings", spec.name),
+        },
+    }
+}
+
+async fn finish(client: &kube::Client, of: &PodRef, claim: &str, stamp: &Stamp, note: &TopologyNote, recycles: u32) {
+    let stamped = annotate::stamp(client, of, claim, &stamp.to_string(), note, recycles).await;
+    report_lost(stamped, of, "stamping");
+}
+
+/// A failure leaves the claim, so that it is redone once; after that, or when no redo can help, the
+/// claim says that the pod has failed. A canary that fails for a reason that every pod shares is
+/// let go: the run halts, and an edit begins anew.
+async fn mark_failure(client: &kube::Client, of: &PodRef, claim: &Claim, fault: Fault, canary: bool) {
+    let value = claim.to_string();
+    if fault.is_structural() && canary {
+        return report_lost(annotate::release(client, of, &value).await, of, "releasing the claim");
+    }
+    let next = match claim.attempt {
+        1 if fault.is_structural() => Claim::FAILED,
+        Claim::LAST_ATTEMPT => Claim::FAILED,
+        Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
+        _ => return,
+    };
+    let failed = Claim { attempt: next, ..claim.clone() };
+    let marked = annotate::replace_claim(client, of, &value, &failed.to_string()).await;
+    report_lost(marked, of, "marking the failure");
+}
+
+/// A write after an effect that did not go through is not tried again: the claim stays, and what it
+/// says is handled by a later pass.
+fn report_lost(outcome: StampOutcome, of: &PodRef, doing: &str) {
+    if let StampOutcome::Failed { fault, message } = outcome {
+        tracing::warn!(pod = of.name, fault = fault.as_str(), message, doing, "write after an effect failed");
+    }
+}
+
+async fn annotate_born(world: &World, pods: &[(String, String)], note: &TopologyNote, ctx: &Context) {
+    for (name, uid) in pods {
+        ctx.limiter.take().await;
+        if !ctx.leadership.leads() {
+            return;
+        }
+        let of = PodRef { namespace: world.policy.namespace.clone(), name: name.clone(), uid: uid.clone() };
+        report_lost(annotate::annotate_topology(&ctx.clients.effects, &of, note).await, &of, "annotating");
+    }
+}

@@ -1,0 +1,78 @@
+//! What every pass works with: clients, caches, lease, pollers, memory.
+//!
+//! Only holds; decides nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::memory::Memory;
+use crate::aurora::access::RoleAllowList;
+use crate::aurora::bucket::Bucket;
+use crate::aurora::poller::Pollers;
+use crate::k8s::clients::Clients;
+use crate::k8s::events::Events;
+use crate::k8s::lease::Leadership;
+use crate::k8s::watch::Stores;
+use crate::methods::http::PodCaller;
+use crate::metrics::Metrics;
+
+/// Shared by all passes.
+pub struct Context {
+    /// Clients of the API server.
+    pub clients: Clients,
+    /// Caches.
+    pub stores: Stores,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Readers of topologies.
+    pub pollers: Pollers,
+    /// Roles that policies may name.
+    pub allowed: RoleAllowList,
+    /// The region of policies that name none.
+    pub default_region: String,
+    /// The limit on effects over all policies.
+    pub limiter: Bucket,
+    /// Calls pods.
+    pub caller: PodCaller,
+    /// Tells people.
+    pub events: Events,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub memory: Memory,
+    /// Held while a step is planned and entered, so that two policies of a cluster never both take
+    /// the last of its budget.
+    pub ledger: Mutex<()>,
+    /// Failures in a row, by policy UID.
+    pub failures: Mutex<HashMap<String, u32>>,
+    /// Tells the time.
+    pub clock: fn() -> Timestamp,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("default_region", &self.default_region).finish_non_exhaustive()
+    }
+}
+
+/// The first and the longest wait after a failed pass.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+impl Context {
+    /// How long to wait after a failed pass of this policy: doubling.
+    pub fn back_off(&self, uid: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        BACKOFF.0.saturating_mul(1 << (*count - 1).min(16)).min(BACKOFF.1)
+    }
+
+    /// A pass went well.
+    pub fn went_well(&self, uid: &str) {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(uid);
+    }
+}

@@ -1,0 +1,85 @@
+//! What the operator remembers between passes, and may forget at any time.
+//!
+//! Nothing here is needed for safety: after a restart, or when another replica takes over, the
+//! status, the stamps and the claims say where the world stands.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::world::Blockade;
+use crate::api::status::DbBalancePolicyStatus;
+use crate::domain::budget::Load;
+use crate::domain::pod::PodFacts;
+use crate::domain::settle::Settling;
+use crate::domain::stamp::Claim;
+
+/// A status that we have written, until the cache has caught up.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The resource version that the write gave.
+    pub version: u64,
+    /// What was written.
+    pub status: DbBalancePolicyStatus,
+}
+
+/// What is remembered of one policy.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyMemory {
+    /// The cache was found to be behind: read the policy from the API server.
+    pub must_read: bool,
+    /// Our last write.
+    pub recorded: Option<Recorded>,
+    /// Since when differences have been there.
+    pub settling: Settling,
+    /// What the last attempts met, by target.
+    pub blockades: BTreeMap<String, Blockade>,
+    /// The pods that we have claimed, by UID: the version that was claimed, and the claim. Until
+    /// the cache shows another version, the pod counts as claimed.
+    pub claimed: HashMap<String, (String, Claim)>,
+    /// What the policy's recycles in progress may add.
+    pub in_flight: Load,
+    /// Its runs in progress that no outer gate holds.
+    pub running: usize,
+}
+
+impl PolicyMemory {
+    /// Lets a pod that the cache still shows unclaimed count as claimed.
+    pub fn correct(&self, pod: &mut PodFacts) {
+        if let Some((version, claim)) = self.claimed.get(&pod.uid) {
+            if *version == pod.resource_version {
+                pod.claim = Some(claim.clone());
+            }
+        }
+    }
+}
+
+/// The memory of all policies, by UID.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<String, PolicyMemory>>);
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, PolicyMemory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of a policy; `None` if it was not seen since this replica leads.
+    #[must_use]
+    pub fn recall(&self, uid: &str) -> Option<PolicyMemory> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// Changes what is remembered of a policy.
+    pub fn note(&self, uid: &str, change: impl FnOnce(&mut PolicyMemory)) {
+        change(self.lock().entry(uid.to_owned()).or_default());
+    }
+
+    /// Forgets policies that are gone.
+    pub fn retain(&self, uids: &std::collections::HashSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
+    }
+
+    /// Forgets everything: another replica may have acted since.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+}

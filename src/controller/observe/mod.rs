@@ -1,0 +1,318 @@
+//! Observe: gathers what one pass may know into one value.
+//!
+//! The only reader of caches in a pass. It takes no decision but whose a pod is.
+
+mod pods;
+mod workloads;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
+use kube::{Api, ResourceExt};
+
+use super::context::Context;
+use super::errors::Error;
+use super::memory::PolicyMemory;
+use super::world::{Others, PolicyFacts, Reading, TargetWorld, World, is_recreated, pools};
+use crate::api::annotations;
+use crate::api::spec::{ClusterSpec, DbBalancePolicy, TargetSpec, WorkloadKind};
+use crate::api::status::RunResult;
+use crate::aurora::access::{RoleKey, SourceKey};
+use crate::aurora::poller::ClusterKey;
+use crate::aurora::sight::{Observation, Sight};
+use crate::controller::plan::recorded_topology;
+use crate::domain::budget::Load;
+use crate::domain::pod::PodFacts;
+use crate::domain::stamp::Stamp;
+use crate::domain::topology::ClusterId;
+use crate::domain::workload::WorkloadFacts;
+use crate::k8s::watch::{Stores, Workload};
+
+/// Gathers the world of one policy, and the policy as it is now.
+///
+/// # Errors
+/// When the policy must be read from the API server and cannot be.
+pub async fn observe(policy: &DbBalancePolicy, ctx: &Context) -> Result<(DbBalancePolicy, World), Error> {
+    let uid = policy.uid().unwrap_or_default();
+    let memory = ctx.memory.recall(&uid);
+    let current = current(policy, ctx, memory.as_ref()).await?;
+    let memory = memory.unwrap_or_default();
+    let key = cluster_key(&current.spec.cluster, ctx);
+    let hint = current
+        .status
+        .as_ref()
+        .and_then(|s| s.topology.as_ref())
+        .and_then(recorded_topology);
+    ctx.pollers.watch(&key, hint);
+    let world = gather(&current, ctx, &memory, ctx.pollers.sight(&key), &key);
+    Ok((current, world))
+}
+
+/// The policy as it is now: the cache may be behind our own last write, and behind another
+/// leader's when this replica has just begun to lead.
+async fn current(
+    policy: &DbBalancePolicy,
+    ctx: &Context,
+    memory: Option<&PolicyMemory>,
+) -> Result<DbBalancePolicy, Error> {
+    let Some(memory) = memory.filter(|m| !m.must_read) else {
+        let namespace = policy.namespace().unwrap_or_default();
+        let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
+        return api.get(&policy.name_any()).await.map_err(|source| Error::Kube {
+            doing: format!("reading policy {namespace}/{}", policy.name_any()),
+            source: Box::new(source),
+        });
+    };
+    let mut current = policy.clone();
+    if let Some(recorded) = &memory.recorded {
+        if version(policy) < recorded.version {
+            current.status = Some(recorded.status.clone());
+            current.metadata.resource_version = Some(recorded.version.to_string());
+        }
+    }
+    Ok(current)
+}
+
+/// The resource version as a number, by which Kubernetes lets versions of one object be compared.
+pub(super) fn version(policy: &DbBalancePolicy) -> u64 {
+    policy.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn gather(policy: &DbBalancePolicy, ctx: &Context, memory: &PolicyMemory, sight: Sight, key: &ClusterKey) -> World {
+    let namespace = policy.namespace().unwrap_or_default();
+    let uid = policy.uid().unwrap_or_default();
+    let all = ctx.stores.pods_in(&namespace);
+    let lineage = Lineage::of(&ctx.stores, &namespace);
+    let older = older_policies(policy, &ctx.stores, &namespace);
+    let mut targets: Vec<TargetWorld> = Vec::new();
+    let mut takers: BTreeMap<String, String> = BTreeMap::new();
+    let mut overlaps = Vec::new();
+    for spec in &policy.spec.targets {
+        let taken = Taker::new(spec);
+        let mut owned_by = spec.workload_ref.as_ref().and_then(|reference| {
+            older.iter().find_map(|(name, targets)| {
+                targets
+                    .iter()
+                    .any(|t| t.workload_ref.as_ref() == Some(reference))
+                    .then(|| name.clone())
+            })
+        });
+        let mut found = Vec::new();
+        for pod in &all {
+            let Some(mut facts) = pods::facts(pod, spec) else { continue };
+            if !taken.takes(&facts, &lineage) {
+                continue;
+            }
+            if let Some(owner) = owner_among(&older, &facts, &lineage) {
+                owned_by.get_or_insert(owner);
+                continue;
+            }
+            if let Some(other) = takers.insert(facts.uid.clone(), spec.name.clone()) {
+                overlaps.push((other, spec.name.clone(), facts.name.clone()));
+            }
+            memory.correct(&mut facts);
+            found.push(facts);
+        }
+        let workload = spec
+            .workload_ref
+            .as_ref()
+            .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
+            .and_then(|w| reduce(&w));
+        targets.push(TargetWorld {
+            workload,
+            pods: found,
+            owned_by,
+            blockade: memory.blockades.get(&spec.name).cloned(),
+        });
+    }
+    let facts = PolicyFacts {
+        namespace,
+        name: policy.name_any(),
+        uid,
+        generation: policy.metadata.generation,
+        token: policy.annotations().get(annotations::RECYCLE_REQUESTED).cloned(),
+        pause_until: policy.annotations().get(annotations::PAUSE_UNTIL).cloned(),
+        deleting: policy.metadata.deletion_timestamp.is_some(),
+    };
+    let highest_stamp = highest_stamp(&facts, &targets);
+    World {
+        highest_stamp,
+        role_allowed: ctx.allowed.check(&key.source).is_ok(),
+        policy: facts,
+        spec: policy.spec.clone(),
+        status: policy.status.clone().unwrap_or_default(),
+        reading: reading(sight),
+        settling: memory.settling.clone(),
+        targets,
+        others: Others::default(),
+        overlaps,
+    }
+}
+
+fn reading(sight: Sight) -> Reading {
+    let view = sight.view.map(|v| (*v).clone());
+    match (sight.observation, view) {
+        (Observation::Current, Some(view)) => Reading::Current(view),
+        (Observation::Failing { reason, message }, last) => Reading::Failing { reason, message, last },
+        (Observation::Pending | Observation::Current, _) => Reading::Pending,
+    }
+}
+
+fn highest_stamp(policy: &PolicyFacts, targets: &[TargetWorld]) -> Option<i64> {
+    let mark = policy.mark();
+    let on_pods = targets.iter().flat_map(|t| &t.pods).filter_map(|p| p.stamp.as_ref());
+    let on_templates = targets.iter().filter_map(|t| t.workload.as_ref()?.template_stamp.as_ref());
+    on_pods
+        .chain(on_templates)
+        .filter(|s: &&Stamp| s.policy == mark)
+        .map(|s| s.epoch)
+        .max()
+}
+
+/// Where a policy's topology is read.
+#[must_use]
+pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
+    ClusterKey {
+        source: SourceKey {
+            role: spec.role_arn.as_ref().map(|arn| RoleKey {
+                arn: arn.clone(),
+                external_id: spec.external_id.clone(),
+            }),
+            region: spec.region.clone().unwrap_or_else(|| ctx.default_region.clone()),
+        },
+        cluster: ClusterId(spec.identifier.clone()),
+    }
+}
+
+/// What the other policies of the cluster hold and do. Called under the ledger's lock.
+#[must_use]
+pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
+    let mut sum = Others::default();
+    for other in ctx.stores.policies() {
+        let Ok(other) = &other.0 else { continue };
+        let uid = other.uid().unwrap_or_default();
+        if uid == policy_uid || cluster_key(&other.spec.cluster, ctx) != *key {
+            continue;
+        }
+        sum.held = sum.held.plus(held(other, &ctx.stores));
+        if let Some(memory) = ctx.memory.recall(&uid) {
+            sum.in_flight = sum.in_flight.plus(memory.in_flight);
+            sum.running += memory.running;
+        } else {
+            // Not seen since this replica leads: count what its status says.
+            let targets = other.status.iter().flat_map(|s| &s.targets);
+            sum.running += targets
+                .filter(|t| t.run.as_ref().is_some_and(|r| r.result == RunResult::Running))
+                .count();
+        }
+    }
+    sum
+}
+
+fn held(policy: &DbBalancePolicy, stores: &Stores) -> Load {
+    let namespace = policy.namespace().unwrap_or_default();
+    let all = stores.pods_in(&namespace);
+    let lineage = Lineage::of(stores, &namespace);
+    policy.spec.targets.iter().fold(Load::default(), |sum, spec| {
+        let taker = Taker::new(spec);
+        let pods = all
+            .iter()
+            .filter_map(|p| pods::facts(p, spec))
+            .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
+            .count();
+        sum.plus(Load::of(&pools(spec), pods))
+    })
+}
+
+/// The older policies of the namespace: of two policies that take a pod, the older one owns it;
+/// of equal age, the one with the smaller UID.
+fn older_policies(policy: &DbBalancePolicy, stores: &Stores, namespace: &str) -> Vec<(String, Vec<TargetSpec>)> {
+    let age = |p: &DbBalancePolicy| (p.creation_timestamp(), p.uid().unwrap_or_default());
+    let mine = age(policy);
+    let mut older: Vec<_> = stores
+        .policies_in(namespace)
+        .iter()
+        .filter_map(|p| p.0.as_ref().ok().cloned())
+        .filter(|p| p.metadata.deletion_timestamp.is_none() && age(p) < mine)
+        .map(|p| (age(&p), p.name_any(), p.spec.targets))
+        .collect();
+    older.sort_by(|a, b| a.0.cmp(&b.0));
+    older.into_iter().map(|(_, name, targets)| (name, targets)).collect()
+}
+
+fn owner_among(older: &[(String, Vec<TargetSpec>)], pod: &PodFacts, lineage: &Lineage) -> Option<String> {
+    older
+        .iter()
+        .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
+        .map(|(name, _)| name.clone())
+}
+
+/// Which Deployment each `ReplicaSet` belongs to.
+struct Lineage(BTreeMap<String, String>);
+
+impl Lineage {
+    fn of(stores: &Stores, namespace: &str) -> Self {
+        let sets = stores.replica_sets_in(namespace);
+        Self(
+            sets.iter()
+                .filter_map(|set| {
+                    let owner = pods::controller(set.metadata.owner_references.as_deref()?)?;
+                    (owner.kind == "Deployment").then(|| (set.name_any(), owner.name.clone()))
+                })
+                .collect(),
+        )
+    }
+
+    fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
+        let (kind, name) = pod.owner.as_ref()?;
+        match kind.as_str() {
+            "ReplicaSet" => self.0.get(name).map(|d| (WorkloadKind::Deployment, d.clone())),
+            "StatefulSet" => Some((WorkloadKind::StatefulSet, name.clone())),
+            "DaemonSet" => Some((WorkloadKind::DaemonSet, name.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Says whether a pod belongs to a target.
+struct Taker<'a> {
+    spec: &'a TargetSpec,
+    selector: Option<Selector>,
+}
+
+impl<'a> Taker<'a> {
+    fn new(spec: &'a TargetSpec) -> Self {
+        let selector = spec.selector.clone().and_then(|s: LabelSelector| Selector::try_from(s).ok());
+        Self { spec, selector }
+    }
+
+    fn takes(&self, pod: &PodFacts, lineage: &Lineage) -> bool {
+        if let Some(reference) = &self.spec.workload_ref {
+            return lineage
+                .workload(pod)
+                .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
+        }
+        // Jobs and bare pods are never taken: nobody would bring them back.
+        let recreated = pod.owner.as_ref().is_some_and(|(kind, _)| is_recreated(kind));
+        recreated && self.selector.as_ref().is_some_and(|s| s.matches(&pod.labels))
+    }
+}
+
+fn reduce(workload: &Workload) -> Option<WorkloadFacts> {
+    match workload {
+        Workload::Deployment(d) => workloads::deployment(d),
+        Workload::StatefulSet(s) => workloads::stateful_set(s),
+        Workload::DaemonSet(d) => workloads::daemon_set(d),
+    }
+}
+
+/// The pod as cached, if it still is the one that was planned on.
+#[must_use]
+pub fn planned_pod(ctx: &Context, namespace: &str, name: &str, uid: &str, version: &str) -> Option<Arc<Pod>> {
+    ctx.stores.pod(namespace, name).filter(|p| {
+        p.metadata.uid.as_deref() == Some(uid) && p.metadata.resource_version.as_deref() == Some(version)
+    })
+}

@@ -1,0 +1,153 @@
+//! From a Deployment, StatefulSet or DaemonSet to the facts that decisions need.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::pods::{controller, is_ignored};
+use crate::api::annotations;
+use crate::api::spec::WorkloadKind;
+use crate::domain::stamp::Stamp;
+use crate::domain::workload::{Strategy, WorkloadFacts};
+
+/// Kubernetes' default for Deployments.
+fn quarter() -> IntOrString {
+    IntOrString::String("25%".to_owned())
+}
+
+/// Reduces a Deployment.
+pub(super) fn deployment(object: &Deployment) -> Option<WorkloadFacts> {
+    let spec = object.spec.as_ref()?;
+    let status = object.status.clone().unwrap_or_default();
+    let strategy = spec.strategy.clone().unwrap_or_default();
+    let rolling = strategy.rolling_update.unwrap_or_default();
+    Some(WorkloadFacts {
+        wanted: count(Some(spec.replicas.unwrap_or(1))),
+        present: count(status.replicas),
+        updated: count(status.updated_replicas),
+        paused: spec.paused.unwrap_or(false),
+        strategy: if strategy.type_.as_deref() == Some("Recreate") {
+            Strategy::Recreate
+        } else {
+            Strategy::RollingUpdate {
+                max_unavailable: rolling.max_unavailable.unwrap_or_else(quarter),
+                max_surge: rolling.max_surge.unwrap_or_else(quarter),
+            }
+        },
+        ..common(WorkloadKind::Deployment, &object.metadata, &spec.template, status.observed_generation)?
+    })
+}
+
+/// Reduces a StatefulSet.
+pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
+    let spec = object.spec.as_ref()?;
+    let status = object.status.clone().unwrap_or_default();
+    let strategy = spec.update_strategy.clone().unwrap_or_default();
+    let rolling = strategy.rolling_update.unwrap_or_default();
+    let partition = rolling.partition.unwrap_or(0);
+    // When nothing rolls, updatedReplicas may be left out while the revisions agree.
+    let settled = status.current_revision == status.update_revision;
+    Some(WorkloadFacts {
+        wanted: count(Some(spec.replicas.unwrap_or(1))),
+        present: count(Some(status.replicas)),
+        updated: if settled { count(Some(status.replicas)) } else { count(status.updated_replicas) },
+        strategy: match strategy.type_.as_deref() {
+            Some("OnDelete") => Strategy::OnDelete,
+            _ if partition > 0 => Strategy::Partition(partition),
+            _ => Strategy::RollingUpdate {
+                max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
+                max_surge: IntOrString::Int(0),
+            },
+        },
+        ..common(WorkloadKind::StatefulSet, &object.metadata, &spec.template, status.observed_generation)?
+    })
+}
+
+/// Reduces a DaemonSet.
+pub(super) fn daemon_set(object: &DaemonSet) -> Option<WorkloadFacts> {
+    let spec = object.spec.as_ref()?;
+    let status = object.status.clone().unwrap_or_default();
+    let strategy = spec.update_strategy.clone().unwrap_or_default();
+    let rolling = strategy.rolling_update.unwrap_or_default();
+    Some(WorkloadFacts {
+        wanted: count(Some(status.desired_number_scheduled)),
+        present: count(Some(status.current_number_scheduled)),
+        updated: count(status.updated_number_scheduled),
+        strategy: if strategy.type_.as_deref() == Some("OnDelete") {
+            Strategy::OnDelete
+        } else {
+            Strategy::RollingUpdate {
+                max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
+                max_surge: rolling.max_surge.unwrap_or(IntOrString::Int(0)),
+            }
+        },
+        ..common(WorkloadKind::DaemonSet, &object.metadata, &spec.template, status.observed_generation)?
+    })
+}
+
+fn common(
+    kind: WorkloadKind,
+    metadata: &ObjectMeta,
+    template: &PodTemplateSpec,
+    observed: Option<i64>,
+) -> Option<WorkloadFacts> {
+    let note = |m: &ObjectMeta, key: &str| m.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+    let owner = metadata.owner_references.as_deref().and_then(controller);
+    let generation = metadata.generation.unwrap_or(0);
+    Some(WorkloadFacts {
+        kind,
+        name: metadata.name.clone()?,
+        uid: metadata.uid.clone()?,
+        generation,
+        wanted: 0,
+        present: 0,
+        updated: 0,
+        observed: observed.unwrap_or(0) >= generation,
+        paused: false,
+        strategy: Strategy::OnDelete,
+        template_stamp: template
+            .metadata
+            .as_ref()
+            .and_then(|m| note(m, annotations::EPOCH))
+            .and_then(|text| Stamp::parse(&text)),
+        owner: owner.map(|o| format!("{} {}", o.kind, o.name)),
+        ignored: is_ignored(note(metadata, annotations::IGNORE).as_deref()),
+    })
+}
+
+fn count(pods: Option<i32>) -> usize {
+    usize::try_from(pods.unwrap_or(0)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_settled_stateful_set_without_updated_replicas_is_not_rolling() {
+        let object: StatefulSet = serde_json::from_value(json!({
+            "metadata": {"name": "db", "uid": "u", "generation": 2},
+            "spec": {"replicas": 3, "selector": {}, "serviceName": "", "template": {}},
+            "status": {"replicas": 3, "observedGeneration": 2, "currentRevision": "a", "updateRevision": "a"}
+        }))
+        .unwrap();
+        assert!(!stateful_set(&object).unwrap().is_rolling());
+    }
+
+    #[test]
+    fn a_deployment_not_yet_seen_by_its_controller_is_rolling() {
+        let object: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "web", "uid": "u", "generation": 3, "annotations": {"dbbalance.io/ignore": "true"}},
+            "spec": {"replicas": 2, "selector": {}, "template": {"metadata": {"annotations": {"dbbalance.io/epoch": "aaaaaaaa/4-3f9c"}}}},
+            "status": {"replicas": 2, "updatedReplicas": 2, "observedGeneration": 2}
+        }))
+        .unwrap();
+        let facts = deployment(&object).unwrap();
+        assert!(facts.is_rolling() && facts.ignored);
+        assert_eq!(facts.template_stamp.unwrap().epoch, 4);
+    }
+}

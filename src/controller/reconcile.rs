@@ -1,0 +1,105 @@
+//! One pass over one policy: observe, validate, plan, apply, report.
+//!
+//! Only order is decided here, and when the next pass is due.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::context::Context;
+use super::errors::Error;
+use super::observe::{cluster_key, observe, others};
+use super::plan::plan;
+use super::validate::validate;
+use super::{apply::apply, report::report};
+use crate::api::DbBalancePolicy;
+use crate::k8s::watch::WatchedPolicy;
+
+/// The shortest time between two passes over a policy that decides something in each.
+const SOON: Duration = Duration::from_millis(20);
+
+/// A pass is made so often even if nothing seems to have happened: a notice may have been lost.
+const HEARTBEAT: Duration = Duration::from_secs(300);
+
+/// Makes a pass.
+///
+/// # Errors
+/// When it could not be carried through; it is made again.
+pub async fn reconcile(policy: Arc<WatchedPolicy>, ctx: Arc<Context>) -> Result<Action, Error> {
+    // A standby watches and reads nothing else, so that AWS is asked once.
+    if !ctx.leadership.leads() {
+        return Ok(Action::await_change());
+    }
+    let policy = match &policy.0 {
+        Ok(policy) => policy,
+        Err(malformed) => return Err(Error::Malformed(malformed.error.to_string())),
+    };
+    let began = std::time::Instant::now();
+    let action = pass(policy, &ctx).await?;
+    ctx.went_well(&policy.uid().unwrap_or_default());
+    ctx.metrics.reconciled(began.elapsed());
+    Ok(action)
+}
+
+async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> {
+    let (current, mut world) = observe(policy, ctx).await?;
+    let valid = validate(&world);
+    let now = (ctx.clock)();
+    let plan = {
+        let _entered = ctx.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = cluster_key(&world.spec.cluster, ctx);
+        world.others = others(&world.policy.uid, &key, ctx);
+        let plan = plan(&world, &valid, now);
+        ctx.memory.note(&world.policy.uid, |memory| {
+            memory.running = plan.targets.iter().filter(|t| t.running).count();
+            memory.in_flight =
+                plan.targets.iter().fold(crate::domain::budget::Load::default(), |sum, t| sum.plus(t.in_flight));
+        });
+        plan
+    };
+    let applied = apply(&current, &world, &plan, ctx).await?;
+    let reported = report(&current, &world, &valid, &plan, &applied, ctx).await?;
+    let acted = applied.targets.values().any(|t| t.stepped);
+    if reported.changed || acted {
+        return Ok(Action::requeue(SOON));
+    }
+    Ok(plan.wake.map_or_else(|| Action::requeue(HEARTBEAT), |wake| {
+        let wait = wake.duration_since((ctx.clock)());
+        Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
+    }))
+}
+
+/// Says when a failed pass is made again.
+#[allow(clippy::needless_pass_by_value)] // the signature is kube's
+pub fn on_error(policy: Arc<WatchedPolicy>, error: &Error, ctx: Arc<Context>) -> Action {
+    let (name, uid) = match &policy.0 {
+        Ok(p) => (p.name_any(), p.uid().unwrap_or_default()),
+        Err(e) => (e.metadata.name.clone().unwrap_or_default(), e.metadata.uid.clone().unwrap_or_default()),
+    };
+    if matches!(error, Error::Conflict) {
+        return Action::requeue(SOON);
+    }
+    ctx.metrics.reconcile_failed(error.reason());
+    tracing::warn!(policy = name, reason = error.reason(), error = %chain(error), "a pass failed");
+    if matches!(error, Error::Malformed(_)) {
+        return Action::await_change();
+    }
+    Action::requeue(ctx.back_off(&uid))
+}
+
+/// The error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! Conditions: what the policy's state means, in the words of the API.
+//!
+//! Pure. `Ready` says that the object is valid and observed, not that all pods are fresh.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::conditions::{self, ConditionStatus, ConditionType};
+use crate::api::status::{DbBalancePolicyStatus, RunResult};
+use crate::controller::plan::{Gate, Plan};
+use crate::controller::validate::Valid;
+use crate::controller::world::{Reading, World};
+
+/// A condition's status, reason and message.
+type Verdict = (ConditionStatus, &'static str, String);
+
+/// Sets all conditions.
+pub(super) fn set_all(status: &mut DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Plan, now: Timestamp) {
+    let generation = world.policy.generation;
+    let ready = ready(status, world, valid, plan);
+    let observed = observed(world);
+    let fresh = fresh(status);
+    let recycling = recycling(status);
+    let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
+    let stalled = stalled(status, plan, &ready);
+    let balanced = (
+        ConditionStatus::Unknown,
+        "NoEvidence",
+        "connections are not measured: recycled is not the same as balanced".to_owned(),
+    );
+    let list = &mut status.conditions;
+    let mut put = |type_, verdict: Verdict| {
+        conditions::set(list, type_, verdict.0, verdict.1, &verdict.2, generation, now);
+    };
+    put(ConditionType::Ready, ready);
+    put(ConditionType::TopologyObserved, observed);
+    put(ConditionType::Fresh, fresh);
+    put(ConditionType::Balanced, balanced);
+    put(ConditionType::Recycling, recycling);
+    only_while_true(list, ConditionType::Reconciling, reconciling, generation, now);
+    only_while_true(list, ConditionType::Stalled, stalled, generation, now);
+}
+
+fn only_while_true(
+    list: &mut Vec<Condition>,
+    type_: ConditionType,
+    verdict: Option<Verdict>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    match verdict {
+        Some((_, reason, message)) => {
+            conditions::set(list, type_, ConditionStatus::True, reason, &message, generation, now);
+        }
+        None => conditions::remove(list, type_),
+    }
+}
+
+fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Plan) -> Verdict {
+    if let Some(problem) = valid.problems.first() {
+        let message = valid.problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
+        return (ConditionStatus::False, problem.reason, message);
+    }
+    match (&world.reading, &status.topology) {
+        (Reading::Failing { reason, message, .. }, None) => {
+            return (ConditionStatus::False, reason, message.clone());
+        }
+        (Reading::Failing { reason: "ClusterNotFound", message, .. }, _) => {
+            return (ConditionStatus::False, "ClusterNotFound", message.clone());
+        }
+        (_, None) => {
+            return (ConditionStatus::Unknown, "Pending", "the topology has not been read yet".to_owned());
+        }
+        _ => {}
+    }
+    for (index, target) in world.targets.iter().enumerate() {
+        let spec = &world.spec.targets[index];
+        if let Some(owner) = &target.owned_by {
+            return (
+                ConditionStatus::False,
+                "TargetConflict",
+                format!("spec.targets[{}]: policy {owner} is older and owns these pods, which are left alone here; take them out of one of the two", spec.name),
+            );
+        }
+        if let (Some(reference), None) = (&spec.workload_ref, &target.workload) {
+            return (
+                ConditionStatus::False,
+                "TargetNotFound",
+                format!(
+                    "spec.targets[{}].workloadRef: {:?} {} is not in namespace {}",
+                    spec.name, reference.kind, reference.name, world.policy.namespace
+                ),
+            );
+        }
+    }
+    if let Some(refused) = plan.targets.iter().find_map(|t| t.held.as_ref().filter(|h| h.gate == Gate::Refused)) {
+        return (ConditionStatus::False, "MethodRefused", refused.message.clone());
+    }
+    (ConditionStatus::True, "Ready", "the policy is valid, its targets are found, its topology is read".to_owned())
+}
+
+fn observed(world: &World) -> Verdict {
+    match &world.reading {
+        Reading::Pending => {
+            (ConditionStatus::Unknown, "Pending", "the topology has not been read yet".to_owned())
+        }
+        Reading::Current(_) => (ConditionStatus::True, "Observed", "the last readings were whole".to_owned()),
+        Reading::Failing { reason, message, .. } => (ConditionStatus::False, reason, message.clone()),
+    }
+}
+
+fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
+    let Some(epoch) = status.epoch else {
+        return (ConditionStatus::Unknown, "Pending", "no epoch yet".to_owned());
+    };
+    if let Some(pending) = &status.pending_epoch {
+        if !pending.targets.is_empty() {
+            return (
+                ConditionStatus::False,
+                "EpochNotOpen",
+                format!("epoch {} has settled and is not open yet: {}", pending.epoch, pending.message),
+            );
+        }
+    }
+    let stale: Vec<String> = status
+        .targets
+        .iter()
+        .filter(|t| t.stale > 0)
+        .map(|t| format!("{}: {} of {} pods are stale at epoch {}", t.name, t.stale, t.pods, t.due_epoch))
+        .collect();
+    if !stale.is_empty() {
+        return (ConditionStatus::False, "StalePods", stale.join("; "));
+    }
+    let pods: i32 = status.targets.iter().map(|t| t.pods).sum();
+    if pods == 0 {
+        return (ConditionStatus::True, "NoPods", format!("no pods to recycle at epoch {epoch}"));
+    }
+    (ConditionStatus::True, "AllFresh", format!("no pod is stale at epoch {epoch}"))
+}
+
+fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
+    let runs: Vec<String> = status
+        .targets
+        .iter()
+        .filter_map(|t| t.run.as_ref().filter(|r| r.result == RunResult::Running))
+        .map(|r| format!("{}: {} of {} pods recycled for epoch {}", r.target, r.recycled, r.stale, r.epoch))
+        .collect();
+    if runs.is_empty() {
+        (ConditionStatus::False, "Idle", "no run is in progress".to_owned())
+    } else {
+        (ConditionStatus::True, "RunInProgress", runs.join("; "))
+    }
+}
+
+fn stalled(status: &DbBalancePolicyStatus, plan: &Plan, ready: &Verdict) -> Option<Verdict> {
+    let halted = status.targets.iter().find_map(|t| {
+        let run = t.run.as_ref().filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
+        let message = run.message.clone().unwrap_or_default();
+        Some((ConditionStatus::True, "RunHalted", format!("{}: {message}", t.name)))
+    });
+    let refused = plan
+        .targets
+        .iter()
+        .find_map(|t| t.held.as_ref().filter(|h| h.gate == Gate::Refused))
+        .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
+    let invalid = matches!(ready.1, "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotFound")
+        .then(|| ready.clone());
+    halted.or(refused).or(invalid)
+}

@@ -1,0 +1,153 @@
+//! Report: the status when it changed, then events and metrics.
+//!
+//! The status is written under the version that was planned on: if somebody wrote meanwhile, the
+//! pass is done again. An idle policy is never written.
+
+mod conditions;
+mod notices;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::apply::Applied;
+use super::context::Context;
+use super::errors::Error;
+use super::memory::Recorded;
+use super::plan::{Notice, Plan, halt, open, status_time};
+use super::validate::Valid;
+use super::world::World;
+use crate::api::DbBalancePolicy;
+use crate::api::status::DbBalancePolicyStatus;
+
+/// What the pass comes to.
+#[derive(Debug)]
+pub struct Reported {
+    /// The status was written, so that what it decides can be acted on.
+    pub changed: bool,
+}
+
+/// Records and tells what was decided and done.
+///
+/// # Errors
+/// When the status could not be written.
+pub async fn report(
+    policy: &DbBalancePolicy,
+    world: &World,
+    valid: &Valid,
+    plan: &Plan,
+    applied: &Applied,
+    ctx: &Context,
+) -> Result<Reported, Error> {
+    let now = (ctx.clock)();
+    let (mut status, mut told) = merge(world, plan, applied, now);
+    conditions::set_all(&mut status, world, valid, plan, now);
+    let uid = &world.policy.uid;
+    let changed = status != world.status;
+    if changed {
+        // A replica that does not lead any more leaves the status to the one that does.
+        if !ctx.leadership.leads() {
+            return Ok(Reported { changed: false });
+        }
+        write(policy, world, &status, ctx).await?;
+    }
+    ctx.memory.note(uid, |memory| {
+        memory.settling = plan.settling.clone();
+        for target in &plan.targets {
+            let blockade = applied.targets.get(&target.target).and_then(|t| t.blockade.clone());
+            if let Some(blockade) = blockade {
+                memory.blockades.insert(target.target.clone(), blockade);
+            }
+        }
+        memory.blockades.retain(|name, b| b.until > now && plan.targets.iter().any(|t| t.target == *name));
+        let pods: std::collections::HashSet<&str> =
+            world.targets.iter().flat_map(|t| &t.pods).map(|p| p.uid.as_str()).collect();
+        memory.claimed.retain(|uid, _| pods.contains(uid.as_str()));
+    });
+    told.splice(0..0, plan.notices.iter().cloned());
+    notices::tell(policy, world, &status, &told, ctx).await;
+    Ok(Reported { changed })
+}
+
+/// The planned status with what was done.
+fn merge(world: &World, plan: &Plan, applied: &Applied, now: Timestamp) -> (DbBalancePolicyStatus, Vec<Notice>) {
+    let mut status = plan.status.clone();
+    let mut told = Vec::new();
+    if let Some((epoch, time)) = applied.opened {
+        open(&mut status, epoch, time);
+    }
+    let mut ended = Vec::new();
+    for target in &mut status.targets {
+        let Some(done) = applied.targets.get(&target.name) else { continue };
+        if let Some(run) = target.run.as_mut() {
+            if done.stepped {
+                run.last_step_time = Some(status_time(now));
+            }
+            if done.template_generation.is_some() {
+                run.template_generation = done.template_generation;
+                run.last_progress_time = status_time(now);
+            }
+        }
+        if done.fallbacks > 0 {
+            told.push(Notice::FallbackUsed(format!(
+                "target {}: {} pods were evicted, as the method failed on them",
+                target.name, done.fallbacks
+            )));
+        }
+        if let Some(message) = &done.structural {
+            if let Some(run) = halt(target, message, world.policy.generation, now) {
+                told.push(Notice::RunHalted(
+                    format!("target {}: the run for epoch {} has halted: {message}", run.target, run.epoch),
+                    run.triggers.clone(),
+                ));
+                ended.push(run);
+            }
+        }
+    }
+    for run in ended {
+        status.history.insert(0, run);
+    }
+    status.history.truncate(10);
+    (status, told)
+}
+
+async fn write(
+    policy: &DbBalancePolicy,
+    world: &World,
+    status: &DbBalancePolicyStatus,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let facts = &world.policy;
+    let version = policy.resource_version();
+    let patch = json!([
+        {"op": "test", "path": "/metadata/uid", "value": facts.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
+    let doing = || format!("writing the status of policy {}/{}", facts.namespace, facts.name);
+    let patch: Patch<PartialObjectMeta<DbBalancePolicy>> = match serde_json::from_value(patch) {
+        Ok(patch) => Patch::Json(patch),
+        Err(error) => {
+            return Err(Error::Kube { doing: doing(), source: Box::new(kube::Error::SerdeError(error)) });
+        }
+    };
+    let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &facts.namespace);
+    match api.patch_status(&facts.name, &PatchParams::default(), &patch).await {
+        Ok(written) => {
+            let version = super::observe::version(&written);
+            ctx.memory.note(&facts.uid, |m| {
+                m.must_read = false;
+                m.recorded = Some(Recorded { version, status: written.status.unwrap_or_default() });
+            });
+            Ok(())
+        }
+        // A failed test comes back as 422, a version that moved under the patch as 409.
+        Err(kube::Error::Api(s)) if s.is_conflict() || s.is_invalid() && s.message.contains("test") => {
+            ctx.memory.note(&facts.uid, |m| m.must_read = true);
+            Err(Error::Conflict)
+        }
+        Err(source) => Err(Error::Kube { doing: doing(), source: Box::new(source) }),
+    }
+}

@@ -1,0 +1,123 @@
+//! Notices: events on the policy and counters, once for each transition.
+//!
+//! Sent after the status is written, so that a pass that is done again does not tell twice.
+
+use std::time::Duration;
+
+use kube::runtime::events::EventType;
+
+use crate::api::DbBalancePolicy;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{DbBalancePolicyStatus, RunResult, Trigger};
+use crate::controller::context::Context;
+use crate::controller::plan::Notice;
+use crate::controller::world::World;
+use crate::k8s::events::EventReason;
+
+/// Tells people what happened.
+pub(super) async fn tell(
+    policy: &DbBalancePolicy,
+    world: &World,
+    status: &DbBalancePolicyStatus,
+    notices: &[Notice],
+    ctx: &Context,
+) {
+    for notice in notices {
+        count(notice, status, ctx);
+        let (type_, reason, note) = words(notice);
+        tracing::info!(
+            policy = world.policy.name,
+            namespace = world.policy.namespace,
+            reason = reason.as_str(),
+            note
+        );
+        ctx.events.publish(policy, type_, reason, note).await;
+    }
+    for (type_, reason) in [
+        (ConditionType::TopologyObserved, EventReason::TopologyStale),
+        (ConditionType::Ready, EventReason::InvalidSpec),
+    ] {
+        if let Some(message) = turned_false(&world.status, status, type_) {
+            let reason = match conditions::get(&status.conditions, type_).map(|c| c.reason.as_str()) {
+                Some("TargetConflict") => EventReason::TargetConflict,
+                Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => EventReason::InvalidSpec,
+                Some(_) if type_ == ConditionType::Ready => EventReason::Blocked,
+                _ => reason,
+            };
+            ctx.events.publish(policy, EventType::Warning, reason, &message).await;
+        }
+    }
+    for plan in &status.plan {
+        let before = world.status.plan.iter().find(|p| p.target == plan.target);
+        let gate = plan.waiting_for.as_deref();
+        if before.and_then(|p| p.waiting_for.as_deref()) == gate {
+            continue;
+        }
+        if let Some(gate @ ("DisruptionBudget" | "Budget" | "BudgetUnknown" | "Refused")) = gate {
+            let note = format!(
+                "target {}: {gate}: {}",
+                plan.target,
+                plan.message.as_deref().unwrap_or_default()
+            );
+            ctx.events.publish(policy, EventType::Warning, EventReason::Blocked, &note).await;
+        }
+    }
+}
+
+/// The message of a condition that has just turned False.
+fn turned_false(before: &DbBalancePolicyStatus, after: &DbBalancePolicyStatus, type_: ConditionType) -> Option<String> {
+    let was = conditions::get(&before.conditions, type_);
+    let is = conditions::get(&after.conditions, type_).filter(|c| c.status == "False")?;
+    let same = was.is_some_and(|w| w.status == "False" && w.reason == is.reason);
+    (!same).then(|| format!("{type_} is False: {}: {}", is.reason, is.message))
+}
+
+fn words(notice: &Notice) -> (EventType, EventReason, &str) {
+    use EventType::{Normal, Warning};
+    match notice {
+        Notice::Baseline(n) => (Normal, EventReason::TopologyBaseline, n),
+        Notice::StatusLost(n) => (Warning, EventReason::StatusLost, n),
+        Notice::Settled(n) => (Normal, EventReason::EpochSettled, n),
+        Notice::Requested(n) => (Normal, EventReason::RecycleRequested, n),
+        Notice::RunStarted(n) => (Normal, EventReason::RunStarted, n),
+        Notice::CanaryPassed(n) => (Normal, EventReason::CanaryPassed, n),
+        Notice::RunSucceeded(n, _) => (Normal, EventReason::RunSucceeded, n),
+        Notice::RunHalted(n, _) => (Warning, EventReason::RunHalted, n),
+        Notice::RunSuperseded(n, _) => (Normal, EventReason::RunSuperseded, n),
+        Notice::RevertDetected(n) => (Warning, EventReason::RevertDetected, n),
+        Notice::Conflict(n) => (Warning, EventReason::TargetConflict, n),
+        Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
+    }
+}
+
+fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
+    let ended = |triggers: &[Trigger], result: RunResult| {
+        let took = status
+            .history
+            .first()
+            .and_then(|r| r.end_time.as_ref().map(|e| e.0.duration_since(r.start_time.0)))
+            .and_then(|d| Duration::try_from(d).ok())
+            .unwrap_or_default();
+        for trigger in triggers {
+            ctx.metrics.run_ended(*trigger, result, took);
+        }
+    };
+    match notice {
+        Notice::Settled(_) => {
+            if let Some(pending) = &status.pending_epoch {
+                ctx.metrics.epoch(&pending.triggers);
+            }
+        }
+        Notice::RunSucceeded(_, t) => ended(t, RunResult::Succeeded),
+        Notice::RunHalted(_, t) => ended(t, RunResult::Halted),
+        Notice::RunSuperseded(_, t) => ended(t, RunResult::Superseded),
+        Notice::RevertDetected(_) => ctx.metrics.reverted(),
+        Notice::Baseline(_)
+        | Notice::StatusLost(_)
+        | Notice::Requested(_)
+        | Notice::RunStarted(_)
+        | Notice::CanaryPassed(_)
+        | Notice::Conflict(_)
+        | Notice::FallbackUsed(_) => {}
+    }
+}
