@@ -13,6 +13,10 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cli;
 pub mod domain;
+pub mod http;
 pub mod k8s;
 pub mod methods;
+pub mod metrics;
+pub mod telemetry;
