@@ -3,4 +3,6 @@
 //! Reads and writes; decides nothing about policies or pods.
 
 pub mod clients;
+pub mod events;
 pub mod lease;
+pub mod watch;

@@ -20,7 +20,7 @@ use crate::api::FIELD_MANAGER;
 
 /// How often a standby looks, and a leader tries again after a failed renewal: a released lease is
 /// taken over in about this time. One GET a second is nothing to an API server.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// The longest one request may take; less where the lease is shorter.
 const REQUEST: Duration = Duration::from_secs(4);
 /// How often a conflict is followed by another look within one round.
@@ -283,7 +283,7 @@ impl LeaseKeeper {
 
     /// Two requests and a pause must fit into what a renewal holds.
     fn request_limit(&self) -> Duration {
-        REQUEST.min(self.config.duration / 4)
+        request_limit(self.config.duration)
     }
 
     fn publish(&self, holder: Option<Arc<str>>, valid_until: Instant) {
@@ -306,6 +306,15 @@ impl LeaseKeeper {
             "{verb} the lease failed; retrying"
         );
     }
+}
+
+fn request_limit(duration: Duration) -> Duration {
+    REQUEST.min(duration / 4)
+}
+
+/// The longest a round can take: a look and a write, each time up to the limit.
+pub(super) fn longest_round(duration: Duration) -> Duration {
+    request_limit(duration) * 2 * LOOKS_PER_ROUND
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

@@ -44,6 +44,13 @@ impl LeaseConfig {
         self.duration / 5
     }
 
+    /// The longest time between two rounds of a keeper that is alive, on a hung API server. For
+    /// liveness.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        keeper::longest_round(self.duration) + self.renew.max(keeper::LOOK)
+    }
+
     /// How long a renewal holds for ourselves.
     fn held(&self) -> Duration {
         self.duration.saturating_sub(self.margin())

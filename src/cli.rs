@@ -1,0 +1,372 @@
+//! Every flag and its environment twin, once.
+//!
+//! Parses and checks ranges; reads no file and starts nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+/// Recycles connection pools when the topology of an Aurora cluster changes.
+#[derive(Debug, Parser)]
+#[command(name = "dbbalance", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    #[allow(clippy::doc_markdown)] // a line of --help
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The options of the operator.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)] // the docs become --help, where backticks are noise
+pub struct RunArgs {
+    /// The AWS region of policies that name none.
+    #[arg(long, env = "AWS_REGION", value_parser = parse_region)]
+    pub aws_region: Option<String>,
+
+    /// Another endpoint of the RDS API, such as a VPC endpoint. Default: the region's.
+    #[arg(long, env = "AWS_ENDPOINT_URL_RDS", value_parser = parse_url, value_name = "URL")]
+    pub rds_endpoint_url: Option<String>,
+
+    /// Another endpoint of the STS API, for policies with a role. Default: the region's.
+    #[arg(long, env = "AWS_ENDPOINT_URL_STS", value_parser = parse_url, value_name = "URL")]
+    pub sts_endpoint_url: Option<String>,
+
+    /// The roles that policies may name, comma separated. Empty: none.
+    #[arg(
+        long, env = "DBBALANCE_ALLOWED_ROLE_ARNS", default_value = "", hide_default_value = true,
+        value_parser = parse_roles, value_name = "ARN,..."
+    )]
+    pub allowed_role_arns: List,
+
+    /// The namespaces whose policies and pods are watched, comma separated. Empty: all.
+    #[arg(
+        long, env = "DBBALANCE_WATCH_NAMESPACES", default_value = "", hide_default_value = true,
+        value_parser = parse_namespaces, value_name = "NAMESPACE,..."
+    )]
+    pub watch_namespaces: List,
+
+    /// The namespaces in which the operator was granted pods/exec for method Signal, comma
+    /// separated. "*": all. Empty: none.
+    #[arg(
+        long, env = "DBBALANCE_SIGNAL_NAMESPACES", default_value = "", hide_default_value = true,
+        value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
+    )]
+    pub signal_namespaces: List,
+
+    /// The name of the Lease by which replicas elect their leader.
+    #[arg(
+        long, env = "DBBALANCE_LEASE_NAME", default_value = "dbbalance", value_parser = parse_name
+    )]
+    pub lease_name: String,
+
+    /// The namespace of the Lease. Default: the one of the service account or kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE", value_parser = parse_name)]
+    pub lease_namespace: Option<String>,
+
+    /// The name of this replica, unlike every other running replica's. Default: "local-" and the
+    /// process id.
+    #[arg(long, env = "POD_NAME", value_parser = parse_identity)]
+    pub identity: Option<String>,
+
+    /// How long a renewal of the Lease holds. A dead leader is replaced after this time.
+    // Least: two requests and a pause must fit in; most: how long nobody acts after a crash.
+    #[arg(
+        long, env = "DBBALANCE_LEASE_DURATION_SECONDS", default_value_t = 15,
+        value_parser = value_parser!(u64).range(5..=300), value_name = "SECONDS"
+    )]
+    pub lease_duration_seconds: u64,
+
+    /// The time between renewals of the Lease; less than half of its duration.
+    #[arg(
+        long, env = "DBBALANCE_LEASE_RENEW_SECONDS", default_value_t = 2,
+        value_parser = value_parser!(u64).range(1..=120), value_name = "SECONDS"
+    )]
+    pub lease_renew_seconds: u64,
+
+    /// Where metrics and probes are served.
+    #[arg(long, env = "DBBALANCE_LISTEN_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub listen_address: SocketAddr,
+
+    /// The most effects a second, over all policies.
+    #[arg(
+        long, env = "DBBALANCE_ACTIONS_PER_SECOND", default_value_t = 10,
+        value_parser = value_parser!(u32).range(1..=1000)
+    )]
+    pub actions_per_second: u32,
+
+    /// How many effects may come at once after a pause, over all policies.
+    #[arg(
+        long, env = "DBBALANCE_ACTIONS_BURST", default_value_t = 20,
+        value_parser = value_parser!(u32).range(1..=10_000)
+    )]
+    pub actions_burst: u32,
+
+    /// The time between two readings of the topology while nothing moves.
+    #[arg(
+        long, env = "DBBALANCE_POLL_QUIET_SECONDS", default_value_t = 5,
+        value_parser = value_parser!(u64).range(1..=300), value_name = "SECONDS"
+    )]
+    pub poll_quiet_seconds: u64,
+
+    /// The time between two readings of the topology while something moves.
+    #[arg(
+        long, env = "DBBALANCE_POLL_MOVING_SECONDS", default_value_t = 1,
+        value_parser = value_parser!(u64).range(1..=60), value_name = "SECONDS"
+    )]
+    pub poll_moving_seconds: u64,
+
+    /// How log lines are written.
+    #[arg(long, env = "DBBALANCE_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// What is logged, as tracing filter directives: info, or info,dbbalance=debug.
+    #[arg(long, env = "DBBALANCE_LOG", default_value = "info")]
+    pub log_filter: String,
+}
+
+/// A comma-separated list, without empty items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List(pub Vec<String>);
+
+impl RunArgs {
+    /// Checks what no single flag can: relations between them.
+    ///
+    /// # Errors
+    /// When two flags contradict each other; the message names both.
+    pub fn check(&self) -> Result<(), String> {
+        if self.lease_renew_seconds * 2 >= self.lease_duration_seconds {
+            return Err(format!(
+                "--lease-renew-seconds ({}) must be less than half of --lease-duration-seconds ({}), \
+                 or one lost renewal would lose the lease",
+                self.lease_renew_seconds, self.lease_duration_seconds
+            ));
+        }
+        if self.poll_moving_seconds > self.poll_quiet_seconds {
+            return Err(format!(
+                "--poll-moving-seconds ({}) must not exceed --poll-quiet-seconds ({})",
+                self.poll_moving_seconds, self.poll_quiet_seconds
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name of this replica.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        self.identity
+            .clone()
+            .unwrap_or_else(|| format!("local-{}", std::process::id()))
+    }
+
+    /// How long a renewal of the lease holds.
+    #[must_use]
+    pub const fn lease_duration(&self) -> Duration {
+        Duration::from_secs(self.lease_duration_seconds)
+    }
+
+    /// The time between renewals of the lease.
+    #[must_use]
+    pub const fn lease_renew(&self) -> Duration {
+        Duration::from_secs(self.lease_renew_seconds)
+    }
+
+    /// True if method Signal was granted in the namespace.
+    #[must_use]
+    pub fn may_signal_in(&self, namespace: &str) -> bool {
+        let granted = &self.signal_namespaces.0;
+        granted.iter().any(|ns| ns == "*" || ns == namespace)
+    }
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<List, String> {
+    items(text).map(check).collect::<Result<_, _>>().map(List)
+}
+
+fn parse_namespaces(text: &str) -> Result<List, String> {
+    list(text, parse_label)
+}
+
+fn parse_namespaces_or_all(text: &str) -> Result<List, String> {
+    list(text, |item| {
+        if item == "*" {
+            Ok(item.to_owned())
+        } else {
+            parse_label(item)
+        }
+    })
+}
+
+fn parse_roles(text: &str) -> Result<List, String> {
+    list(text, |item| {
+        if item.starts_with("arn:") && item.contains(":iam::") && item.contains(":role/") {
+            Ok(item.to_owned())
+        } else {
+            Err(format!(
+                "{item:?} is no role's ARN: arn:aws:iam::<account>:role/<name>"
+            ))
+        }
+    })
+}
+
+/// A DNS label (RFC 1123), as namespaces are.
+fn parse_label(text: &str) -> Result<String, String> {
+    if text.len() <= 63 && !text.contains('.') && is_dns_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no valid namespace"))
+    }
+}
+
+/// A DNS subdomain (RFC 1123), as names of objects are.
+fn parse_name(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && is_dns_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no valid name of an object"))
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    text.split('.').all(|label| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    })
+}
+
+/// Anything printable that fits into an event's `reportingInstance`.
+fn parse_identity(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 printable characters without blanks".to_owned())
+    }
+}
+
+fn parse_region(text: &str) -> Result<String, String> {
+    if (1..=32).contains(&text.len()) && !text.contains('.') && is_dns_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no AWS region"))
+    }
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|e| format!("not a URL: {e}"))?;
+    if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() {
+        Ok(text.to_owned())
+    } else {
+        Err("must be an http or https URL".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let all = ["dbbalance", "run"].iter().chain(args);
+        Cli::try_parse_from(all).map(|cli| match cli.command {
+            Command::Run(args) => *args,
+            Command::Crd => panic!("not run"),
+        })
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_every_flag_has_help_and_an_environment_twin() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let run = command.find_subcommand("run").unwrap();
+        for arg in run.get_arguments().filter(|a| a.get_id() != "help") {
+            assert!(arg.get_help().is_some(), "{}", arg.get_id());
+            assert!(arg.get_env().is_some(), "{}", arg.get_id());
+        }
+    }
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        let args = run(&[]).unwrap();
+        args.check().unwrap();
+        assert_eq!(args.lease_duration(), Duration::from_secs(15));
+        assert_eq!(args.listen_address.port(), 8080);
+        assert!(args.identity().starts_with("local-") || args.identity.is_some());
+    }
+
+    #[test]
+    fn lists_are_comma_separated_and_empty_items_do_not_count() {
+        let args = run(&["--watch-namespaces", "shop, pay,"]).unwrap();
+        assert_eq!(args.watch_namespaces.0, ["shop", "pay"]);
+        assert!(
+            run(&["--watch-namespaces", ""])
+                .unwrap()
+                .watch_namespaces
+                .0
+                .is_empty()
+        );
+        assert!(run(&["--watch-namespaces", "Shop"]).is_err());
+        assert!(run(&["--allowed-role-arns", "arn:aws:iam::123456789012:role/r"]).is_ok());
+        assert!(run(&["--allowed-role-arns", "r"]).is_err());
+    }
+
+    #[test]
+    fn signals_are_granted_by_name_or_everywhere() {
+        let some = run(&["--signal-namespaces", "shop"]).unwrap();
+        assert!(some.may_signal_in("shop") && !some.may_signal_in("pay"));
+        assert!(
+            run(&["--signal-namespaces", "*"])
+                .unwrap()
+                .may_signal_in("pay")
+        );
+        assert!(!run(&[]).unwrap().may_signal_in("shop"));
+    }
+
+    #[test]
+    fn numbers_have_ranges_and_relations() {
+        assert!(run(&["--lease-duration-seconds", "4"]).is_err());
+        let slow = run(&["--lease-renew-seconds", "8"]).unwrap();
+        assert!(
+            slow.check()
+                .unwrap_err()
+                .contains("--lease-renew-seconds (8)")
+        );
+        let odd = run(&["--poll-moving-seconds", "9"]).unwrap();
+        assert!(odd.check().is_err());
+        assert!(run(&["--rds-endpoint-url", "ftp://x"]).is_err());
+    }
+}

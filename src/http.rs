@@ -1,0 +1,230 @@
+//! Serves metrics and probes.
+//!
+//! Answers only what others know: the caches whether they have synced, the lease whether its loop
+//! goes round. A standby is ready as soon as its caches have synced, or it could never be one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::k8s::lease::{Leadership, LeaseConfig};
+use crate::metrics::Metrics;
+
+/// As `OpenMetrics` 1.0 says; Prometheus takes it by this type.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Added to the longest pause of a lease loop that is alive: for a machine under load.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Why nothing is served.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The address cannot be taken.
+    #[error("cannot listen on {address}: is it in use, or the port privileged? (--listen-address)")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("serving metrics and probes ended")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Set once all caches have synced. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    /// Says whether the caches have synced; false again on shutdown.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What the answers come from.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    metrics: Arc<Metrics>,
+    leadership: Leadership,
+    ready: Ready,
+    tick_limit: Duration,
+}
+
+impl HttpState {
+    /// Puts the sources together; `lease` says how long its loop may take.
+    #[must_use]
+    pub fn new(
+        metrics: Arc<Metrics>,
+        leadership: Leadership,
+        ready: Ready,
+        lease: &LeaseConfig,
+    ) -> Self {
+        Self {
+            metrics,
+            leadership,
+            ready,
+            tick_limit: lease.longest_pause() + SLACK,
+        }
+    }
+}
+
+/// Takes the address, so that a wrong one is told at the start.
+///
+/// # Errors
+/// When the address cannot be taken.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| HttpError::Bind { address, source })
+}
+
+/// Serves until told to stop, then ends what is under way.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(
+    listener: TcpListener,
+    state: HttpState,
+    shutdown: CancellationToken,
+) -> Result<(), HttpError> {
+    axum::serve(listener, router(state))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .map_err(HttpError::Serve)
+}
+
+fn router(state: HttpState) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(state)
+}
+
+async fn metrics(State(state): State<HttpState>) -> Response {
+    match state.metrics.encode(state.leadership.leads()) {
+        Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn healthz(State(state): State<HttpState>) -> (StatusCode, String) {
+    let pause = Instant::now().saturating_duration_since(state.leadership.last_tick());
+    if pause <= state.tick_limit {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        let said = format!("the lease loop stands still for {} s\n", pause.as_secs());
+        (StatusCode::SERVICE_UNAVAILABLE, said)
+    }
+}
+
+async fn readyz(State(state): State<HttpState>) -> (StatusCode, &'static str) {
+    if state.ready.get() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the caches have not synced yet\n",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::k8s::lease::Claim;
+
+    fn lease() -> LeaseConfig {
+        LeaseConfig {
+            namespace: "system".to_owned(),
+            name: "dbbalance".to_owned(),
+            identity: "a".to_owned(),
+            duration: Duration::from_secs(15),
+            renew: Duration::from_secs(2),
+        }
+    }
+
+    /// The state of a replica that leads or stands by.
+    fn state(leads: bool) -> (HttpState, Ready) {
+        let (_, claim) = watch::channel(Claim {
+            holder: leads.then(|| "a".into()),
+            valid_until: Instant::now() + Duration::from_hours(1),
+        });
+        let ready = Ready::default();
+        let state = HttpState::new(
+            Arc::new(Metrics::new()),
+            Leadership::from_claims("a", claim),
+            ready.clone(),
+            &lease(),
+        );
+        (state, ready)
+    }
+
+    #[tokio::test]
+    async fn a_standby_is_ready_when_its_caches_have_synced() {
+        let (state, ready) = state(false);
+        let asked = || readyz(State(state.clone()));
+        assert_eq!(asked().await.0, StatusCode::SERVICE_UNAVAILABLE);
+        ready.set(true);
+        assert_eq!(asked().await.0, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_loop_that_stands_still_is_not_live() {
+        let (state, _) = state(true);
+        assert_eq!(healthz(State(state.clone())).await.0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let hung_api_server = healthz(State(state.clone())).await;
+        assert_eq!(hung_api_server.0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let (code, said) = healthz(State(state)).await;
+        assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(said.contains("60 s"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn metrics_are_served_and_the_server_ends_when_told() {
+        let (state, _) = state(true);
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, state, stop.clone()));
+        let answer = reqwest::get(format!("http://{address}/metrics"))
+            .await
+            .unwrap();
+        assert_eq!(answer.headers()["content-type"], OPEN_METRICS);
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("dbbalance_leader 1"));
+        assert!(page.ends_with("# EOF\n"));
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let error = bind(first.local_addr().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("--listen-address"));
+    }
+}

@@ -1,0 +1,417 @@
+//! Events on a policy: one for each transition, and the one that dates an epoch.
+//!
+//! Which transition deserves an event is decided in `controller::report`. An event that cannot be
+//! written is logged and forgotten, but for `EpochOpened`, whose date is needed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event as ApiEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use thiserror::Error;
+
+use crate::api::DbBalancePolicy;
+use crate::api::conditions::cut;
+
+/// The longest note that the API accepts (`k8s.io/kubernetes`, events validation).
+const MAX_NOTE_BYTES: usize = 1024;
+/// The longest name of an object.
+const MAX_NAME_BYTES: usize = 253;
+/// What the events say who reports.
+const CONTROLLER: &str = "dbbalance.io/operator";
+/// How long the API server may take for `EpochOpened`. The client retries inside.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an event was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventReason {
+    /// A policy saw its cluster for the first time.
+    TopologyBaseline,
+    /// The topology changed.
+    TopologyChanged,
+    /// A change has settled and raised the epoch.
+    EpochSettled,
+    /// An epoch opened; the event's creation is its open time.
+    EpochOpened,
+    /// The topology cannot be read any more.
+    TopologyStale,
+    /// A run began.
+    RunStarted,
+    /// A run has left nothing stale.
+    RunSucceeded,
+    /// A run came to no end.
+    RunHalted,
+    /// A newer epoch took over a run.
+    RunSuperseded,
+    /// The first pod came back.
+    CanaryPassed,
+    /// The first pod did not come back.
+    CanaryFailed,
+    /// A step of a run began.
+    StepStarted,
+    /// A method failed on a pod, so its fallback was used.
+    FallbackUsed,
+    /// Somebody took a template's stamp away.
+    RevertDetected,
+    /// The status was wiped.
+    StatusLost,
+    /// A user paused the policy.
+    Paused,
+    /// The pause ended.
+    Resumed,
+    /// An older policy owns the pods.
+    TargetConflict,
+    /// The spec cannot be worked with.
+    InvalidSpec,
+    /// A user asked for a run.
+    RecycleRequested,
+    /// A limit holds a run.
+    LimitReached,
+    /// A gate holds a run.
+    Blocked,
+}
+
+impl EventReason {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TopologyBaseline => "TopologyBaseline",
+            Self::TopologyChanged => "TopologyChanged",
+            Self::EpochSettled => "EpochSettled",
+            Self::EpochOpened => "EpochOpened",
+            Self::TopologyStale => "TopologyStale",
+            Self::RunStarted => "RunStarted",
+            Self::RunSucceeded => "RunSucceeded",
+            Self::RunHalted => "RunHalted",
+            Self::RunSuperseded => "RunSuperseded",
+            Self::CanaryPassed => "CanaryPassed",
+            Self::CanaryFailed => "CanaryFailed",
+            Self::StepStarted => "StepStarted",
+            Self::FallbackUsed => "FallbackUsed",
+            Self::RevertDetected => "RevertDetected",
+            Self::StatusLost => "StatusLost",
+            Self::Paused => "Paused",
+            Self::Resumed => "Resumed",
+            Self::TargetConflict => "TargetConflict",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::RecycleRequested => "RecycleRequested",
+            Self::LimitReached => "LimitReached",
+            Self::Blocked => "Blocked",
+        }
+    }
+}
+
+/// Why an epoch's open time is not known; the epoch stays pending, and the next pass asks again.
+#[derive(Debug, Error)]
+pub enum OpenEpochError {
+    /// The policy was never stored.
+    #[error("the policy has no namespace, name or uid")]
+    Unstored,
+    /// The API server refused.
+    #[error(
+        "cannot write or read the event {name} that dates the epoch: the operator needs create, \
+         patch and get on events.k8s.io/events"
+    )]
+    Api {
+        /// The event's name.
+        name: String,
+        /// What it said.
+        #[source]
+        source: kube::Error,
+    },
+    /// The API server did not answer.
+    #[error("no answer within {} s about the event {name} that dates the epoch", TIMEOUT.as_secs())]
+    Timeout {
+        /// The event's name.
+        name: String,
+    },
+    /// The API server gave no creation time.
+    #[error("the event {name} that dates the epoch has no creation time")]
+    Undated {
+        /// The event's name.
+        name: String,
+    },
+}
+
+/// Writes events. Shared, so that repeats become one series.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    recorder: Recorder,
+    instance: String,
+}
+
+impl Events {
+    /// Makes the writer; `instance` is this replica's identity. `client` is the one with retries.
+    #[must_use]
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter {
+            controller: CONTROLLER.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// Writes an event on the policy. The same reason with the same note again counts up the first
+    /// one's series; another note is another event.
+    pub async fn publish(
+        &self,
+        policy: &DbBalancePolicy,
+        type_: EventType,
+        reason: EventReason,
+        note: &str,
+    ) {
+        let note = cut(note, MAX_NOTE_BYTES);
+        let event = Event {
+            type_,
+            reason: reason.as_str().to_owned(),
+            note: Some(note.to_owned()),
+            action: action(reason, note),
+            secondary: None,
+        };
+        let regarding = policy.object_ref(&());
+        let written = self.recorder.publish(&event, &regarding);
+        let error = match tokio::time::timeout(TIMEOUT, written).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(
+            reason = reason.as_str(),
+            note,
+            error,
+            "an event could not be written"
+        );
+    }
+
+    /// Opens an epoch: writes the event `EpochOpened` under a name that is the same for every try,
+    /// and returns when the API server created it, by its clock and in whole seconds. If it is
+    /// there already, as after a crash, its time is returned.
+    ///
+    /// # Errors
+    /// When the event can neither be written nor read.
+    pub async fn open_epoch(
+        &self,
+        policy: &DbBalancePolicy,
+        epoch: i64,
+        note: &str,
+    ) -> Result<Timestamp, OpenEpochError> {
+        let meta = &policy.metadata;
+        let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid)
+        else {
+            return Err(OpenEpochError::Unstored);
+        };
+        let name = epoch_event_name(name, uid, epoch);
+        let event = self.epoch_event(policy, namespace, &name, note);
+        let events: Api<ApiEvent> = Api::namespaced(self.client.clone(), namespace);
+        let dated = tokio::time::timeout(TIMEOUT, async {
+            match events.create(&PostParams::default(), &event).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                    events.get(&name).await
+                }
+                other => other,
+            }
+        });
+        match dated.await {
+            Ok(Ok(event)) => match event.metadata.creation_timestamp {
+                Some(created) => Ok(created.0),
+                None => Err(OpenEpochError::Undated { name }),
+            },
+            Ok(Err(source)) => Err(OpenEpochError::Api { name, source }),
+            Err(_) => Err(OpenEpochError::Timeout { name }),
+        }
+    }
+
+    fn epoch_event(
+        &self,
+        policy: &DbBalancePolicy,
+        namespace: &str,
+        name: &str,
+        note: &str,
+    ) -> ApiEvent {
+        let reason = EventReason::EpochOpened.as_str();
+        ApiEvent {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            // For people only; what counts is the creation time, which is the API server's.
+            event_time: Some(MicroTime(Timestamp::now())),
+            type_: Some("Normal".to_owned()),
+            reason: Some(reason.to_owned()),
+            action: Some(reason.to_owned()),
+            note: Some(cut(note, MAX_NOTE_BYTES).to_owned()),
+            regarding: Some(policy.object_ref(&())),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            // The API's limit for this field is 128 characters.
+            reporting_instance: Some(cut(&self.instance, 128).to_owned()),
+            ..ApiEvent::default()
+        }
+    }
+}
+
+/// The recorder takes events of one type, reason and action for repeats and drops the later note, so
+/// the action, which tools do not show, carries a hash of the note.
+fn action(reason: EventReason, note: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    note.hash(&mut hasher);
+    format!("{}-{:08x}", reason.as_str(), hasher.finish() >> 32)
+}
+
+/// `<policy>.<first 8 of uid>.epoch-<n>`, the policy's name cut where the whole would be too long.
+fn epoch_event_name(policy: &str, uid: &str, epoch: i64) -> String {
+    let rest = format!(".{}.epoch-{epoch}", cut(uid, 8));
+    let head = cut(policy, MAX_NAME_BYTES.saturating_sub(rest.len()));
+    format!("{}{rest}", head.trim_end_matches(['-', '.']))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::pin::pin;
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower_test::mock;
+
+    use super::*;
+
+    fn policy() -> DbBalancePolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy",
+            "metadata": {"namespace": "shop", "name": "orders", "uid": "0123456789ab"},
+            "spec": {
+                "cluster": {"identifier": "orders-prod"},
+                "targets": [{
+                    "name": "web",
+                    "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                    "pools": [{"endpoint": "Reader", "connectionsPerPod": 10}],
+                    "recycle": {"method": "Evict"}
+                }]
+            }
+        }))
+        .unwrap()
+    }
+
+    /// A writer whose requests are answered in turn; the task returns what was asked.
+    fn events(
+        answers: Vec<(u16, Value)>,
+    ) -> (Events, tokio::task::JoinHandle<Vec<(String, Value)>>) {
+        let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+        let asked = tokio::spawn(async move {
+            let mut handle = pin!(handle);
+            let mut asked = Vec::new();
+            for (code, answer) in answers {
+                let (request, send) = handle.next_request().await.unwrap();
+                let (parts, body) = request.into_parts();
+                let bytes = body.collect().await.unwrap().to_bytes();
+                asked.push((
+                    format!("{} {}", parts.method, parts.uri.path()),
+                    serde_json::from_slice(&bytes).unwrap_or_default(),
+                ));
+                send.send_response(
+                    Response::builder()
+                        .status(code)
+                        .body(Body::from(answer.to_string().into_bytes()))
+                        .unwrap(),
+                );
+            }
+            asked
+        });
+        (Events::new(Client::new(service, "default"), "pod-1"), asked)
+    }
+
+    fn created(at: &str) -> Value {
+        json!({"metadata": {"name": "x", "creationTimestamp": at}})
+    }
+
+    #[tokio::test]
+    async fn an_epoch_is_dated_by_the_api_server() {
+        let (events, asked) = events(vec![(201, created("2026-11-22T10:00:00Z"))]);
+        let opened = events.open_epoch(&policy(), 12, "why").await.unwrap();
+        assert_eq!(opened, "2026-11-22T10:00:00Z".parse().unwrap());
+        let (request, body) = asked.await.unwrap().remove(0);
+        assert_eq!(
+            request,
+            "POST /apis/events.k8s.io/v1/namespaces/shop/events"
+        );
+        assert_eq!(body["metadata"]["name"], "orders.01234567.epoch-12");
+        assert_eq!(body["reason"], "EpochOpened");
+        assert_eq!(body["regarding"]["uid"], "0123456789ab");
+    }
+
+    #[tokio::test]
+    async fn opening_again_after_a_crash_gives_the_same_time() {
+        let exists = json!({
+            "status": "Failure", "code": 409, "reason": "AlreadyExists", "message": "exists"
+        });
+        let (events, asked) = events(vec![(409, exists), (200, created("2026-11-22T09:00:00Z"))]);
+        let opened = events.open_epoch(&policy(), 12, "why").await.unwrap();
+        assert_eq!(opened, "2026-11-22T09:00:00Z".parse().unwrap());
+        let asked = asked.await.unwrap();
+        assert!(asked[1].0.ends_with("/events/orders.01234567.epoch-12"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_event_and_the_permission() {
+        let forbidden = json!({
+            "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"
+        });
+        let (events, _asked) = events(vec![(403, forbidden)]);
+        let error = events.open_epoch(&policy(), 12, "why").await.unwrap_err();
+        assert!(error.to_string().contains("events.k8s.io/events"));
+        assert!(error.to_string().contains("orders.01234567.epoch-12"));
+    }
+
+    #[tokio::test]
+    async fn two_changes_in_a_row_are_two_events_with_their_own_notes() {
+        let answer = || (201, created("2026-11-22T10:00:00Z"));
+        let (events, asked) = events(vec![answer(), answer(), (200, json!({"metadata": {}}))]);
+        let policy = policy();
+        for note in ["2 readers -> 3", "3 readers -> 2", "3 readers -> 2"] {
+            events
+                .publish(
+                    &policy,
+                    EventType::Normal,
+                    EventReason::TopologyChanged,
+                    note,
+                )
+                .await;
+        }
+        let asked = asked.await.unwrap();
+        assert_eq!(asked[0].1["note"], "2 readers -> 3");
+        assert_eq!(asked[1].1["note"], "3 readers -> 2");
+        assert!(asked[2].0.starts_with("PATCH"));
+        assert_eq!(asked[2].1["series"]["count"], 2);
+    }
+
+    #[tokio::test]
+    async fn a_long_note_is_cut() {
+        let (events, asked) = events(vec![(201, created("2026-11-22T10:00:00Z"))]);
+        let long = "ü".repeat(2000);
+        events
+            .publish(&policy(), EventType::Warning, EventReason::RunHalted, &long)
+            .await;
+        let note = asked.await.unwrap()[0].1["note"].as_str().unwrap().len();
+        assert_eq!(note, MAX_NOTE_BYTES);
+    }
+
+    #[test]
+    fn a_long_policy_name_still_gives_a_valid_event_name() {
+        let name = epoch_event_name(&format!("{}-x", "a".repeat(240)), "0123456789ab", 7);
+        assert!(name.len() <= MAX_NAME_BYTES);
+        assert!(name.ends_with("a.01234567.epoch-7"), "{name}");
+    }
+}

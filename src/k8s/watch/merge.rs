@@ -1,0 +1,125 @@
+//! Makes one watch of several, one for each namespace.
+//!
+//! A cache takes "the list begins anew" for all of its objects, so a namespace whose watch begins
+//! anew after the start is told as single changes. The whole is ready when every namespace is.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::stream::{self, BoxStream, SelectAll};
+use futures::{Stream, StreamExt};
+use kube::Resource;
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher::{self, Event};
+
+/// The events of one watch.
+pub(super) type Events<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+
+/// Merges the watches of several namespaces. `store` is the cache that the result is fed to.
+pub(super) fn merge<K>(
+    parts: Vec<(String, Events<K>)>,
+    store: Store<K>,
+) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut merger = Merger::new(parts.iter().map(|(ns, _)| ns.clone()), store);
+    let all: SelectAll<_> = parts
+        .into_iter()
+        .map(|(ns, events)| events.map(move |event| (ns.clone(), event)).boxed())
+        .collect();
+    all.flat_map(move |(namespace, event)| {
+        stream::iter(match event {
+            Ok(event) => merger
+                .feed(&namespace, event)
+                .into_iter()
+                .map(Ok)
+                .collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        })
+    })
+}
+
+struct Merger<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<K>,
+    /// The namespaces whose first list is not whole yet; empty when all are.
+    waiting: HashSet<String>,
+    /// What was read before all first lists were whole, by namespace and name.
+    first: HashMap<(String, String), K>,
+    /// The names in the list that a namespace reads anew.
+    again: HashMap<String, HashSet<String>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Merger<K> {
+    fn new(namespaces: impl Iterator<Item = String>, store: Store<K>) -> Self {
+        Self {
+            store,
+            waiting: namespaces.collect(),
+            first: HashMap::new(),
+            again: HashMap::new(),
+        }
+    }
+
+    fn feed(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+        if self.waiting.is_empty() {
+            self.after_start(namespace, event)
+        } else {
+            self.at_start(namespace, event)
+        }
+    }
+
+    fn at_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+        match event {
+            Event::Init => self.first.retain(|(ns, _), _| ns != namespace),
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.first.insert(key(namespace, &object), object);
+            }
+            Event::Delete(object) => {
+                self.first.remove(&key(namespace, &object));
+            }
+            Event::InitDone => {
+                self.waiting.remove(namespace);
+                if self.waiting.is_empty() {
+                    let objects = std::mem::take(&mut self.first).into_values();
+                    return std::iter::once(Event::Init)
+                        .chain(objects.map(Event::InitApply))
+                        .chain(std::iter::once(Event::InitDone))
+                        .collect();
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn after_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+        match event {
+            Event::Init => {
+                self.again.insert(namespace.to_owned(), HashSet::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let (_, name) = key(namespace, &object);
+                self.again
+                    .entry(namespace.to_owned())
+                    .or_default()
+                    .insert(name);
+                vec![Event::Apply(object)]
+            }
+            Event::InitDone => {
+                let listed = self.again.remove(namespace).unwrap_or_default();
+                let gone = self.store.state_filter(|k| {
+                    k.meta().namespace.as_deref() == Some(namespace)
+                        && k.meta().name.as_ref().is_some_and(|n| !listed.contains(n))
+                });
+                gone.iter().map(|k| Event::Delete((**k).clone())).collect()
+            }
+            other => vec![other],
+        }
+    }
+}
+
+fn key<K: Resource>(namespace: &str, object: &K) -> (String, String) {
+    (
+        namespace.to_owned(),
+        object.meta().name.clone().unwrap_or_default(),
+    )
+}

@@ -1,0 +1,269 @@
+//! Merged watches, trimming and notices, without an API server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use futures::channel::mpsc;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(namespace: &str, name: &str, note: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": namespace, "name": name, "uid": name, "annotations": {"n": note}}
+    }))
+    .unwrap()
+}
+
+struct Stand {
+    parts: Vec<mpsc::UnboundedSender<watcher::Result<Event<Pod>>>>,
+    store: Store<Pod>,
+    notices: broadcast::Receiver<Touched>,
+}
+
+impl Stand {
+    /// A watch merged of these namespaces.
+    fn new(namespaces: &[&str]) -> Self {
+        let (notices, received) = broadcast::channel(64);
+        let writer = Writer::<Pod>::default();
+        let store = writer.as_reader();
+        let mut parts = Vec::new();
+        let mut streams = Vec::new();
+        for ns in namespaces {
+            let (tx, rx) = mpsc::unbounded();
+            parts.push(tx);
+            streams.push(((*ns).to_owned(), rx.boxed()));
+        }
+        let pump = pump::Pump {
+            kind: Kind::Pod,
+            writer,
+            same: trim::same_pod,
+            notices,
+        };
+        let merged = merge::merge(streams, store.clone());
+        tokio::spawn(pump.run(merged));
+        Self {
+            parts,
+            store,
+            notices: received,
+        }
+    }
+
+    /// Feeds events to the watch of a namespace and lets them be worked off.
+    async fn feed(&self, part: usize, events: Vec<Event<Pod>>) {
+        for event in events {
+            self.parts[part].unbounded_send(Ok(event)).unwrap();
+        }
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .store
+            .state()
+            .iter()
+            .map(|p| p.metadata.name.clone().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn ready(store: &Store<Pod>) -> bool {
+    store.wait_until_ready().now_or_never().is_some()
+}
+
+#[tokio::test]
+async fn several_namespaces_are_ready_when_the_last_one_is() {
+    let stand = Stand::new(&["a", "b"]);
+    stand
+        .feed(
+            0,
+            vec![
+                Event::Init,
+                Event::InitApply(pod("a", "a1", "")),
+                Event::InitDone,
+            ],
+        )
+        .await;
+    // Changes of the first, while the second is still being listed.
+    stand
+        .feed(
+            0,
+            vec![
+                Event::Apply(pod("a", "a2", "")),
+                Event::Delete(pod("a", "a1", "")),
+            ],
+        )
+        .await;
+    assert!(!ready(&stand.store));
+    stand
+        .feed(
+            1,
+            vec![
+                Event::Init,
+                Event::InitApply(pod("b", "b1", "")),
+                Event::InitDone,
+            ],
+        )
+        .await;
+    assert!(ready(&stand.store));
+    assert_eq!(stand.names(), ["a2", "b1"]);
+    assert_eq!(within(&stand.store, "b").len(), 1);
+    assert!(one(&stand.store, "a", "a2").is_some());
+    assert!(one(&stand.store, "b", "a2").is_none());
+}
+
+#[tokio::test]
+async fn a_list_read_anew_in_one_namespace_leaves_the_others_alone() {
+    let mut stand = Stand::new(&["a", "b"]);
+    for (part, ns) in ["a", "b"].iter().enumerate() {
+        let (one, two) = (format!("{ns}1"), format!("{ns}2"));
+        stand
+            .feed(
+                part,
+                vec![
+                    Event::Init,
+                    Event::InitApply(pod(ns, &one, "")),
+                    Event::InitApply(pod(ns, &two, "")),
+                    Event::InitDone,
+                ],
+            )
+            .await;
+    }
+    assert_eq!(stand.notices.try_recv().unwrap(), Touched::Everything);
+    stand
+        .feed(
+            0,
+            vec![
+                Event::Init,
+                Event::InitApply(pod("a", "a2", "new")),
+                Event::InitDone,
+            ],
+        )
+        .await;
+    assert_eq!(stand.names(), ["a2", "b1", "b2"]);
+    let touched = |name: &str| Touched::Object {
+        kind: Kind::Pod,
+        namespace: "a".into(),
+        name: name.into(),
+    };
+    assert_eq!(stand.notices.try_recv().unwrap(), touched("a2"));
+    assert_eq!(stand.notices.try_recv().unwrap(), touched("a1"));
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_that_matters_is_stored_and_not_noticed() {
+    let mut stand = Stand::new(&["a"]);
+    stand
+        .feed(
+            0,
+            vec![
+                Event::Init,
+                Event::InitApply(pod("a", "a1", "x")),
+                Event::InitDone,
+            ],
+        )
+        .await;
+    assert_eq!(stand.notices.try_recv().unwrap(), Touched::Everything);
+    let mut again = pod("a", "a1", "x");
+    again.metadata.resource_version = Some("9".to_owned());
+    stand.feed(0, vec![Event::Apply(again)]).await;
+    assert!(stand.notices.try_recv().is_err());
+    let stored = one(&stand.store, "a", "a1").unwrap();
+    assert_eq!(stored.metadata.resource_version.as_deref(), Some("9"));
+}
+
+fn policy(status: &Value, generation: i64) -> WatchedPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy",
+        "metadata": {"namespace": "shop", "name": "orders", "uid": "1", "generation": generation},
+        "spec": {
+            "cluster": {"identifier": "orders-prod"},
+            "targets": [{
+                "name": "web",
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "pools": [{"endpoint": "Reader", "connectionsPerPod": 10}],
+                "recycle": {"method": "Evict"}
+            }]
+        },
+        "status": status
+    }))
+    .unwrap()
+}
+
+#[test]
+fn only_a_wiped_status_of_a_policy_matters() {
+    let with = policy(&json!({"epoch": 3, "stale": "1/2"}), 1);
+    assert!(with.0.is_ok());
+    assert!(trim::same_policy(
+        &with,
+        &policy(&json!({"epoch": 4, "stale": "0/2"}), 1)
+    ));
+    assert!(!trim::same_policy(&with, &policy(&json!({}), 1)));
+    assert!(!trim::same_policy(&with, &policy(&json!({"epoch": 3}), 2)));
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_watched_all_the_same() {
+    let broken: WatchedPolicy = serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": "orders"}, "spec": {"targets": 7}
+    }))
+    .unwrap();
+    assert!(broken.0.is_err());
+    assert_eq!(broken.meta().name.as_deref(), Some("orders"));
+}
+
+#[test]
+fn a_trimmed_pod_keeps_what_is_decided_on_and_drops_the_rest() {
+    let mut full: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "namespace": "shop", "name": "web-1", "uid": "u", "resourceVersion": "7",
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            "managedFields": [{"manager": "kubelet"}]
+        },
+        "spec": {
+            "nodeName": "n1", "hostNetwork": true,
+            "volumes": [{"name": "v"}],
+            "containers": [{
+                "name": "app", "image": "app:1",
+                "env": [{"name": "PGPASSWORD", "value": "secret"}],
+                "command": ["app", "--password=secret"],
+                "ports": [{"containerPort": 8080}]
+            }]
+        },
+        "status": {
+            "phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.9.9.9",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": "app", "ready": true, "restartCount": 2, "image": "app:1", "imageID": "x",
+                "state": {"running": {"startedAt": "2026-11-22T10:00:00Z"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "long"}}
+            }]
+        }
+    }))
+    .unwrap();
+    trim::pod(&mut full);
+    assert!(!serde_json::to_string(&full).unwrap().contains("secret"));
+    assert_eq!(
+        full.metadata
+            .annotations
+            .as_ref()
+            .map(std::collections::BTreeMap::len),
+        Some(0),
+        "an empty map stays a map"
+    );
+    let left = serde_json::to_value(&full).unwrap();
+    assert_eq!(
+        left["spec"]["containers"][0]["ports"][0]["containerPort"],
+        8080
+    );
+    assert_eq!(left["spec"]["hostNetwork"], true);
+    assert_eq!(left["status"]["podIP"], "10.0.0.1");
+    assert_eq!(left["status"]["conditions"][0]["type"], "Ready");
+    let started = &left["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
+    assert_eq!(started, "2026-11-22T10:00:00Z");
+    assert!(left["metadata"].get("managedFields").is_none());
+}

@@ -1,0 +1,177 @@
+//! What of an object is kept in memory, and which differences matter.
+//!
+//! Environment, commands and volumes are dropped, for their size and because credentials stand in
+//! them. An empty map of annotations stays an empty map: claims tell it from a missing one.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, PodTemplateSpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+
+use super::{ReplicaSetMeta, WatchedPolicy};
+
+/// kubectl's copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn meta(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+/// True if both say the same, but for the resourceVersion.
+fn same_meta(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    a.uid == b.uid
+        && a.generation == b.generation
+        && a.deletion_timestamp == b.deletion_timestamp
+        && a.annotations == b.annotations
+        && a.labels == b.labels
+        && a.owner_references == b.owner_references
+}
+
+pub(super) fn policy(policy: &mut WatchedPolicy) {
+    // The annotations stay whole: the controller may hash them.
+    policy.meta_mut().managed_fields = None;
+}
+
+/// A write of the status changes nothing that matters: the operator wrote it.
+pub(super) fn same_policy(a: &WatchedPolicy, b: &WatchedPolicy) -> bool {
+    // A wiped status matters, though: the counter must be found again.
+    let wiped = |p: &WatchedPolicy| {
+        p.0.as_ref()
+            .is_ok_and(|p| p.status.as_ref().is_none_or(|s| s.epoch.is_none()))
+    };
+    a.0.is_ok() == b.0.is_ok() && wiped(a) == wiped(b) && same_meta(a.meta(), b.meta())
+}
+
+pub(super) fn pod(pod: &mut Pod) {
+    meta(&mut pod.metadata);
+    if let Some(spec) = &mut pod.spec {
+        *spec = PodSpec {
+            containers: spec.containers.drain(..).map(container).collect(),
+            init_containers: spec
+                .init_containers
+                .take()
+                .map(|all| all.into_iter().map(container).collect()),
+            host_network: spec.host_network,
+            node_name: spec.node_name.take(),
+            restart_policy: spec.restart_policy.take(),
+            termination_grace_period_seconds: spec.termination_grace_period_seconds,
+            readiness_gates: spec.readiness_gates.take(),
+            ..PodSpec::default()
+        };
+    }
+    if let Some(status) = &mut pod.status {
+        let states = |all: Option<Vec<ContainerStatus>>| {
+            all.map(|all| all.into_iter().map(container_status).collect())
+        };
+        *status = PodStatus {
+            phase: status.phase.take(),
+            reason: status.reason.take(),
+            conditions: status.conditions.take(),
+            pod_ip: status.pod_ip.take(),
+            start_time: status.start_time.take(),
+            container_statuses: states(status.container_statuses.take()),
+            init_container_statuses: states(status.init_container_statuses.take()),
+            ..PodStatus::default()
+        };
+    }
+}
+
+pub(super) fn same_pod(a: &Pod, b: &Pod) -> bool {
+    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+}
+
+fn container(all: Container) -> Container {
+    Container {
+        name: all.name,
+        image: all.image,
+        ports: all.ports,
+        restart_policy: all.restart_policy, // Always makes an init container a sidecar
+        ..Container::default()
+    }
+}
+
+fn container_status(all: ContainerStatus) -> ContainerStatus {
+    ContainerStatus {
+        name: all.name,
+        ready: all.ready,
+        started: all.started,
+        restart_count: all.restart_count,
+        state: all.state.map(container_state),
+        ..ContainerStatus::default()
+    }
+}
+
+/// Without messages, in which apps leave up to 4 KiB of their last words.
+fn container_state(mut state: ContainerState) -> ContainerState {
+    if let Some(ended) = &mut state.terminated {
+        ended.message = None;
+    }
+    if let Some(waiting) = &mut state.waiting {
+        waiting.message = None;
+    }
+    state
+}
+
+fn template(template: &mut PodTemplateSpec) {
+    if let Some(spec) = &mut template.spec {
+        *spec = PodSpec {
+            containers: spec.containers.drain(..).map(container).collect(),
+            host_network: spec.host_network,
+            termination_grace_period_seconds: spec.termination_grace_period_seconds,
+            ..PodSpec::default()
+        };
+    }
+}
+
+pub(super) fn deployment(object: &mut Deployment) {
+    meta(&mut object.metadata);
+    if let Some(spec) = &mut object.spec {
+        template(&mut spec.template);
+    }
+}
+
+pub(super) fn same_deployment(a: &Deployment, b: &Deployment) -> bool {
+    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+}
+
+pub(super) fn stateful_set(object: &mut StatefulSet) {
+    meta(&mut object.metadata);
+    if let Some(spec) = &mut object.spec {
+        template(&mut spec.template);
+        spec.volume_claim_templates = None;
+    }
+}
+
+pub(super) fn same_stateful_set(a: &StatefulSet, b: &StatefulSet) -> bool {
+    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+}
+
+pub(super) fn daemon_set(object: &mut DaemonSet) {
+    meta(&mut object.metadata);
+    if let Some(spec) = &mut object.spec {
+        template(&mut spec.template);
+    }
+}
+
+pub(super) fn same_daemon_set(a: &DaemonSet, b: &DaemonSet) -> bool {
+    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+}
+
+pub(super) fn replica_set(object: &mut ReplicaSetMeta) {
+    meta(&mut object.metadata);
+}
+
+pub(super) fn same_replica_set(a: &ReplicaSetMeta, b: &ReplicaSetMeta) -> bool {
+    // Its generation follows every scaling, which the Deployment tells as well.
+    let (a, b) = (&a.metadata, &b.metadata);
+    a.uid == b.uid
+        && a.deletion_timestamp == b.deletion_timestamp
+        && a.owner_references == b.owner_references
+        && a.labels == b.labels
+        && a.annotations == b.annotations
+}

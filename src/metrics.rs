@@ -1,0 +1,341 @@
+//! The metrics: their names, labels and how they are counted.
+//!
+//! Label values come from enums or their `as_str()` only. There is no label for pods, policies or
+//! namespaces: their number is not ours to bound.
+
+mod words;
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::spec::{Method, Mode};
+use crate::api::status::{RunResult, Trigger};
+use crate::methods::{Fault, Outcome};
+
+use words::{METHODS, OUTCOMES, RESULTS, STATUSES, TRIGGERS, method_word};
+pub use words::{PollResult, RecycleResult};
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($label: &'static str),+ }
+    )+};
+}
+labels! {
+    Build { version }
+    ByResult { result }
+    ByTrigger { trigger }
+    ByRun { trigger, result }
+    ByMethod { method, result }
+    ByFault { method, fault }
+    ByGate { gate }
+    ByMode { mode }
+    ByCondition { r#type, status }
+    ByReason { reason }
+}
+
+/// Seconds, from a fast reconcile (5 ms) to a slow API server (10 s).
+const SHORT: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Seconds, from a failover without settling (1 s) to a settled change behind a DNS gate (10 min).
+const LONG: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 45.0, 90.0, 180.0, 300.0, 600.0];
+/// Seconds, from a run of signals (5 s) to one of evictions at a slow pace (2 h).
+const RUN: [f64; 10] = [
+    5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0,
+];
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+fn long() -> Histogram {
+    Histogram::new(LONG)
+}
+fn run() -> Histogram {
+    Histogram::new(RUN)
+}
+
+/// How all policies together stand.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// The mode of each policy.
+    pub modes: Vec<Mode>,
+    /// How many policies are paused or suspended.
+    pub paused: usize,
+    /// Each condition of each policy.
+    pub conditions: Vec<(ConditionType, ConditionStatus)>,
+    /// Stale pods of all policies.
+    pub stale: usize,
+    /// The open time of the oldest due epoch that has stale pods.
+    pub stale_since: Option<Timestamp>,
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    leader: Gauge,
+    polls: Family<ByResult, Counter>,
+    poll_duration: Histogram,
+    last_success: Gauge<f64, AtomicU64>,
+    changes: Family<ByTrigger, Counter>,
+    epochs: Family<ByTrigger, Counter>,
+    runs: Family<ByRun, Counter>,
+    run_duration: Histograms<ByResult>,
+    recycled: Family<ByMethod, Counter>,
+    effects: Family<ByMethod, Counter>,
+    faults: Family<ByFault, Counter>,
+    blocked: Family<ByGate, Counter>,
+    reverts: Counter,
+    policies: Family<ByMode, Gauge>,
+    paused: Gauge,
+    conditions: Family<ByCondition, Gauge>,
+    stale: Gauge,
+    stale_since: Gauge<f64, AtomicU64>,
+    reconciles: Histogram,
+    errors: Family<ByReason, Counter>,
+    reaction: Histograms<ByTrigger>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero. Those whose labels are known are there from the start, so that a first
+    /// increase is seen as one.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("dbbalance"),
+            leader: Gauge::default(),
+            polls: Family::default(),
+            poll_duration: Histogram::new(SHORT),
+            last_success: Gauge::default(),
+            changes: Family::default(),
+            epochs: Family::default(),
+            runs: Family::default(),
+            run_duration: Family::new_with_constructor(run),
+            recycled: Family::default(),
+            effects: Family::default(),
+            faults: Family::default(),
+            blocked: Family::default(),
+            reverts: Counter::default(),
+            policies: Family::default(),
+            paused: Gauge::default(),
+            conditions: Family::default(),
+            stale: Gauge::default(),
+            stale_since: Gauge::default(),
+            reconciles: Histogram::new(SHORT),
+            errors: Family::default(),
+            reaction: Family::new_with_constructor(long),
+        };
+        metrics.register();
+        metrics.begin();
+        metrics
+    }
+
+    #[rustfmt::skip] // one line each reads as the table it is
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("build", "What is running", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
+        r.register("leader", "1 if this replica leads", self.leader.clone());
+        r.register("topology_polls", "Readings of the topology", self.polls.clone());
+        r.register("topology_poll_duration_seconds", "Duration of a reading of the topology", self.poll_duration.clone());
+        r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
+        r.register("topology_changes", "Changes of topologies, settled or not", self.changes.clone());
+        r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
+        r.register("runs", "Runs ended, by their first trigger", self.runs.clone());
+        r.register("run_duration_seconds", "Duration of runs", self.run_duration.clone());
+        r.register("pods_recycled", "Recycles of pods, by what was then seen on the pod", self.recycled.clone());
+        r.register("effects", "Effects asked for", self.effects.clone());
+        r.register("effect_faults", "Effects that failed, by how", self.faults.clone());
+        r.register("effects_blocked", "Passes in which a gate held a due step, by the first gate", self.blocked.clone());
+        r.register("reverts_detected", "Stamps on pod templates that somebody took away", self.reverts.clone());
+        r.register("policies", "Policies", self.policies.clone());
+        r.register("policies_paused", "Policies that are paused or suspended", self.paused.clone());
+        r.register("policy_conditions", "Conditions of policies", self.conditions.clone());
+        r.register("pods_stale", "Stale pods of all policies", self.stale.clone());
+        r.register("pods_stale_since_timestamp_seconds", "When the oldest due epoch with stale pods opened; 0 without", self.stale_since.clone());
+        r.register("reconcile_duration_seconds", "Duration of a pass over one policy", self.reconciles.clone());
+        r.register("reconcile_errors", "Passes that failed", self.errors.clone());
+        r.register("detection_to_start_seconds", "From the first reading of a change to the first effect", self.reaction.clone());
+    }
+
+    fn begin(&self) {
+        for result in PollResult::ALL {
+            let _ = self.polls.get_or_create(&ByResult {
+                result: result.as_str(),
+            });
+        }
+        for trigger in TRIGGERS.map(Trigger::as_str) {
+            let _ = self.changes.get_or_create(&ByTrigger { trigger });
+            let _ = self.epochs.get_or_create(&ByTrigger { trigger });
+            for result in RESULTS.map(RunResult::as_str) {
+                let _ = self.runs.get_or_create(&ByRun { trigger, result });
+            }
+        }
+        for method in METHODS.map(method_word) {
+            for result in RecycleResult::ALL.map(RecycleResult::as_str) {
+                let _ = self.recycled.get_or_create(&ByMethod { method, result });
+            }
+            for result in OUTCOMES {
+                let _ = self.effects.get_or_create(&ByMethod { method, result });
+            }
+        }
+        self.fleet(&Fleet::default());
+    }
+
+    /// A reading of the topology ended.
+    pub fn polled(&self, result: PollResult, took: Duration) {
+        let result = result.as_str();
+        self.polls.get_or_create(&ByResult { result }).inc();
+        self.poll_duration.observe(took.as_secs_f64());
+    }
+
+    /// The last whole reading; with several pollers the oldest of theirs.
+    pub fn last_success(&self, at: Timestamp) {
+        self.last_success.set(seconds(at));
+    }
+
+    /// A change was seen.
+    pub fn changed(&self, trigger: Trigger) {
+        let trigger = trigger.as_str();
+        self.changes.get_or_create(&ByTrigger { trigger }).inc();
+    }
+
+    /// An epoch was raised.
+    pub fn epoch(&self, triggers: &[Trigger]) {
+        for trigger in triggers {
+            let trigger = trigger.as_str();
+            self.epochs.get_or_create(&ByTrigger { trigger }).inc();
+        }
+    }
+
+    /// A run ended.
+    pub fn run_ended(&self, trigger: Trigger, result: RunResult, took: Duration) {
+        let (trigger, result) = (trigger.as_str(), result.as_str());
+        self.runs.get_or_create(&ByRun { trigger, result }).inc();
+        self.run_duration
+            .get_or_create(&ByResult { result })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A run's first effect came so long after its change was first read.
+    pub fn reacted(&self, trigger: Trigger, after: Duration) {
+        let trigger = trigger.as_str();
+        self.reaction
+            .get_or_create(&ByTrigger { trigger })
+            .observe(after.as_secs_f64());
+    }
+
+    /// A pod's recycle was judged on the pod.
+    pub fn recycled(&self, method: Method, result: RecycleResult) {
+        let (method, result) = (method_word(method), result.as_str());
+        self.recycled
+            .get_or_create(&ByMethod { method, result })
+            .inc();
+    }
+
+    /// An effect was asked for.
+    pub fn effect(&self, method: Method, outcome: &Outcome) {
+        let result = match outcome {
+            Outcome::Done => "Done",
+            Outcome::Blocked { by, .. } => {
+                self.blocked(by.as_str());
+                "Blocked"
+            }
+            Outcome::Gone => "Gone",
+            Outcome::Failed { fault, .. } => {
+                self.fault(method, *fault);
+                "Failed"
+            }
+        };
+        let method = method_word(method);
+        self.effects
+            .get_or_create(&ByMethod { method, result })
+            .inc();
+    }
+
+    fn fault(&self, method: Method, fault: Fault) {
+        let (method, fault) = (method_word(method), fault.as_str());
+        self.faults.get_or_create(&ByFault { method, fault }).inc();
+    }
+
+    /// A gate holds a due step; `gate` is its enum's `as_str()`. Count it when it begins to hold.
+    pub fn blocked(&self, gate: &'static str) {
+        self.blocked.get_or_create(&ByGate { gate }).inc();
+    }
+
+    /// Somebody took a template's stamp away.
+    pub fn reverted(&self) {
+        self.reverts.inc();
+    }
+
+    /// A pass over one policy ended well or not.
+    pub fn reconciled(&self, took: Duration) {
+        self.reconciles.observe(took.as_secs_f64());
+    }
+
+    /// A pass failed; `reason` is the error's static `reason()`.
+    pub fn reconcile_failed(&self, reason: &'static str) {
+        self.errors.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// How all policies together stand. A standby says that there are none.
+    pub fn fleet(&self, fleet: &Fleet) {
+        for (mode, label) in [(Mode::Enforce, "Enforce"), (Mode::Observe, "Observe")] {
+            let count = fleet.modes.iter().filter(|m| **m == mode).count();
+            self.policies
+                .get_or_create(&ByMode { mode: label })
+                .set(whole(count));
+        }
+        for kind in ConditionType::ALL {
+            for status in STATUSES {
+                let count = fleet.conditions.iter().filter(|c| **c == (kind, status));
+                self.conditions
+                    .get_or_create(&ByCondition {
+                        r#type: kind.as_str(),
+                        status: status.as_str(),
+                    })
+                    .set(whole(count.count()));
+            }
+        }
+        self.paused.set(whole(fleet.paused));
+        self.stale.set(whole(fleet.stale));
+        self.stale_since.set(fleet.stale_since.map_or(0.0, seconds));
+    }
+
+    /// All metrics as `OpenMetrics` text; `leads` is asked for at this moment.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which would be a defect of this program.
+    pub fn encode(&self, leads: bool) -> Result<String, std::fmt::Error> {
+        self.leader.set(i64::from(leads));
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss)] // a millisecond's share of an epoch second fits into f64
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Names and labels, as dashboards and alerts use them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::methods::BlockedBy;
+
+fn page(metrics: &Metrics) -> String {
+    metrics.encode(true).unwrap()
+}
+
+#[test]
+fn every_metric_has_its_documented_name() {
+    let metrics = Metrics::new();
+    metrics.reacted(Trigger::Failover, Duration::from_secs(3));
+    metrics.effect(Method::Signal, &Outcome::failed(Fault::NoShell, ""));
+    metrics.blocked("DNS");
+    metrics.reconcile_failed("Kubernetes");
+    metrics.run_ended(Trigger::Manual, RunResult::Halted, Duration::from_secs(9));
+    let page = page(&metrics);
+    for line in [
+        concat!(
+            "dbbalance_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\"} 1"
+        ),
+        "dbbalance_leader 1",
+        "dbbalance_topology_polls_total{result=\"Throttled\"} 0",
+        "dbbalance_topology_last_success_timestamp_seconds 0",
+        "dbbalance_topology_changes_total{trigger=\"Failover\"} 0",
+        "dbbalance_epochs_total{trigger=\"ReaderAdded\"} 0",
+        "dbbalance_runs_total{trigger=\"Manual\",result=\"Halted\"} 1",
+        "dbbalance_run_duration_seconds_count{result=\"Halted\"} 1",
+        "dbbalance_pods_recycled_total{method=\"HTTP\",result=\"Fresh\"} 0",
+        "dbbalance_effects_total{method=\"Signal\",result=\"Failed\"} 1",
+        "dbbalance_effect_faults_total{method=\"Signal\",fault=\"NoShell\"} 1",
+        "dbbalance_effects_blocked_total{gate=\"DNS\"} 1",
+        "dbbalance_reverts_detected_total 0",
+        "dbbalance_policies{mode=\"Enforce\"} 0",
+        "dbbalance_policies_paused 0",
+        "dbbalance_policy_conditions{type=\"Ready\",status=\"True\"} 0",
+        "dbbalance_pods_stale 0",
+        "dbbalance_pods_stale_since_timestamp_seconds 0",
+        "dbbalance_reconcile_duration_seconds_count 0",
+        "dbbalance_reconcile_errors_total{reason=\"Kubernetes\"} 1",
+        "dbbalance_detection_to_start_seconds_count{trigger=\"Failover\"} 1",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+}
+
+#[test]
+fn the_fleet_is_replaced_as_a_whole() {
+    let metrics = Metrics::new();
+    metrics.fleet(&Fleet {
+        modes: vec![Mode::Enforce, Mode::Enforce, Mode::Observe],
+        conditions: vec![(ConditionType::Ready, ConditionStatus::False)],
+        stale: 7,
+        stale_since: Some(Timestamp::UNIX_EPOCH),
+        paused: 1,
+    });
+    let first = page(&metrics);
+    assert!(first.contains("dbbalance_policies{mode=\"Enforce\"} 2"));
+    assert!(first.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 1"));
+    assert!(first.contains("dbbalance_pods_stale 7"));
+    metrics.fleet(&Fleet::default());
+    let second = page(&metrics);
+    assert!(second.contains("dbbalance_policies{mode=\"Enforce\"} 0"));
+    assert!(second.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 0"));
+}
+
+#[test]
+fn a_blocked_effect_counts_its_gate() {
+    let metrics = Metrics::new();
+    let blocked = Outcome::Blocked {
+        by: BlockedBy::DisruptionBudget,
+        message: String::new(),
+    };
+    metrics.effect(Method::Evict, &blocked);
+    let page = page(&metrics);
+    assert!(page.contains("dbbalance_effects_blocked_total{gate=\"DisruptionBudget\"} 1"));
+    assert!(page.contains("dbbalance_effects_total{method=\"Evict\",result=\"Blocked\"} 1"));
+}

@@ -1,0 +1,106 @@
+//! The values that labels can have.
+
+use crate::api::conditions::ConditionStatus;
+use crate::api::spec::Method;
+use crate::api::status::{RunResult, Trigger};
+
+/// What came of one reading of the topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PollResult {
+    /// A whole reading.
+    Ok,
+    /// AWS asked to slow down.
+    Throttled,
+    /// The role may not read.
+    Denied,
+    /// The cluster is not there.
+    NotFound,
+    /// The answer contradicted itself or was cut.
+    Invalid,
+    /// Anything else: network, time-out, a fault of AWS.
+    Failed,
+}
+
+impl PollResult {
+    /// All values.
+    pub const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Throttled,
+        Self::Denied,
+        Self::NotFound,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "Ok",
+            Self::Throttled => "Throttled",
+            Self::Denied => "Denied",
+            Self::NotFound => "NotFound",
+            Self::Invalid => "Invalid",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// What came of the recycle of one pod, seen on the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecycleResult {
+    /// The pod is fresh.
+    Fresh,
+    /// The method failed on it.
+    Failed,
+}
+
+impl RecycleResult {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::Fresh, Self::Failed];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "Fresh",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+pub(super) const TRIGGERS: [Trigger; 5] = [
+    Trigger::ReaderAdded,
+    Trigger::ReaderRemoved,
+    Trigger::Failover,
+    Trigger::Replaced,
+    Trigger::Manual,
+];
+pub(super) const RESULTS: [RunResult; 3] = [
+    RunResult::Succeeded,
+    RunResult::Halted,
+    RunResult::Superseded,
+];
+pub(super) const METHODS: [Method; 5] = [
+    Method::Signal,
+    Method::Http,
+    Method::Evict,
+    Method::Rollout,
+    Method::Annotate,
+];
+pub(super) const STATUSES: [ConditionStatus; 3] = [
+    ConditionStatus::True,
+    ConditionStatus::False,
+    ConditionStatus::Unknown,
+];
+pub(super) const OUTCOMES: [&str; 4] = ["Done", "Blocked", "Gone", "Failed"];
+
+pub(super) const fn method_word(method: Method) -> &'static str {
+    match method {
+        Method::Signal => "Signal",
+        Method::Http => "HTTP",
+        Method::Evict => "Evict",
+        Method::Rollout => "Rollout",
+        Method::Annotate => "Annotate",
+    }
+}
