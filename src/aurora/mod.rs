@@ -3,17 +3,22 @@
 //! - [`access`] says by whose right, and which roles may be used;
 //! - [`factory`] makes a source, [`rds`] asks AWS: two batched calls for up to a hundred clusters;
 //! - [`validate`] says whether an answer is whole, and makes it a reading;
-//! - `poller` asks at the right pace, one task per account role and region, through the [`bucket`].
+//! - [`poller`] asks at the right pace, one task per account role and region, through the [`bucket`].
 //!
 //! It tells what was read and never acts on it: what a change means is decided in `domain` and `controller`.
 
 pub mod access;
 mod body;
 pub mod bucket;
+pub mod cadence;
 pub mod error;
 pub mod factory;
 mod fault;
+pub mod poller;
 pub mod rds;
+pub mod sight;
+#[cfg(test)]
+mod testing;
 pub mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +27,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use access::{RoleAllowList, RoleKey, SourceKey};
+pub use cadence::Cadence;
 pub use error::{ErrorClass, ReadingError, SourceError};
+
+pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig, Pollers};
+pub use sight::{Observation, Sight};
 
 use crate::domain::topology::ClusterId;
 use crate::domain::tracker::Reading;

@@ -27,11 +27,11 @@ const AGREEING: u32 = 2;
 const AGREEING_TO_RESTORE: u32 = 5;
 
 /// How long a superseded topology is a moment ago (DESIGN 4.1).
-const RECENT: Duration = Duration::from_secs(60);
+const RECENT: Duration = Duration::from_mins(1);
 
 /// How long a reader must be surely down before it leaves. Less than a minute down is a restart, whose
 /// connections the pools notice themselves (DESIGN 4.1).
-const DOWN_FOR: Duration = Duration::from_secs(60);
+const DOWN_FOR: Duration = Duration::from_mins(1);
 
 /// What one reading did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -88,13 +88,12 @@ impl Tracker {
     /// Takes in a whole reading made at `now`.
     pub fn observe(&mut self, reading: &Reading, now: Timestamp) -> Observed {
         self.judge_members(reading, now);
-        let changed = match self.candidate(reading) {
-            Some(candidate) => self.weigh(candidate, reading, now),
-            None => {
-                // No writer says nothing about the topology, but it does break a row of agreeing readings.
-                self.pending = None;
-                false
-            }
+        let changed = if let Some(candidate) = self.candidate(reading) {
+            self.weigh(candidate, reading, now)
+        } else {
+            // No writer says nothing about the topology, but it does break a row of agreeing readings.
+            self.pending = None;
+            false
         };
         if let Some(view) = &mut self.confirmed {
             refresh_facts(view, reading);

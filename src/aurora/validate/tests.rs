@@ -95,7 +95,7 @@ fn rows_of_other_clusters_are_dropped() {
 
 #[test]
 fn every_missing_field_makes_the_answer_not_whole() {
-    let broken = [
+    let broken = vec![
         cluster().set_db_cluster_arn(None),
         cluster().set_db_cluster_resource_id(None),
         cluster().set_status(None),

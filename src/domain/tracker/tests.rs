@@ -46,11 +46,16 @@ fn at(second: i64) -> Timestamp {
 /// The confirmed topology in the notation of [`reading`].
 fn shown(tracker: &Tracker) -> String {
     tracker.view().map_or_else(String::new, |view| {
-        let mut text = format!("w{}", view.topology.writer.instance);
-        for reader in &view.topology.readers {
-            text.push_str(&format!(" r{}", reader.instance));
-        }
-        text
+        let readers = view
+            .topology
+            .readers
+            .iter()
+            .map(|r| format!(" r{}", r.instance));
+        format!(
+            "w{}{}",
+            view.topology.writer.instance,
+            readers.collect::<String>()
+        )
     })
 }
 

@@ -1,0 +1,102 @@
+//! How soon a source is read again: quick while something moves, slow when quiet, slower when it fails.
+//!
+//! Pure but for the dice, which are given. It must not wait.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+/// The pace of a poller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cadence {
+    /// When nothing moves. AWS's own test tools read every 5 s, and two calls each 5 s are 0.4 of the account's
+    /// 12 requests/s (DESIGN 4.1).
+    pub quiet: Duration,
+    /// While something moves: a failover takes 10 to 30 s, and each reading late is a second late (DESIGN 4.1).
+    pub moving: Duration,
+    /// How long a poller stays quick when no answer differs any more: an instance may be `stopped` for days.
+    pub restless_for: Duration,
+    /// The first delay after a failure; it doubles with each.
+    pub backoff: Duration,
+    /// The longest delay after failures (DESIGN 4.1).
+    pub backoff_max: Duration,
+    /// The part by which delays vary, up and down, so that pollers do not fall into step.
+    pub jitter: f64,
+    /// How long a new key waits for others, so that many policies at once are one batch.
+    pub gather: Duration,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_secs(5),
+            moving: Duration::from_secs(1),
+            restless_for: Duration::from_mins(10),
+            backoff: Duration::from_secs(2),
+            backoff_max: Duration::from_secs(30),
+            jitter: 0.1,
+            gather: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Cadence {
+    /// The delay after a poll that told something. `die` is between 0 and 1.
+    #[must_use]
+    pub fn after_success(&self, moving: bool, die: f64) -> Duration {
+        self.vary(if moving { self.moving } else { self.quiet }, die)
+    }
+
+    /// The delay after the `failures`-th failed poll in a row. `die` is between 0 and 1. Never above the longest.
+    #[must_use]
+    pub fn after_failure(&self, failures: u32, die: f64) -> Duration {
+        // Doubled 16 times, anything is above the longest delay.
+        let doubled = self
+            .backoff
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
+        self.vary(doubled.min(self.backoff_max), die)
+            .min(self.backoff_max)
+    }
+
+    fn vary(&self, delay: Duration, die: f64) -> Duration {
+        delay.mul_f64((1.0 + self.jitter * (2.0 * die - 1.0)).max(0.0))
+    }
+}
+
+/// A number between 0 and 1, good enough to spread delays. The standard library has no other source of chance.
+pub(super) fn throw() -> f64 {
+    let high = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
+    f64::from(high) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_vary_by_a_tenth() {
+        let cadence = Cadence::default();
+        assert_eq!(cadence.after_success(false, 0.5), Duration::from_secs(5));
+        assert_eq!(
+            cadence.after_success(false, 0.0),
+            Duration::from_millis(4500)
+        );
+        assert_eq!(
+            cadence.after_success(true, 1.0),
+            Duration::from_millis(1100)
+        );
+        for _ in 0..1000 {
+            assert!((0.0..=1.0).contains(&throw()));
+        }
+    }
+
+    #[test]
+    fn failures_double_the_delay_up_to_half_a_minute() {
+        let cadence = Cadence::default();
+        let seconds = |n| cadence.after_failure(n, 0.5).as_secs();
+        assert_eq!([1, 2, 3, 4, 5, 6].map(seconds), [2, 4, 8, 16, 30, 30]);
+        assert_eq!(
+            cadence.after_failure(u32::MAX, 1.0),
+            Duration::from_secs(30)
+        );
+    }
+}

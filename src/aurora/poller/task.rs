@@ -1,0 +1,222 @@
+//! The task of one source: wait, read all its clusters in one go, fold in what came, tell who must know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{ClusterKey, ClusterSource, PollResult, Seat, Shared};
+use crate::aurora::cadence::throw;
+use crate::aurora::{ReadingError, SourceError};
+use crate::domain::topology::ClusterId;
+use crate::domain::tracker::Reading;
+
+/// How long one poll may take. The source's own time-outs end each request after seconds; a thousand clusters are
+/// some forty pages at two a second.
+const POLL_TIMEOUT: Duration = Duration::from_mins(2);
+
+type Answers = BTreeMap<ClusterId, Result<Reading, ReadingError>>;
+
+/// Polls until the seat is stopped.
+pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) {
+    let mut poller = Poller {
+        shared,
+        seat: Arc::clone(&seat),
+        source: None,
+        failures: 0,
+    };
+    tokio::select! {
+        () = seat.stop.cancelled() => {}
+        () = poller.go_on() => {}
+    }
+}
+
+struct Poller {
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    /// Made when first needed, and anew when its credentials fail.
+    source: Option<Arc<dyn ClusterSource>>,
+    /// Polls in a row that have failed.
+    failures: u32,
+}
+
+impl Poller {
+    async fn go_on(&mut self) {
+        let mut due = Instant::now() + self.gather();
+        loop {
+            let newcomers = self.wait(due).await;
+            let ids = self.ids(newcomers);
+            if !ids.is_empty() {
+                self.poll(&ids).await;
+            }
+            let next = Instant::now() + self.delay();
+            // Newcomers do not put off the others.
+            due = if newcomers && self.failures == 0 {
+                due.min(next)
+            } else {
+                next
+            };
+        }
+    }
+
+    fn gather(&self) -> Duration {
+        self.shared.config.cadence.gather
+    }
+
+    /// Waits until the next poll is due, or until newcomers have gathered. True for newcomers. A source that
+    /// fails is not asked sooner for them.
+    async fn wait(&self, due: Instant) -> bool {
+        if self.failures > 0 {
+            sleep_until(due).await;
+            return false;
+        }
+        tokio::select! {
+            () = sleep_until(due) => false,
+            () = self.seat.arrival.notified() => {
+                sleep(self.gather()).await;
+                Instant::now() < due
+            }
+        }
+    }
+
+    /// What to ask for: all clusters, or only those that were never asked for.
+    fn ids(&self, newcomers: bool) -> BTreeSet<ClusterId> {
+        let clusters = self.seat.clusters();
+        let asked = clusters
+            .iter()
+            .filter(|(_, entry)| !newcomers || entry.is_new());
+        asked.map(|(id, _)| id.clone()).collect()
+    }
+
+    async fn poll(&mut self, ids: &BTreeSet<ClusterId>) {
+        let answer = timeout(POLL_TIMEOUT, self.read(ids))
+            .await
+            .unwrap_or_else(|_| {
+                let detail = format!("no answer within {} s", POLL_TIMEOUT.as_secs());
+                Err(SourceError::Transient {
+                    action: "rds:DescribeDBClusters",
+                    detail,
+                })
+            });
+        let now = (self.shared.config.clock)();
+        let result = match answer {
+            Ok(answers) => {
+                self.failures = 0;
+                self.fold(ids, answers, now)
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.fail(ids, &error)
+            }
+        };
+        self.shared
+            .config
+            .stats
+            .polled(&self.seat.source, result, now);
+    }
+
+    async fn read(&mut self, ids: &BTreeSet<ClusterId>) -> Result<Answers, SourceError> {
+        let source = match &self.source {
+            Some(source) => Arc::clone(source),
+            None => self.shared.config.factory.source(&self.seat.source).await?,
+        };
+        let answer = source.read(ids).await;
+        let keep = !matches!(
+            answer,
+            Err(SourceError::Credentials { .. } | SourceError::CredentialsExpired { .. })
+        );
+        self.source = keep.then_some(source);
+        answer
+    }
+
+    /// Takes in the answers, cluster by cluster.
+    fn fold(
+        &self,
+        ids: &BTreeSet<ClusterId>,
+        mut answers: Answers,
+        now: jiff::Timestamp,
+    ) -> PollResult {
+        let mut result = PollResult::Ok;
+        let mut news = Vec::new();
+        let mut clusters = self.seat.clusters();
+        for id in ids {
+            // Dropped by everybody in the meantime.
+            let Some(entry) = clusters.get_mut(id) else {
+                continue;
+            };
+            let answer = answers.remove(id).unwrap_or_else(|| {
+                let detail = "the source has left it out".to_owned();
+                Err(ReadingError::NotWhole {
+                    id: id.clone(),
+                    detail,
+                })
+            });
+            let changed = match answer {
+                Ok(reading) => entry.read(reading, now, Instant::now()),
+                Err(error) => {
+                    if let ReadingError::NotWhole { .. } = error {
+                        result = PollResult::NotWhole;
+                    }
+                    entry.fail(error.reason(), &error.to_string())
+                }
+            };
+            if changed {
+                news.push(id.clone());
+            }
+        }
+        drop(clusters);
+        self.tell(news);
+        result
+    }
+
+    /// Takes in that nothing could be read.
+    fn fail(&self, ids: &BTreeSet<ClusterId>, error: &SourceError) -> PollResult {
+        let (reason, message) = (error.reason(), error.to_string());
+        if self.failures == 1 {
+            tracing::warn!(
+                region = self.seat.source.region,
+                reason,
+                message,
+                "reading clusters failed"
+            );
+        }
+        let mut clusters = self.seat.clusters();
+        let mut news = Vec::new();
+        for id in ids {
+            if clusters
+                .get_mut(id)
+                .is_some_and(|entry| entry.fail(reason, &message))
+            {
+                news.push(id.clone());
+            }
+        }
+        drop(clusters);
+        self.tell(news);
+        error.class().into()
+    }
+
+    fn tell(&self, news: Vec<ClusterId>) {
+        for cluster in news {
+            self.shared.tell(&ClusterKey {
+                source: self.seat.source.clone(),
+                cluster,
+            });
+        }
+    }
+
+    /// How long to wait for the next poll.
+    fn delay(&self) -> Duration {
+        let cadence = &self.shared.config.cadence;
+        if self.failures > 0 {
+            return cadence.after_failure(self.failures, throw());
+        }
+        let (now, span) = (Instant::now(), cadence.restless_for);
+        let moving = self
+            .seat
+            .clusters()
+            .values()
+            .any(|entry| entry.is_restless(now, span));
+        cadence.after_success(moving, throw())
+    }
+}

@@ -1,0 +1,233 @@
+//! What is known of one cluster now: the confirmed view, and whether reading it works.
+//!
+//! Folds readings and errors, one after the other, into a [`Sight`]. It never drops a view for an error: an
+//! error says that nothing is known, never that something has changed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::domain::topology::{ClusterView, Topology};
+use crate::domain::tracker::{Reading, Tracker};
+
+/// Failed or not whole readings in a row after which the topology is not observed any more (DESIGN 4.1).
+const FAILURES: u32 = 2;
+
+/// Whether the topology is observed.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Observation {
+    /// No topology has been confirmed yet, and nothing has failed twice.
+    #[default]
+    Pending,
+    /// The last readings were whole, or just one was not.
+    Current,
+    /// Two readings in a row or more have failed or were not whole. The view, if any, is the last good one.
+    Failing {
+        /// The reason of the condition.
+        reason: &'static str,
+        /// What happened and what to do; of the first reading that failed for this reason, so that it does not
+        /// change with each poll.
+        message: String,
+    },
+}
+
+/// A cluster, as far as it is known now.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sight {
+    /// The last confirmed view; kept while reading fails.
+    pub view: Option<Arc<ClusterView>>,
+    /// Whether the topology is observed.
+    pub observation: Observation,
+    /// The last whole reading told of another topology, which is not confirmed.
+    pub unconfirmed: bool,
+    /// A member or the cluster is not `available`, or a change is unconfirmed.
+    pub moving: bool,
+    /// Readings that have failed or were not whole since the last whole one.
+    pub failures: u32,
+    /// When the last whole reading was made.
+    pub last_read_ok: Option<Timestamp>,
+    /// When the topology of `view` was confirmed.
+    pub confirmed_at: Option<Timestamp>,
+}
+
+/// One cluster of a poller.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    tracker: Tracker,
+    sight: Sight,
+    last: Option<Reading>,
+    /// When an answer last differed from the one before.
+    stirred: Option<Instant>,
+}
+
+impl Entry {
+    pub(super) fn new(hint: Option<Topology>) -> Self {
+        let tracker = hint.map_or_else(Tracker::default, Tracker::seeded);
+        Self {
+            tracker,
+            ..Self::default()
+        }
+    }
+
+    /// See [`Tracker::seed`].
+    pub(super) fn seed(&mut self, hint: Topology) {
+        if self.last.is_none() {
+            self.tracker.seed(hint);
+        }
+    }
+
+    pub(super) fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// Nothing has been asked for it yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.last.is_none() && self.sight.failures == 0
+    }
+
+    /// Whether it should be read soon: it moves, and its answers still differ, or did a moment ago.
+    pub(super) fn is_restless(&self, now: Instant, restless_for: std::time::Duration) -> bool {
+        let stirring = self
+            .stirred
+            .is_some_and(|at| now.duration_since(at) < restless_for);
+        self.sight.unconfirmed || (self.sight.moving && stirring)
+    }
+
+    /// Takes in a whole reading. Tells whether a reconcile must see the outcome.
+    pub(super) fn read(&mut self, reading: Reading, now: Timestamp, tick: Instant) -> bool {
+        let observed = self.tracker.observe(&reading, now);
+        if self.last.as_ref() != Some(&reading) {
+            self.stirred = Some(tick);
+            self.last = Some(reading);
+        }
+        let before = self.sight.clone();
+        let sight = &mut self.sight;
+        // A view that says the same stays the same value, so that holders can compare pointers.
+        if self.tracker.view() != sight.view.as_deref() {
+            sight.view = self.tracker.view().cloned().map(Arc::new);
+        }
+        if observed.changed {
+            sight.confirmed_at = Some(now);
+        }
+        sight.observation = if sight.view.is_some() {
+            Observation::Current
+        } else {
+            Observation::Pending
+        };
+        sight.unconfirmed = observed.unconfirmed;
+        sight.moving = observed.moving;
+        sight.failures = 0;
+        sight.last_read_ok = Some(now);
+        before.differs(sight)
+    }
+
+    /// Takes in that a reading has failed or was not whole. Tells whether a reconcile must see the outcome.
+    pub(super) fn fail(&mut self, reason: &'static str, message: &str) -> bool {
+        let sight = &mut self.sight;
+        sight.failures = sight.failures.saturating_add(1);
+        let told =
+            matches!(&sight.observation, Observation::Failing { reason: r, .. } if *r == reason);
+        if sight.failures < FAILURES || told {
+            return false;
+        }
+        sight.observation = Observation::Failing {
+            reason,
+            message: message.to_owned(),
+        };
+        true
+    }
+
+    /// Takes in that it may not be read at all, which needs no second try.
+    pub(super) fn refuse(&mut self, reason: &'static str, message: &str) -> bool {
+        self.sight.failures = self.sight.failures.max(FAILURES - 1);
+        self.fail(reason, message)
+    }
+}
+
+impl Sight {
+    /// Whether a reconcile would decide otherwise: not when only times and counts differ.
+    fn differs(&self, other: &Self) -> bool {
+        self.view != other.view
+            || self.observation != other.observation
+            || self.unconfirmed != other.unconfirmed
+            || self.moving != other.moving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aurora::testing::reading;
+
+    fn entry(readings: &[&str]) -> Entry {
+        let mut entry = Entry::new(None);
+        for text in readings {
+            entry.read(reading("c", text), Timestamp::UNIX_EPOCH, Instant::now());
+        }
+        entry
+    }
+
+    #[test]
+    fn two_failures_in_a_row_are_failing_and_keep_the_view() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        assert!(!entry.fail("Throttled", "a"));
+        assert_eq!(entry.sight().observation, Observation::Current);
+        assert!(entry.fail("Throttled", "b"));
+        assert!(!entry.fail("Throttled", "c"), "the same again is no news");
+        let message = "b".to_owned();
+        assert_eq!(
+            entry.sight().observation,
+            Observation::Failing {
+                reason: "Throttled",
+                message
+            }
+        );
+        assert!(entry.sight().view.is_some());
+        assert!(entry.fail("AccessDenied", "d"), "another reason is news");
+    }
+
+    #[test]
+    fn one_whole_reading_ends_failing() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        entry.fail("Throttled", "a");
+        entry.fail("Throttled", "b");
+        assert!(entry.read(reading("c", "w1 r2"), Timestamp::UNIX_EPOCH, Instant::now()));
+        assert_eq!(entry.sight().observation, Observation::Current);
+        assert!(!entry.fail("Throttled", "c"), "the count starts again");
+    }
+
+    #[test]
+    fn failures_before_the_first_topology_are_pending_and_then_failing() {
+        let mut entry = Entry::new(None);
+        assert!(entry.is_new());
+        entry.fail("ClusterNotFound", "a");
+        assert_eq!(entry.sight().observation, Observation::Pending);
+        entry.fail("ClusterNotFound", "b");
+        assert!(matches!(
+            entry.sight().observation,
+            Observation::Failing { .. }
+        ));
+    }
+
+    #[test]
+    fn equal_readings_are_no_news_and_keep_the_same_view() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        let view = entry.sight().view.clone().unwrap();
+        assert!(!entry.read(reading("c", "w1 r2"), Timestamp::MAX, Instant::now()));
+        assert!(Arc::ptr_eq(&view, entry.sight().view.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn member_that_stays_stopped_is_not_restless_for_ever() {
+        let entry = entry(&["w1 r2:stopped", "w1 r2:stopped"]);
+        let span = Duration::from_mins(10);
+        assert!(entry.sight().moving);
+        assert!(entry.is_restless(Instant::now(), span));
+        assert!(!entry.is_restless(Instant::now() + span, span));
+    }
+}

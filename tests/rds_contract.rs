@@ -1,0 +1,348 @@
+//! The contract with the RDS API: what the source makes of real answers of a server that nobody here wrote, and of
+//! faults in between. Written against [`RdsUnderTest`], so that another server can be held to the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dbbalance::aurora::{
+    Cadence, ClusterKey, ErrorClass, NoStats, Observation, PollerConfig, Pollers, ReadingError,
+    RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
+};
+use dbbalance::domain::topology::ClusterId;
+use serde_json::json;
+use support::rds::{
+    Microburst, Moto, REGION, RdsUnderTest, factory, own, read, read_one, shown, source,
+};
+use tokio_util::sync::CancellationToken;
+
+async fn moto() -> (Moto, RdsUnderTest) {
+    let moto = Moto::start().await;
+    let rds = RdsUnderTest::at(moto.endpoint());
+    (moto, rds)
+}
+
+#[tokio::test]
+async fn membership_and_roles_are_read_as_they_change() {
+    let (_moto, rds) = moto().await;
+    rds.create("orders", &["orders-1", "orders-2", "orders-3"])
+        .await;
+    // Members of other clusters must not get mixed in, whatever they are called.
+    rds.create("orders-2", &["orders-21"]).await;
+    let source = source(&rds.endpoint).await;
+
+    let reading = read_one(&*source, "orders").await;
+    assert_eq!(shown(&reading), "orders-1* orders-2 orders-3");
+    assert_eq!(reading.engine, "aurora-postgresql");
+    assert!(reading.arn.ends_with(":cluster:orders"), "{}", reading.arn);
+    let reader = reading.members.values().last().unwrap();
+    assert_eq!(reader.class.as_deref(), Some("db.r6g.large"));
+    assert!(
+        reader
+            .endpoint
+            .as_deref()
+            .is_some_and(|host| host.starts_with("orders-3."))
+    );
+
+    rds.failover("orders", "orders-3").await;
+    assert_eq!(
+        shown(&read_one(&*source, "orders").await),
+        "orders-1 orders-2 orders-3*"
+    );
+
+    rds.remove("orders-1").await;
+    assert_eq!(
+        shown(&read_one(&*source, "orders").await),
+        "orders-2 orders-3*"
+    );
+
+    rds.remove("orders-3").await;
+    assert_eq!(shown(&read_one(&*source, "orders").await), "orders-2*");
+
+    rds.add("orders", "orders-4").await;
+    assert_eq!(
+        shown(&read_one(&*source, "orders").await),
+        "orders-2* orders-4"
+    );
+}
+
+#[tokio::test]
+async fn unknown_clusters_and_other_engines_do_not_take_the_others_down() {
+    let (_moto, rds) = moto().await;
+    rds.create("orders", &["orders-1"]).await;
+    rds.create_cluster("empty", "aurora-mysql").await;
+    rds.create_cluster("multiaz", "postgres").await;
+    let source = source(&rds.endpoint).await;
+
+    let answers = read(&*source, &["orders", "empty", "multiaz", "nowhere"])
+        .await
+        .unwrap();
+    let reason = |id: &str| {
+        answers[&ClusterId(id.to_owned())]
+            .as_ref()
+            .map_or_else(ReadingError::reason, |_| "whole")
+    };
+    assert_eq!(reason("orders"), "whole");
+    assert_eq!(reason("empty"), "ReadingNotWhole");
+    assert_eq!(reason("multiaz"), "NotAurora");
+    assert_eq!(reason("nowhere"), "ClusterNotFound");
+
+    let alone = read(&*source, &["nowhere"]).await.unwrap();
+    let nowhere = ClusterId("nowhere".to_owned());
+    assert_eq!(
+        alone[&nowhere],
+        Err(ReadingError::NotFound(nowhere.clone()))
+    );
+}
+
+#[tokio::test]
+async fn more_clusters_than_a_call_takes_are_all_read() {
+    let (moto, rds) = moto().await;
+    let names: Vec<String> = (0..108).map(|i| format!("c{i}")).collect();
+    for name in &names {
+        rds.create(name, &[&format!("{name}-a")]).await;
+    }
+    // Through the proxy, so that requests are counted.
+    let proxy = Microburst::start(moto.endpoint()).await;
+    proxy
+        .set_rules(&json!([{"service": "rds", "latency": 1}]))
+        .await;
+    let source = source(proxy.endpoint()).await;
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let answers = read(&*source, &asked).await.unwrap();
+    assert_eq!(answers.len(), 108);
+    for (id, answer) in &answers {
+        assert_eq!(shown(answer.as_ref().unwrap()), format!("{id}-a*"));
+    }
+    // Two batches, two calls each; moto may cut a page earlier.
+    assert!(
+        (4..=6).contains(&proxy.fired().await),
+        "{}",
+        proxy.fired().await
+    );
+}
+
+#[tokio::test]
+async fn faults_are_told_apart_and_never_read_as_a_topology() {
+    let (moto, rds) = moto().await;
+    rds.create("orders", &["orders-1", "orders-2", "orders-3"])
+        .await;
+    let proxy = Microburst::start(moto.endpoint()).await;
+    let source = source(proxy.endpoint()).await;
+    let error = |code: &str| json!({"error": {"code": code}});
+    let cases = [
+        (error("Throttling"), ErrorClass::Throttled, "Throttled"),
+        (
+            error("ThrottlingException"),
+            ErrorClass::Throttled,
+            "Throttled",
+        ),
+        (
+            error("RequestLimitExceeded"),
+            ErrorClass::Throttled,
+            "Throttled",
+        ),
+        (error("AccessDenied"), ErrorClass::Denied, "AccessDenied"),
+        (
+            error("ExpiredToken"),
+            ErrorClass::Denied,
+            "CredentialsExpired",
+        ),
+        (
+            json!({"error": {"code": "InternalFailure", "status": 500}}),
+            ErrorClass::Transient,
+            "ReadFailed",
+        ),
+        (json!({"reset": true}), ErrorClass::Transient, "ReadFailed"),
+        (
+            json!({"response": {"abort_frac": 0.5}}),
+            ErrorClass::Transient,
+            "ReadFailed",
+        ),
+        (
+            json!({"response": {"truncate_frac": 0.5}}),
+            ErrorClass::NotWhole,
+            "ReadingNotWhole",
+        ),
+    ];
+    for operation in ["DescribeDBClusters", "DescribeDBInstances"] {
+        for (effect, class, reason) in &cases {
+            let mut rule = effect.clone();
+            rule["service"] = json!("rds");
+            rule["operation"] = json!(operation);
+            proxy.set_rules(&json!([rule])).await;
+            let failed = read(&*source, &["orders"]).await.expect_err(reason);
+            assert_eq!(
+                (failed.class(), failed.reason()),
+                (*class, *reason),
+                "{operation} {effect}: {failed}"
+            );
+            // The source does not try again by itself: that would get past the bucket.
+            assert_eq!(proxy.fired().await, 1, "{operation} {effect}");
+        }
+    }
+    proxy.set_rules(&json!([])).await;
+    assert_eq!(
+        shown(&read_one(&*source, "orders").await),
+        "orders-1* orders-2 orders-3"
+    );
+}
+
+#[tokio::test]
+async fn slow_answer_is_waited_for_and_a_hanging_one_is_given_up() {
+    let (moto, rds) = moto().await;
+    rds.create("orders", &["orders-1"]).await;
+    let proxy = Microburst::start(moto.endpoint()).await;
+    let source = source(proxy.endpoint()).await;
+    proxy
+        .set_rules(&json!([{"service": "rds", "latency": 300}]))
+        .await;
+    assert_eq!(shown(&read_one(&*source, "orders").await), "orders-1*");
+
+    proxy
+        .set_rules(&json!([{"service": "rds", "latency": 60_000}]))
+        .await;
+    let started = Instant::now();
+    let failed = read(&*source, &["orders"]).await.expect_err("a time-out");
+    assert_eq!(failed.reason(), "ReadFailed", "{failed}");
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn server_that_is_not_there_is_a_passing_failure() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let source = source(&format!("http://127.0.0.1:{port}")).await;
+    let failed = read(&*source, &["orders"])
+        .await
+        .expect_err("nobody listens");
+    assert_eq!(failed.class(), ErrorClass::Transient, "{failed}");
+    assert!(failed.to_string().contains("refused"), "{failed}");
+}
+
+#[tokio::test]
+async fn allowed_role_is_assumed_and_another_one_never() {
+    let (moto, rds) = moto().await;
+    rds.create("orders", &["orders-1"]).await;
+    let proxy = Microburst::start(moto.endpoint()).await;
+    // moto keeps accounts apart: the role's own account has no cluster.
+    let arn = "arn:aws:iam::210987654321:role/topology";
+    let role = RoleKey {
+        arn: arn.to_owned(),
+        external_id: Some("shop".to_owned()),
+    };
+    let key = SourceKey {
+        role: Some(role),
+        region: REGION.to_owned(),
+    };
+    let factory = factory(proxy.endpoint(), RoleAllowList::new([arn]));
+    let form = format!("Action=AssumeRole&Version=2011-06-15&RoleSessionName=warm&RoleArn={arn}");
+    proxy.warm_up("sts", &form).await;
+    proxy
+        .set_rules(&json!([{"service": "sts", "operation": "AssumeRole", "latency": 1}]))
+        .await;
+    let source = factory.source(&key).await.unwrap();
+    let answers = read(&*source, &["orders"]).await.unwrap();
+    let orders = ClusterId("orders".to_owned());
+    assert_eq!(
+        answers[&orders],
+        Err(ReadingError::NotFound(orders.clone()))
+    );
+    assert_eq!(proxy.fired().await, 1, "the role was assumed");
+
+    proxy
+        .set_rules(&json!([{"service": "sts", "error": {"code": "AccessDenied"}}]))
+        .await;
+    let source = factory.source(&key).await.unwrap();
+    let failed = read(&*source, &["orders"])
+        .await
+        .expect_err("the role's trust policy");
+    assert_eq!(failed.reason(), "NoCredentials", "{failed}");
+    assert!(failed.to_string().contains("sts:AssumeRole"), "{failed}");
+
+    let mut other = key.clone();
+    other.role = Some(RoleKey {
+        arn: format!("{arn}-2"),
+        external_id: None,
+    });
+    proxy.set_rules(&json!([{"latency": 1}])).await;
+    let refused = factory.source(&other).await.err();
+    assert_eq!(
+        refused,
+        Some(SourceError::RoleNotAllowed {
+            arn: format!("{arn}-2")
+        })
+    );
+    assert_eq!(proxy.fired().await, 0, "nothing was asked");
+}
+
+#[tokio::test]
+async fn poller_follows_a_failover_through_faults() {
+    let (moto, rds) = moto().await;
+    rds.create("orders", &["orders-1", "orders-2"]).await;
+    let proxy = Microburst::start(moto.endpoint()).await;
+    let pollers = Pollers::new(
+        PollerConfig {
+            factory: Arc::new(factory(proxy.endpoint(), RoleAllowList::default())),
+            cadence: Cadence {
+                quiet: Duration::from_millis(400),
+                moving: Duration::from_millis(100),
+                backoff: Duration::from_millis(100),
+                ..Cadence::default()
+            },
+            allowed: RoleAllowList::default(),
+            clock: Arc::new(jiff::Timestamp::now),
+            stats: Arc::new(NoStats),
+        },
+        CancellationToken::new(),
+    );
+    let key = ClusterKey {
+        source: own(),
+        cluster: ClusterId("orders".to_owned()),
+    };
+    pollers.watch(&key, None);
+    let writer = || {
+        let view = pollers.sight(&key).view;
+        view.map(|view| view.topology.writer.instance.0.clone())
+            .unwrap_or_default()
+    };
+    until("the first topology", || writer() == "orders-1").await;
+
+    proxy
+        .set_rules(&json!([{"service": "rds", "response": {"truncate_frac": 0.6}}]))
+        .await;
+    let failing = |wanted: &str| matches!(pollers.sight(&key).observation, Observation::Failing { reason, .. } if reason == wanted);
+    until("answers that are not whole", || failing("ReadingNotWhole")).await;
+    assert_eq!(writer(), "orders-1");
+
+    rds.failover("orders", "orders-2").await;
+    proxy
+        .set_rules(&json!([{"service": "rds", "error": {"code": "Throttling"}}]))
+        .await;
+    until("throttling", || failing("Throttled")).await;
+    assert_eq!(writer(), "orders-1", "nothing changes on a failed read");
+
+    proxy.set_rules(&json!([])).await;
+    until("the failover", || writer() == "orders-2").await;
+    assert_eq!(pollers.sight(&key).observation, Observation::Current);
+    pollers.retain(&HashSet::new());
+}
+
+/// Waits for a condition, at most half a minute.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come within 30 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
