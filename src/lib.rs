@@ -14,11 +14,12 @@
 
 pub mod api;
 pub mod aurora;
-pub mod controller;
 pub mod cli;
+pub mod controller;
 pub mod domain;
 pub mod http;
 pub mod k8s;
 pub mod methods;
 pub mod metrics;
+pub mod run;
 pub mod telemetry;

@@ -1,2 +1,37 @@
 //! The `dbbalance` program: parse, initialise, dispatch.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dbbalance::cli::{Cli, Command};
+use dbbalance::{api, run, telemetry};
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("dbbalance: {error}");
+            let mut cause = error.source();
+            while let Some(source) = cause {
+                text.push_str(&format!(": {source}"));
+                cause = source.source();
+            }
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    match cli.command {
+        Command::Crd => Ok(print!("{}", api::crd::yaml()?)),
+        Command::Run(args) => {
+            args.check()?;
+            telemetry::init(args.log_format, &args.log_filter)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(run::run(*args))?)
+        }
+    }
+}

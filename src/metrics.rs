@@ -20,10 +20,11 @@ use prometheus_client::registry::Registry;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::spec::{Method, Mode};
 use crate::api::status::{RunResult, Trigger};
+use crate::aurora::PollResult;
 use crate::methods::{Fault, Outcome};
 
+pub use words::RecycleResult;
 use words::{METHODS, OUTCOMES, RESULTS, STATUSES, TRIGGERS, method_word};
-pub use words::{PollResult, RecycleResult};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -84,7 +85,6 @@ pub struct Metrics {
     registry: Registry,
     leader: Gauge,
     polls: Family<ByResult, Counter>,
-    poll_duration: Histogram,
     last_success: Gauge<f64, AtomicU64>,
     changes: Family<ByTrigger, Counter>,
     epochs: Family<ByTrigger, Counter>,
@@ -120,7 +120,6 @@ impl Metrics {
             registry: Registry::with_prefix("dbbalance"),
             leader: Gauge::default(),
             polls: Family::default(),
-            poll_duration: Histogram::new(SHORT),
             last_success: Gauge::default(),
             changes: Family::default(),
             epochs: Family::default(),
@@ -151,7 +150,6 @@ impl Metrics {
         r.register("build", "What is running", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
         r.register("leader", "1 if this replica leads", self.leader.clone());
         r.register("topology_polls", "Readings of the topology", self.polls.clone());
-        r.register("topology_poll_duration_seconds", "Duration of a reading of the topology", self.poll_duration.clone());
         r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
         r.register("topology_changes", "Changes of topologies, settled or not", self.changes.clone());
         r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
@@ -197,10 +195,9 @@ impl Metrics {
     }
 
     /// A reading of the topology ended.
-    pub fn polled(&self, result: PollResult, took: Duration) {
+    pub fn polled(&self, result: PollResult) {
         let result = result.as_str();
         self.polls.get_or_create(&ByResult { result }).inc();
-        self.poll_duration.observe(took.as_secs_f64());
     }
 
     /// The last whole reading; with several pollers the oldest of theirs.

@@ -55,21 +55,46 @@ pub struct TargetApplied {
 ///
 /// # Errors
 /// When the pending epoch could not be opened. Failures of effects are no errors.
-pub async fn apply(policy: &DbBalancePolicy, world: &World, plan: &Plan, ctx: &Context) -> Result<Applied, Error> {
-    let Plan { status, settling: _, open, targets, notices: _, wake: _ } = plan;
+pub async fn apply(
+    policy: &DbBalancePolicy,
+    world: &World,
+    plan: &Plan,
+    ctx: &Context,
+) -> Result<Applied, Error> {
+    let Plan {
+        status,
+        settling: _,
+        open,
+        targets,
+        notices: _,
+        wake: _,
+    } = plan;
     let mut applied = Applied::default();
     if let Some(opening) = open {
         if !ctx.leadership.leads() {
             return Ok(applied);
         }
-        let created = ctx.events.open_epoch(policy, opening.epoch, &opening.note).await?;
+        let created = ctx
+            .events
+            .open_epoch(policy, opening.epoch, &opening.note)
+            .await?;
         // The API server's clock has whole seconds; a pod created within this one may be older.
-        let time = created.saturating_add(SignedDuration::from_secs(1)).unwrap_or(created);
+        let time = created
+            .saturating_add(SignedDuration::from_secs(1))
+            .unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
     }
     let note = topology_note(status.topology.as_ref());
     for (spec, target) in world.spec.targets.iter().zip(targets) {
-        let TargetPlan { target: name, action: _, held: _, step, annotate, in_flight: _, running: _ } = target;
+        let TargetPlan {
+            target: name,
+            action: _,
+            held: _,
+            step,
+            annotate,
+            in_flight: _,
+            running: _,
+        } = target;
         let done = match step {
             None => TargetApplied::default(),
             Some(Step::Rollout { kind, name, stamp }) => {
@@ -88,9 +113,12 @@ pub async fn apply(policy: &DbBalancePolicy, world: &World, plan: &Plan, ctx: &C
                 };
                 roll(&workload, stamp, ctx).await
             }
-            Some(Step::Pods { pods, stamp, canary, verify_key: _ }) => {
-                recycle_all(world, spec, pods, stamp, &note, *canary, ctx).await
-            }
+            Some(Step::Pods {
+                pods,
+                stamp,
+                canary,
+                verify_key: _,
+            }) => recycle_all(world, spec, pods, stamp, &note, *canary, ctx).await,
         };
         annotate_born(world, annotate, &note, ctx).await;
         applied.targets.insert(name.clone(), done);
@@ -101,7 +129,9 @@ pub async fn apply(policy: &DbBalancePolicy, world: &World, plan: &Plan, ctx: &C
 /// The topology as pods are told it.
 fn topology_note(topology: Option<&crate::api::status::TopologyStatus>) -> TopologyNote {
     use crate::api::status::RoleStatus;
-    let Some(topology) = topology else { return TopologyNote::default() };
+    let Some(topology) = topology else {
+        return TopologyNote::default();
+    };
     let mut readers: Vec<&str> = topology
         .members
         .iter()
@@ -109,7 +139,10 @@ fn topology_note(topology: Option<&crate::api::status::TopologyStatus>) -> Topol
         .map(|m| m.instance.as_str())
         .collect();
     readers.sort_unstable();
-    TopologyNote { writer: topology.writer.clone().unwrap_or_default(), readers: readers.join(",") }
+    TopologyNote {
+        writer: topology.writer.clone().unwrap_or_default(),
+        readers: readers.join(","),
+    }
 }
 
 async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
@@ -119,7 +152,12 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
         return done;
     }
     fail::fail_point!("claimed");
-    match rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await {
+    let rolled = rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await;
+    ctx.metrics.effect(
+        Method::Rollout,
+        rolled.as_ref().err().unwrap_or(&Outcome::Done),
+    );
+    match rolled {
         Ok(generation) => {
             fail::fail_point!("acted");
             done.stepped = true;
@@ -151,7 +189,9 @@ async fn recycle_all(
     canary: bool,
     ctx: &Context,
 ) -> TargetApplied {
-    let recycles = pods.iter().map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
+    let recycles = pods
+        .iter()
+        .map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
     let mut done = TargetApplied::default();
     for (pod, result) in pods.iter().zip(join_all(recycles).await) {
         let result_word = match &result {
@@ -160,7 +200,6 @@ async fn recycle_all(
             Recycled::Blocked(..) => "blocked",
             Recycled::Failed(..) => "failed",
         };
-        ctx.metrics.pod_recycled(pod.method, result_word);
         tracing::info!(
             pod = pod.name,
             method = ?pod.method,
@@ -175,10 +214,17 @@ async fn recycle_all(
                 done.stepped = true;
                 done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
             }
-            Recycled::Blocked(by, message) => done.blockade = Some(blockade(ctx, by.as_str(), message)),
+            Recycled::Blocked(by, message) => {
+                done.blockade = Some(blockade(ctx, by.as_str(), message))
+            }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
-                tracing::warn!(pod = pod.name, fault = fault.as_str(), message, "recycle failed");
+                tracing::warn!(
+                    pod = pod.name,
+                    fault = fault.as_str(),
+                    message,
+                    "recycle failed"
+                );
                 if fault.is_structural() && canary {
                     done.structural = Some(message.clone());
                 }
@@ -190,7 +236,9 @@ async fn recycle_all(
 }
 
 fn blockade(ctx: &Context, by: &'static str, message: String) -> Blockade {
-    let until = (ctx.clock)().saturating_add(BLOCKED_FOR).unwrap_or(Timestamp::MAX);
+    let until = (ctx.clock)()
+        .saturating_add(BLOCKED_FOR)
+        .unwrap_or(Timestamp::MAX);
     Blockade { by, message, until }
 }
 
@@ -212,13 +260,24 @@ async fn recycle(
     canary: bool,
     ctx: &Context,
 ) -> Recycled {
-    let PodStep { name, uid, resource_version, claim, method, recycles } = step;
+    let PodStep {
+        name,
+        uid,
+        resource_version,
+        claim,
+        method,
+        recycles,
+    } = step;
     let namespace = &world.policy.namespace;
     let client = &ctx.clients.effects;
     let Some(pod) = planned_pod(ctx, namespace, name, uid, resource_version) else {
         return Recycled::Untouched;
     };
-    let of = PodRef { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() };
+    let of = PodRef {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid: uid.clone(),
+    };
     ctx.limiter.take().await;
     if !ctx.leadership.leads() {
         return Recycled::Untouched;
@@ -230,7 +289,8 @@ async fn recycle(
         ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
     }
     ctx.memory.note(&world.policy.uid, |m| {
-        m.claimed.insert(uid.clone(), (resource_version.clone(), claim.clone()));
+        m.claimed
+            .insert(uid.clone(), (resource_version.clone(), claim.clone()));
     });
     fail::fail_point!("claimed");
     // Frozen or cut off since the claim: whoever leads now redoes it when the claim has run out.
@@ -238,6 +298,7 @@ async fn recycle(
         return Recycled::Untouched;
     }
     let outcome = act(spec, *method, &pod, &of, ctx).await;
+    ctx.metrics.effect(*method, &outcome);
     match outcome {
         Outcome::Gone => Recycled::Untouched,
         Outcome::Done => {
@@ -248,7 +309,11 @@ async fn recycle(
             Recycled::Done
         }
         Outcome::Blocked { by, message } => {
-            report_lost(annotate::release(client, &of, &value).await, &of, "releasing the claim");
+            report_lost(
+                annotate::release(client, &of, &value).await,
+                &of,
+                "releasing the claim",
+            );
             Recycled::Blocked(by, message)
         }
         Outcome::Failed { fault, message } => {
@@ -266,19 +331,31 @@ async fn act(
     ctx: &Context,
 ) -> Outcome {
     match (method, &spec.recycle.signal, &spec.recycle.http) {
-        (Method::Signal, Some(signal), _) => signal::signal(&ctx.clients.effects, pod, signal).await,
+        (Method::Signal, Some(signal), _) => {
+            signal::signal(&ctx.clients.effects, pod, signal).await
+        }
         (Method::Http, _, Some(http)) => ctx.caller.call(pod, http).await,
         (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
         (Method::Annotate, _, _) => Outcome::Done,
         // The schema requires the block, and a rollout is not made on pods.
         (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
             fault: Fault::Invalid,
-            message: format!("spec.targets[{}].recycle: {method:?} has no settings", spec.name),
+            message: format!(
+                "spec.targets[{}].recycle: {method:?} has no settings",
+                spec.name
+            ),
         },
     }
 }
 
-async fn finish(client: &kube::Client, of: &PodRef, claim: &str, stamp: &Stamp, note: &TopologyNote, recycles: u32) {
+async fn finish(
+    client: &kube::Client,
+    of: &PodRef,
+    claim: &str,
+    stamp: &Stamp,
+    note: &TopologyNote,
+    recycles: u32,
+) {
     let stamped = annotate::stamp(client, of, claim, &stamp.to_string(), note, recycles).await;
     report_lost(stamped, of, "stamping");
 }
@@ -286,10 +363,20 @@ async fn finish(client: &kube::Client, of: &PodRef, claim: &str, stamp: &Stamp, 
 /// A failure leaves the claim, so that it is redone once; after that, or when no redo can help, the
 /// claim says that the pod has failed. A canary that fails for a reason that every pod shares is
 /// let go: the run halts, and an edit begins anew.
-async fn mark_failure(client: &kube::Client, of: &PodRef, claim: &Claim, fault: Fault, canary: bool) {
+async fn mark_failure(
+    client: &kube::Client,
+    of: &PodRef,
+    claim: &Claim,
+    fault: Fault,
+    canary: bool,
+) {
     let value = claim.to_string();
     if fault.is_structural() && canary {
-        return report_lost(annotate::release(client, of, &value).await, of, "releasing the claim");
+        return report_lost(
+            annotate::release(client, of, &value).await,
+            of,
+            "releasing the claim",
+        );
     }
     let next = match claim.attempt {
         1 if fault.is_structural() => Claim::FAILED,
@@ -297,7 +384,10 @@ async fn mark_failure(client: &kube::Client, of: &PodRef, claim: &Claim, fault: 
         Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
         _ => return,
     };
-    let failed = Claim { attempt: next, ..claim.clone() };
+    let failed = Claim {
+        attempt: next,
+        ..claim.clone()
+    };
     let marked = annotate::replace_claim(client, of, &value, &failed.to_string()).await;
     report_lost(marked, of, "marking the failure");
 }
@@ -306,17 +396,36 @@ async fn mark_failure(client: &kube::Client, of: &PodRef, claim: &Claim, fault: 
 /// says is handled by a later pass.
 fn report_lost(outcome: StampOutcome, of: &PodRef, doing: &str) {
     if let StampOutcome::Failed { fault, message } = outcome {
-        tracing::warn!(pod = of.name, fault = fault.as_str(), message, doing, "write after an effect failed");
+        tracing::warn!(
+            pod = of.name,
+            fault = fault.as_str(),
+            message,
+            doing,
+            "write after an effect failed"
+        );
     }
 }
 
-async fn annotate_born(world: &World, pods: &[(String, String)], note: &TopologyNote, ctx: &Context) {
+async fn annotate_born(
+    world: &World,
+    pods: &[(String, String)],
+    note: &TopologyNote,
+    ctx: &Context,
+) {
     for (name, uid) in pods {
         ctx.limiter.take().await;
         if !ctx.leadership.leads() {
             return;
         }
-        let of = PodRef { namespace: world.policy.namespace.clone(), name: name.clone(), uid: uid.clone() };
-        report_lost(annotate::annotate_topology(&ctx.clients.effects, &of, note).await, &of, "annotating");
+        let of = PodRef {
+            namespace: world.policy.namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+        };
+        report_lost(
+            annotate::annotate_topology(&ctx.clients.effects, &of, note).await,
+            &of,
+            "annotating",
+        );
     }
 }

@@ -55,7 +55,9 @@ pub struct Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("default_region", &self.default_region).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("default_region", &self.default_region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,14 +67,23 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 impl Context {
     /// How long to wait after a failed pass of this policy: doubling.
     pub fn back_off(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
-        BACKOFF.0.saturating_mul(1 << (*count - 1).min(16)).min(BACKOFF.1)
+        BACKOFF
+            .0
+            .saturating_mul(1 << (*count - 1).min(16))
+            .min(BACKOFF.1)
     }
 
     /// A pass went well.
     pub fn went_well(&self, uid: &str) {
-        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(uid);
+        self.failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(uid);
     }
 }

@@ -9,7 +9,9 @@ use crate::k8s::events::OpenEpochError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The policy cannot be read as one.
-    #[error("the policy cannot be read: {0}; apply it again with the CRD of this operator's version")]
+    #[error(
+        "the policy cannot be read: {0}; apply it again with the CRD of this operator's version"
+    )]
     Malformed(String),
     /// The API server did not do it.
     #[error("{doing}: {source}")]

@@ -54,8 +54,12 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
         let plan = plan(&world, &valid, now);
         ctx.memory.note(&world.policy.uid, |memory| {
             memory.running = plan.targets.iter().filter(|t| t.running).count();
-            memory.in_flight =
-                plan.targets.iter().fold(crate::domain::budget::Load::default(), |sum, t| sum.plus(t.in_flight));
+            memory.in_flight = plan
+                .targets
+                .iter()
+                .fold(crate::domain::budget::Load::default(), |sum, t| {
+                    sum.plus(t.in_flight)
+                });
         });
         plan
     };
@@ -65,10 +69,13 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
     }
-    Ok(plan.wake.map_or_else(|| Action::requeue(HEARTBEAT), |wake| {
-        let wait = wake.duration_since((ctx.clock)());
-        Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
-    }))
+    Ok(plan.wake.map_or_else(
+        || Action::requeue(HEARTBEAT),
+        |wake| {
+            let wait = wake.duration_since((ctx.clock)());
+            Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
+        },
+    ))
 }
 
 /// Says when a failed pass is made again.
@@ -76,7 +83,10 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
 pub fn on_error(policy: Arc<WatchedPolicy>, error: &Error, ctx: Arc<Context>) -> Action {
     let (name, uid) = match &policy.0 {
         Ok(p) => (p.name_any(), p.uid().unwrap_or_default()),
-        Err(e) => (e.metadata.name.clone().unwrap_or_default(), e.metadata.uid.clone().unwrap_or_default()),
+        Err(e) => (
+            e.metadata.name.clone().unwrap_or_default(),
+            e.metadata.uid.clone().unwrap_or_default(),
+        ),
     };
     if matches!(error, Error::Conflict) {
         return Action::requeue(SOON);

@@ -31,8 +31,16 @@ pub struct WorkloadTarget {
     pub uid: String,
 }
 
-/// Sets the stamp on the workload's pod template.
-pub async fn rollout(client: &Client, workload: &WorkloadTarget, stamp: &str) -> Outcome {
+/// Sets the stamp on the workload's pod template. Returns the workload's generation with it, by
+/// which a cache that is behind is told from a stamp that somebody took away.
+///
+/// # Errors
+/// The outcome, if it was not done.
+pub async fn rollout(
+    client: &Client,
+    workload: &WorkloadTarget,
+    stamp: &str,
+) -> Result<i64, Outcome> {
     match workload.kind {
         WorkloadKind::Deployment => apply::<Deployment>(client, workload, stamp).await,
         WorkloadKind::StatefulSet => apply::<StatefulSet>(client, workload, stamp).await,
@@ -40,7 +48,7 @@ pub async fn rollout(client: &Client, workload: &WorkloadTarget, stamp: &str) ->
     }
 }
 
-async fn apply<K>(client: &Client, workload: &WorkloadTarget, stamp: &str) -> Outcome
+async fn apply<K>(client: &Client, workload: &WorkloadTarget, stamp: &str) -> Result<i64, Outcome>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -58,8 +66,8 @@ where
     let patch = Patch::Apply(&wanted);
     let request = api.patch(&workload.name, &params, &patch);
     match reply::within(API_TIMEOUT, request).await {
-        Ok(_) => Outcome::Done,
-        Err(failure) => refusal(&failure, &K::kind(&()), workload),
+        Ok(rolled) => Ok(rolled.meta().generation.unwrap_or(0)),
+        Err(failure) => Err(refusal(&failure, &K::kind(&()), workload)),
     }
 }
 
@@ -104,7 +112,7 @@ mod tests {
     async fn one_annotation_is_applied_under_our_manager_and_not_forced() {
         let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
         let done = rollout(&client, &workload(WorkloadKind::Deployment), "ab/12-3f9c").await;
-        assert_eq!(done, Outcome::Done);
+        assert_eq!(done, Ok(0));
         let seen = seen.await.unwrap();
         assert_eq!(seen.method, "PATCH");
         assert_eq!(seen.content_type, "application/apply-patch+yaml");

@@ -4,48 +4,6 @@ use crate::api::conditions::ConditionStatus;
 use crate::api::spec::Method;
 use crate::api::status::{RunResult, Trigger};
 
-/// What came of one reading of the topology.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PollResult {
-    /// A whole reading.
-    Ok,
-    /// AWS asked to slow down.
-    Throttled,
-    /// The role may not read.
-    Denied,
-    /// The cluster is not there.
-    NotFound,
-    /// The answer contradicted itself or was cut.
-    Invalid,
-    /// Anything else: network, time-out, a fault of AWS.
-    Failed,
-}
-
-impl PollResult {
-    /// All values.
-    pub const ALL: [Self; 6] = [
-        Self::Ok,
-        Self::Throttled,
-        Self::Denied,
-        Self::NotFound,
-        Self::Invalid,
-        Self::Failed,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "Ok",
-            Self::Throttled => "Throttled",
-            Self::Denied => "Denied",
-            Self::NotFound => "NotFound",
-            Self::Invalid => "Invalid",
-            Self::Failed => "Failed",
-        }
-    }
-}
-
 /// What came of the recycle of one pod, seen on the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecycleResult {

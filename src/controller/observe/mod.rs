@@ -20,9 +20,8 @@ use super::world::{Others, PolicyFacts, Reading, TargetWorld, World, is_recreate
 use crate::api::annotations;
 use crate::api::spec::{ClusterSpec, DbBalancePolicy, TargetSpec, WorkloadKind};
 use crate::api::status::RunResult;
-use crate::aurora::access::{RoleKey, SourceKey};
-use crate::aurora::poller::ClusterKey;
-use crate::aurora::sight::{Observation, Sight};
+use crate::aurora::ClusterKey;
+use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
 use crate::controller::plan::recorded_topology;
 use crate::domain::budget::Load;
 use crate::domain::pod::PodFacts;
@@ -35,7 +34,10 @@ use crate::k8s::watch::{Stores, Workload};
 ///
 /// # Errors
 /// When the policy must be read from the API server and cannot be.
-pub async fn observe(policy: &DbBalancePolicy, ctx: &Context) -> Result<(DbBalancePolicy, World), Error> {
+pub async fn observe(
+    policy: &DbBalancePolicy,
+    ctx: &Context,
+) -> Result<(DbBalancePolicy, World), Error> {
     let uid = policy.uid().unwrap_or_default();
     let memory = ctx.memory.recall(&uid);
     let current = current(policy, ctx, memory.as_ref()).await?;
@@ -61,10 +63,13 @@ async fn current(
     let Some(memory) = memory.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
-        return api.get(&policy.name_any()).await.map_err(|source| Error::Kube {
-            doing: format!("reading policy {namespace}/{}", policy.name_any()),
-            source: Box::new(source),
-        });
+        return api
+            .get(&policy.name_any())
+            .await
+            .map_err(|source| Error::Kube {
+                doing: format!("reading policy {namespace}/{}", policy.name_any()),
+                source: Box::new(source),
+            });
     };
     let mut current = policy.clone();
     if let Some(recorded) = &memory.recorded {
@@ -78,10 +83,19 @@ async fn current(
 
 /// The resource version as a number, by which Kubernetes lets versions of one object be compared.
 pub(super) fn version(policy: &DbBalancePolicy) -> u64 {
-    policy.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+    policy
+        .resource_version()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
 }
 
-fn gather(policy: &DbBalancePolicy, ctx: &Context, memory: &PolicyMemory, sight: Sight, key: &ClusterKey) -> World {
+fn gather(
+    policy: &DbBalancePolicy,
+    ctx: &Context,
+    memory: &PolicyMemory,
+    sight: Sight,
+    key: &ClusterKey,
+) -> World {
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
     let all = ctx.stores.pods_in(&namespace);
@@ -102,7 +116,9 @@ fn gather(policy: &DbBalancePolicy, ctx: &Context, memory: &PolicyMemory, sight:
         });
         let mut found = Vec::new();
         for pod in &all {
-            let Some(mut facts) = pods::facts(pod, spec) else { continue };
+            let Some(mut facts) = pods::facts(pod, spec) else {
+                continue;
+            };
             if !taken.takes(&facts, &lineage) {
                 continue;
             }
@@ -133,7 +149,10 @@ fn gather(policy: &DbBalancePolicy, ctx: &Context, memory: &PolicyMemory, sight:
         name: policy.name_any(),
         uid,
         generation: policy.metadata.generation,
-        token: policy.annotations().get(annotations::RECYCLE_REQUESTED).cloned(),
+        token: policy
+            .annotations()
+            .get(annotations::RECYCLE_REQUESTED)
+            .cloned(),
         pause_until: policy.annotations().get(annotations::PAUSE_UNTIL).cloned(),
         deleting: policy.metadata.deletion_timestamp.is_some(),
     };
@@ -156,15 +175,24 @@ fn reading(sight: Sight) -> Reading {
     let view = sight.view.map(|v| (*v).clone());
     match (sight.observation, view) {
         (Observation::Current, Some(view)) => Reading::Current(view),
-        (Observation::Failing { reason, message }, last) => Reading::Failing { reason, message, last },
+        (Observation::Failing { reason, message }, last) => Reading::Failing {
+            reason,
+            message,
+            last,
+        },
         (Observation::Pending | Observation::Current, _) => Reading::Pending,
     }
 }
 
 fn highest_stamp(policy: &PolicyFacts, targets: &[TargetWorld]) -> Option<i64> {
     let mark = policy.mark();
-    let on_pods = targets.iter().flat_map(|t| &t.pods).filter_map(|p| p.stamp.as_ref());
-    let on_templates = targets.iter().filter_map(|t| t.workload.as_ref()?.template_stamp.as_ref());
+    let on_pods = targets
+        .iter()
+        .flat_map(|t| &t.pods)
+        .filter_map(|p| p.stamp.as_ref());
+    let on_templates = targets
+        .iter()
+        .filter_map(|t| t.workload.as_ref()?.template_stamp.as_ref());
     on_pods
         .chain(on_templates)
         .filter(|s: &&Stamp| s.policy == mark)
@@ -181,7 +209,10 @@ pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
                 arn: arn.clone(),
                 external_id: spec.external_id.clone(),
             }),
-            region: spec.region.clone().unwrap_or_else(|| ctx.default_region.clone()),
+            region: spec
+                .region
+                .clone()
+                .unwrap_or_else(|| ctx.default_region.clone()),
         },
         cluster: ClusterId(spec.identifier.clone()),
     }
@@ -205,7 +236,11 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
             // Not seen since this replica leads: count what its status says.
             let targets = other.status.iter().flat_map(|s| &s.targets);
             sum.running += targets
-                .filter(|t| t.run.as_ref().is_some_and(|r| r.result == RunResult::Running))
+                .filter(|t| {
+                    t.run
+                        .as_ref()
+                        .is_some_and(|r| r.result == RunResult::Running)
+                })
                 .count();
         }
     }
@@ -216,20 +251,28 @@ fn held(policy: &DbBalancePolicy, stores: &Stores) -> Load {
     let namespace = policy.namespace().unwrap_or_default();
     let all = stores.pods_in(&namespace);
     let lineage = Lineage::of(stores, &namespace);
-    policy.spec.targets.iter().fold(Load::default(), |sum, spec| {
-        let taker = Taker::new(spec);
-        let pods = all
-            .iter()
-            .filter_map(|p| pods::facts(p, spec))
-            .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
-            .count();
-        sum.plus(Load::of(&pools(spec), pods))
-    })
+    policy
+        .spec
+        .targets
+        .iter()
+        .fold(Load::default(), |sum, spec| {
+            let taker = Taker::new(spec);
+            let pods = all
+                .iter()
+                .filter_map(|p| pods::facts(p, spec))
+                .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
+                .count();
+            sum.plus(Load::of(&pools(spec), pods))
+        })
 }
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;
 /// of equal age, the one with the smaller UID.
-fn older_policies(policy: &DbBalancePolicy, stores: &Stores, namespace: &str) -> Vec<(String, Vec<TargetSpec>)> {
+fn older_policies(
+    policy: &DbBalancePolicy,
+    stores: &Stores,
+    namespace: &str,
+) -> Vec<(String, Vec<TargetSpec>)> {
     let age = |p: &DbBalancePolicy| (p.creation_timestamp(), p.uid().unwrap_or_default());
     let mine = age(policy);
     let mut older: Vec<_> = stores
@@ -240,10 +283,17 @@ fn older_policies(policy: &DbBalancePolicy, stores: &Stores, namespace: &str) ->
         .map(|p| (age(&p), p.name_any(), p.spec.targets))
         .collect();
     older.sort_by(|a, b| a.0.cmp(&b.0));
-    older.into_iter().map(|(_, name, targets)| (name, targets)).collect()
+    older
+        .into_iter()
+        .map(|(_, name, targets)| (name, targets))
+        .collect()
 }
 
-fn owner_among(older: &[(String, Vec<TargetSpec>)], pod: &PodFacts, lineage: &Lineage) -> Option<String> {
+fn owner_among(
+    older: &[(String, Vec<TargetSpec>)],
+    pod: &PodFacts,
+    lineage: &Lineage,
+) -> Option<String> {
     older
         .iter()
         .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
@@ -269,7 +319,10 @@ impl Lineage {
     fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
         let (kind, name) = pod.owner.as_ref()?;
         match kind.as_str() {
-            "ReplicaSet" => self.0.get(name).map(|d| (WorkloadKind::Deployment, d.clone())),
+            "ReplicaSet" => self
+                .0
+                .get(name)
+                .map(|d| (WorkloadKind::Deployment, d.clone())),
             "StatefulSet" => Some((WorkloadKind::StatefulSet, name.clone())),
             "DaemonSet" => Some((WorkloadKind::DaemonSet, name.clone())),
             _ => None,
@@ -285,7 +338,10 @@ struct Taker<'a> {
 
 impl<'a> Taker<'a> {
     fn new(spec: &'a TargetSpec) -> Self {
-        let selector = spec.selector.clone().and_then(|s: LabelSelector| Selector::try_from(s).ok());
+        let selector = spec
+            .selector
+            .clone()
+            .and_then(|s: LabelSelector| Selector::try_from(s).ok());
         Self { spec, selector }
     }
 
@@ -296,8 +352,15 @@ impl<'a> Taker<'a> {
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
         // Jobs and bare pods are never taken: nobody would bring them back.
-        let recreated = pod.owner.as_ref().is_some_and(|(kind, _)| is_recreated(kind));
-        recreated && self.selector.as_ref().is_some_and(|s| s.matches(&pod.labels))
+        let recreated = pod
+            .owner
+            .as_ref()
+            .is_some_and(|(kind, _)| is_recreated(kind));
+        recreated
+            && self
+                .selector
+                .as_ref()
+                .is_some_and(|s| s.matches(&pod.labels))
     }
 }
 
@@ -311,8 +374,15 @@ fn reduce(workload: &Workload) -> Option<WorkloadFacts> {
 
 /// The pod as cached, if it still is the one that was planned on.
 #[must_use]
-pub fn planned_pod(ctx: &Context, namespace: &str, name: &str, uid: &str, version: &str) -> Option<Arc<Pod>> {
+pub fn planned_pod(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    version: &str,
+) -> Option<Arc<Pod>> {
     ctx.stores.pod(namespace, name).filter(|p| {
-        p.metadata.uid.as_deref() == Some(uid) && p.metadata.resource_version.as_deref() == Some(version)
+        p.metadata.uid.as_deref() == Some(uid)
+            && p.metadata.resource_version.as_deref() == Some(version)
     })
 }

@@ -32,7 +32,9 @@ pub(super) fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         ignored: is_ignored(note(annotations::IGNORE)),
         stamp: note(annotations::EPOCH).and_then(Stamp::parse),
         claim: note(annotations::CLAIM).and_then(Claim::parse),
-        recycles: note(annotations::RECYCLES).and_then(|n| n.parse().ok()).unwrap_or(0),
+        recycles: note(annotations::RECYCLES)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0),
         has_topology: note(annotations::WRITER).is_some(),
         template: TEMPLATE_LABELS
             .iter()
@@ -47,7 +49,11 @@ pub(super) fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
 /// The earliest start of the app containers: the named one, else all that are not init containers.
 /// `None` while one of them is not running.
 fn started(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
-    let named = spec.recycle.signal.as_ref().and_then(|s| s.container.as_deref());
+    let named = spec
+        .recycle
+        .signal
+        .as_ref()
+        .and_then(|s| s.container.as_deref());
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let expected = pod.spec.as_ref().map_or(0, |s| s.containers.len());
     let mut meant: Vec<&ContainerStatus> = statuses.iter().collect();
@@ -113,7 +119,10 @@ mod tests {
     }
 
     fn container(name: &str, started: Option<&str>) -> serde_json::Value {
-        let state = started.map_or(json!({"waiting": {}}), |s| json!({"running": {"startedAt": s}}));
+        let state = started.map_or(
+            json!({"waiting": {}}),
+            |s| json!({"running": {"startedAt": s}}),
+        );
         json!({"name": name, "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state})
     }
 
@@ -129,7 +138,11 @@ mod tests {
         assert_eq!(facts.claim, None, "an unreadable claim is none");
         assert_eq!(facts.template, "abc");
         assert_eq!(facts.owner, Some(("ReplicaSet".into(), "web-abc".into())));
-        assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:05Z", "the earliest start");
+        assert_eq!(
+            facts.started.unwrap().to_string(),
+            "2026-05-04T03:00:05Z",
+            "the earliest start"
+        );
     }
 
     #[test]
@@ -138,8 +151,16 @@ mod tests {
             container("app", Some("2026-05-04T03:00:09Z")),
             container("sidecar", None)
         ]));
-        assert!(!facts(&found, &target(json!({"method": "Evict"}))).unwrap().is_counted());
-        let named = target(json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
-        assert!(facts(&found, &named).unwrap().is_counted(), "the named container runs");
+        assert!(
+            !facts(&found, &target(json!({"method": "Evict"})))
+                .unwrap()
+                .is_counted()
+        );
+        let named =
+            target(json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
+        assert!(
+            facts(&found, &named).unwrap().is_counted(),
+            "the named container runs"
+        );
     }
 }

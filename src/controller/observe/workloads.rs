@@ -35,7 +35,12 @@ pub(super) fn deployment(object: &Deployment) -> Option<WorkloadFacts> {
                 max_surge: rolling.max_surge.unwrap_or_else(quarter),
             }
         },
-        ..common(WorkloadKind::Deployment, &object.metadata, &spec.template, status.observed_generation)?
+        ..common(
+            WorkloadKind::Deployment,
+            &object.metadata,
+            &spec.template,
+            status.observed_generation,
+        )?
     })
 }
 
@@ -51,7 +56,11 @@ pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
     Some(WorkloadFacts {
         wanted: count(Some(spec.replicas.unwrap_or(1))),
         present: count(Some(status.replicas)),
-        updated: if settled { count(Some(status.replicas)) } else { count(status.updated_replicas) },
+        updated: if settled {
+            count(Some(status.replicas))
+        } else {
+            count(status.updated_replicas)
+        },
         strategy: match strategy.type_.as_deref() {
             Some("OnDelete") => Strategy::OnDelete,
             _ if partition > 0 => Strategy::Partition(partition),
@@ -60,7 +69,12 @@ pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
                 max_surge: IntOrString::Int(0),
             },
         },
-        ..common(WorkloadKind::StatefulSet, &object.metadata, &spec.template, status.observed_generation)?
+        ..common(
+            WorkloadKind::StatefulSet,
+            &object.metadata,
+            &spec.template,
+            status.observed_generation,
+        )?
     })
 }
 
@@ -82,7 +96,12 @@ pub(super) fn daemon_set(object: &DaemonSet) -> Option<WorkloadFacts> {
                 max_surge: rolling.max_surge.unwrap_or(IntOrString::Int(0)),
             }
         },
-        ..common(WorkloadKind::DaemonSet, &object.metadata, &spec.template, status.observed_generation)?
+        ..common(
+            WorkloadKind::DaemonSet,
+            &object.metadata,
+            &spec.template,
+            status.observed_generation,
+        )?
     })
 }
 

@@ -15,7 +15,13 @@ use crate::controller::world::{Reading, World};
 type Verdict = (ConditionStatus, &'static str, String);
 
 /// Sets all conditions.
-pub(super) fn set_all(status: &mut DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Plan, now: Timestamp) {
+pub(super) fn set_all(
+    status: &mut DbBalancePolicyStatus,
+    world: &World,
+    valid: &Valid,
+    plan: &Plan,
+    now: Timestamp,
+) {
     let generation = world.policy.generation;
     let ready = ready(status, world, valid, plan);
     let observed = observed(world);
@@ -30,14 +36,22 @@ pub(super) fn set_all(status: &mut DbBalancePolicyStatus, world: &World, valid: 
     );
     let list = &mut status.conditions;
     let mut put = |type_, verdict: Verdict| {
-        conditions::set(list, type_, verdict.0, verdict.1, &verdict.2, generation, now);
+        conditions::set(
+            list, type_, verdict.0, verdict.1, &verdict.2, generation, now,
+        );
     };
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Balanced, balanced);
     put(ConditionType::Recycling, recycling);
-    only_while_true(list, ConditionType::Reconciling, reconciling, generation, now);
+    only_while_true(
+        list,
+        ConditionType::Reconciling,
+        reconciling,
+        generation,
+        now,
+    );
     only_while_true(list, ConditionType::Stalled, stalled, generation, now);
 }
 
@@ -50,7 +64,15 @@ fn only_while_true(
 ) {
     match verdict {
         Some((_, reason, message)) => {
-            conditions::set(list, type_, ConditionStatus::True, reason, &message, generation, now);
+            conditions::set(
+                list,
+                type_,
+                ConditionStatus::True,
+                reason,
+                &message,
+                generation,
+                now,
+            );
         }
         None => conditions::remove(list, type_),
     }
@@ -58,18 +80,39 @@ fn only_while_true(
 
 fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Plan) -> Verdict {
     if let Some(problem) = valid.problems.first() {
-        let message = valid.problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
+        let message = valid
+            .problems
+            .iter()
+            .map(|p| p.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; ");
         return (ConditionStatus::False, problem.reason, message);
     }
     match (&world.reading, &status.topology) {
-        (Reading::Failing { reason, message, .. }, None) => {
+        (
+            Reading::Failing {
+                reason, message, ..
+            },
+            None,
+        ) => {
             return (ConditionStatus::False, reason, message.clone());
         }
-        (Reading::Failing { reason: "ClusterNotFound", message, .. }, _) => {
+        (
+            Reading::Failing {
+                reason: "ClusterNotFound",
+                message,
+                ..
+            },
+            _,
+        ) => {
             return (ConditionStatus::False, "ClusterNotFound", message.clone());
         }
         (_, None) => {
-            return (ConditionStatus::Unknown, "Pending", "the topology has not been read yet".to_owned());
+            return (
+                ConditionStatus::Unknown,
+                "Pending",
+                "the topology has not been read yet".to_owned(),
+            );
         }
         _ => {}
     }
@@ -79,7 +122,10 @@ fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Pl
             return (
                 ConditionStatus::False,
                 "TargetConflict",
-                format!("spec.targets[{}]: policy {owner} is older and owns these pods, which are left alone here; take them out of one of the two", spec.name),
+                format!(
+                    "spec.targets[{}]: policy {owner} is older and owns these pods, which are left alone here; take them out of one of the two",
+                    spec.name
+                ),
             );
         }
         if let (Some(reference), None) = (&spec.workload_ref, &target.workload) {
@@ -93,32 +139,59 @@ fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Pl
             );
         }
     }
-    if let Some(refused) = plan.targets.iter().find_map(|t| t.held.as_ref().filter(|h| h.gate == Gate::Refused)) {
-        return (ConditionStatus::False, "MethodRefused", refused.message.clone());
+    if let Some(refused) = plan
+        .targets
+        .iter()
+        .find_map(|t| t.held.as_ref().filter(|h| h.gate == Gate::Refused))
+    {
+        return (
+            ConditionStatus::False,
+            "MethodRefused",
+            refused.message.clone(),
+        );
     }
-    (ConditionStatus::True, "Ready", "the policy is valid, its targets are found, its topology is read".to_owned())
+    (
+        ConditionStatus::True,
+        "Ready",
+        "the policy is valid, its targets are found, its topology is read".to_owned(),
+    )
 }
 
 fn observed(world: &World) -> Verdict {
     match &world.reading {
-        Reading::Pending => {
-            (ConditionStatus::Unknown, "Pending", "the topology has not been read yet".to_owned())
-        }
-        Reading::Current(_) => (ConditionStatus::True, "Observed", "the last readings were whole".to_owned()),
-        Reading::Failing { reason, message, .. } => (ConditionStatus::False, reason, message.clone()),
+        Reading::Pending => (
+            ConditionStatus::Unknown,
+            "Pending",
+            "the topology has not been read yet".to_owned(),
+        ),
+        Reading::Current(_) => (
+            ConditionStatus::True,
+            "Observed",
+            "the last readings were whole".to_owned(),
+        ),
+        Reading::Failing {
+            reason, message, ..
+        } => (ConditionStatus::False, reason, message.clone()),
     }
 }
 
 fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
     let Some(epoch) = status.epoch else {
-        return (ConditionStatus::Unknown, "Pending", "no epoch yet".to_owned());
+        return (
+            ConditionStatus::Unknown,
+            "Pending",
+            "no epoch yet".to_owned(),
+        );
     };
     if let Some(pending) = &status.pending_epoch {
         if !pending.targets.is_empty() {
             return (
                 ConditionStatus::False,
                 "EpochNotOpen",
-                format!("epoch {} has settled and is not open yet: {}", pending.epoch, pending.message),
+                format!(
+                    "epoch {} has settled and is not open yet: {}",
+                    pending.epoch, pending.message
+                ),
             );
         }
     }
@@ -126,16 +199,29 @@ fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
         .targets
         .iter()
         .filter(|t| t.stale > 0)
-        .map(|t| format!("{}: {} of {} pods are stale at epoch {}", t.name, t.stale, t.pods, t.due_epoch))
+        .map(|t| {
+            format!(
+                "{}: {} of {} pods are stale at epoch {}",
+                t.name, t.stale, t.pods, t.due_epoch
+            )
+        })
         .collect();
     if !stale.is_empty() {
         return (ConditionStatus::False, "StalePods", stale.join("; "));
     }
     let pods: i32 = status.targets.iter().map(|t| t.pods).sum();
     if pods == 0 {
-        return (ConditionStatus::True, "NoPods", format!("no pods to recycle at epoch {epoch}"));
+        return (
+            ConditionStatus::True,
+            "NoPods",
+            format!("no pods to recycle at epoch {epoch}"),
+        );
     }
-    (ConditionStatus::True, "AllFresh", format!("no pod is stale at epoch {epoch}"))
+    (
+        ConditionStatus::True,
+        "AllFresh",
+        format!("no pod is stale at epoch {epoch}"),
+    )
 }
 
 fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
@@ -143,10 +229,19 @@ fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
         .targets
         .iter()
         .filter_map(|t| t.run.as_ref().filter(|r| r.result == RunResult::Running))
-        .map(|r| format!("{}: {} of {} pods recycled for epoch {}", r.target, r.recycled, r.stale, r.epoch))
+        .map(|r| {
+            format!(
+                "{}: {} of {} pods recycled for epoch {}",
+                r.target, r.recycled, r.stale, r.epoch
+            )
+        })
         .collect();
     if runs.is_empty() {
-        (ConditionStatus::False, "Idle", "no run is in progress".to_owned())
+        (
+            ConditionStatus::False,
+            "Idle",
+            "no run is in progress".to_owned(),
+        )
     } else {
         (ConditionStatus::True, "RunInProgress", runs.join("; "))
     }
@@ -154,16 +249,26 @@ fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
 
 fn stalled(status: &DbBalancePolicyStatus, plan: &Plan, ready: &Verdict) -> Option<Verdict> {
     let halted = status.targets.iter().find_map(|t| {
-        let run = t.run.as_ref().filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
+        let run = t
+            .run
+            .as_ref()
+            .filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
         let message = run.message.clone().unwrap_or_default();
-        Some((ConditionStatus::True, "RunHalted", format!("{}: {message}", t.name)))
+        Some((
+            ConditionStatus::True,
+            "RunHalted",
+            format!("{}: {message}", t.name),
+        ))
     });
     let refused = plan
         .targets
         .iter()
         .find_map(|t| t.held.as_ref().filter(|h| h.gate == Gate::Refused))
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
-    let invalid = matches!(ready.1, "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotFound")
-        .then(|| ready.clone());
+    let invalid = matches!(
+        ready.1,
+        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotFound"
+    )
+    .then(|| ready.clone());
     halted.or(refused).or(invalid)
 }

@@ -21,6 +21,7 @@ use super::validate::Valid;
 use super::world::World;
 use crate::api::DbBalancePolicy;
 use crate::api::status::DbBalancePolicyStatus;
+use crate::metrics::RecycleResult;
 
 /// What the pass comes to.
 #[derive(Debug)]
@@ -56,23 +57,61 @@ pub async fn report(
     ctx.memory.note(uid, |memory| {
         memory.settling = plan.settling.clone();
         for target in &plan.targets {
-            let blockade = applied.targets.get(&target.target).and_then(|t| t.blockade.clone());
+            let blockade = applied
+                .targets
+                .get(&target.target)
+                .and_then(|t| t.blockade.clone());
             if let Some(blockade) = blockade {
                 memory.blockades.insert(target.target.clone(), blockade);
             }
         }
-        memory.blockades.retain(|name, b| b.until > now && plan.targets.iter().any(|t| t.target == *name));
-        let pods: std::collections::HashSet<&str> =
-            world.targets.iter().flat_map(|t| &t.pods).map(|p| p.uid.as_str()).collect();
+        memory
+            .blockades
+            .retain(|name, b| b.until > now && plan.targets.iter().any(|t| t.target == *name));
+        let pods: std::collections::HashSet<&str> = world
+            .targets
+            .iter()
+            .flat_map(|t| &t.pods)
+            .map(|p| p.uid.as_str())
+            .collect();
         memory.claimed.retain(|uid, _| pods.contains(uid.as_str()));
     });
     told.splice(0..0, plan.notices.iter().cloned());
+    count_pods(world, &status, ctx);
     notices::tell(policy, world, &status, &told, ctx).await;
     Ok(Reported { changed })
 }
 
+/// Counts what was seen on pods since the last pass: success is a fresh pod, not an answer of 200.
+fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
+    for (spec, target) in world.spec.targets.iter().zip(&status.targets) {
+        let Some(run) = &target.run else { continue };
+        let before = world
+            .status
+            .targets
+            .iter()
+            .find(|t| t.name == target.name)
+            .and_then(|t| t.run.as_ref());
+        let before = before.filter(|b| b.epoch == run.epoch && b.start_time == run.start_time);
+        let (recycled, failed) = before.map_or((0, 0), |b| (b.recycled, b.failed));
+        for _ in recycled..run.recycled {
+            ctx.metrics
+                .recycled(spec.recycle.method, RecycleResult::Fresh);
+        }
+        for _ in failed..run.failed {
+            ctx.metrics
+                .recycled(spec.recycle.method, RecycleResult::Failed);
+        }
+    }
+}
+
 /// The planned status with what was done.
-fn merge(world: &World, plan: &Plan, applied: &Applied, now: Timestamp) -> (DbBalancePolicyStatus, Vec<Notice>) {
+fn merge(
+    world: &World,
+    plan: &Plan,
+    applied: &Applied,
+    now: Timestamp,
+) -> (DbBalancePolicyStatus, Vec<Notice>) {
     let mut status = plan.status.clone();
     let mut told = Vec::new();
     if let Some((epoch, time)) = applied.opened {
@@ -80,7 +119,9 @@ fn merge(world: &World, plan: &Plan, applied: &Applied, now: Timestamp) -> (DbBa
     }
     let mut ended = Vec::new();
     for target in &mut status.targets {
-        let Some(done) = applied.targets.get(&target.name) else { continue };
+        let Some(done) = applied.targets.get(&target.name) else {
+            continue;
+        };
         if let Some(run) = target.run.as_mut() {
             if done.stepped {
                 run.last_step_time = Some(status_time(now));
@@ -99,7 +140,10 @@ fn merge(world: &World, plan: &Plan, applied: &Applied, now: Timestamp) -> (DbBa
         if let Some(message) = &done.structural {
             if let Some(run) = halt(target, message, world.policy.generation, now) {
                 told.push(Notice::RunHalted(
-                    format!("target {}: the run for epoch {} has halted: {message}", run.target, run.epoch),
+                    format!(
+                        "target {}: the run for epoch {} has halted: {message}",
+                        run.target, run.epoch
+                    ),
                     run.triggers.clone(),
                 ));
                 ended.push(run);
@@ -126,28 +170,47 @@ async fn write(
         {"op": "test", "path": "/metadata/resourceVersion", "value": version},
         {"op": "add", "path": "/status", "value": status},
     ]);
-    let doing = || format!("writing the status of policy {}/{}", facts.namespace, facts.name);
+    let doing = || {
+        format!(
+            "writing the status of policy {}/{}",
+            facts.namespace, facts.name
+        )
+    };
     let patch: Patch<PartialObjectMeta<DbBalancePolicy>> = match serde_json::from_value(patch) {
         Ok(patch) => Patch::Json(patch),
         Err(error) => {
-            return Err(Error::Kube { doing: doing(), source: Box::new(kube::Error::SerdeError(error)) });
+            return Err(Error::Kube {
+                doing: doing(),
+                source: Box::new(kube::Error::SerdeError(error)),
+            });
         }
     };
     let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &facts.namespace);
-    match api.patch_status(&facts.name, &PatchParams::default(), &patch).await {
+    match api
+        .patch_status(&facts.name, &PatchParams::default(), &patch)
+        .await
+    {
         Ok(written) => {
             let version = super::observe::version(&written);
             ctx.memory.note(&facts.uid, |m| {
                 m.must_read = false;
-                m.recorded = Some(Recorded { version, status: written.status.unwrap_or_default() });
+                m.recorded = Some(Recorded {
+                    version,
+                    status: written.status.unwrap_or_default(),
+                });
             });
             Ok(())
         }
         // A failed test comes back as 422, a version that moved under the patch as 409.
-        Err(kube::Error::Api(s)) if s.is_conflict() || s.is_invalid() && s.message.contains("test") => {
+        Err(kube::Error::Api(s))
+            if s.is_conflict() || s.is_invalid() && s.message.contains("test") =>
+        {
             ctx.memory.note(&facts.uid, |m| m.must_read = true);
             Err(Error::Conflict)
         }
-        Err(source) => Err(Error::Kube { doing: doing(), source: Box::new(source) }),
+        Err(source) => Err(Error::Kube {
+            doing: doing(),
+            source: Box::new(source),
+        }),
     }
 }

@@ -38,13 +38,18 @@ pub(super) async fn tell(
         (ConditionType::Ready, EventReason::InvalidSpec),
     ] {
         if let Some(message) = turned_false(&world.status, status, type_) {
-            let reason = match conditions::get(&status.conditions, type_).map(|c| c.reason.as_str()) {
+            let reason = match conditions::get(&status.conditions, type_).map(|c| c.reason.as_str())
+            {
                 Some("TargetConflict") => EventReason::TargetConflict,
-                Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => EventReason::InvalidSpec,
+                Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => {
+                    EventReason::InvalidSpec
+                }
                 Some(_) if type_ == ConditionType::Ready => EventReason::Blocked,
                 _ => reason,
             };
-            ctx.events.publish(policy, EventType::Warning, reason, &message).await;
+            ctx.events
+                .publish(policy, EventType::Warning, reason, &message)
+                .await;
         }
     }
     for plan in &status.plan {
@@ -59,13 +64,19 @@ pub(super) async fn tell(
                 plan.target,
                 plan.message.as_deref().unwrap_or_default()
             );
-            ctx.events.publish(policy, EventType::Warning, EventReason::Blocked, &note).await;
+            ctx.events
+                .publish(policy, EventType::Warning, EventReason::Blocked, &note)
+                .await;
         }
     }
 }
 
 /// The message of a condition that has just turned False.
-fn turned_false(before: &DbBalancePolicyStatus, after: &DbBalancePolicyStatus, type_: ConditionType) -> Option<String> {
+fn turned_false(
+    before: &DbBalancePolicyStatus,
+    after: &DbBalancePolicyStatus,
+    type_: ConditionType,
+) -> Option<String> {
     let was = conditions::get(&before.conditions, type_);
     let is = conditions::get(&after.conditions, type_).filter(|c| c.status == "False")?;
     let same = was.is_some_and(|w| w.status == "False" && w.reason == is.reason);
@@ -95,7 +106,11 @@ fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
         let took = status
             .history
             .first()
-            .and_then(|r| r.end_time.as_ref().map(|e| e.0.duration_since(r.start_time.0)))
+            .and_then(|r| {
+                r.end_time
+                    .as_ref()
+                    .map(|e| e.0.duration_since(r.start_time.0))
+            })
             .and_then(|d| Duration::try_from(d).ok())
             .unwrap_or_default();
         for trigger in triggers {

@@ -1,0 +1,359 @@
+//! Wiring: clients, lease, caches, pollers, controller, probes, and their end.
+//!
+//! Nothing is decided here but the order of beginning and ending: effects end before the lease is
+//! released, as a successor may act within a second of that.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::spec::Mode;
+use crate::aurora::bucket::Bucket;
+use crate::aurora::factory::{RdsFactory, RdsOptions};
+use crate::aurora::{
+    Cadence, ClusterKey, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
+};
+use crate::cli::RunArgs;
+use crate::controller::context::Context;
+use crate::controller::memory::Memory;
+use crate::controller::observe::cluster_key;
+use crate::controller::reconcile::{on_error, reconcile};
+use crate::http::{HttpState, Ready, bind, serve};
+use crate::k8s::clients::Clients;
+use crate::k8s::events::Events;
+use crate::k8s::lease::{LeaseConfig, LeaseKeeper};
+use crate::k8s::watch::{Kind, Stores, Touched, WatchedPolicy};
+use crate::methods::http::PodCaller;
+use crate::metrics::{Fleet, Metrics};
+
+/// Passes at once. Most of a pass is waiting for pods and the API server.
+const CONCURRENCY: u16 = 16;
+/// Notices that come together are one pass; short, as a failover waits for it.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// How often the fleet is counted and what is gone is forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Why the operator could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to the API server.
+    #[error(transparent)]
+    Client(#[from] crate::k8s::clients::ClientError),
+    /// The pods' HTTP client.
+    #[error("cannot make the client that calls pods")]
+    Caller(#[from] reqwest::Error),
+    /// The probes' listener.
+    #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
+    /// Signals.
+    #[error("cannot listen to signals")]
+    Signals(#[from] std::io::Error),
+    /// The caches.
+    #[error("the caches ended before they were read once")]
+    Caches,
+}
+
+/// Runs the operator until it is told to stop.
+///
+/// # Errors
+/// When it could not begin.
+pub async fn run(args: RunArgs) -> Result<(), RunError> {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    listen_to_signals(&stop)?;
+    let clients = Clients::infer().await?;
+    let lease = LeaseConfig {
+        namespace: args
+            .lease_namespace
+            .clone()
+            .unwrap_or_else(|| clients.namespace.clone()),
+        name: args.lease_name.clone(),
+        identity: args.identity(),
+        duration: args.lease_duration(),
+        renew: args.lease_renew(),
+    };
+    let metrics = Arc::new(Metrics::new());
+    let (keeper, leadership) = LeaseKeeper::new(clients.effects.clone(), lease.clone());
+    let ready = Ready::default();
+    let listener = bind(args.listen_address).await?;
+    let probes = HttpState::new(
+        Arc::clone(&metrics),
+        leadership.clone(),
+        ready.clone(),
+        &lease,
+    );
+    let probes_stop = CancellationToken::new();
+    let probing = tokio::spawn(serve(listener, probes, probes_stop.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity = lease.identity,
+        lease = format!("{}/{}", lease.namespace, lease.name),
+        region = args.aws_region.as_deref().unwrap_or("(none)"),
+        namespaces = if args.watch_namespaces.0.is_empty() {
+            "(all)".to_owned()
+        } else {
+            args.watch_namespaces.0.join(",")
+        },
+        "dbbalance begins"
+    );
+
+    let stores = Stores::watch(&clients.normal, &args.watch_namespaces.0, &stop, &tasks);
+    tokio::select! {
+        ready = stores.wait_until_ready() => ready.map_err(|_| RunError::Caches)?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    ready.set(true);
+    // The lease is asked for only with caches that are whole: who leads must be able to act.
+    let lease_stop = CancellationToken::new();
+    let keeping = tokio::spawn(keeper.run(lease_stop.clone()));
+
+    let pollers = pollers(&args, &metrics, &stop);
+    let poked = pollers.changes();
+    let ctx = Arc::new(Context {
+        events: Events::new(clients.normal.clone(), &lease.identity),
+        clients,
+        stores: stores.clone(),
+        leadership,
+        pollers,
+        allowed: RoleAllowList::new(args.allowed_role_arns.0.clone()),
+        default_region: args.aws_region.clone().unwrap_or_default(),
+        limiter: Bucket::new(
+            Duration::from_secs(1) / args.actions_per_second.max(1),
+            args.actions_burst,
+        ),
+        caller: PodCaller::new()?,
+        metrics,
+        memory: Memory::default(),
+        ledger: Mutex::new(()),
+        failures: Mutex::default(),
+        clock: Timestamp::now,
+    });
+    let (elected, elections) = mpsc::unbounded();
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(follow_leadership(Arc::clone(&ctx), elected)),
+    );
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(keep_house(Arc::clone(&ctx))),
+    );
+    let stopping = stop.clone();
+    Controller::for_stream(stream::pending(), stores.policy_store())
+        .with_config(
+            Config::default()
+                .debounce(DEBOUNCE)
+                .concurrency(CONCURRENCY),
+        )
+        .reconcile_on(touched(stores.clone()))
+        .reconcile_on(moved(poked, Arc::clone(&ctx)))
+        .reconcile_on(everything(elections, stores))
+        .graceful_shutdown_on(async move { stopping.cancelled().await })
+        .run(reconcile, on_error, Arc::clone(&ctx))
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    stop.cancel();
+    ready.set(false);
+    tasks.close();
+    tasks.wait().await;
+    lease_stop.cancel();
+    let _ = keeping.await;
+    probes_stop.cancel();
+    let _ = probing.await;
+    tracing::info!("dbbalance ends");
+    Ok(())
+}
+
+fn listen_to_signals(stop: &CancellationToken) -> Result<(), std::io::Error> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("told to stop: effects in progress end, then the lease is released");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> Pollers {
+    let allowed = RoleAllowList::new(args.allowed_role_arns.0.clone());
+    let options = RdsOptions {
+        rds_endpoint: args.rds_endpoint_url.clone(),
+        sts_endpoint: args.sts_endpoint_url.clone(),
+        credentials: None,
+    };
+    let config = PollerConfig {
+        factory: Arc::new(RdsFactory::new(options, allowed.clone())),
+        cadence: Cadence {
+            quiet: Duration::from_secs(args.poll_quiet_seconds),
+            moving: Duration::from_secs(args.poll_moving_seconds),
+            ..Cadence::default()
+        },
+        allowed,
+        clock: Arc::new(Timestamp::now),
+        stats: Arc::new(PollCounter {
+            metrics: Arc::clone(metrics),
+            last: Mutex::default(),
+        }),
+    };
+    Pollers::new(config, stop.clone())
+}
+
+/// Counts polls, and tells the oldest of the pollers' last successes.
+struct PollCounter {
+    metrics: Arc<Metrics>,
+    last: Mutex<HashMap<SourceKey, Timestamp>>,
+}
+
+impl PollStats for PollCounter {
+    fn polled(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
+        self.metrics.polled(result);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if result == PollResult::Ok {
+            last.insert(source.clone(), at);
+        }
+        if let Some(oldest) = last.values().min() {
+            self.metrics.last_success(*oldest);
+        }
+    }
+}
+
+/// Notices of the caches, as policies to look at.
+fn touched(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    stores.touched().flat_map(move |touched| {
+        let refs = match touched {
+            Touched::Object {
+                kind: Kind::Policy,
+                namespace,
+                name,
+            } => {
+                vec![ObjectRef::new(&name).within(&namespace)]
+            }
+            Touched::Object { namespace, .. } => stores
+                .policies_in(&namespace)
+                .iter()
+                .map(|p| ObjectRef::from_obj(&**p))
+                .collect(),
+            Touched::Everything => all(&stores),
+        };
+        stream::iter(refs)
+    })
+}
+
+fn all(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
+    stores
+        .policies()
+        .iter()
+        .map(|p| ObjectRef::from_obj(&**p))
+        .collect()
+}
+
+/// News of clusters, as policies to look at.
+fn moved(
+    changes: impl Stream<Item = ClusterKey>,
+    ctx: Arc<Context>,
+) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    changes.flat_map(move |key| {
+        let refs: Vec<_> = ctx
+            .stores
+            .policies()
+            .iter()
+            .filter(|p| {
+                p.0.as_ref()
+                    .is_ok_and(|p| cluster_key(&p.spec.cluster, &ctx) == key)
+            })
+            .map(|p| ObjectRef::from_obj(&**p))
+            .collect();
+        stream::iter(refs)
+    })
+}
+
+fn everything(
+    elections: impl Stream<Item = ()>,
+    stores: Stores,
+) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    elections.flat_map(move |()| stream::iter(all(&stores)))
+}
+
+/// Begins anew whenever this replica comes to lead: what it remembers may be outdated.
+async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
+    loop {
+        ctx.leadership.acquired().await;
+        tracing::info!(identity = ctx.leadership.identity(), "leading");
+        ctx.memory.clear();
+        let _ = elected.unbounded_send(());
+        ctx.leadership.lost().await;
+        tracing::warn!(
+            identity = ctx.leadership.identity(),
+            "not leading any more: no effects until it leads again"
+        );
+        ctx.pollers.retain(&HashSet::new());
+    }
+}
+
+async fn keep_house(ctx: Arc<Context>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        ticks.tick().await;
+        if !ctx.leadership.leads() {
+            ctx.metrics.fleet(&Fleet::default());
+            continue;
+        }
+        let policies = ctx.stores.policies();
+        let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
+        let keys: HashSet<ClusterKey> = policies
+            .iter()
+            .map(|p| cluster_key(&p.spec.cluster, &ctx))
+            .collect();
+        ctx.pollers.retain(&keys);
+        ctx.memory
+            .retain(&policies.iter().filter_map(|p| p.uid()).collect());
+        let mut fleet = Fleet::default();
+        for policy in policies {
+            fleet.modes.push(policy.spec.mode);
+            let paused = policy.spec.suspend
+                || policy
+                    .annotations()
+                    .contains_key(crate::api::annotations::PAUSE_UNTIL);
+            fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
+            let Some(status) = &policy.status else {
+                continue;
+            };
+            for condition in &status.conditions {
+                let type_ = ConditionType::ALL
+                    .into_iter()
+                    .find(|t| t.as_str() == condition.type_);
+                let value = match condition.status.as_str() {
+                    "True" => ConditionStatus::True,
+                    "False" => ConditionStatus::False,
+                    _ => ConditionStatus::Unknown,
+                };
+                fleet.conditions.extend(type_.map(|t| (t, value)));
+            }
+            for target in &status.targets {
+                fleet.stale += usize::try_from(target.stale).unwrap_or(0);
+                let since = target
+                    .open_time
+                    .as_ref()
+                    .filter(|_| target.stale > 0)
+                    .map(|t| t.0);
+                fleet.stale_since = [fleet.stale_since, since].into_iter().flatten().min();
+            }
+        }
+        ctx.metrics.fleet(&fleet);
+    }
+}
