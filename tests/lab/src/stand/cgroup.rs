@@ -47,7 +47,8 @@ pub fn create(name: &str) -> Result<()> {
 }
 
 /// The cgroups with this name, and all below them, the deepest first.
-fn tree(name: &str) -> Vec<PathBuf> {
+#[must_use]
+pub fn tree(name: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,7 +1,7 @@
 //! Names, addresses and paths of a stand: the one place that knows where a thing is.
 //!
 //! Everything a stand makes is below its state folder, so that taking that folder away takes the stand away.
-//! The exceptions are its cgroups, named in [`Layout::cgroup`], and the machine's sysctls ([`super::sysctl`]).
+//! The exceptions are its cgroups, named in [`Layout::cgroup`], and what [`super::machine`] names.
 
 use std::path::{Path, PathBuf};
 

@@ -10,11 +10,12 @@ pub mod config;
 pub mod container;
 pub mod layout;
 pub mod lock;
+pub mod machine;
 pub mod network;
 pub mod pki;
 pub mod start;
-pub mod sysctl;
 pub mod teardown;
+pub mod traces;
 
 use std::fs;
 use std::path::{Path, PathBuf};

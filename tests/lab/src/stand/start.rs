@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::component::Component;
 use super::layout::{API_PORT, DEFAULT_NAME, Layout, NODE};
-use super::{Stand, cgroup, config, container, lock, network, pki, root, sysctl, teardown};
+use super::{Stand, cgroup, config, container, lock, machine, network, pki, root, teardown};
 use crate::cache::Cache;
 use crate::{image, interrupt, program, tools, wait};
 
@@ -92,7 +92,7 @@ fn whole(stand: &Stand, options: &Options) -> Result<bool> {
     let Some(record) = Record::read(&stand.layout) else { return Ok(false) };
     let enough = !record.control_plane_only || options.control_plane_only;
     Ok(enough
-        && record.boot == sysctl::boot_id()?
+        && record.boot == machine::boot_id()?
         && network::exists(&stand.layout)?
         && parts(record.control_plane_only).all(|part| part.running(&stand.layout).is_some())
         && stand.layout.path("ready").exists()
@@ -106,7 +106,7 @@ fn parts(control_plane_only: bool) -> impl Iterator<Item = Component> {
 fn start(stand: &Stand, options: &Options) -> Result<()> {
     let (layout, cache) = (&stand.layout, &stand.cache);
     let started = Instant::now();
-    let boot = sysctl::boot_id()?;
+    let boot = machine::boot_id()?;
     let old = Record::read(layout);
     // Without its network, or from another boot, nothing of it can go on: no process, no mount, no cgroup.
     if old.as_ref().is_none_or(|old| old.boot != boot) || !network::exists(layout)? {
@@ -121,7 +121,7 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
     }
     {
         let _shared = lock::make(layout.root())?;
-        sysctl::save(layout.root())?;
+        machine::note(layout.root())?;
     }
     let pause = if control_plane_only { None } else { Some(image::pause(cache)?.archive) };
     network::create(layout)?;

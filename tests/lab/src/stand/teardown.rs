@@ -14,14 +14,10 @@ use nix::sys::signal::Signal;
 
 use super::component::Component;
 use super::layout::Layout;
-use super::{cgroup, sysctl};
+use super::machine::{self, SHIM_SOCKETS};
+use super::cgroup;
 use crate::process::{self, Identity};
 use crate::{mounts, wait};
-
-/// containerd's shims put their sockets here, whatever its configuration says.
-const SHIM_SOCKETS: &str = "/run/containerd/s";
-/// CNI's library keeps the result of each attachment here, whatever the configuration says.
-const CNI_RESULTS: &str = "/var/lib/cni/results";
 
 /// Removes every trace of the stand but its (empty) state folder, which holds the caller's lock.
 pub fn clear(layout: &Layout) -> Result<()> {
@@ -29,10 +25,9 @@ pub fn clear(layout: &Layout) -> Result<()> {
     kill_all(layout)?;
     mounts::clear(&layout.folder())?;
     cgroup::remove(&layout.cgroup())?;
-    for socket in sockets {
-        let _ = fs::remove_file(socket);
+    for file in sockets.into_iter().chain(machine::own(layout)) {
+        let _ = fs::remove_file(file);
     }
-    remove_cni_results(layout);
     // After the mounts are gone: removing must not reach through one.
     for entry in fs::read_dir(layout.folder()).into_iter().flatten().filter_map(Result::ok) {
         let path = entry.path();
@@ -49,11 +44,7 @@ pub fn clear(layout: &Layout) -> Result<()> {
 /// The last stand's leaving: the machine's settings, and folders that only stands have made. The caller holds the
 /// lock on the folder of all stands.
 pub fn clear_shared(root: &Path) -> Result<()> {
-    sysctl::restore(root)?;
-    // Only if empty: another containerd of the machine may use them.
-    for folder in [SHIM_SOCKETS, "/run/containerd", CNI_RESULTS, "/var/lib/cni"] {
-        let _ = fs::remove_dir(folder);
-    }
+    machine::restore(root)?;
     let _ = fs::remove_dir(root);
     Ok(())
 }
@@ -91,32 +82,4 @@ fn shim_sockets(layout: &Layout) -> BTreeSet<PathBuf> {
         .filter_map(|address| Some(PathBuf::from(address.trim().strip_prefix("unix://")?)))
         .filter(|socket| socket.starts_with(SHIM_SOCKETS))
         .collect()
-}
-
-fn remove_cni_results(layout: &Layout) {
-    let prefix = format!("{}-", layout.cgroup());
-    for entry in fs::read_dir(CNI_RESULTS).into_iter().flatten().filter_map(Result::ok) {
-        if is_result_of(&entry.file_name().to_string_lossy(), &prefix) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// `<network>-<64 hex digits>-<interface>`; a stand's name may begin with another's.
-fn is_result_of(file: &str, prefix: &str) -> bool {
-    file.strip_prefix(prefix)
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(id, _)| id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_result_of;
-
-    #[test]
-    fn results_of_a_stand_with_a_longer_name_are_not_taken() {
-        let id = "0a".repeat(32);
-        assert!(is_result_of(&format!("dbblab-dbb-{id}-eth0"), "dbblab-dbb-"));
-        assert!(!is_result_of(&format!("dbblab-dbb-2-{id}-eth0"), "dbblab-dbb-"));
-    }
 }
