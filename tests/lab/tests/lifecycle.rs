@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use dbbalance_lab::process;
@@ -49,8 +49,8 @@ fn pods_run_get_signals_and_nothing_is_left() {
 
     // Cut off from the API server, and from nothing else.
     let reaches = |to: &str, port: &str| {
-        let arguments = ["exec", &pods[1], "--", "nc", "-z", "-w", "1", to, port];
-        stand.kubectl(&arguments).is_ok()
+        let call = format!("echo | nc -w 1 {to} {port}");
+        stand.kubectl(&["exec", &pods[1], "--", "sh", "-c", &call]).is_ok()
     };
     assert!(reaches("198.19.0.1", "443"));
     stand.cut_off(&ip).unwrap();
@@ -168,8 +168,5 @@ fn a_shell_passes_arguments_output_and_exit_code_on() {
     assert_eq!(text(&told.stdout), "namespace/default\n");
     let status = run(&["status", "--name", "t-shell"]);
     assert!(status.status.success() && text(&status.stdout).contains("control plane only"));
-    // The API server is not to be had from outside.
-    let address = SocketAddr::from((Ipv4Addr::new(198, 19, 0, 1), 443));
-    assert!(TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err());
     drop(own);
 }

@@ -123,6 +123,10 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
         let _shared = lock::make(layout.root())?;
         machine::note(layout.root())?;
     }
+    // A dead part is started again in its turn; until then its record would read as a failure.
+    for part in Component::ALL.into_iter().filter(|part| part.running(layout).is_none()) {
+        let _ = fs::remove_file(layout.pid(part.name()));
+    }
     let pause = if control_plane_only { None } else { Some(image::pause(cache)?.archive) };
     network::create(layout)?;
     config::create(layout)?;
