@@ -23,7 +23,7 @@ pub struct Lab {
 #[derive(Debug, Args)]
 struct Name {
     /// Name of the stand.
-    #[arg(long = "name", visible_alias = "stand", value_name = "NAME", default_value = DEFAULT_NAME,
+    #[arg(global = true, long = "name", visible_alias = "stand", value_name = "NAME", default_value = DEFAULT_NAME,
           env = "DBBALANCE_LAB_STAND")]
     name: String,
 }
@@ -68,7 +68,7 @@ enum Command {
         #[command(flatten)]
         stand: Name,
         /// The calls' region.
-        #[arg(long, default_value = rds::REGION)]
+        #[arg(long, global = true, default_value = rds::REGION)]
         region: String,
         #[command(subcommand)]
         command: RdsCommand,
@@ -173,10 +173,19 @@ impl Lab {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Tools => tools::ensure()?,
-            Command::Up { stand, control_plane_only } => {
+            Command::Up {
+                stand,
+                control_plane_only,
+            } => {
                 interrupt::catch()?;
-                let stand = Stand::up(&Options { name: stand.name, control_plane_only })?;
-                println!("stand {} is up; look inside with: lab shell --name {0}", stand.name());
+                let stand = Stand::up(&Options {
+                    name: stand.name,
+                    control_plane_only,
+                })?;
+                println!(
+                    "stand {} is up; look inside with: lab shell --name {0}",
+                    stand.name()
+                );
             }
             Command::Down { stand } => {
                 // An interrupted removal would leave half of it: it is short, and goes through.
@@ -187,7 +196,11 @@ impl Lab {
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
-            Command::Rds { stand, region, command } => run_rds(&stand.name, &region, command)?,
+            Command::Rds {
+                stand,
+                region,
+                command,
+            } => run_rds(&stand.name, &region, command)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -199,14 +212,30 @@ fn status(name: &str) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     for (program, pid, alive) in &status.programs {
-        println!("{program:<26} {pid:>8}  {}", if *alive { "alive" } else { "DEAD" });
+        println!(
+            "{program:<26} {pid:>8}  {}",
+            if *alive { "alive" } else { "DEAD" }
+        );
     }
-    println!("API server {}", if status.api_ready { "ready" } else { "NOT ready" });
+    println!(
+        "API server {}",
+        if status.api_ready {
+            "ready"
+        } else {
+            "NOT ready"
+        }
+    );
+    println!("KUBECONFIG={}", status.kubeconfig.display());
+    println!("network {}", status.netns.display());
     if status.control_plane_only {
         println!("control plane only: no node");
     }
     let well = status.api_ready && status.programs.iter().all(|(_, _, alive)| *alive);
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Becomes the command, so that its exit code, signals and terminal are its own.
@@ -214,7 +243,10 @@ fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
     let stand = Stand::open(name)?;
     let (program, arguments) = match command.split_first() {
         Some((program, arguments)) => (program.clone(), arguments),
-        None => (std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned()), command),
+        None => (
+            std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned()),
+            command,
+        ),
     };
     let error = stand.command(&program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {program} in the stand {name}"))
@@ -240,7 +272,8 @@ fn run_image(command: ImageCommand) -> Result<()> {
                 What::Busybox => image::busybox(&cache)?,
                 What::Testapp | What::Operator { .. } => image::testapp(&cache)?,
             };
-            let size = std::fs::copy(&built.archive, &out).with_context(|| format!("cannot write {}", out.display()))?;
+            let size = std::fs::copy(&built.archive, &out)
+                .with_context(|| format!("cannot write {}", out.display()))?;
             println!("{} {size} bytes", out.display());
         }
     }
@@ -253,9 +286,17 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
     match command {
         RdsCommand::Up { faults } => {
             rds::up(&stand, faults)?;
-            println!("RDS API at http://{}:{}", dbbalance_lab::stand::NODE_IP, rds::MOTO_PORT);
+            println!(
+                "RDS API at http://{}:{}",
+                dbbalance_lab::stand::NODE_IP,
+                rds::MOTO_PORT
+            );
             if faults {
-                println!("with faults at http://{}:{}", dbbalance_lab::stand::NODE_IP, rds::FAULTS_PORT);
+                println!(
+                    "with faults at http://{}:{}",
+                    dbbalance_lab::stand::NODE_IP,
+                    rds::FAULTS_PORT
+                );
             }
         }
         RdsCommand::Down => rds::down(&stand)?,
@@ -263,7 +304,11 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
             client.create_cluster(&cluster, &engine)?;
             show(&client.describe_cluster(&cluster)?);
         }
-        RdsCommand::AddInstance { cluster, instance, class } => {
+        RdsCommand::AddInstance {
+            cluster,
+            instance,
+            class,
+        } => {
             client.add_instance(&cluster, &instance, &class)?;
             show(&client.describe_cluster(&cluster)?);
         }
@@ -285,7 +330,8 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
         RdsCommand::Rules { rules } => {
             let control = rds::control(&stand);
             if let Some(rules) = rules {
-                control.set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;
+                control
+                    .set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;
             }
             println!("{}", serde_json::to_string_pretty(&control.rules()?)?);
         }
@@ -294,10 +340,17 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
 }
 
 fn show(cluster: &Cluster) {
-    println!("{}  {}  {}", cluster.identifier, cluster.status, cluster.engine);
+    println!(
+        "{}  {}  {}",
+        cluster.identifier, cluster.status, cluster.engine
+    );
     println!("  writer endpoint {}", cluster.endpoint);
     println!("  reader endpoint {}", cluster.reader_endpoint);
     for member in &cluster.members {
-        println!("  {:<24} {}", member.instance, if member.writer { "writer" } else { "reader" });
+        println!(
+            "  {:<24} {}",
+            member.instance,
+            if member.writer { "writer" } else { "reader" }
+        );
     }
 }

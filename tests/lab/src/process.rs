@@ -33,8 +33,14 @@ fn stat(pid: i32) -> Option<(char, u64)> {
 }
 
 fn parse_stat(text: &str) -> Option<(char, u64)> {
-    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_whitespace().collect();
-    Some((fields.first()?.chars().next()?, fields.get(START_TIME)?.parse().ok()?))
+    let fields: Vec<&str> = text
+        .get(text.rfind(')')? + 1..)?
+        .split_whitespace()
+        .collect();
+    Some((
+        fields.first()?.chars().next()?,
+        fields.get(START_TIME)?.parse().ok()?,
+    ))
 }
 
 impl Identity {
@@ -66,7 +72,9 @@ impl Identity {
         }
         match kill(Pid::from_raw(self.pid), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(e) => Err(e).with_context(|| format!("cannot send {signal} to process {}", self.pid)),
+            Err(e) => {
+                Err(e).with_context(|| format!("cannot send {signal} to process {}", self.pid))
+            }
         }
     }
 
@@ -88,7 +96,10 @@ impl Identity {
     pub fn recorded(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let (pid, start) = text.trim().split_once(' ')?;
-        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()? })
+        Some(Self {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        })
     }
 
     /// Writes it down, whole or not at all.
@@ -117,8 +128,11 @@ pub fn marked(mark: &str) -> Result<Vec<Identity>> {
         .into_iter()
         .filter(|process| process.pid != me && process.alive())
         .filter(|process| {
-            fs::read(PathBuf::from(format!("/proc/{}/environ", process.pid)))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()))
+            fs::read(PathBuf::from(format!("/proc/{}/environ", process.pid))).is_ok_and(|environ| {
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == mark.as_bytes())
+            })
         })
         .collect())
 }
@@ -139,7 +153,10 @@ mod tests {
     fn another_start_time_is_another_process() {
         let me = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.alive());
-        let stranger = Identity { start: me.start + 1, ..me };
+        let stranger = Identity {
+            start: me.start + 1,
+            ..me
+        };
         assert!(!stranger.alive());
         // Would end the test itself if the start time were not looked at.
         stranger.signal(Signal::SIGKILL).unwrap();
@@ -147,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_stopped_child_is_dead_and_a_record_reads_back() {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let identity = Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sleep");
@@ -155,13 +172,19 @@ mod tests {
         assert_eq!(Identity::recorded(&file), Some(identity));
         identity.stop(Duration::from_secs(5)).unwrap();
         assert!(!identity.alive());
+        // Reaped already, as our own child.
+        let _ = child.wait();
     }
 
     #[test]
     fn marked_processes_are_found() {
         let mark = format!("DBBALANCE_LAB_TEST={}", std::process::id());
         let (key, value) = mark.split_once('=').unwrap();
-        let mut child = Command::new("sleep").arg("60").env(key, value).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .env(key, value)
+            .spawn()
+            .unwrap();
         let found = wait::until("mark", Duration::from_secs(5), || {
             let found = marked(&mark)?;
             Ok((!found.is_empty()).then_some(found))

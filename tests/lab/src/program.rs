@@ -34,12 +34,16 @@ const PACKAGES: &[(&str, &str)] = &[
 pub fn install_command(program: &str) -> String {
     match program {
         // Go and Rust: Debian's are older than the pins; Go fetches its pinned toolchain by itself since 1.21.
-        "go" => "apt-get install golang-go (Go 1.21 or newer fetches the pinned 1.26 by itself)".to_owned(),
+        "go" => "apt-get install golang-go (Go 1.21 or newer fetches the pinned 1.26 by itself)"
+            .to_owned(),
         "cargo" | "rustc" => "apt-get install rustup && rustup toolchain install 1.95".to_owned(),
-        _ => PACKAGES.iter().find(|(name, _)| *name == program).map_or_else(
-            || "lab tools".to_owned(),
-            |(_, package)| format!("apt-get install {package}"),
-        ),
+        _ => PACKAGES
+            .iter()
+            .find(|(name, _)| *name == program)
+            .map_or_else(
+                || "lab tools".to_owned(),
+                |(_, package)| format!("apt-get install {package}"),
+            ),
     }
 }
 
@@ -57,7 +61,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub fn require(program: &str) -> Result<PathBuf> {
     match find(program) {
         Some(path) => Ok(path),
-        None => bail!("the program {program} is missing: install it with: {}", install_command(program)),
+        None => bail!(
+            "the program {program} is missing: install it with: {}",
+            install_command(program)
+        ),
     }
 }
 
@@ -68,28 +75,47 @@ pub fn output(command: &mut Command) -> Result<String> {
         Ok(result) => result,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let name = Path::new(command.get_program());
-            let name = name.file_name().unwrap_or(name.as_os_str()).to_string_lossy().into_owned();
-            bail!("cannot run `{shown}`: {name} is missing: install it with: {}", install_command(&name));
+            let name = name
+                .file_name()
+                .unwrap_or(name.as_os_str())
+                .to_string_lossy()
+                .into_owned();
+            bail!(
+                "cannot run `{shown}`: {name} is missing: install it with: {}",
+                install_command(&name)
+            );
         }
         Err(e) => bail!("cannot run `{shown}`: {e}"),
     };
     let stdout = String::from_utf8_lossy(&result.stdout).into_owned();
     if !result.status.success() {
         let stderr = String::from_utf8_lossy(&result.stderr);
-        bail!("`{shown}` failed ({}): {}", result.status, last_lines(&format!("{stdout}{stderr}")));
+        bail!(
+            "`{shown}` failed ({}): {}",
+            result.status,
+            last_lines(&format!("{stdout}{stderr}"))
+        );
     }
     Ok(stdout)
 }
 
 /// Runs to the end; only success matters.
 pub fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// The end of a longer text.
 #[must_use]
 pub fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
@@ -109,13 +135,17 @@ mod tests {
 
     #[test]
     fn a_missing_program_names_its_installer() {
-        let error = output(&mut Command::new("/nonexistent/containerd")).unwrap_err().to_string();
+        let error = output(&mut Command::new("/nonexistent/containerd"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("apt-get install containerd"), "{error}");
     }
 
     #[test]
     fn a_failure_shows_the_last_words() {
-        let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err().to_string();
+        let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("why") && error.contains('3'), "{error}");
     }
 }

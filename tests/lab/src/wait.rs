@@ -11,12 +11,20 @@ const POLL: Duration = Duration::from_millis(40);
 
 /// Calls `probe` until it gives a value. An error of the probe ends the wait at once: return `Ok(None)` for
 /// "not yet". Ends early when the user has interrupted the program.
-pub fn until<T>(what: &str, limit: Duration, probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     poll(what, limit, true, probe)
 }
 
 /// The same for cleaning up, which an interrupt must not end.
-pub fn insist<T>(what: &str, limit: Duration, probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn insist<T>(
+    what: &str,
+    limit: Duration,
+    probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     poll(what, limit, false, probe)
 }
 

@@ -34,35 +34,60 @@ fn pods_run_get_signals_and_nothing_is_left() {
     let logs = |pod: &str| stand.kubectl(&["logs", pod]).unwrap();
 
     // A signal from inside, as an operator sends it.
-    stand.kubectl(&["exec", &pods[0], "-c", "app", "--", "kill", "-HUP", "1"]).unwrap();
+    stand
+        .kubectl(&["exec", &pods[0], "-c", "app", "--", "kill", "-HUP", "1"])
+        .unwrap();
     eventually("HUP in the log", || logs(&pods[0]).contains("signal HUP 1"));
 
     // A call from the host side to the pod's address.
-    let ip = stand.kubectl(&["get", "pod", &pods[1], "-o", "jsonpath={.status.podIP}"]).unwrap();
+    let ip = stand
+        .kubectl(&["get", "pod", &pods[1], "-o", "jsonpath={.status.podIP}"])
+        .unwrap();
     let address: SocketAddr = format!("{ip}:8080").parse().unwrap();
-    assert!(stand.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_ok()).unwrap());
+    assert!(
+        stand
+            .enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_ok())
+            .unwrap()
+    );
 
     // From outside a process can be stopped and killed, which process 1 cannot be from inside.
-    stand.signal_container("default", &pods[2], "app", Signal::SIGKILL).unwrap();
+    stand
+        .signal_container("default", &pods[2], "app", Signal::SIGKILL)
+        .unwrap();
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
-    eventually("a restart", || stand.kubectl(&["get", "pod", &pods[2], "-o", restarts]).unwrap() == "1");
+    eventually("a restart", || {
+        stand
+            .kubectl(&["get", "pod", &pods[2], "-o", restarts])
+            .unwrap()
+            == "1"
+    });
 
     // Cut off from the API server, and from nothing else.
     let reaches = |to: &str, port: &str| {
         let call = format!("echo | nc -w 1 {to} {port}");
-        stand.kubectl(&["exec", &pods[1], "--", "sh", "-c", &call]).is_ok()
+        stand
+            .kubectl(&["exec", &pods[1], "--", "sh", "-c", &call])
+            .is_ok()
     };
     assert!(reaches("198.19.0.1", "443"));
     stand.cut_off(&ip).unwrap();
     stand.cut_off(&ip).unwrap();
     assert!(!reaches("198.19.0.1", "443"));
-    assert!(reaches("198.18.0.1", "10250"), "the kubelet's port stands for any other");
+    assert!(
+        reaches("198.18.0.1", "10250"),
+        "the kubelet's port stands for any other"
+    );
     stand.restore(&ip).unwrap();
     assert!(reaches("198.19.0.1", "443"));
 
     // Who did what is on record.
     let audit = std::fs::read_to_string(stand.audit_log()).unwrap();
-    assert!(audit.lines().any(|line| line.contains(r#""subresource":"exec""#)), "the audit log has no exec");
+    assert!(
+        audit
+            .lines()
+            .any(|line| line.contains(r#""subresource":"exec""#)),
+        "the audit log has no exec"
+    );
 
     let started = Instant::now();
     Stand::down("t-life").unwrap();
@@ -74,18 +99,32 @@ fn pods_run_get_signals_and_nothing_is_left() {
 fn up_again_is_quick_and_repairs() {
     let alone = Alone::on_this_machine();
     let own = Own::up("t-fix");
-    let options = Options { name: "t-fix".into(), ..Options::default() };
+    let options = Options {
+        name: "t-fix".into(),
+        ..Options::default()
+    };
     let started = Instant::now();
     Stand::up(&options).unwrap();
-    assert!(started.elapsed() < Duration::from_secs(1), "a second up took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "a second up took {:?}",
+        started.elapsed()
+    );
 
     // Killed parts come back, and with them what the store had.
     own.stand.kubectl(&["create", "configmap", "kept"]).unwrap();
     for part in [Component::Etcd, Component::Kubelet, Component::Containerd] {
-        part.running(own.stand.layout()).unwrap().signal(Signal::SIGKILL).unwrap();
+        part.running(own.stand.layout())
+            .unwrap()
+            .signal(Signal::SIGKILL)
+            .unwrap();
     }
     Stand::up(&options).unwrap();
-    assert!(Component::ALL.iter().all(|part| part.running(own.stand.layout()).is_some()));
+    assert!(
+        Component::ALL
+            .iter()
+            .all(|part| part.running(own.stand.layout()).is_some())
+    );
     own.stand.kubectl(&["get", "configmap", "kept"]).unwrap();
 
     // After a reboot there are a folder with stale records, and nothing else.
@@ -95,9 +134,16 @@ fn up_again_is_quick_and_repairs() {
         process.signal(Signal::SIGKILL).unwrap();
     }
     dbbalance_lab::mounts::clear(&layout.folder()).unwrap();
-    std::fs::write(layout.path("stand.json"), r#"{"boot":"another","control_plane_only":false}"#).unwrap();
+    std::fs::write(
+        layout.path("stand.json"),
+        r#"{"boot":"another","control_plane_only":false}"#,
+    )
+    .unwrap();
     Stand::up(&options).unwrap();
-    assert!(own.stand.kubectl(&["get", "configmap", "kept"]).is_err(), "a new boot is a new stand");
+    assert!(
+        own.stand.kubectl(&["get", "configmap", "kept"]).is_err(),
+        "a new boot is a new stand"
+    );
     drop(own);
     alone.assert_nothing_left("t-fix");
 }
@@ -108,7 +154,11 @@ fn a_killed_or_interrupted_up_leaves_nothing() {
     let layout = Layout::of("t-kill").unwrap();
     Stand::down("t-kill").unwrap();
     // At once after the folder, in the middle, and with pods' programs running.
-    for reached in [layout.path("stand.json"), layout.pid("kube-apiserver"), layout.pid("kubelet")] {
+    for reached in [
+        layout.path("stand.json"),
+        layout.pid("kube-apiserver"),
+        layout.pid("kubelet"),
+    ] {
         let mut up = start(&["up", "--name", "t-kill"]);
         eventually("the start's progress", || reached.exists());
         up.kill().unwrap();
@@ -127,8 +177,14 @@ fn a_killed_or_interrupted_up_leaves_nothing() {
     assert!(run(&["down", "--name", "t-kill"]).status.success());
 
     let mut up = start(&["up", "--name", "t-kill"]);
-    eventually("the start's progress", || layout.pid("kube-apiserver").exists());
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(up.id()).unwrap()), Signal::SIGINT).unwrap();
+    eventually("the start's progress", || {
+        layout.pid("kube-apiserver").exists()
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(up.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
     assert!(!up.wait().unwrap().success());
     alone.assert_nothing_left("t-kill");
 }
@@ -145,11 +201,25 @@ fn two_stands_run_side_by_side() {
 
     // The end of one is not the end of the other, nor of its pods.
     drop(one);
-    let process = two.stand.container_process("default", &second[0], "app").unwrap();
+    let process = two
+        .stand
+        .container_process("default", &second[0], "app")
+        .unwrap();
     assert!(process.alive());
-    assert!(two.stand.kubectl(&["exec", &second[0], "--", "true"]).is_ok());
-    assert!(two.stand.container_pid("default", &first[0], "app").is_err());
-    assert_eq!(dbbalance_lab::stand::traces::of("t-one").unwrap(), Vec::<String>::new());
+    assert!(
+        two.stand
+            .kubectl(&["exec", &second[0], "--", "true"])
+            .is_ok()
+    );
+    assert!(
+        two.stand
+            .container_pid("default", &first[0], "app")
+            .is_err()
+    );
+    assert_eq!(
+        dbbalance_lab::stand::traces::of("t-one").unwrap(),
+        Vec::<String>::new()
+    );
     drop(two);
     alone.assert_nothing_left("t-one-2");
 }
@@ -159,11 +229,28 @@ fn a_shell_passes_arguments_output_and_exit_code_on() {
     let _alone = Alone::on_this_machine();
     assert!(!run(&["status", "--name", "t-shell"]).status.success());
     let before = run(&["shell", "--name", "t-shell", "--", "true"]);
-    assert!(text(&before.stderr).contains("lab up --name t-shell"), "{}", text(&before.stderr));
+    assert!(
+        text(&before.stderr).contains("lab up --name t-shell"),
+        "{}",
+        text(&before.stderr)
+    );
 
-    let options = Options { name: "t-shell".into(), control_plane_only: true };
-    let own = Own { stand: Stand::up(&options).unwrap() };
-    let told = run(&["shell", "--name", "t-shell", "--", "sh", "-c", "kubectl get namespace default -o name; exit 7"]);
+    let options = Options {
+        name: "t-shell".into(),
+        control_plane_only: true,
+    };
+    let own = Own {
+        stand: Stand::up(&options).unwrap(),
+    };
+    let told = run(&[
+        "shell",
+        "--name",
+        "t-shell",
+        "--",
+        "sh",
+        "-c",
+        "kubectl get namespace default -o name; exit 7",
+    ]);
     assert_eq!(told.status.code(), Some(7), "{}", text(&told.stderr));
     assert_eq!(text(&told.stdout), "namespace/default\n");
     let status = run(&["status", "--name", "t-shell"]);

@@ -13,7 +13,11 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     let own = Own::up("t-rds");
     let lab = |arguments: &[&str]| {
         let told = run(&[&["rds", "--stand", "t-rds"], arguments].concat());
-        assert!(told.status.success(), "lab rds {arguments:?}: {}", text(&told.stderr));
+        assert!(
+            told.status.success(),
+            "lab rds {arguments:?}: {}",
+            text(&told.stderr)
+        );
         text(&told.stdout)
     };
     lab(&["up", "--faults"]);
@@ -29,13 +33,25 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     assert_eq!(cluster.status, "available");
 
     lab(&["failover", "orders", "--to", "orders-3"]);
-    assert_eq!(client.describe_cluster("orders").unwrap().writer(), Some("orders-3"));
+    assert_eq!(
+        client.describe_cluster("orders").unwrap().writer(),
+        Some("orders-3")
+    );
     lab(&["delete-instance", "orders-2"]);
     let shown = lab(&["describe", "orders"]);
-    assert!(shown.contains("orders-3") && !shown.contains("orders-2"), "{shown}");
+    assert!(
+        shown.contains("orders-3") && !shown.contains("orders-2"),
+        "{shown}"
+    );
     // moto would take any instance, and leave two writers.
-    let refused = run(&["rds", "--stand", "t-rds", "failover", "orders", "--to", "other-1"]);
-    assert!(text(&refused.stderr).contains("no member"), "{}", text(&refused.stderr));
+    let refused = run(&[
+        "rds", "--stand", "t-rds", "failover", "orders", "--to", "other-1",
+    ]);
+    assert!(
+        text(&refused.stderr).contains("no member"),
+        "{}",
+        text(&refused.stderr)
+    );
 
     let pods = deploy_testapp(&own.stand, 1);
     let ask = |port: u16| {
@@ -45,11 +61,23 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
             "wget -q -O - --header '{header}' --post-data 'Action=DescribeDBClusters&Version=2014-10-31' \
              http://198.18.0.1:{port}/ 2>&1"
         );
-        own.stand.kubectl(&["exec", &pods[0], "--", "sh", "-c", &call])
+        own.stand
+            .kubectl(&["exec", &pods[0], "--", "sh", "-c", &call])
     };
-    assert!(ask(rds::MOTO_PORT).unwrap().contains("<DBClusterIdentifier>orders<"));
-    assert!(ask(rds::FAULTS_PORT).unwrap().contains("<DBClusterIdentifier>orders<"));
-    lab(&["rules", r#"[{"service":"rds","times":1,"error":{"code":"Throttling"}}]"#]);
+    assert!(
+        ask(rds::MOTO_PORT)
+            .unwrap()
+            .contains("<DBClusterIdentifier>orders<")
+    );
+    assert!(
+        ask(rds::FAULTS_PORT)
+            .unwrap()
+            .contains("<DBClusterIdentifier>orders<")
+    );
+    lab(&[
+        "rules",
+        r#"[{"service":"rds","times":1,"error":{"code":"Throttling"}}]"#,
+    ]);
     assert!(ask(rds::FAULTS_PORT).is_err());
     assert!(ask(rds::FAULTS_PORT).is_ok());
 

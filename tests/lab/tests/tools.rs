@@ -20,15 +20,21 @@ fn a_second_call_takes_under_a_second() {
     let took = started.elapsed();
     println!("lab tools again: {} ms", took.as_millis());
     assert!(took < Duration::from_secs(1), "took {took:?}");
-    assert!(text(&second.stderr).contains("0 new"), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stderr).contains("0 new"),
+        "{}",
+        text(&second.stderr)
+    );
 }
 
 #[test]
 fn images_are_small_and_kept() {
     let cache = Cache::locate().unwrap();
-    for (make, limit) in
-        [(image::pause as fn(&Cache) -> _, 2 << 20), (image::busybox, 4 << 20), (image::testapp, 8 << 20)]
-    {
+    for (make, limit) in [
+        (image::pause as fn(&Cache) -> _, 2 << 20),
+        (image::busybox, 4 << 20),
+        (image::testapp, 8 << 20),
+    ] {
         let built = make(&cache).unwrap();
         assert!(std::fs::metadata(&built.archive).unwrap().len() < limit);
         assert!(!make(&cache).unwrap().fresh);
@@ -41,7 +47,14 @@ fn an_operator_image_has_the_program_and_its_libraries() {
     let out = folder.path().join("operator.tar");
     // Any dynamic Rust program will do; this test's own is one, and unstripped.
     let program = Path::new(env!("CARGO_BIN_EXE_lab"));
-    let told = run(&["image", "build", "operator", program.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    let told = run(&[
+        "image",
+        "build",
+        "operator",
+        program.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
     if std::fs::metadata(program).unwrap().len() > image::OPERATOR_LIMIT {
         assert!(text(&told.stderr).contains("--release"));
         return;

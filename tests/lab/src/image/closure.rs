@@ -18,12 +18,19 @@ pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let told = match program::output(Command::new("ldd").arg(program)) {
         Ok(told) => told,
         Err(e) if format!("{e:#}").contains("not a dynamic executable") => return Ok(Vec::new()),
-        Err(e) => return Err(e).with_context(|| format!("cannot find the libraries of {}", program.display())),
+        Err(e) => {
+            return Err(e)
+                .with_context(|| format!("cannot find the libraries of {}", program.display()));
+        }
     };
     let mut found = Vec::new();
     for line in told.lines() {
         if line.contains("not found") {
-            bail!("{} needs a library that is not on this machine: {}", program.display(), line.trim());
+            bail!(
+                "{} needs a library that is not on this machine: {}",
+                program.display(),
+                line.trim()
+            );
         }
         found.extend(path_of(line));
     }
@@ -32,7 +39,10 @@ pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 
 /// `libc.so.6 => /lib/libc.so.6 (0x…)`, `/lib64/ld-linux.so.2 (0x…)`, or a virtual one without a path.
 fn path_of(line: &str) -> Option<PathBuf> {
-    let right = line.split_once("=>").map_or(line, |(_, right)| right).trim();
+    let right = line
+        .split_once("=>")
+        .map_or(line, |(_, right)| right)
+        .trim();
     let path = right.split_whitespace().next()?;
     path.starts_with('/').then(|| PathBuf::from(path))
 }
@@ -45,14 +55,24 @@ mod tests {
     #[test]
     fn lines_of_ldd() {
         assert_eq!(path_of("\tlinux-vdso.so.1 (0x00007ffd)"), None);
-        assert_eq!(path_of("\tlibc.so.6 => /lib/libc.so.6 (0x00007f)"), Some("/lib/libc.so.6".into()));
-        assert_eq!(path_of("\t/lib64/ld.so.2 (0x00007f)"), Some("/lib64/ld.so.2".into()));
+        assert_eq!(
+            path_of("\tlibc.so.6 => /lib/libc.so.6 (0x00007f)"),
+            Some("/lib/libc.so.6".into())
+        );
+        assert_eq!(
+            path_of("\t/lib64/ld.so.2 (0x00007f)"),
+            Some("/lib64/ld.so.2".into())
+        );
     }
 
     #[test]
     fn a_dynamic_program_needs_its_loader_and_c_library() {
         let found = libraries(&std::env::current_exe().unwrap()).unwrap();
-        let named = |part: &str| found.iter().any(|path| path.to_string_lossy().contains(part));
+        let named = |part: &str| {
+            found
+                .iter()
+                .any(|path| path.to_string_lossy().contains(part))
+        };
         assert!(named("libc.so") && named("ld-linux"), "{found:?}");
     }
 }

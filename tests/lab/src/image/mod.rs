@@ -41,22 +41,42 @@ pub struct Built {
 }
 
 /// The archive made from `inputs`, made now if it is not in the cache.
-fn cached(cache: &Cache, name: &str, inputs: &[&[u8]], make: impl FnOnce(&Path) -> Result<()>) -> Result<Built> {
+fn cached(
+    cache: &Cache,
+    name: &str,
+    inputs: &[&[u8]],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Built> {
     let digests: String = inputs.iter().map(|input| sha256(input)).collect();
     let key = sha256(digests.as_bytes());
     let folder = cache.path("images");
     let archive = folder.join(format!("{name}-{}.tar", &key[..16]));
     if archive.is_file() {
-        return Ok(Built { archive, fresh: false });
+        return Ok(Built {
+            archive,
+            fresh: false,
+        });
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let _lock = cache.lock("images")?;
+    if archive.is_file() {
+        return Ok(Built {
+            archive,
+            fresh: false,
+        });
+    }
+    Cache::sweep(&archive);
     eprintln!("making the image {name}…");
     make(&archive).with_context(|| format!("cannot make the image {name}"))?;
-    Ok(Built { archive, fresh: true })
+    Ok(Built {
+        archive,
+        fresh: true,
+    })
 }
 
 /// A folder for a build, gone afterwards.
 fn in_scratch<T>(cache: &Cache, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    Cache::sweep(&cache.path("build"));
     let folder = Cache::temporary(&cache.path("build"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let result = work(&folder);
@@ -71,8 +91,15 @@ pub fn pause(cache: &Cache) -> Result<Built> {
         in_scratch(cache, |folder| {
             let (from, to) = (folder.join("pause.c"), folder.join("pause"));
             fs::write(&from, source).context("cannot write pause.c")?;
-            program::output(Command::new("cc").args(["-Os", "-s", "-static", "-o"]).arg(&to).arg(&from))
-                .context("cannot compile pause.c; for a static C library: apt-get install gcc libc6-dev")?;
+            program::output(
+                Command::new("cc")
+                    .args(["-Os", "-s", "-static", "-o"])
+                    .arg(&to)
+                    .arg(&from),
+            )
+            .context(
+                "cannot compile pause.c; for a static C library: apt-get install gcc libc6-dev",
+            )?;
             let mut image = Image::new(PAUSE, &["/pause"]);
             image.copy(&to, "/pause", 0o755)?;
             image.write(out).map(drop)
@@ -90,7 +117,10 @@ fn busybox_program() -> Result<Vec<u8>> {
 
 fn add_busybox(image: &mut Image, program: Vec<u8>) -> Result<()> {
     image.text("/bin/busybox", program, 0o755);
-    for applet in program::output(Command::new("busybox").arg("--list"))?.lines().filter(|name| *name != "busybox") {
+    for applet in program::output(Command::new("busybox").arg("--list"))?
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         image.link(&format!("/bin/{applet}"), "busybox");
     }
     image.folder("/tmp", 0o1777);
@@ -119,15 +149,24 @@ pub fn testapp(cache: &Cache) -> Result<Built> {
         let path = folder.join(name);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let (source, manifest, lock) = (read("src/main.rs")?, read("Cargo.toml")?, read("Cargo.lock")?);
+    let (source, manifest, lock) = (
+        read("src/main.rs")?,
+        read("Cargo.toml")?,
+        read("Cargo.lock")?,
+    );
     let busybox = busybox_program()?;
-    cached(cache, "testapp", &[&source, &manifest, &lock, &busybox], |out| {
-        let program = compile_testapp(cache, &folder)?;
-        let mut image = Image::new(TESTAPP, &["/usr/local/bin/testapp"]);
-        image.copy(&program, "/usr/local/bin/testapp", 0o755)?;
-        add_busybox(&mut image, busybox.clone())?;
-        image.write(out).map(drop)
-    })
+    cached(
+        cache,
+        "testapp",
+        &[&source, &manifest, &lock, &busybox],
+        |out| {
+            let program = compile_testapp(cache, &folder)?;
+            let mut image = Image::new(TESTAPP, &["/usr/local/bin/testapp"]);
+            image.copy(&program, "/usr/local/bin/testapp", 0o755)?;
+            add_busybox(&mut image, busybox.clone())?;
+            image.write(out).map(drop)
+        },
+    )
 }
 
 fn compile_testapp(cache: &Cache, folder: &Path) -> Result<PathBuf> {
@@ -143,7 +182,15 @@ fn compile_testapp(cache: &Cache, folder: &Path) -> Result<PathBuf> {
             .env_remove("CARGO_BUILD_TARGET")
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .current_dir(folder)
-            .args(["build", "--quiet", "--release", "--locked", "--target", target, "--target-dir"])
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--target",
+                target,
+                "--target-dir",
+            ])
             .arg(&folder_out),
     )
     .context("cannot compile the test app")?;
@@ -161,10 +208,17 @@ pub fn operator(program: &Path, tag: &str, out: &Path) -> Result<u64> {
     }
     let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt");
     if !certificates.is_file() {
-        bail!("{} is missing: install it with: apt-get install ca-certificates", certificates.display());
+        bail!(
+            "{} is missing: install it with: apt-get install ca-certificates",
+            certificates.display()
+        );
     }
     image.copy(certificates, "/etc/ssl/certs/ca-certificates.crt", 0o644)?;
-    image.text("/etc/passwd", format!("nonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/sbin/nologin\n"), 0o644);
+    image.text(
+        "/etc/passwd",
+        format!("nonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/sbin/nologin\n"),
+        0o644,
+    );
     image.text("/etc/group", format!("nonroot:x:{NONROOT}:\n"), 0o644);
     // The C library would else ask for a name in the DNS first, /etc/hosts second.
     image.text("/etc/nsswitch.conf", "hosts: files dns\n", 0o644);

@@ -35,7 +35,9 @@ pub struct Image {
 /// Text of a hash.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 impl Image {
@@ -68,25 +70,43 @@ impl Image {
 
     /// Adds a file with this content.
     pub fn text(&mut self, path: &str, content: impl Into<Vec<u8>>, mode: u32) {
-        self.insert(path, Entry::File { content: content.into(), mode });
+        self.insert(
+            path,
+            Entry::File {
+                content: content.into(),
+                mode,
+            },
+        );
     }
 
     /// Adds a file of the machine; a link is followed.
     pub fn copy(&mut self, from: &Path, path: &str, mode: u32) -> Result<()> {
-        let content = fs::read(from).with_context(|| format!("cannot read {} for an image", from.display()))?;
+        let content = fs::read(from)
+            .with_context(|| format!("cannot read {} for an image", from.display()))?;
         self.text(path, content, mode);
         Ok(())
     }
 
     /// Adds a symbolic link.
     pub fn link(&mut self, path: &str, target: &str) {
-        self.insert(path, Entry::Link { target: target.to_owned() });
+        self.insert(
+            path,
+            Entry::Link {
+                target: target.to_owned(),
+            },
+        );
     }
 
     fn insert(&mut self, path: &str, entry: Entry) {
         let path = PathBuf::from(path.trim_start_matches('/'));
-        for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            self.entries.entry(parent.to_owned()).or_insert(Entry::Folder { mode: 0o755 });
+        for parent in path
+            .ancestors()
+            .skip(1)
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            self.entries
+                .entry(parent.to_owned())
+                .or_insert(Entry::Folder { mode: 0o755 });
         }
         self.entries.insert(path, entry);
     }
@@ -94,14 +114,19 @@ impl Image {
     fn layer(&self) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, entry) in &self.entries {
-            append(&mut archive, path, entry).with_context(|| format!("cannot pack {}", path.display()))?;
+            append(&mut archive, path, entry)
+                .with_context(|| format!("cannot pack {}", path.display()))?;
         }
         Ok(archive.into_inner()?)
     }
 
     /// Writes the archive, whole or not at all; gives its size in bytes.
     pub fn write(&self, out: &Path) -> Result<u64> {
-        let Some((_, tag)) = self.name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) else {
+        let Some((_, tag)) = self
+            .name
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+        else {
             bail!("the image name {:?} has no tag; use NAME:TAG", self.name);
         };
         let layer = self.layer()?;
@@ -125,16 +150,20 @@ impl Image {
         .to_string()
         .into_bytes();
         let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
-        entry["annotations"] =
-            json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
-        let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string().into_bytes();
+        entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
+        let index = json!({"schemaVersion": 2, "manifests": [entry]})
+            .to_string()
+            .into_bytes();
 
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for blob in [layer, config, manifest] {
             files.insert(format!("blobs/sha256/{}", sha256(&blob)), blob);
         }
         files.insert("index.json".into(), index);
-        files.insert("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        files.insert(
+            "oci-layout".into(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        );
         save(&files, out)
     }
 }
@@ -144,7 +173,14 @@ fn save(files: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<u64> {
     let written = (|| {
         let mut archive = tar::Builder::new(BufWriter::new(File::create(&partial)?));
         for (path, content) in files {
-            append(&mut archive, Path::new(path), &Entry::File { content: content.clone(), mode: 0o644 })?;
+            append(
+                &mut archive,
+                Path::new(path),
+                &Entry::File {
+                    content: content.clone(),
+                    mode: 0o644,
+                },
+            )?;
         }
         archive.into_inner()?.flush()?;
         fs::rename(&partial, out)?;
@@ -153,10 +189,16 @@ fn save(files: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<u64> {
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }
-    Ok(written.with_context(|| format!("cannot write the image archive {}", out.display()))?.len())
+    Ok(written
+        .with_context(|| format!("cannot write the image archive {}", out.display()))?
+        .len())
 }
 
-fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, path: &Path, entry: &Entry) -> std::io::Result<()> {
+fn append<W: std::io::Write>(
+    archive: &mut tar::Builder<W>,
+    path: &Path,
+    entry: &Entry,
+) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(0);
     header.set_uid(0);
@@ -231,7 +273,10 @@ mod tests {
         let file = folder.path().join("a.tar");
         sample().write(&file).unwrap();
         let mut blobs = 0;
-        for entry in tar::Archive::new(File::open(&file).unwrap()).entries().unwrap() {
+        for entry in tar::Archive::new(File::open(&file).unwrap())
+            .entries()
+            .unwrap()
+        {
             let mut entry = entry.unwrap();
             let path = entry.path().unwrap().to_string_lossy().into_owned();
             let mut content = Vec::new();
@@ -242,7 +287,10 @@ mod tests {
             } else if path == "index.json" {
                 let index: Value = serde_json::from_slice(&content).unwrap();
                 let annotations = &index["manifests"][0]["annotations"];
-                assert_eq!(annotations["io.containerd.image.name"], "localhost/sample:1");
+                assert_eq!(
+                    annotations["io.containerd.image.name"],
+                    "localhost/sample:1"
+                );
                 assert_eq!(annotations["org.opencontainers.image.ref.name"], "1");
             }
         }
@@ -252,7 +300,9 @@ mod tests {
     #[test]
     fn a_name_without_a_tag_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Image::new("localhost:5000/x", &[]).write(&folder.path().join("x")).unwrap_err();
+        let error = Image::new("localhost:5000/x", &[])
+            .write(&folder.path().join("x"))
+            .unwrap_err();
         assert!(error.to_string().contains("no tag"));
     }
 }

@@ -28,11 +28,20 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(base: &str, inside: Option<Layout>) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), inside }
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            inside,
+        }
     }
 
     /// Sends a body; gives status and answer.
-    pub(super) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<(u16, String)> {
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<(u16, String)> {
         let url = format!("{}{path}", self.base);
         let call = || -> Result<(u16, String)> {
             let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -47,7 +56,10 @@ impl Http {
                 request = request.header(*name, *value);
             }
             let mut answer = agent.run(request.body(body.to_owned())?)?;
-            Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
+            Ok((
+                answer.status().as_u16(),
+                answer.body_mut().read_to_string()?,
+            ))
         };
         match &self.inside {
             Some(layout) => network::enter(layout, call)?,
@@ -69,14 +81,24 @@ impl Client {
     /// At this address, such as `http://127.0.0.1:5000`.
     #[must_use]
     pub fn new(endpoint: &str, region: &str) -> Self {
-        Self { http: Http::new(endpoint, None), region: region.to_owned(), key: "lab".to_owned() }
+        Self {
+            http: Http::new(endpoint, None),
+            region: region.to_owned(),
+            key: "lab".to_owned(),
+        }
     }
 
     /// moto of a stand.
     #[must_use]
     pub fn in_stand(stand: &Stand, region: &str) -> Self {
-        let http = Http::new(&format!("http://{NODE_IP}:{MOTO_PORT}"), Some(stand.layout().clone()));
-        Self { http, ..Self::new("", region) }
+        let http = Http::new(
+            &format!("http://{NODE_IP}:{MOTO_PORT}"),
+            Some(stand.layout().clone()),
+        );
+        Self {
+            http,
+            ..Self::new("", region)
+        }
     }
 
     /// moto takes the account from the access key.
@@ -90,7 +112,7 @@ impl Client {
     pub fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Result<Element> {
         let mut body = format!("Action={action}&Version={VERSION}");
         for (name, value) in parameters {
-            body.push_str(&format!("&{name}={}", encode(value)));
+            body = body + "&" + name + "=" + &encode(value);
         }
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/20260101/{}/rds/aws4_request, SignedHeaders=host, Signature=0",
@@ -98,13 +120,24 @@ impl Client {
         );
         let headers = [
             ("Authorization", authorization.as_str()),
-            ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"),
+            (
+                "Content-Type",
+                "application/x-www-form-urlencoded; charset=utf-8",
+            ),
         ];
         let (status, text) = self.http.send("POST", "/", &headers, &body)?;
         let root = Element::parse(&text).with_context(|| format!("{action} answered {status}"))?;
         if status != 200 {
-            let said = |name: &str| root.find(name).map(|element| element.value.clone()).unwrap_or_default();
-            bail!("{action} was refused with {status} {}: {}", said("Code"), said("Message"));
+            let said = |name: &str| {
+                root.find(name)
+                    .map(|element| element.value.clone())
+                    .unwrap_or_default()
+            };
+            bail!(
+                "{action} was refused with {status} {}: {}",
+                said("Code"),
+                said("Message")
+            );
         }
         Ok(root)
     }
@@ -140,7 +173,13 @@ impl Client {
 
     /// Deletes an instance.
     pub fn delete_instance(&self, identifier: &str) -> Result<()> {
-        self.call("DeleteDBInstance", &[("DBInstanceIdentifier", identifier), ("SkipFinalSnapshot", "true")])?;
+        self.call(
+            "DeleteDBInstance",
+            &[
+                ("DBInstanceIdentifier", identifier),
+                ("SkipFinalSnapshot", "true"),
+            ],
+        )?;
         Ok(())
     }
 
@@ -162,7 +201,9 @@ impl Client {
     /// One cluster.
     pub fn describe_cluster(&self, identifier: &str) -> Result<Cluster> {
         let reply = self.call("DescribeDBClusters", &[("DBClusterIdentifier", identifier)])?;
-        clusters(&reply)?.pop().ok_or_else(|| anyhow!("the reply holds no cluster {identifier}"))
+        clusters(&reply)?
+            .pop()
+            .ok_or_else(|| anyhow!("the reply holds no cluster {identifier}"))
     }
 
     /// All clusters.
@@ -172,9 +213,16 @@ impl Client {
 
     /// The instances of a cluster.
     pub fn describe_instances(&self, cluster: &str) -> Result<Vec<Instance>> {
-        let parameters = [("Filters.Filter.1.Name", "db-cluster-id"), ("Filters.Filter.1.Values.Value.1", cluster)];
+        let parameters = [
+            ("Filters.Filter.1.Name", "db-cluster-id"),
+            ("Filters.Filter.1.Values.Value.1", cluster),
+        ];
         let reply = self.call("DescribeDBInstances", &parameters)?;
-        found(&reply, "DBInstances")?.children.iter().map(Instance::read).collect()
+        found(&reply, "DBInstances")?
+            .children
+            .iter()
+            .map(Instance::read)
+            .collect()
     }
 }
 
@@ -186,17 +234,25 @@ impl Default for Client {
 }
 
 fn clusters(reply: &Element) -> Result<Vec<Cluster>> {
-    found(reply, "DBClusters")?.children.iter().map(Cluster::read).collect()
+    found(reply, "DBClusters")?
+        .children
+        .iter()
+        .map(Cluster::read)
+        .collect()
 }
 
 fn found<'a>(reply: &'a Element, name: &str) -> Result<&'a Element> {
-    reply.find(name).ok_or_else(|| anyhow!("the reply {} holds no {name}", reply.name))
+    reply
+        .find(name)
+        .ok_or_else(|| anyhow!("the reply {} holds no {name}", reply.name))
 }
 
 /// Form encoding: all but letters, digits and four others as %XX.
 fn encode(value: &str) -> String {
     value.bytes().fold(String::new(), |text, byte| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text + &char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            text + &char::from(byte).to_string()
+        }
         _ => text + &format!("%{byte:02X}"),
     })
 }

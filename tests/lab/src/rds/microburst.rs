@@ -22,9 +22,9 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::REGION;
 use super::client::{Client, Http};
 use super::moto::{Server, quick};
-use super::REGION;
 use crate::stand::Stand;
 
 /// Sets rules of a running microburst.
@@ -37,16 +37,24 @@ impl Control {
     /// At this address.
     #[must_use]
     pub fn new(endpoint: &str) -> Self {
-        Self { http: Http::new(endpoint, None) }
+        Self {
+            http: Http::new(endpoint, None),
+        }
     }
 
     pub(super) fn in_stand(stand: &Stand, endpoint: &str) -> Self {
-        Self { http: Http::new(endpoint, Some(stand.layout().clone())) }
+        Self {
+            http: Http::new(endpoint, Some(stand.layout().clone())),
+        }
     }
 
     fn send(&self, method: &str, path: &str, body: &str) -> Result<Value> {
-        let (status, text) =
-            self.http.send(method, &format!("/_microburst/{path}"), &[("Content-Type", "application/json")], body)?;
+        let (status, text) = self.http.send(
+            method,
+            &format!("/_microburst/{path}"),
+            &[("Content-Type", "application/json")],
+            body,
+        )?;
         if status != 200 {
             bail!("microburst refused {method} {path} with {status}: {text}");
         }
@@ -102,7 +110,16 @@ impl Microburst {
         let server = Server::start(
             "microburst",
             move |port| {
-                ["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", &upstream].map(str::to_owned).into()
+                [
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    &port.to_string(),
+                    "--upstream",
+                    &upstream,
+                ]
+                .map(str::to_owned)
+                .into()
             },
             |endpoint| quick(endpoint) && Control::new(endpoint).healthy(),
         )?;

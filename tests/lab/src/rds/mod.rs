@@ -36,21 +36,37 @@ const MOTO: &str = "moto";
 const MICROBURST: &str = "microburst";
 
 /// Python starts slowly on a busy machine; alone it takes under two seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// They keep nothing that must be written on leaving.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// moto's arguments for an address.
 fn moto_command(cache: &Cache, host: &str, port: u16) -> Result<Command> {
     let mut command = Command::new(python::interpreter(cache)?);
-    command.args(["-m", "moto.server", "--host", host, "--port", &port.to_string()]);
+    command.args([
+        "-m",
+        "moto.server",
+        "--host",
+        host,
+        "--port",
+        &port.to_string(),
+    ]);
     Ok(command)
 }
 
 /// microburst's arguments for an address.
 fn microburst_command(cache: &Cache, host: &str, port: u16, upstream: &str) -> Result<Command> {
     let mut command = Command::new(python::interpreter(cache)?);
-    command.args(["-m", "microburst", "--host", host, "--port", &port.to_string(), "--upstream", upstream]);
+    command.args([
+        "-m",
+        "microburst",
+        "--host",
+        host,
+        "--port",
+        &port.to_string(),
+        "--upstream",
+        upstream,
+    ]);
     Ok(command)
 }
 
@@ -65,7 +81,10 @@ pub fn up(stand: &Stand, faults: bool) -> Result<()> {
     if faults {
         if stand.spawned(MICROBURST).is_none() {
             let upstream = format!("http://{NODE_IP}:{MOTO_PORT}");
-            stand.spawn(MICROBURST, &microburst_command(&cache, NODE_IP, FAULTS_PORT, &upstream)?)?;
+            stand.spawn(
+                MICROBURST,
+                &microburst_command(&cache, NODE_IP, FAULTS_PORT, &upstream)?,
+            )?;
         }
         let control = control(stand);
         stand.wait_for(MICROBURST, LIMIT, || control.healthy())?;

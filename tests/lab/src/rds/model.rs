@@ -51,12 +51,18 @@ impl Cluster {
     /// The readers' identifiers.
     #[must_use]
     pub fn readers(&self) -> Vec<&str> {
-        self.members.iter().filter(|member| !member.writer).map(|member| member.instance.as_str()).collect()
+        self.members
+            .iter()
+            .filter(|member| !member.writer)
+            .map(|member| member.instance.as_str())
+            .collect()
     }
 
     pub(super) fn read(element: &Element) -> Result<Self> {
         Ok(Self {
-            identifier: element.text("DBClusterIdentifier").context("the reply's cluster has no identifier")?,
+            identifier: element
+                .text("DBClusterIdentifier")
+                .context("the reply's cluster has no identifier")?,
             arn: element.text("DBClusterArn").unwrap_or_default(),
             resource_id: element.text("DbClusterResourceId").unwrap_or_default(),
             status: element.text("Status").unwrap_or_default(),
@@ -69,9 +75,15 @@ impl Cluster {
                 .flat_map(|members| &members.children)
                 .map(|member| {
                     Ok(Member {
-                        instance: member.text("DBInstanceIdentifier").context("a member has no identifier")?,
-                        writer: member.text("IsClusterWriter").is_some_and(|text| text.eq_ignore_ascii_case("true")),
-                        tier: member.text("PromotionTier").and_then(|text| text.parse().ok()),
+                        instance: member
+                            .text("DBInstanceIdentifier")
+                            .context("a member has no identifier")?,
+                        writer: member
+                            .text("IsClusterWriter")
+                            .is_some_and(|text| text.eq_ignore_ascii_case("true")),
+                        tier: member
+                            .text("PromotionTier")
+                            .and_then(|text| text.parse().ok()),
                     })
                 })
                 .collect::<Result<_>>()?,
@@ -102,12 +114,16 @@ impl Instance {
     pub(super) fn read(element: &Element) -> Result<Self> {
         let endpoint = element.child("Endpoint");
         Ok(Self {
-            identifier: element.text("DBInstanceIdentifier").context("the reply's instance has no identifier")?,
+            identifier: element
+                .text("DBInstanceIdentifier")
+                .context("the reply's instance has no identifier")?,
             resource_id: element.text("DbiResourceId").unwrap_or_default(),
             status: element.text("DBInstanceStatus").unwrap_or_default(),
             class: element.text("DBInstanceClass").unwrap_or_default(),
             address: endpoint.and_then(|endpoint| endpoint.text("Address")),
-            port: endpoint.and_then(|endpoint| endpoint.text("Port")).and_then(|port| port.parse().ok()),
+            port: endpoint
+                .and_then(|endpoint| endpoint.text("Port"))
+                .and_then(|port| port.parse().ok()),
             cluster: element.text("DBClusterIdentifier"),
         })
     }

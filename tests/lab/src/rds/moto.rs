@@ -58,7 +58,10 @@ impl Server {
                 .stderr(Stdio::piped())
                 .spawn()
                 .with_context(|| format!("cannot start {module} with {}", python.display()))?;
-            let mut server = Self { child, endpoint: format!("http://127.0.0.1:{port}") };
+            let mut server = Self {
+                child,
+                endpoint: format!("http://127.0.0.1:{port}"),
+            };
             match server.wait(module, &ready) {
                 Ok(()) => return Ok(server),
                 Err(e) => last = Some(e),
@@ -80,12 +83,14 @@ impl Server {
                 if let Some(mut stderr) = self.child.stderr.take() {
                     let _ = stderr.read_to_string(&mut said);
                 }
-                bail!("{module} has ended ({status}): {}", program::last_lines(&said));
+                bail!(
+                    "{module} has ended ({status}): {}",
+                    program::last_lines(&said)
+                );
             }
             Ok(None)
         })?;
-        // Its log is not read any more, and must not fill the pipe: closed, writes to it fail, which logging
-        // survives. Kept open and drained instead.
+        // Its log is not looked at any more, but a full pipe would stop it: read and thrown away.
         if let Some(mut stderr) = self.child.stderr.take() {
             std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         }
@@ -102,7 +107,10 @@ impl Drop for Server {
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on loopback")?;
-    Ok(listener.local_addr().context("no free port on loopback")?.port())
+    Ok(listener
+        .local_addr()
+        .context("no free port on loopback")?
+        .port())
 }
 
 /// A running moto.
@@ -114,7 +122,14 @@ impl Moto {
     pub fn start() -> Result<Self> {
         let server = Server::start(
             "moto.server",
-            |port| vec!["--host".into(), "127.0.0.1".into(), "--port".into(), port.to_string()],
+            |port| {
+                vec![
+                    "--host".into(),
+                    "127.0.0.1".into(),
+                    "--port".into(),
+                    port.to_string(),
+                ]
+            },
             |endpoint| quick(endpoint) && Client::new(endpoint, REGION).describe_clusters().is_ok(),
         )?;
         Ok(Self(server))
@@ -138,5 +153,7 @@ pub(super) fn quick(endpoint: &str) -> bool {
     endpoint
         .trim_start_matches("http://")
         .parse()
-        .is_ok_and(|address| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
+        .is_ok_and(|address| {
+            std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+        })
 }

@@ -23,10 +23,16 @@ impl Element {
         loop {
             let closed = match reader.read_event().context("the reply is no XML")? {
                 Event::Start(tag) => {
-                    open.push(Self { name: tag.local_name().as_ref().to_owned(), ..Self::default() });
+                    open.push(Self {
+                        name: tag.local_name().as_ref().to_owned(),
+                        ..Self::default()
+                    });
                     None
                 }
-                Event::Empty(tag) => Some(Self { name: tag.local_name().as_ref().to_owned(), ..Self::default() }),
+                Event::Empty(tag) => Some(Self {
+                    name: tag.local_name().as_ref().to_owned(),
+                    ..Self::default()
+                }),
                 Event::End(_) => open.pop(),
                 Event::Text(text) => {
                     if let Some(parent) = open.last_mut() {
@@ -44,7 +50,7 @@ impl Element {
                 _ => None,
             };
             if let Some(mut element) = closed {
-                element.value = element.value.trim().to_owned();
+                element.value = element.value.trim().into();
                 match open.last_mut() {
                     Some(parent) => parent.children.push(element),
                     None => return Ok(element),
@@ -62,7 +68,9 @@ impl Element {
     /// The text of that child, if it has any.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
-        self.child(name).map(|child| child.value.clone()).filter(|text| !text.is_empty())
+        self.child(name)
+            .map(|child| child.value.clone())
+            .filter(|text| !text.is_empty())
     }
 
     /// The first element with this name, at any depth.
@@ -94,7 +102,10 @@ mod tests {
 
     #[test]
     fn a_reply_is_read_as_a_tree() {
-        let root = Element::parse("<?xml version='1.0'?><a xmlns='x'><b>1 &amp; 2</b><c/><d> <e>f</e> </d></a>").unwrap();
+        let root = Element::parse(
+            "<?xml version='1.0'?><a xmlns='x'><b>1 &amp; 2</b><c/><d> <e>f</e> </d></a>",
+        )
+        .unwrap();
         assert_eq!(root.text("b").unwrap(), "1 & 2");
         assert_eq!(root.text("c"), None);
         assert_eq!(root.find("e").unwrap().value, "f");

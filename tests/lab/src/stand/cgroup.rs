@@ -21,7 +21,9 @@ fn roots() -> Vec<PathBuf> {
     if mount.join("cgroup.controllers").exists() {
         return vec![mount.to_owned()];
     }
-    let Ok(entries) = fs::read_dir(mount) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(mount) else {
+        return Vec::new();
+    };
     let found: BTreeSet<PathBuf> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.path().canonicalize().ok())
@@ -37,11 +39,15 @@ pub fn create(name: &str) -> Result<()> {
             // Version 2: children have a controller only if the parent hands it on. One that is already handed
             // on, or unknown, changes nothing; the kubelet says what it lacks.
             for controller in ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"] {
-                let _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
+                let _ = fs::write(
+                    root.join("cgroup.subtree_control"),
+                    format!("+{controller}"),
+                );
             }
         }
         let path = root.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the cgroup {}", path.display()))?;
     }
     Ok(())
 }
@@ -50,7 +56,11 @@ pub fn create(name: &str) -> Result<()> {
 #[must_use]
 pub fn tree(name: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        for entry in fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+        {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 walk(&entry.path(), into);
             }
@@ -58,7 +68,11 @@ pub fn tree(name: &str) -> Vec<PathBuf> {
         into.push(folder.to_owned());
     }
     let mut found = Vec::new();
-    for folder in roots().into_iter().map(|root| root.join(name)).filter(|path| path.is_dir()) {
+    for folder in roots()
+        .into_iter()
+        .map(|root| root.join(name))
+        .filter(|path| path.is_dir())
+    {
         walk(&folder, &mut found);
     }
     found
@@ -70,9 +84,16 @@ pub fn processes(name: &str) -> Vec<Identity> {
     let pids: BTreeSet<i32> = tree(name)
         .iter()
         .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
-        .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>())
+        .flat_map(|text| {
+            text.lines()
+                .filter_map(|line| line.parse().ok())
+                .collect::<Vec<i32>>()
+        })
         .collect();
-    pids.into_iter().filter_map(Identity::of).filter(Identity::alive).collect()
+    pids.into_iter()
+        .filter_map(Identity::of)
+        .filter(Identity::alive)
+        .collect()
 }
 
 /// Lets frozen processes run on: a frozen one cannot die.
@@ -88,11 +109,15 @@ pub fn thaw(name: &str) {
 
 /// Removes them. Processes must have been ended before.
 pub fn remove(name: &str) -> Result<()> {
-    wait::insist(&format!("removing the cgroups {name}"), Duration::from_secs(10), || {
-        for folder in tree(name) {
-            // Busy for a moment after the last process ended: tried again.
-            let _ = fs::remove_dir(&folder);
-        }
-        Ok(tree(name).is_empty().then_some(()))
-    })
+    wait::insist(
+        &format!("removing the cgroups {name}"),
+        Duration::from_secs(10),
+        || {
+            for folder in tree(name) {
+                // Busy for a moment after the last process ended: tried again.
+                let _ = fs::remove_dir(&folder);
+            }
+            Ok(tree(name).is_empty().then_some(()))
+        },
+    )
 }

@@ -9,9 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::layout::{
-    API_PORT, ETCD_PEER_PORT, ETCD_PORT, Layout, NODE, NODE_IP, SERVICE_RANGE,
-};
+use super::layout::{API_PORT, ETCD_PEER_PORT, ETCD_PORT, Layout, NODE, NODE_IP, SERVICE_RANGE};
 use crate::cache::Cache;
 use crate::process::Identity;
 use crate::program;
@@ -191,15 +189,25 @@ pub fn must_run(layout: &Layout, name: &str) -> Result<()> {
         return Ok(());
     }
     let log = layout.log(name);
-    let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    bail!("{name} has ended; the end of {}:\n{}", log.display(), program::last_lines(&text))
+    let text = fs::read(&log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    bail!(
+        "{name} has ended; the end of {}:\n{}",
+        log.display(),
+        program::last_lines(&text)
+    )
 }
 
 /// Starts a program of the stand, in its network and with its mark, and records it under `name`.
 pub fn spawn(layout: &Layout, name: &str, command: &Command) -> Result<Identity> {
     let log = layout.log(name);
     let open = |path: &Path| {
-        File::options().create(true).append(true).open(path).with_context(|| format!("cannot open {}", path.display()))
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot open {}", path.display()))
     };
     let (key, value) = layout.mark();
     let mut outer = Command::new("setsid");
@@ -228,7 +236,8 @@ pub fn spawn(layout: &Layout, name: &str, command: &Command) -> Result<Identity>
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let pid = i32::try_from(child.id())?;
-    let identity = Identity::of(pid).ok_or_else(|| anyhow!("{name} ended at once; see {}", log.display()))?;
+    let identity =
+        Identity::of(pid).ok_or_else(|| anyhow!("{name} ended at once; see {}", log.display()))?;
     identity.record(&layout.pid(name))?;
     Ok(identity)
 }

@@ -17,8 +17,12 @@ const MAX_PODS: u32 = 200;
 /// Writes them all.
 pub fn create(layout: &Layout) -> Result<()> {
     write(&layout.path("containerd.toml"), &containerd(layout)?)?;
-    fs::create_dir_all(layout.path("cni.d")).context("cannot make the folder of the CNI configuration")?;
-    write(&layout.path("cni.d/10-lab.conflist"), &pretty(&cni(layout))?)?;
+    fs::create_dir_all(layout.path("cni.d"))
+        .context("cannot make the folder of the CNI configuration")?;
+    write(
+        &layout.path("cni.d/10-lab.conflist"),
+        &pretty(&cni(layout))?,
+    )?;
     write(&layout.path("kubelet.yaml"), &pretty(&kubelet(layout))?)?;
     write(&layout.path("audit-policy.yaml"), &pretty(&audit())?)
 }

@@ -18,7 +18,11 @@ const NAMESPACE: &str = "k8s.io";
 fn ctr(layout: &Layout) -> Command {
     let mut command = Command::new("ctr");
     let (key, value) = layout.mark();
-    command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", NAMESPACE]).env(key, value);
+    command
+        .arg("--address")
+        .arg(layout.containerd_socket())
+        .args(["--namespace", NAMESPACE])
+        .env(key, value);
     command
 }
 
@@ -30,14 +34,21 @@ pub fn answers(layout: &Layout) -> bool {
 
 /// Does a pod find this image? The CRI plugin takes an imported one in a moment later, and marks it.
 pub fn has_image(layout: &Layout, name: &str) -> Result<bool> {
-    let table = program::output(ctr(layout).args(["images", "ls"]).arg(format!("name=={name}")))?;
+    let table = program::output(
+        ctr(layout)
+            .args(["images", "ls"])
+            .arg(format!("name=={name}")),
+    )?;
     Ok(table.contains("io.cri-containerd.image=managed"))
 }
 
 /// Imports an archive; gives the names of its images once pods can use them.
 pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
     if !archive.is_file() {
-        bail!("there is no image archive {}; make one with: lab image build", archive.display());
+        bail!(
+            "there is no image archive {}; make one with: lab image build",
+            archive.display()
+        );
     }
     let said = program::output(ctr(layout).args(["images", "import"]).arg(archive))
         .with_context(|| format!("cannot load the image {}", archive.display()))?;
@@ -48,12 +59,17 @@ pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
         .map(str::to_owned)
         .collect();
     if names.is_empty() {
-        bail!("{} holds no named image: containerd said {said:?}", archive.display());
+        bail!(
+            "{} holds no named image: containerd said {said:?}",
+            archive.display()
+        );
     }
     for name in &names {
-        wait::until(&format!("the image {name} in the stand"), Duration::from_secs(10), || {
-            Ok(has_image(layout, name)?.then_some(()))
-        })?;
+        wait::until(
+            &format!("the image {name} in the stand"),
+            Duration::from_secs(10),
+            || Ok(has_image(layout, name)?.then_some(())),
+        )?;
     }
     Ok(names)
 }
@@ -69,14 +85,17 @@ pub fn process(layout: &Layout, namespace: &str, pod: &str, container: &str) -> 
     // A restarted container has an ended twin: only the running one has a running task.
     running(&ids, &tasks)
         .and_then(Identity::of)
-        .with_context(|| format!("no running container {container} in the pod {namespace}/{pod} of the stand"))
+        .with_context(|| {
+            format!("no running container {container} in the pod {namespace}/{pod} of the stand")
+        })
 }
 
 fn running(ids: &str, tasks: &str) -> Option<i32> {
     tasks.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         let (id, pid, status) = (fields.next()?, fields.next()?, fields.next()?);
-        (ids.lines().any(|known| known == id) && matches!(status, "RUNNING" | "PAUSED")).then(|| pid.parse().ok())?
+        (ids.lines().any(|known| known == id) && matches!(status, "RUNNING" | "PAUSED"))
+            .then(|| pid.parse().ok())?
     })
 }
 

@@ -42,6 +42,9 @@ pub const DEFAULT_FOLDER: &str = "/run/dbbalance-lab";
 /// Keeps the socket paths below that limit.
 const LONGEST_NAME: usize = 20;
 
+/// The rest of them: 107 bytes, less a name and `/containerd.sock`.
+const LONGEST_FOLDER: usize = 64;
+
 /// One stand's places.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -53,16 +56,35 @@ impl Layout {
     /// Of the stand with this name, below `$DBBALANCE_LAB_DIR` or `/run/dbbalance-lab`.
     pub fn of(name: &str) -> Result<Self> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(good) || name.starts_with('-') {
-            bail!("{name:?} is no name for a stand: use 1 to {LONGEST_NAME} of a-z, 0-9 and -, not - first");
+        if name.is_empty()
+            || name.len() > LONGEST_NAME
+            || !name.chars().all(good)
+            || name.starts_with('-')
+        {
+            bail!(
+                "{name:?} is no name for a stand: use 1 to {LONGEST_NAME} of a-z, 0-9 and -, not - first"
+            );
         }
         let root = std::env::var_os("DBBALANCE_LAB_DIR")
             .filter(|value| !value.is_empty())
             .map_or_else(|| PathBuf::from(DEFAULT_FOLDER), PathBuf::from);
         if !root.is_absolute() {
-            bail!("DBBALANCE_LAB_DIR is {}: it must be an absolute path", root.display());
+            bail!(
+                "DBBALANCE_LAB_DIR is {}: it must be an absolute path",
+                root.display()
+            );
         }
-        Ok(Self { name: name.to_owned(), root })
+        if root.as_os_str().len() > LONGEST_FOLDER {
+            bail!(
+                "DBBALANCE_LAB_DIR is {}: Unix sockets below it would have too long a path; use at most \
+                 {LONGEST_FOLDER} characters",
+                root.display()
+            );
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            root,
+        })
     }
 
     /// The stand's name.
@@ -135,7 +157,10 @@ impl Layout {
     /// their pid was never written down.
     #[must_use]
     pub fn mark(&self) -> (&'static str, String) {
-        ("DBBALANCE_LAB_OWNER", self.folder().to_string_lossy().into_owned())
+        (
+            "DBBALANCE_LAB_OWNER",
+            self.folder().to_string_lossy().into_owned(),
+        )
     }
 }
 

@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 use crate::{interrupt, wait};
 
 /// Longer than any `up` or `down`.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(3);
 
 /// Makes the folder if need be, and locks it.
 pub fn make(folder: &Path) -> Result<File> {
     loop {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}; are you root?", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}; are you root?", folder.display()))?;
         if let Some(lock) = existing(folder)? {
             return Ok(lock);
         }
@@ -33,7 +34,8 @@ pub fn existing(folder: &Path) -> Result<Option<File>> {
             Err(e) => return Err(e).with_context(|| format!("cannot open {}", folder.display())),
         };
         acquire(&file, folder)?;
-        let same = fs::metadata(folder).is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
+        let same = fs::metadata(folder)
+            .is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
         if same {
             return Ok(Some(file));
         }
@@ -47,16 +49,25 @@ fn acquire(file: &File, folder: &Path) -> Result<()> {
         Ok(()) => Ok(Some(())),
         Err(TryLockError::WouldBlock) => {
             if !told {
-                eprintln!("another lab is at work on {}; waiting for it", folder.display());
+                eprintln!(
+                    "another lab is at work on {}; waiting for it",
+                    folder.display()
+                );
                 told = true;
             }
             Ok(None)
         }
-        Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", folder.display())),
+        Err(TryLockError::Error(e)) => {
+            Err(e).with_context(|| format!("cannot lock {}", folder.display()))
+        }
     };
     // Asked again and again instead of waiting in the kernel: an interrupt must end the wait, unless it is
     // what we are cleaning up after.
-    if interrupt::pending() { wait::insist(&what, PATIENCE, attempt) } else { wait::until(&what, PATIENCE, attempt) }
+    if interrupt::pending() {
+        wait::insist(&what, PATIENCE, attempt)
+    } else {
+        wait::until(&what, PATIENCE, attempt)
+    }
 }
 
 /// The stands below the folder of all stands.

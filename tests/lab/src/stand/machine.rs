@@ -60,7 +60,10 @@ fn file(root: &Path) -> PathBuf {
 /// This boot of the machine.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?.trim().to_owned())
+    Ok(fs::read_to_string(path)
+        .with_context(|| format!("cannot read {path}"))?
+        .trim()
+        .to_owned())
 }
 
 /// The settings now.
@@ -78,7 +81,11 @@ pub fn settings() -> BTreeMap<String, String> {
 /// Those of the built-in paths that exist now.
 #[must_use]
 pub fn paths() -> Vec<PathBuf> {
-    PATHS.iter().map(PathBuf::from).filter(|path| path.symlink_metadata().is_ok()).collect()
+    PATHS
+        .iter()
+        .map(PathBuf::from)
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
 }
 
 fn before(root: &Path) -> Option<Before> {
@@ -94,13 +101,26 @@ pub fn note(root: &Path) -> Result<()> {
         return Ok(());
     }
     let absent = old.map_or_else(
-        || PATHS.iter().map(PathBuf::from).filter(|path| path.symlink_metadata().is_err()).collect(),
+        || {
+            PATHS
+                .iter()
+                .map(PathBuf::from)
+                .filter(|path| path.symlink_metadata().is_err())
+                .collect()
+        },
         |old| old.absent,
     );
     let partial = root.join(".machine.partial");
-    fs::write(&partial, serde_json::to_vec_pretty(&Before { boot, settings: settings(), absent })?)
-        .and_then(|()| fs::rename(&partial, file(root)))
-        .with_context(|| format!("cannot note the machine's settings in {}", root.display()))
+    fs::write(
+        &partial,
+        serde_json::to_vec_pretty(&Before {
+            boot,
+            settings: settings(),
+            absent,
+        })?,
+    )
+    .and_then(|()| fs::rename(&partial, file(root)))
+    .with_context(|| format!("cannot note the machine's settings in {}", root.display()))
 }
 
 /// Puts the machine back to how it was noted, and forgets that.
@@ -108,7 +128,11 @@ pub fn restore(root: &Path) -> Result<()> {
     if let Some(before) = before(root) {
         let now = settings();
         let same_boot = boot_id().is_ok_and(|boot| boot == before.boot);
-        for (name, value) in before.settings.iter().filter(|(name, value)| now.get(*name) != Some(*value)) {
+        for (name, value) in before
+            .settings
+            .iter()
+            .filter(|(name, value)| now.get(*name) != Some(*value))
+        {
             // Settings of an earlier boot are gone with it.
             if same_boot {
                 fs::write(format!("/proc/sys/{name}"), value)
@@ -134,23 +158,21 @@ pub fn restore(root: &Path) -> Result<()> {
 /// What one stand has in the built-in paths.
 #[must_use]
 pub fn own(layout: &Layout) -> Vec<PathBuf> {
-    let prefix = format!("{}-", layout.cgroup());
+    // Only by what it says of a pod's namespace is it known whose a result is: the loopback's has no other name.
+    let inside = format!("\"{}/", layout.folder().display());
     let results = entries(CNI_RESULTS)
-        .filter(|path| path.file_name().is_some_and(|name| is_result_of(&name.to_string_lossy(), &prefix)));
+        .filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&inside)));
     let logs = entries(CONTAINER_LOGS)
         .filter(|path| fs::read_link(path).is_ok_and(|target| target.starts_with(layout.folder())));
     results.chain(logs).collect()
 }
 
 fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
-}
-
-/// `<network>-<64 hex digits>-<interface>`; a stand's name may begin with another's.
-fn is_result_of(file: &str, prefix: &str) -> bool {
-    file.strip_prefix(prefix)
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(id, _)| id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit()))
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -158,16 +180,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_of_a_stand_with_a_longer_name_are_not_taken() {
-        let id = "0a".repeat(32);
-        assert!(is_result_of(&format!("dbblab-dbb-{id}-eth0"), "dbblab-dbb-"));
-        assert!(!is_result_of(&format!("dbblab-dbb-2-{id}-eth0"), "dbblab-dbb-"));
-    }
-
-    #[test]
     fn inner_paths_come_before_outer_ones() {
         for (at, path) in PATHS.iter().enumerate() {
-            assert!(!PATHS[at + 1..].iter().any(|later| Path::new(later).starts_with(path)), "{path}");
+            assert!(
+                !PATHS[at + 1..]
+                    .iter()
+                    .any(|later| Path::new(later).starts_with(path)),
+                "{path}"
+            );
         }
     }
 }

@@ -49,6 +49,10 @@ pub struct Status {
     pub api_ready: bool,
     /// Without a node?
     pub control_plane_only: bool,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// The stand's network.
+    pub netns: PathBuf,
 }
 
 impl Stand {
@@ -59,8 +63,12 @@ impl Stand {
 
     /// The stand with this name, which must be up.
     pub fn open(name: &str) -> Result<Self> {
-        let stand = Self { layout: Layout::of(name)?, cache: Cache::locate()? };
-        if !network::exists(&stand.layout)? || Component::Apiserver.running(&stand.layout).is_none() {
+        let stand = Self {
+            layout: Layout::of(name)?,
+            cache: Cache::locate()?,
+        };
+        if !network::exists(&stand.layout)? || Component::Apiserver.running(&stand.layout).is_none()
+        {
             bail!("the stand {name} is not up; start it with: lab up --name {name}");
         }
         Ok(stand)
@@ -70,14 +78,16 @@ impl Stand {
     pub fn down(name: &str) -> Result<()> {
         root("lab down")?;
         let layout = Layout::of(name)?;
-        let Some(own) = lock::existing(&layout.folder())? else {
-            // No folder: only what is not in it can be left.
-            return cgroup::remove(&layout.cgroup());
-        };
+        let own = lock::existing(&layout.folder())?;
+        // Also without the folder: somebody may have removed it by hand, and what was in it may still run.
         teardown::clear(&layout)?;
-        let Some(_shared) = lock::existing(layout.root())? else { return Ok(()) };
-        fs::remove_dir(layout.folder()).with_context(|| format!("cannot remove {}", layout.folder().display()))?;
-        drop(own);
+        let Some(_shared) = lock::existing(layout.root())? else {
+            return Ok(());
+        };
+        if own.is_some() {
+            fs::remove_dir(layout.folder())
+                .with_context(|| format!("cannot remove {}", layout.folder().display()))?;
+        }
         if lock::stands(layout.root())?.is_empty() {
             teardown::clear_shared(layout.root())?;
         }
@@ -102,6 +112,12 @@ impl Stand {
         self.layout.kubeconfig("admin")
     }
 
+    /// The stand's network, for `nsenter --net=…` around a whole test run.
+    #[must_use]
+    pub fn netns(&self) -> PathBuf {
+        self.layout.netns()
+    }
+
     /// The API server's audit log: a JSON object a line, written before the answer is sent.
     #[must_use]
     pub fn audit_log(&self) -> PathBuf {
@@ -123,7 +139,9 @@ impl Stand {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let mut folders = tools::folders(&self.cache);
-        folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        folders.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
         folders.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
         vec![
             ("KUBECONFIG", self.kubeconfig().into()),
@@ -152,7 +170,11 @@ impl Stand {
     /// and ends with the stand. An earlier one of that name must have ended.
     pub fn spawn(&self, name: &str, command: &Command) -> Result<Identity> {
         if let Some(running) = self.spawned(name) {
-            bail!("{name} runs already in the stand {}, as process {}", self.name(), running.pid);
+            bail!(
+                "{name} runs already in the stand {}, as process {}",
+                self.name(),
+                running.pid
+            );
         }
         component::spawn(&self.layout, name, command)
     }
@@ -178,14 +200,23 @@ impl Stand {
     }
 
     /// Waits for a condition of a program started by [`Stand::spawn`]; ends early, with its log, if it dies.
-    pub fn wait_for(&self, name: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
-        wait::until(&format!("{name} of the stand {}", self.name()), limit, || {
-            if ready() {
-                return Ok(Some(()));
-            }
-            component::must_run(&self.layout, name)?;
-            Ok(None)
-        })
+    pub fn wait_for(
+        &self,
+        name: &str,
+        limit: Duration,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<()> {
+        wait::until(
+            &format!("{name} of the stand {}", self.name()),
+            limit,
+            || {
+                if ready() {
+                    return Ok(Some(()));
+                }
+                component::must_run(&self.layout, name)?;
+                Ok(None)
+            },
+        )
     }
 
     /// Loads an image archive; gives its names.
@@ -194,7 +225,12 @@ impl Stand {
     }
 
     /// First process of a container, as the machine counts processes.
-    pub fn container_process(&self, namespace: &str, pod: &str, container: &str) -> Result<Identity> {
+    pub fn container_process(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<Identity> {
         container::process(&self.layout, namespace, pod, container)
     }
 
@@ -204,8 +240,15 @@ impl Stand {
     }
 
     /// Sends a signal to a container's first process from outside: STOP and KILL work, which inside they do not.
-    pub fn signal_container(&self, namespace: &str, pod: &str, container: &str, signal: Signal) -> Result<()> {
-        self.container_process(namespace, pod, container)?.signal(signal)
+    pub fn signal_container(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        signal: Signal,
+    ) -> Result<()> {
+        self.container_process(namespace, pod, container)?
+            .signal(signal)
     }
 
     /// Drops every packet between a pod and the API server; probes and other traffic go on.
@@ -221,22 +264,38 @@ impl Stand {
     /// What runs.
     pub fn status(name: &str) -> Result<Option<Status>> {
         let layout = Layout::of(name)?;
-        let Some(record) = start::Record::read(&layout) else { return Ok(None) };
+        let Some(record) = start::Record::read(&layout) else {
+            return Ok(None);
+        };
         let mut programs: Vec<(String, i32, bool)> = fs::read_dir(layout.path("pid"))
             .into_iter()
             .flatten()
             .filter_map(Result::ok)
             .filter_map(|entry| {
                 let process = Identity::recorded(&entry.path())?;
-                Some((entry.file_name().to_string_lossy().into_owned(), process.pid, process.alive()))
+                Some((
+                    entry.file_name().to_string_lossy().into_owned(),
+                    process.pid,
+                    process.alive(),
+                ))
             })
             .collect();
         programs.sort();
+        let (kubeconfig, netns) = (layout.kubeconfig("admin"), layout.netns());
         let api_ready = network::exists(&layout)? && {
-            let stand = Self { layout, cache: Cache::locate()? };
+            let stand = Self {
+                layout,
+                cache: Cache::locate()?,
+            };
             start::api_ready(&stand)
         };
-        Ok(Some(Status { programs, api_ready, control_plane_only: record.control_plane_only }))
+        Ok(Some(Status {
+            programs,
+            api_ready,
+            control_plane_only: record.control_plane_only,
+            kubeconfig,
+            netns,
+        }))
     }
 }
 

@@ -21,7 +21,9 @@ const CUT_CHAIN: &str = "DBBALANCE-CUT";
 #[must_use]
 pub fn inside(layout: &Layout) -> Command {
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net={}", layout.netns().display())).arg("--");
+    command
+        .arg(format!("--net={}", layout.netns().display()))
+        .arg("--");
     command
 }
 
@@ -40,11 +42,23 @@ pub fn create(layout: &Layout) -> Result<()> {
     if !exists(layout)? {
         let file = layout.netns();
         File::create(&file).with_context(|| format!("cannot make {}", file.display()))?;
-        program::output(Command::new("unshare").arg(format!("--net={}", file.display())).arg("true"))
-            .context("cannot make a network namespace")?;
+        program::output(
+            Command::new("unshare")
+                .arg(format!("--net={}", file.display()))
+                .arg("true"),
+        )
+        .context("cannot make a network namespace")?;
     }
-    if program::succeeds(inside(layout).args(["ip", "route", "show", "to", "exact", SERVICE_RANGE, "dev", BRIDGE]))
-        && !run(layout, &format!("ip route show to exact {SERVICE_RANGE}"))?.is_empty()
+    if program::succeeds(inside(layout).args([
+        "ip",
+        "route",
+        "show",
+        "to",
+        "exact",
+        SERVICE_RANGE,
+        "dev",
+        BRIDGE,
+    ])) && !run(layout, &format!("ip route show to exact {SERVICE_RANGE}"))?.is_empty()
     {
         return Ok(());
     }
@@ -67,7 +81,10 @@ pub fn create(layout: &Layout) -> Result<()> {
     }
     // The API server listens on loopback; packets from the bridge may be sent there. This is a setting of the
     // namespace, which ends with it. Written by a program inside, as /proc/sys/net shows the reader's namespace.
-    run(layout, &format!("sysctl -qw net.ipv4.conf.{BRIDGE}.route_localnet=1"))?;
+    run(
+        layout,
+        &format!("sysctl -qw net.ipv4.conf.{BRIDGE}.route_localnet=1"),
+    )?;
     let rule = format!(
         "PREROUTING -i {BRIDGE} -d {API_SERVICE_IP} -p tcp --dport 443 -j DNAT --to-destination 127.0.0.1:{API_PORT}"
     );
@@ -77,7 +94,10 @@ pub fn create(layout: &Layout) -> Result<()> {
         let _ = program::succeeds(inside(layout).args(["iptables", "-w", "-N", CUT_CHAIN]));
         iptables_once(layout, "filter", &format!("{chain} -p tcp -j {CUT_CHAIN}"))?;
     }
-    run(layout, &format!("ip route add {SERVICE_RANGE} dev {BRIDGE}"))?;
+    run(
+        layout,
+        &format!("ip route add {SERVICE_RANGE} dev {BRIDGE}"),
+    )?;
     Ok(())
 }
 
@@ -98,13 +118,19 @@ fn cut_rules(pod_ip: &str) -> [String; 2] {
 
 /// Drops every packet between this pod and the API server, open connections included.
 pub fn cut_off(layout: &Layout, pod_ip: &str) -> Result<()> {
-    let ip: std::net::Ipv4Addr = pod_ip.parse().with_context(|| format!("{pod_ip:?} is no pod address"))?;
-    cut_rules(&ip.to_string()).iter().try_for_each(|rule| iptables_once(layout, "filter", rule))
+    let ip: std::net::Ipv4Addr = pod_ip
+        .parse()
+        .with_context(|| format!("{pod_ip:?} is no pod address"))?;
+    cut_rules(&ip.to_string())
+        .iter()
+        .try_for_each(|rule| iptables_once(layout, "filter", rule))
 }
 
 /// Undoes [`cut_off`]; fine if there is nothing to undo.
 pub fn restore(layout: &Layout, pod_ip: &str) -> Result<()> {
-    let ip: std::net::Ipv4Addr = pod_ip.parse().with_context(|| format!("{pod_ip:?} is no pod address"))?;
+    let ip: std::net::Ipv4Addr = pod_ip
+        .parse()
+        .with_context(|| format!("{pod_ip:?} is no pod address"))?;
     for rule in cut_rules(&ip.to_string()) {
         let line = format!("iptables -w -C {rule}");
         while program::succeeds(inside(layout).args(line.split(' '))) {
@@ -118,13 +144,21 @@ pub fn restore(layout: &Layout, pod_ip: &str) -> Result<()> {
 /// Threads that it starts, a runtime's workers for instance, inherit this.
 pub fn enter<T: Send>(layout: &Layout, work: impl FnOnce() -> T + Send) -> Result<T> {
     let path = layout.netns();
-    let namespace = fs::File::open(&path)
-        .with_context(|| format!("cannot open {}: is the stand up? start it with: lab up", path.display()))?;
+    let namespace = fs::File::open(&path).with_context(|| {
+        format!(
+            "cannot open {}: is the stand up? start it with: lab up",
+            path.display()
+        )
+    })?;
     std::thread::scope(|scope| {
         scope
             .spawn(move || {
-                setns(&namespace, CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("cannot enter the network of {} (needs root)", path.display()))?;
+                setns(&namespace, CloneFlags::CLONE_NEWNET).with_context(|| {
+                    format!(
+                        "cannot enter the network of {} (needs root)",
+                        path.display()
+                    )
+                })?;
                 Ok(work())
             })
             .join()

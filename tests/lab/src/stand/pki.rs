@@ -23,7 +23,13 @@ struct Leaf {
 }
 
 fn leaf(file: &'static str, subject: &str, usage: &'static str, names: String) -> Leaf {
-    Leaf { file, authority: "ca", subject: subject.to_owned(), usage, names }
+    Leaf {
+        file,
+        authority: "ca",
+        subject: subject.to_owned(),
+        usage,
+        names,
+    }
 }
 
 fn leaves() -> Vec<Leaf> {
@@ -34,13 +40,46 @@ fn leaves() -> Vec<Leaf> {
     let none = String::new;
     vec![
         leaf("apiserver", "/CN=kube-apiserver", "serverAuth", apiserver),
-        leaf("kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", "clientAuth", none()),
+        leaf(
+            "kubelet-client",
+            "/O=system:masters/CN=kube-apiserver-kubelet-client",
+            "clientAuth",
+            none(),
+        ),
         leaf("admin", "/O=system:masters/CN=admin", "clientAuth", none()),
-        leaf("kcm", "/CN=system:kube-controller-manager", "clientAuth", none()),
-        leaf("scheduler", "/CN=system:kube-scheduler", "clientAuth", none()),
-        leaf("node", &format!("/O=system:nodes/CN=system:node:{NODE}"), "clientAuth", none()),
-        leaf("kubelet", &format!("/CN={NODE}"), "serverAuth", format!("DNS:{NODE},IP:{NODE_IP},IP:127.0.0.1")),
-        Leaf { authority: "front-ca", ..leaf("front-client", "/CN=front-proxy-client", "clientAuth", none()) },
+        leaf(
+            "kcm",
+            "/CN=system:kube-controller-manager",
+            "clientAuth",
+            none(),
+        ),
+        leaf(
+            "scheduler",
+            "/CN=system:kube-scheduler",
+            "clientAuth",
+            none(),
+        ),
+        leaf(
+            "node",
+            &format!("/O=system:nodes/CN=system:node:{NODE}"),
+            "clientAuth",
+            none(),
+        ),
+        leaf(
+            "kubelet",
+            &format!("/CN={NODE}"),
+            "serverAuth",
+            format!("DNS:{NODE},IP:{NODE_IP},IP:127.0.0.1"),
+        ),
+        Leaf {
+            authority: "front-ca",
+            ..leaf(
+                "front-client",
+                "/CN=front-proxy-client",
+                "clientAuth",
+                none(),
+            )
+        },
     ]
 }
 
@@ -52,12 +91,17 @@ struct Maker {
 impl Maker {
     fn openssl(&self, line: &str) -> Result<()> {
         let mut command = Command::new("openssl");
-        command.current_dir(&self.folder).env(self.mark.0, &self.mark.1).args(line.split(' '));
+        command
+            .current_dir(&self.folder)
+            .env(self.mark.0, &self.mark.1)
+            .args(line.split(' '));
         program::output(&mut command).map(drop)
     }
 
     fn key(&self, name: &str) -> Result<()> {
-        self.openssl(&format!("ecparam -name prime256v1 -genkey -noout -out {name}.key"))
+        self.openssl(&format!(
+            "ecparam -name prime256v1 -genkey -noout -out {name}.key"
+        ))
     }
 
     fn authority(&self, name: &str) -> Result<()> {
@@ -69,12 +113,21 @@ impl Maker {
     }
 
     fn leaf(&self, leaf: &Leaf) -> Result<()> {
-        let Leaf { file, authority, subject, usage, names } = leaf;
+        let Leaf {
+            file,
+            authority,
+            subject,
+            usage,
+            names,
+        } = leaf;
         self.key(file)?;
-        self.openssl(&format!("req -new -key {file}.key -subj {subject} -out {file}.csr"))?;
-        let mut extensions = format!("extendedKeyUsage={usage}\nkeyUsage=critical,digitalSignature\n");
+        self.openssl(&format!(
+            "req -new -key {file}.key -subj {subject} -out {file}.csr"
+        ))?;
+        let mut extensions =
+            format!("extendedKeyUsage={usage}\nkeyUsage=critical,digitalSignature\n");
         if !names.is_empty() {
-            extensions.push_str(&format!("subjectAltName={names}\n"));
+            extensions = extensions + "subjectAltName=" + names + "\n";
         }
         let path = self.folder.join(format!("{file}.ext"));
         fs::write(&path, extensions).with_context(|| format!("cannot write {}", path.display()))?;
@@ -97,7 +150,8 @@ fn kubeconfig(layout: &Layout, user: &str) -> Result<()> {
             "client-certificate": file(format!("{user}.crt")), "client-key": file(format!("{user}.key"))}}],
     });
     let path = layout.kubeconfig(user);
-    fs::write(&path, serde_json::to_vec_pretty(&text)?).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&path, serde_json::to_vec_pretty(&text)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes all of it, unless an earlier call came to its end.
@@ -106,12 +160,18 @@ pub fn create(layout: &Layout) -> Result<()> {
     if complete.is_file() {
         return Ok(());
     }
-    let maker = Maker { folder: layout.path("pki"), mark: layout.mark() };
-    fs::create_dir_all(&maker.folder).with_context(|| format!("cannot make {}", maker.folder.display()))?;
+    let maker = Maker {
+        folder: layout.path("pki"),
+        mark: layout.mark(),
+    };
+    fs::create_dir_all(&maker.folder)
+        .with_context(|| format!("cannot make {}", maker.folder.display()))?;
     maker.authority("ca")?;
     maker.authority("front-ca")?;
     for one in leaves() {
-        maker.leaf(&one).with_context(|| format!("cannot make the certificate {}", one.file))?;
+        maker
+            .leaf(&one)
+            .with_context(|| format!("cannot make the certificate {}", one.file))?;
     }
     // Service account tokens: an EC key signs faster than RSA and takes no time to make.
     maker.key("sa")?;

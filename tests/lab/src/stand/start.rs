@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: DEFAULT_NAME.to_owned(), control_plane_only: false }
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            control_plane_only: false,
+        }
     }
 }
 
@@ -89,7 +93,9 @@ pub fn up(options: &Options) -> Result<Stand> {
 
 /// Nothing to do? A living process may still hang, so the API is asked.
 fn whole(stand: &Stand, options: &Options) -> Result<bool> {
-    let Some(record) = Record::read(&stand.layout) else { return Ok(false) };
+    let Some(record) = Record::read(&stand.layout) else {
+        return Ok(false);
+    };
     let enough = !record.control_plane_only || options.control_plane_only;
     Ok(enough
         && record.boot == machine::boot_id()?
@@ -100,7 +106,9 @@ fn whole(stand: &Stand, options: &Options) -> Result<bool> {
 }
 
 fn parts(control_plane_only: bool) -> impl Iterator<Item = Component> {
-    Component::ALL.into_iter().filter(move |part| !control_plane_only || part.control_plane())
+    Component::ALL
+        .into_iter()
+        .filter(move |part| !control_plane_only || part.control_plane())
 }
 
 fn start(stand: &Stand, options: &Options) -> Result<()> {
@@ -113,21 +121,36 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
         teardown::clear(layout)?;
     }
     // A node once started stays: leaving it out later would leave its pods without a kubelet.
-    let control_plane_only = options.control_plane_only && old.as_ref().is_none_or(|old| old.control_plane_only);
-    Record { boot, control_plane_only }.write(layout)?;
+    let control_plane_only =
+        options.control_plane_only && old.as_ref().is_none_or(|old| old.control_plane_only);
+    Record {
+        boot,
+        control_plane_only,
+    }
+    .write(layout)?;
     for folder in ["pid", "log", "pki"] {
         let folder = layout.path(folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
+    // The administrator's key is in there.
+    fs::set_permissions(layout.path("pki"), fs::Permissions::from_mode(0o700))
+        .context("cannot close the folder of the keys")?;
     {
         let _shared = lock::make(layout.root())?;
         machine::note(layout.root())?;
     }
     // A dead part is started again in its turn; until then its record would read as a failure.
-    for part in Component::ALL.into_iter().filter(|part| part.running(layout).is_none()) {
+    for part in Component::ALL
+        .into_iter()
+        .filter(|part| part.running(layout).is_none())
+    {
         let _ = fs::remove_file(layout.pid(part.name()));
     }
-    let pause = if control_plane_only { None } else { Some(image::pause(cache)?.archive) };
+    let pause = if control_plane_only {
+        None
+    } else {
+        Some(image::pause(cache)?.archive)
+    };
     network::create(layout)?;
     config::create(layout)?;
     Component::Etcd.start(layout, cache)?;
@@ -140,19 +163,30 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
     if let Some(archive) = pause {
         prepare_node(layout, &archive)?;
     }
-    await_or_die(layout, control_plane_only, "the API server", || Ok(listening(stand)? && api_ready(stand)))?;
-    eprintln!("API server ready after {:.1} s", started.elapsed().as_secs_f64());
+    await_or_die(layout, control_plane_only, "the API server", || {
+        Ok(listening(stand)? && api_ready(stand))
+    })?;
+    eprintln!(
+        "API server ready after {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     for part in parts(control_plane_only) {
         part.start(layout, cache)?;
     }
     await_cluster(stand, control_plane_only)?;
     fs::write(layout.path("ready"), "").context("cannot mark the stand as ready")?;
-    eprintln!("stand {} up after {:.1} s", layout.name(), started.elapsed().as_secs_f64());
+    eprintln!(
+        "stand {} up after {:.1} s",
+        layout.name(),
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
 fn prepare_node(layout: &Layout, pause: &Path) -> Result<()> {
-    await_or_die(layout, false, "containerd", || Ok(container::answers(layout)))?;
+    await_or_die(layout, false, "containerd", || {
+        Ok(container::answers(layout))
+    })?;
     if !container::has_image(layout, image::PAUSE)? {
         container::load_image(layout, pause)?;
     }
@@ -183,15 +217,26 @@ fn listening(stand: &Stand) -> Result<bool> {
 
 pub(super) fn api_ready(stand: &Stand) -> bool {
     Component::Apiserver.running(&stand.layout).is_some()
-        && program::succeeds(stand.command("kubectl").args(["get", "--raw", "/readyz", "--request-timeout=5s"]))
+        && program::succeeds(stand.command("kubectl").args([
+            "get",
+            "--raw",
+            "/readyz",
+            "--request-timeout=5s",
+        ]))
 }
 
 /// The node takes pods, and pods have an account to run as.
 fn await_cluster(stand: &Stand, control_plane_only: bool) -> Result<()> {
-    let mut wanted = vec![vec!["--for=create".to_owned(), "serviceaccount/default".to_owned()]];
+    let mut wanted = vec![vec![
+        "--for=create".to_owned(),
+        "serviceaccount/default".to_owned(),
+    ]];
     if !control_plane_only {
         wanted.push(vec!["--for=create".to_owned(), format!("node/{NODE}")]);
-        wanted.push(vec!["--for=condition=Ready".to_owned(), format!("node/{NODE}")]);
+        wanted.push(vec![
+            "--for=condition=Ready".to_owned(),
+            format!("node/{NODE}"),
+        ]);
     }
     for arguments in wanted {
         let what = format!("kubectl wait {}", arguments.join(" "));
@@ -199,10 +244,13 @@ fn await_cluster(stand: &Stand, control_plane_only: bool) -> Result<()> {
         // kubectl watches, so no time is lost; a second at a time, so that a dead part or an interrupt is seen.
         await_or_die(&stand.layout, control_plane_only, &what, || {
             Ok(program::succeeds(
-                stand.command("kubectl").args(["wait", "--timeout=1s"]).args(&arguments).env(key, &value),
+                stand
+                    .command("kubectl")
+                    .args(["wait", "--timeout=1s"])
+                    .args(&arguments)
+                    .env(key, &value),
             ))
         })?;
     }
     Ok(())
 }
-

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
+use super::cgroup;
 use super::component::Component;
 use super::layout::Layout;
 use super::machine::{self, SHIM_SOCKETS};
-use super::cgroup;
 use crate::process::{self, Identity};
 use crate::{mounts, wait};
 
@@ -29,7 +29,11 @@ pub fn clear(layout: &Layout) -> Result<()> {
         let _ = fs::remove_file(file);
     }
     // After the mounts are gone: removing must not reach through one.
-    for entry in fs::read_dir(layout.folder()).into_iter().flatten().filter_map(Result::ok) {
+    for entry in fs::read_dir(layout.folder())
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
         let path = entry.path();
         let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             fs::remove_dir_all(&path)
@@ -55,20 +59,28 @@ fn kill_all(layout: &Layout) -> Result<()> {
     // First who would start others: nobody must bring back what is being ended. A record alone is not trusted:
     // after a reboot its pid is somebody else's.
     let ours = process::marked(&mark)?;
-    for process in Component::ALL.iter().rev().filter_map(|component| component.running(layout)) {
+    for process in Component::ALL
+        .iter()
+        .rev()
+        .filter_map(|component| component.running(layout))
+    {
         if ours.contains(&process) {
             process.signal(Signal::SIGKILL)?;
         }
     }
-    wait::insist(&format!("end of the processes of the stand {}", layout.name()), Duration::from_secs(15), || {
-        cgroup::thaw(&layout.cgroup());
-        let mut left: Vec<Identity> = cgroup::processes(&layout.cgroup());
-        left.extend(process::marked(&mark)?);
-        for process in &left {
-            process.signal(Signal::SIGKILL)?;
-        }
-        Ok(left.is_empty().then_some(()))
-    })
+    wait::insist(
+        &format!("end of the processes of the stand {}", layout.name()),
+        Duration::from_secs(15),
+        || {
+            cgroup::thaw(&layout.cgroup());
+            let mut left: Vec<Identity> = cgroup::processes(&layout.cgroup());
+            left.extend(process::marked(&mark)?);
+            for process in &left {
+                process.signal(Signal::SIGKILL)?;
+            }
+            Ok(left.is_empty().then_some(()))
+        },
+    )
 }
 
 /// The shims' sockets, as each shim wrote its own down.

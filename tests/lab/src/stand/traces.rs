@@ -22,7 +22,10 @@ impl Machine {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
-        Self { settings: machine::settings(), paths: machine::paths() }
+        Self {
+            settings: machine::settings(),
+            paths: machine::paths(),
+        }
     }
 }
 

@@ -45,8 +45,17 @@ pub const PACKAGES: &[Package] = &[
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
 /// Programs `lab up` runs.
-const FOR_STAND: &[&str] =
-    &["containerd", "ctr", "runc", "iptables", "ip", "nsenter", "setsid", "unshare", "openssl"];
+const FOR_STAND: &[&str] = &[
+    "containerd",
+    "ctr",
+    "runc",
+    "iptables",
+    "ip",
+    "nsenter",
+    "setsid",
+    "unshare",
+    "openssl",
+];
 
 /// Fails unless the stand's own programs are there; looks at files only.
 pub fn check() -> Result<()> {
@@ -56,7 +65,9 @@ pub fn check() -> Result<()> {
     for plugin in ["bridge", "host-local", "loopback"] {
         let file = format!("{CNI_PLUGINS}/{plugin}");
         if !std::path::Path::new(&file).is_file() {
-            bail!("the CNI plugin {file} is missing: install it with: apt-get install containernetworking-plugins");
+            bail!(
+                "the CNI plugin {file} is missing: install it with: apt-get install containernetworking-plugins"
+            );
         }
     }
     Ok(())
@@ -84,8 +95,13 @@ fn installed() -> Result<Vec<(String, String)>> {
 /// The leading numbers of a Debian version: `1:1.6.20~ds1-1+deb12u3` is 1, 6, 20.
 fn numbers(version: &str) -> Vec<u32> {
     let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
-    let end = upstream.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(upstream.len());
-    upstream[..end].split('.').map_while(|part| part.parse().ok()).collect()
+    let end = upstream
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(upstream.len());
+    upstream[..end]
+        .split('.')
+        .map_while(|part| part.parse().ok())
+        .collect()
 }
 
 /// What is missing, and what is too old.
@@ -96,7 +112,10 @@ fn lacking() -> Result<(Vec<&'static str>, Vec<String>)> {
         match installed.iter().find(|(name, _)| name == package.name) {
             None => missing.push(package.name),
             Some((_, version)) if numbers(version) < numbers(package.oldest) => {
-                old.push(format!("{} {version} (needs {})", package.name, package.oldest));
+                old.push(format!(
+                    "{} {version} (needs {})",
+                    package.name, package.oldest
+                ));
             }
             Some(_) => {}
         }
@@ -108,17 +127,27 @@ fn lacking() -> Result<(Vec<&'static str>, Vec<String>)> {
 pub fn ensure() -> Result<usize> {
     let (missing, old) = lacking()?;
     if !old.is_empty() {
-        bail!("too old: {}; upgrade with: apt-get install --only-upgrade PACKAGE", old.join(", "));
+        bail!(
+            "too old: {}; upgrade with: apt-get install --only-upgrade PACKAGE",
+            old.join(", ")
+        );
     }
     if missing.is_empty() {
         return Ok(0);
     }
-    eprintln!("installing {} with apt-get (about 1 minute)…", missing.join(" "));
+    eprintln!(
+        "installing {} with apt-get (about 1 minute)…",
+        missing.join(" ")
+    );
     apt(&["update", "-q"], &[])?;
     apt(&["install", "-qy", "--no-install-recommends"], &missing)?;
     let (still, old) = lacking()?;
     if !still.is_empty() || !old.is_empty() {
-        bail!("after apt-get install still missing: {}; too old: {}", still.join(" "), old.join(", "));
+        bail!(
+            "after apt-get install still missing: {}; too old: {}",
+            still.join(" "),
+            old.join(", ")
+        );
     }
     Ok(missing.len())
 }
@@ -132,9 +161,16 @@ fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
         sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         sudo
     };
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).args(packages);
-    program::output(&mut command)
-        .with_context(|| format!("cannot install packages; as root, call: apt-get install {}", packages.join(" ")))?;
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(arguments)
+        .args(packages);
+    program::output(&mut command).with_context(|| {
+        format!(
+            "cannot install packages; as root, call: apt-get install {}",
+            packages.join(" ")
+        )
+    })?;
     Ok(())
 }
 

@@ -150,7 +150,8 @@ impl Tool {
     }
 
     fn stamp(&self, cache: &Cache) -> PathBuf {
-        self.folder_in(cache).join(format!(".{}.verified", self.binary))
+        self.folder_in(cache)
+            .join(format!(".{}.verified", self.binary))
     }
 
     /// Does this file say that it is the pinned version?
@@ -158,9 +159,15 @@ impl Tool {
         let (arguments, expected) = self.tells;
         let (said, expected) = if arguments.is_empty() {
             let said = program::output(Command::new("go").args(["version", "-m"]).arg(file))?;
-            (said.replace('\t', " "), format!("{} {}", self.module, self.version))
+            (
+                said.replace('\t', " "),
+                format!("{} {}", self.module, self.version),
+            )
         } else {
-            (program::output(Command::new(file).args(arguments))?, expected.to_owned())
+            (
+                program::output(Command::new(file).args(arguments))?,
+                expected.to_owned(),
+            )
         };
         if !said.contains(&expected) {
             bail!(
@@ -177,27 +184,48 @@ impl Tool {
     fn build(&self, cache: &Cache) -> Result<()> {
         program::require("go")?;
         let target = self.path(cache);
+        Cache::sweep(&target);
         let partial = Cache::temporary(&target);
         let folder = sources().join("tools").join(self.folder);
         fs::create_dir_all(self.folder_in(cache)).context("cannot make a folder in the cache")?;
-        eprintln!("building {} {} ({})…", self.binary, self.version, self.expected);
+        eprintln!(
+            "building {} {} ({})…",
+            self.binary, self.version, self.expected
+        );
         let started = Instant::now();
         let built = program::output(
             Command::new("go")
                 .current_dir(&folder)
                 // Static, so that it runs in any image and on any machine that shares the cache.
                 .env("CGO_ENABLED", "0")
-                .args(["build", "-trimpath", "-ldflags", &format!("-s -w {}", self.linker), "-o"])
+                .args([
+                    "build",
+                    "-trimpath",
+                    "-ldflags",
+                    &format!("-s -w {}", self.linker),
+                    "-o",
+                ])
                 .arg(&partial)
                 .arg(self.package),
         )
         .and_then(|_| self.verify(&partial));
         if let Err(e) = built {
             let _ = fs::remove_file(&partial);
-            return Err(e.context(format!("cannot build {} {} in {}", self.binary, self.version, folder.display())));
+            return Err(e.context(format!(
+                "cannot build {} {} in {}",
+                self.binary,
+                self.version,
+                folder.display()
+            )));
         }
-        fs::rename(&partial, &target).with_context(|| format!("cannot write {}", target.display()))?;
-        eprintln!("built {} {} in {:.0} s", self.binary, self.version, started.elapsed().as_secs_f64());
+        fs::rename(&partial, &target)
+            .with_context(|| format!("cannot write {}", target.display()))?;
+        eprintln!(
+            "built {} {} in {:.0} s",
+            self.binary,
+            self.version,
+            started.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 
@@ -211,21 +239,31 @@ impl Tool {
         if self.verify(&self.path(cache)).is_err() {
             self.build(cache)?;
         }
-        fs::write(&stamp, self.version).with_context(|| format!("cannot write {}", stamp.display()))?;
+        fs::write(&stamp, self.version)
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
         Ok(true)
     }
 }
 
 /// Builds what is missing; gives the number of new ones.
 pub fn ensure(cache: &Cache) -> Result<usize> {
-    TOOLS.iter().try_fold(0, |new, tool| Ok(new + usize::from(tool.ensure(cache)?)))
+    TOOLS
+        .iter()
+        .try_fold(0, |new, tool| Ok(new + usize::from(tool.ensure(cache)?)))
 }
 
 /// Where a built program is.
 pub fn path(cache: &Cache, binary: &str) -> Result<PathBuf> {
-    match TOOLS.iter().find(|tool| tool.binary == binary).map(|tool| tool.path(cache)) {
+    match TOOLS
+        .iter()
+        .find(|tool| tool.binary == binary)
+        .map(|tool| tool.path(cache))
+    {
         Some(path) if path.is_file() => Ok(path),
-        _ => bail!("the program {binary} is missing in {}: build it with: lab tools", cache.path("").display()),
+        _ => bail!(
+            "the program {binary} is missing in {}: build it with: lab tools",
+            cache.path("").display()
+        ),
     }
 }
 
@@ -240,8 +278,17 @@ mod tests {
             let file = sources().join("tools").join(tool.folder).join("go.mod");
             let text = fs::read_to_string(&file).unwrap();
             let pinned = format!("{} {}", tool.module, tool.version);
-            assert!(text.contains(&pinned), "{} does not pin {pinned}", file.display());
-            assert!(text.contains(tool.package), "{} does not build {}", file.display(), tool.package);
+            assert!(
+                text.contains(&pinned),
+                "{} does not pin {pinned}",
+                file.display()
+            );
+            assert!(
+                text.contains(tool.package),
+                "{} does not build {}",
+                file.display(),
+                tool.package
+            );
             assert!(file.with_file_name("go.sum").is_file());
         }
     }
@@ -256,7 +303,10 @@ mod tests {
 
     #[test]
     fn a_program_of_another_version_is_refused() {
-        let error = TOOLS[1].verify(Path::new("/bin/echo")).unwrap_err().to_string();
+        let error = TOOLS[1]
+            .verify(Path::new("/bin/echo"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("is not kube-apiserver v1.36.3"), "{error}");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn sources() -> &'static Path {
 pub fn ensure() -> Result<()> {
     let started = Instant::now();
     let cache = Cache::locate()?;
-    let _lock = cache.lock()?;
+    let _lock = cache.lock("tools")?;
     let mut built = debian::ensure()?;
     built += go::ensure(&cache)?;
     built += python::ensure(&cache)?;
@@ -48,7 +48,11 @@ pub fn check(cache: &Cache) -> Result<()> {
         .map(|tool| format!("{} {}", tool.binary, tool.version))
         .collect();
     if !missing.is_empty() {
-        bail!("missing in {}: {}; build with: lab tools", cache.path("").display(), missing.join(", "));
+        bail!(
+            "missing in {}: {}; build with: lab tools",
+            cache.path("").display(),
+            missing.join(", ")
+        );
     }
     Ok(())
 }

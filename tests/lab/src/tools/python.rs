@@ -27,14 +27,17 @@ fn environment(cache: &Cache) -> PathBuf {
 }
 
 fn complete(cache: &Cache) -> bool {
-    fs::read_to_string(environment(cache).join(".verified")).is_ok_and(|stamp| stamp == REQUIREMENTS)
+    fs::read_to_string(environment(cache).join(".verified"))
+        .is_ok_and(|stamp| stamp == REQUIREMENTS)
 }
 
 /// The interpreter that has both.
 pub fn interpreter(cache: &Cache) -> Result<PathBuf> {
     if !complete(cache) {
-        bail!("moto {MOTO} and microburst {MICROBURST} are missing in {}: install with: lab tools",
-            cache.path("").display());
+        bail!(
+            "moto {MOTO} and microburst {MICROBURST} are missing in {}: install with: lab tools",
+            cache.path("").display()
+        );
     }
     Ok(environment(cache).join("bin/python"))
 }
@@ -47,16 +50,25 @@ pub fn ensure(cache: &Cache) -> Result<usize> {
     program::require("python3")?;
     let folder = environment(cache);
     if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     eprintln!("installing moto {MOTO} and microburst {MICROBURST} (about 1 minute)…");
     let started = Instant::now();
-    program::output(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-        .context("cannot make a virtual environment; if ensurepip is missing: apt-get install python3-venv")?;
+    program::output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(
+        "cannot make a virtual environment; if ensurepip is missing: apt-get install python3-venv",
+    )?;
     let python = folder.join("bin/python");
     program::output(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ])
             .arg(sources().join("tools/python/requirements.txt")),
     )
     .context("cannot install moto and microburst with pip")?;
@@ -65,10 +77,16 @@ pub fn ensure(cache: &Cache) -> Result<usize> {
         "from importlib.metadata import version as v; import moto.server, microburst.cli; print(v('moto'), v('microburst'))",
     ]))?;
     if told.trim() != format!("{MOTO} {MICROBURST}") {
-        bail!("pip installed {:?} instead of moto {MOTO} and microburst {MICROBURST}", told.trim());
+        bail!(
+            "pip installed {:?} instead of moto {MOTO} and microburst {MICROBURST}",
+            told.trim()
+        );
     }
     fs::write(folder.join(".verified"), REQUIREMENTS).context("cannot write the stamp of moto")?;
-    eprintln!("installed moto and microburst in {:.0} s", started.elapsed().as_secs_f64());
+    eprintln!(
+        "installed moto and microburst in {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
     Ok(1)
 }
 
@@ -81,6 +99,9 @@ mod tests {
         let pins: Vec<&str> = REQUIREMENTS.lines().collect();
         assert!(pins.contains(&format!("moto=={MOTO}").as_str()));
         assert!(pins.contains(&format!("microburst=={MICROBURST}").as_str()));
-        assert!(pins.iter().all(|pin| pin.contains("==") && !pin.contains('/')));
+        assert!(
+            pins.iter()
+                .all(|pin| pin.contains("==") && !pin.contains('/'))
+        );
     }
 }

@@ -12,7 +12,7 @@ use dbbalance_lab::stand::{Layout, Options, Stand, lock};
 use dbbalance_lab::{image, wait};
 
 /// For what takes seconds on an idle machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// Holds the machine: these tests look at all of it, and measure times. Across processes, as test runners use many.
 pub struct Alone {
@@ -26,7 +26,11 @@ impl Alone {
         let lock = File::create(Cache::locate().unwrap().path(".test.lock")).unwrap();
         lock.lock().unwrap();
         let others = lock::stands(Layout::of("any").unwrap().root()).unwrap();
-        Self { _lock: lock, before: Machine::now(), others }
+        Self {
+            _lock: lock,
+            before: Machine::now(),
+            others,
+        }
     }
 
     /// Fails if the stand left anything, or, there being no other stand, the machine is not as before.
@@ -47,7 +51,11 @@ pub struct Own {
 impl Own {
     pub fn up(name: &str) -> Self {
         Stand::down(name).unwrap();
-        let stand = Stand::up(&Options { name: name.to_owned(), ..Options::default() }).unwrap();
+        let stand = Stand::up(&Options {
+            name: name.to_owned(),
+            ..Options::default()
+        })
+        .unwrap();
         Self { stand }
     }
 }
@@ -72,7 +80,11 @@ pub fn run(arguments: &[&str]) -> Output {
 }
 
 pub fn start(arguments: &[&str]) -> Child {
-    lab(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    lab(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -102,8 +114,21 @@ pub fn deploy_testapp(stand: &Stand, replicas: u32) -> Vec<String> {
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), manifest.to_string()).unwrap();
-    stand.kubectl(&["apply", "-f", file.path().to_str().unwrap()]).unwrap();
-    stand.kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"]).unwrap();
-    let names = stand.kubectl(&["get", "pods", "-l", "app=app", "-o", "jsonpath={.items[*].metadata.name}"]).unwrap();
+    stand
+        .kubectl(&["apply", "-f", file.path().to_str().unwrap()])
+        .unwrap();
+    stand
+        .kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"])
+        .unwrap();
+    let names = stand
+        .kubectl(&[
+            "get",
+            "pods",
+            "-l",
+            "app=app",
+            "-o",
+            "jsonpath={.items[*].metadata.name}",
+        ])
+        .unwrap();
     names.split_whitespace().map(str::to_owned).collect()
 }

@@ -25,7 +25,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 /// Longer than any caller's patience.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_mins(1);
 /// Bodies are read and thrown away; more than this is not.
 const LONGEST_BODY: u64 = 1 << 20;
 
@@ -51,7 +51,10 @@ fn log(line: &str) {
 
 fn json(counters: &Mutex<Counters>) -> String {
     let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
-    let fields: Vec<String> = counters.iter().map(|(name, n)| format!("{name:?}:{n}")).collect();
+    let fields: Vec<String> = counters
+        .iter()
+        .map(|(name, n)| format!("{name:?}:{n}"))
+        .collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -60,7 +63,14 @@ fn answer(method: &str, path: &str, ready: bool) -> (u16, String) {
         ("GET", "/healthz") | ("POST", "/recycle") => (200, "ok\n".to_owned()),
         ("GET", "/readyz") if ready => (200, "ok\n".to_owned()),
         ("GET", "/readyz") => (503, "not yet\n".to_owned()),
-        ("GET", "/log") => (200, format!("{{\"signals\":{},\"http\":{}}}\n", json(&SIGNALS), json(&HTTP))),
+        ("GET", "/log") => (
+            200,
+            format!(
+                "{{\"signals\":{},\"http\":{}}}\n",
+                json(&SIGNALS),
+                json(&HTTP)
+            ),
+        ),
         ("POST", "/fail") => (500, "failed\n".to_owned()),
         ("POST", "/slow") => {
             std::thread::sleep(SLOW);
@@ -76,7 +86,9 @@ fn serve(stream: TcpStream, ready_at: Instant) -> std::io::Result<()> {
     let mut request = String::new();
     reader.read_line(&mut request)?;
     let mut words = request.split_whitespace();
-    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(()) };
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Ok(());
+    };
     let path = target.split('?').next().unwrap_or(target).to_owned();
     let mut length = 0;
     loop {
@@ -90,7 +102,10 @@ fn serve(stream: TcpStream, ready_at: Instant) -> std::io::Result<()> {
             length = value.trim().parse().unwrap_or(0);
         }
     }
-    std::io::copy(&mut reader.by_ref().take(length.min(LONGEST_BODY)), &mut std::io::sink())?;
+    std::io::copy(
+        &mut reader.by_ref().take(length.min(LONGEST_BODY)),
+        &mut std::io::sink(),
+    )?;
     // Probes and questions for the counters are no news.
     let counted = !matches!(path.as_str(), "/healthz" | "/readyz" | "/log");
     if counted {
@@ -98,7 +113,11 @@ fn serve(stream: TcpStream, ready_at: Instant) -> std::io::Result<()> {
         log(&format!("http {method} {path} {n}"));
     }
     let (status, body) = answer(method, &path, Instant::now() >= ready_at);
-    let location = if status == 302 { "Location: http://elsewhere.invalid/\r\n" } else { "" };
+    let location = if status == 302 {
+        "Location: http://elsewhere.invalid/\r\n"
+    } else {
+        ""
+    };
     let mut stream = reader.into_inner();
     write!(
         stream,
@@ -120,9 +139,14 @@ fn main() -> std::io::Result<()> {
     }
     let mut signals = Signals::new(caught)?;
     let ready_at = Instant::now() + Duration::from_secs(number("READY_DELAY_SECONDS").unwrap_or(0));
-    let port = number("PORT").and_then(|port| u16::try_from(port).ok()).unwrap_or(8080);
+    let port = number("PORT")
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(8080);
     let listener = TcpListener::bind(("0.0.0.0", port))?;
-    log(&format!("testapp listens on {port} as process {}", std::process::id()));
+    log(&format!(
+        "testapp listens on {port} as process {}",
+        std::process::id()
+    ));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || serve(stream, ready_at));
