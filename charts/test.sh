@@ -32,7 +32,7 @@ for values in "$chart"/ci/*.yaml; do
   render --values "$values" >/dev/null
 done
 
-"$UNTT" "$chart"
+"$UNTT" --strict "$chart"
 
 # A misspelt key is refused at every level.
 paths=$(jq -r 'paths(type == "object" and has("additionalProperties") and .additionalProperties == false)

@@ -87,15 +87,14 @@ given and never used.
 - apiGroups: [dbbalance.io]
   resources: [dbbalancepolicies/status]
   verbs: [patch]
-# Pods are watched for their age, readiness and stamps; get, to look again before an effect; patch,
-# for the annotations: claim, stamp and topology.
+# Pods are watched for their age, readiness and stamps; patch, for the annotations: claim, stamp and topology.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Workloads are watched for their replicas, strategy and rollouts; ReplicaSets lead from a pod to its Deployment.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- if .Values.rbac.rollout }}
 # Method Rollout stamps the pod template.
 - apiGroups: [apps]
