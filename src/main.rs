@@ -24,7 +24,10 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command {
-        Command::Crd => Ok(print!("{}", api::crd::yaml()?)),
+        Command::Crd => {
+            print!("{}", api::crd::yaml()?);
+            Ok(())
+        }
         Command::Run(args) => {
             args.check()?;
             telemetry::init(args.log_format, &args.log_filter)?;

@@ -215,7 +215,7 @@ async fn recycle_all(
                 done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
             }
             Recycled::Blocked(by, message) => {
-                done.blockade = Some(blockade(ctx, by.as_str(), message))
+                done.blockade = Some(blockade(ctx, by.as_str(), message));
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;

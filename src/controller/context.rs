@@ -62,7 +62,7 @@ impl fmt::Debug for Context {
 }
 
 /// The first and the longest wait after a failed pass.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 impl Context {
     /// How long to wait after a failed pass of this policy: doubling.

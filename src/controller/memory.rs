@@ -45,10 +45,10 @@ pub struct PolicyMemory {
 impl PolicyMemory {
     /// Lets a pod that the cache still shows unclaimed count as claimed.
     pub fn correct(&self, pod: &mut PodFacts) {
-        if let Some((version, claim)) = self.claimed.get(&pod.uid) {
-            if *version == pod.resource_version {
-                pod.claim = Some(claim.clone());
-            }
+        if let Some((version, claim)) = self.claimed.get(&pod.uid)
+            && *version == pod.resource_version
+        {
+            pod.claim = Some(claim.clone());
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::k8s::watch::WatchedPolicy;
 const SOON: Duration = Duration::from_millis(20);
 
 /// A pass is made so often even if nothing seems to have happened: a notice may have been lost.
-const HEARTBEAT: Duration = Duration::from_secs(300);
+const HEARTBEAT: Duration = Duration::from_mins(5);
 
 /// Makes a pass.
 ///
@@ -34,7 +34,7 @@ pub async fn reconcile(policy: Arc<WatchedPolicy>, ctx: Arc<Context>) -> Result<
     }
     let policy = match &policy.0 {
         Ok(policy) => policy,
-        Err(malformed) => return Err(Error::Malformed(malformed.error.to_string())),
+        Err(malformed) => return Err(Error::Malformed(malformed.error.clone())),
     };
     let began = std::time::Instant::now();
     let action = pass(policy, &ctx).await?;

@@ -139,7 +139,7 @@ mod tests {
             (WorkloadKind::DaemonSet, "daemonsets"),
         ] {
             let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
-            assert_eq!(rollout(&client, &workload(kind), "s").await, Outcome::Done);
+            assert_eq!(rollout(&client, &workload(kind), "s").await, Ok(0));
             assert!(seen.await.unwrap().uri.contains(path));
         }
     }
@@ -158,7 +158,7 @@ mod tests {
                 ),
             ),
         );
-        let Outcome::Failed { fault, message } =
+        let Err(Outcome::Failed { fault, message }) =
             rollout(&client, &workload(WorkloadKind::Deployment), "s").await
         else {
             panic!("not a failure");
@@ -182,7 +182,7 @@ mod tests {
         ] {
             let (client, _seen) = answering(code, failure(code, "", message));
             let came = rollout(&client, &workload(WorkloadKind::Deployment), "s").await;
-            assert_eq!(came, Outcome::Gone, "{code}");
+            assert_eq!(came, Err(Outcome::Gone), "{code}");
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
             409,
             failure(409, "Conflict", "the object has been modified"),
         );
-        let Outcome::Failed { fault, .. } =
+        let Err(Outcome::Failed { fault, .. }) =
             rollout(&client, &workload(WorkloadKind::Deployment), "s").await
         else {
             panic!("not a failure");

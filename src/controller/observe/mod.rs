@@ -72,11 +72,11 @@ async fn current(
             });
     };
     let mut current = policy.clone();
-    if let Some(recorded) = &memory.recorded {
-        if version(policy) < recorded.version {
-            current.status = Some(recorded.status.clone());
-            current.metadata.resource_version = Some(recorded.version.to_string());
-        }
+    if let Some(recorded) = &memory.recorded
+        && version(policy) < recorded.version
+    {
+        current.status = Some(recorded.status.clone());
+        current.metadata.resource_version = Some(recorded.version.to_string());
     }
     Ok(current)
 }

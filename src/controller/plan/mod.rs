@@ -172,7 +172,7 @@ impl Plan {
     }
 }
 
-/// The ready-made columns: JSONPath cannot count.
+/// The ready-made columns: `JSONPath` cannot count.
 fn summarise(plan: &mut Plan) {
     let status = &mut plan.status;
     let (pods, stale) = status

@@ -527,14 +527,14 @@ fn show_settling(
     part: &mut TargetPlan,
     standing: Result<(), Held>,
 ) {
-    if let Err(held) = standing {
-        if matches!(
+    if let Err(held) = standing
+        && matches!(
             held.gate,
             Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound
-        ) {
-            part.held = Some(held);
-            return;
-        }
+        )
+    {
+        part.held = Some(held);
+        return;
     }
     if let Some(pending) = &scene.status.pending_epoch {
         if pending.targets.contains(&scene.spec.name) {

@@ -386,7 +386,7 @@ fn paced(scene: &Scene, pacing: &Pacing, until: Option<Timestamp>, now: Timestam
     let ready = scene.ready();
     let recycling = busy(scene, now).saturating_sub(wanted.saturating_sub(ready));
     let failed_words = if failed > 0 {
-        format!("; {} failed twice", failed)
+        format!("; {failed} failed twice")
     } else {
         String::new()
     };

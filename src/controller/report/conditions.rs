@@ -183,17 +183,17 @@ fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
             "no epoch yet".to_owned(),
         );
     };
-    if let Some(pending) = &status.pending_epoch {
-        if !pending.targets.is_empty() {
-            return (
-                ConditionStatus::False,
-                "EpochNotOpen",
-                format!(
-                    "epoch {} has settled and is not open yet: {}",
-                    pending.epoch, pending.message
-                ),
-            );
-        }
+    if let Some(pending) = &status.pending_epoch
+        && !pending.targets.is_empty()
+    {
+        return (
+            ConditionStatus::False,
+            "EpochNotOpen",
+            format!(
+                "epoch {} has settled and is not open yet: {}",
+                pending.epoch, pending.message
+            ),
+        );
     }
     let stale: Vec<String> = status
         .targets

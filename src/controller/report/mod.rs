@@ -137,17 +137,17 @@ fn merge(
                 target.name, done.fallbacks
             )));
         }
-        if let Some(message) = &done.structural {
-            if let Some(run) = halt(target, message, world.policy.generation, now) {
-                told.push(Notice::RunHalted(
-                    format!(
-                        "target {}: the run for epoch {} has halted: {message}",
-                        run.target, run.epoch
-                    ),
-                    run.triggers.clone(),
-                ));
-                ended.push(run);
-            }
+        if let Some(message) = &done.structural
+            && let Some(run) = halt(target, message, world.policy.generation, now)
+        {
+            told.push(Notice::RunHalted(
+                format!(
+                    "target {}: the run for epoch {} has halted: {message}",
+                    run.target, run.epoch
+                ),
+                run.triggers.clone(),
+            ));
+            ended.push(run);
         }
     }
     for run in ended {
