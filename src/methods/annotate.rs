@@ -38,9 +38,10 @@ pub enum ClaimOutcome {
 pub enum StampOutcome {
     /// The pod carries the stamp.
     Stamped,
-    /// The pod does not carry the expected claim any more, or changed: somebody else acts on it.
+    /// The pod does not carry the expected claim any more, changed, or is another of that name:
+    /// look again.
     LostRace,
-    /// The pod is not there any more, or another has its name.
+    /// The pod is not there any more.
     Gone,
     /// It was tried and failed.
     Failed {

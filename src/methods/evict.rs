@@ -2,6 +2,8 @@
 //!
 //! Never deletes. The eviction carries the pod's uid, so it cannot take a successor of the same name.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
@@ -12,6 +14,9 @@ use super::reply::{self, Failure};
 use super::{API_TIMEOUT, BlockedBy, Fault, Outcome, PodRef};
 
 const GRANT: &str = "the operator needs create on pods/eviction in this namespace";
+
+/// How long the look after a time-out may take; it is one small read.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks for the eviction of that very pod. `client` must be the one without retries: there, a 429
 /// (a disruption budget) would be tried again for minutes.
@@ -37,7 +42,22 @@ pub async fn evict(client: &Client, pod: &PodRef) -> Outcome {
         pods.create_subresource::<_, serde_json::Value>("eviction", &pod.name, &params, &eviction);
     match reply::within(API_TIMEOUT, request).await {
         Ok(_) => Outcome::Done,
+        Err(failure @ Failure::Timeout(_)) => match look(&pods, pod).await {
+            Some(outcome) => outcome,
+            None => refusal(&failure, pod),
+        },
         Err(failure) => refusal(&failure, pod),
+    }
+}
+
+/// What a time-out came to. The API server tries an eviction again for 10 s when the uid is another
+/// one, before it says so (`EvictionsRetry` in its pod storage; seen with 1.36).
+async fn look(pods: &Api<Pod>, pod: &PodRef) -> Option<Outcome> {
+    match reply::within(LOOK_TIMEOUT, pods.get_metadata(&pod.name)).await {
+        Ok(found) if found.metadata.uid.as_deref() != Some(&pod.uid) => Some(Outcome::Gone),
+        Ok(found) => found.metadata.deletion_timestamp.map(|_| Outcome::Done),
+        Err(Failure::Refused(status)) if status.code == 404 => Some(Outcome::Gone),
+        Err(_) => None,
     }
 }
 
@@ -78,7 +98,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use serde_json::json;
 
-    use super::super::testing::{answering, failure, failure_because, pod_ref, silent};
+    use super::super::testing::{
+        answering, failure, failure_because, pod_ref, silent, silent_then,
+    };
     use super::*;
 
     async fn answered(code: u16, body: serde_json::Value) -> Outcome {
@@ -161,7 +183,7 @@ mod tests {
         let replaced = failure(
             409,
             "Conflict",
-            "Operation cannot be fulfilled on pods \"web-1\": Precondition failed: UID in precondition: u-1, UID in object meta: u-2",
+            "Operation cannot be fulfilled on Pod \"web-1\": the UID in the precondition (u-1) does not match the UID in record (u-2). The object might have been deleted and then recreated",
         );
         assert_eq!(answered(409, replaced).await, Outcome::Gone);
     }
@@ -203,5 +225,22 @@ mod tests {
             panic!("not a failure");
         };
         assert_eq!(fault, Fault::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_time_out_the_pod_says_what_happened() {
+        let found = |uid: &str, ends: Option<&str>| json!({"metadata": {"name": "web-1", "uid": uid, "deletionTimestamp": ends}});
+        for (code, body, wanted) in [
+            (404, failure(404, "NotFound", "not found"), Outcome::Gone),
+            (200, found("u-2", None), Outcome::Gone),
+            (
+                200,
+                found("u-1", Some("2026-11-22T10:00:00Z")),
+                Outcome::Done,
+            ),
+        ] {
+            let client = silent_then(code, body);
+            assert_eq!(evict(&client, &pod_ref()).await, wanted);
+        }
     }
 }

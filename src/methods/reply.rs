@@ -50,12 +50,15 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 /// True if the answer says that the object of this uid is not there any more.
 pub(super) fn is_gone(status: &Status) -> bool {
-    // A test of the uid is answered as a failed precondition (409), as "no existing object was
-    // found" (409, server-side apply), or as a change of an immutable field (422).
+    // A test of the uid is answered as a conflict (in one of three wordings), or as a change of an
+    // immutable field (422). The wordings are those of kube-apiserver 1.36.
+    const OTHER_UID: [&str; 3] = [
+        "UID in precondition",
+        "UID in the precondition",
+        "uid mismatch",
+    ];
     status.code == 404
-        || (status.code == 409
-            && (status.message.contains("UID in precondition")
-                || status.message.contains("uid mismatch")))
+        || (status.code == 409 && OTHER_UID.iter().any(|words| status.message.contains(words)))
         || (status.code == 422 && status.message.contains("metadata.uid"))
 }
 

@@ -219,6 +219,7 @@ fn start_fault(said: &str) -> Option<Fault> {
         "completed pod",
         "is not running",
         "not created or running",
+        "does not have a host assigned",
     ];
     idle.iter()
         .any(|s| said.contains(s))

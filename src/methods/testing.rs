@@ -59,6 +59,24 @@ pub(super) fn silent() -> Client {
     Client::new(service, "default")
 }
 
+/// Takes the first request and never answers it, then answers the second.
+pub(super) fn silent_then(code: u16, body: Value) -> Client {
+    let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        let mut handle = pin!(handle);
+        let _unanswered = handle.next_request().await;
+        let (_, send) = handle.next_request().await.expect("a second request");
+        send.send_response(
+            Response::builder()
+                .status(code)
+                .body(Body::from(serde_json::to_vec(&body).unwrap()))
+                .unwrap(),
+        );
+        std::future::pending::<()>().await;
+    });
+    Client::new(service, "default")
+}
+
 /// A failure as an API server words it.
 pub(super) fn failure(code: u16, reason: &str, message: &str) -> Value {
     json!({
