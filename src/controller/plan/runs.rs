@@ -284,7 +284,7 @@ fn go(
     }
     if scene.running().is_some_and(|r| r.last_step_time.is_some())
         && !scene.is_verified()
-        && steps::canary_passed(scene, now)
+        && steps::canary_passed(world, scene, now)
     {
         scene.target.method_verified = Some(scene.verify_key());
         touch(scene, now);

@@ -111,9 +111,7 @@ fn pods(
     }
 
     let free = free(scene, pacing, now);
-    let pace = last
-        .map(|l| next_step(pacing, l, &pace_key(world, scene)))
-        .filter(|at| now < *at);
+    let pace = pace(world, scene, now);
     let storm = last
         .map(|l| l.saturating_add(SignedDuration::from_secs(1)).unwrap_or(l))
         .filter(|at| now < *at);
@@ -329,14 +327,17 @@ pub fn held(world: &World) -> Load {
         })
 }
 
-fn pace_key(world: &World, scene: &Scene) -> String {
-    format!("{}/{}", world.policy.uid, scene.spec.name)
+/// When the interval since the last step is over, if it is not.
+fn pace(world: &World, scene: &Scene, now: Timestamp) -> Option<Timestamp> {
+    let last = scene.running()?.last_step_time.as_ref()?.0;
+    let key = format!("{}/{}", world.policy.uid, scene.spec.name);
+    Some(next_step(&world.spec.pacing, last, &key)).filter(|at| now < *at)
 }
 
-/// Whether the first pod has come back: as many Ready as when the run began, and one that was
-/// recycled among them.
-pub(super) fn canary_passed(scene: &Scene, now: Timestamp) -> bool {
-    if canary_waits(scene, now).is_some() {
+/// Whether the first pod has come back: an interval after its step as many are Ready as when the run
+/// began, and one that was recycled is among them. Sooner, its probes may not have noticed yet.
+pub(super) fn canary_passed(world: &World, scene: &Scene, now: Timestamp) -> bool {
+    if pace(world, scene, now).is_some() || canary_waits(scene, now).is_some() {
         return false;
     }
     scene.counted.iter().any(|p| {
