@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::gates::{to_second, whole_second};
 use super::{Notice, Opening, Plan};
 use crate::api::status::{
     DbBalancePolicyStatus, MemberStatus, PendingEpochStatus, RoleStatus, TopologyStatus, Trigger,
 };
 use crate::controller::world::World;
 use crate::domain::change::{Change, merge};
-use crate::domain::epoch::{concerned, is_readers_alone, record_reader_epoch};
+use crate::domain::epoch::{concerned, is_enabled, is_readers_alone, record_reader_epoch};
 use crate::domain::settle::Settling;
 use crate::domain::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
@@ -56,13 +57,15 @@ pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
 }
 
 fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
-    let lost = world.highest_stamp;
+    // A status that lost only its topology still knows its counter.
+    let counted = Some(counter(&world.status)).filter(|c| *c > 0);
+    let lost = world.highest_stamp.max(counted);
     let epoch = lost.map_or(1, |highest| highest.saturating_add(1));
     let words = describe(confirmed);
     plan.notices.push(match lost {
         None => Notice::Baseline(format!("epoch {epoch} is the baseline: {words}")),
         Some(highest) => Notice::StatusLost(format!(
-            "the status is gone; counting goes on after the highest stamp, {highest}: epoch {epoch} is the baseline: {words}"
+            "the status is gone; counting goes on after the highest epoch found, {highest}: epoch {epoch} is the baseline: {words}"
         )),
     });
     plan.settling = Settling::default();
@@ -76,7 +79,7 @@ fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
 }
 
 fn other_cluster(settled: &Topology, confirmed: &Topology, now: Timestamp, plan: &mut Plan) {
-    let epoch = counter(&plan.status) + 1;
+    let epoch = counter(&plan.status).saturating_add(1);
     plan.notices.push(Notice::Baseline(format!(
         "another cluster answers under this identifier ({} before, {} now): epoch {epoch} is a new baseline: {}",
         settled.arn,
@@ -93,7 +96,7 @@ fn other_cluster(settled: &Topology, confirmed: &Topology, now: Timestamp, plan:
         target.due_epoch = epoch;
         target.urgent_epoch = 0;
         target.urgent_open_time = None;
-        target.open_time = Some(Time(now));
+        target.open_time = Some(to_second(now));
         target.triggers.clear();
         target.fingerprint = confirmed.fingerprint().0;
     }
@@ -139,7 +142,7 @@ fn raise(
             .push(Notice::Requested(format!("token {token:?} is taken up")));
     }
     let targets = concerned(&world.spec, &triggers);
-    let epoch = counter(&plan.status) + 1;
+    let epoch = counter(&plan.status).saturating_add(1);
     let message = if changes.is_empty() {
         words.join(", ")
     } else {
@@ -161,6 +164,11 @@ fn raise(
     // The merged topology is the new base: what has not settled yet differs from it alone.
     plan.settling = plan.settling.observe(&next, confirmed, now);
     let status = &mut plan.status;
+    // A trigger that is off counts an epoch and lends it nothing: no privilege, no part in flapping.
+    let enabled = |t: &Trigger| is_enabled(&world.spec.triggers, *t);
+    if triggers.iter().any(enabled) {
+        triggers.retain(enabled);
+    }
     let triggers: Vec<Trigger> = triggers.into_iter().collect();
     if is_readers_alone(&triggers) {
         let times: Vec<_> = status.reader_epoch_times.iter().map(|t| t.0).collect();
@@ -208,10 +216,6 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
 fn counter(status: &DbBalancePolicyStatus) -> i64 {
     let pending = status.pending_epoch.as_ref().map_or(0, |p| p.epoch);
     status.epoch.unwrap_or(0).max(pending)
-}
-
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Writer and readers in a few words.

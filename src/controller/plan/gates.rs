@@ -157,6 +157,11 @@ pub(super) fn to_second(time: Timestamp) -> Time {
     Time(Timestamp::from_second(seconds).unwrap_or(time))
 }
 
+/// Whole seconds, rounded down: the second that a claim made now will hold.
+pub(super) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 /// Which gates a step may skip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Privilege {
@@ -312,11 +317,12 @@ pub(super) fn between_runs(
             recent.len(),
             limits.max_runs_per_hour
         );
-        return Err(Held::until(
-            Gate::HourlyLimit,
+        let until = recent.first().map(|t| after(t.0, 3600));
+        return Err(Held {
+            gate: Gate::HourlyLimit,
             message,
-            after(recent[0].0, 3600),
-        ));
+            until,
+        });
     }
     let times: Vec<_> = scene
         .status
@@ -351,7 +357,9 @@ pub(super) fn health(scene: &Scene, method: Method, privilege: Privilege) -> Res
     };
     let name = workload.describe();
     let ours = workload.template_stamp.as_ref().is_some_and(|s| {
-        s.policy == scene.mark && (s.epoch == scene.target.due_epoch || privilege.urgent)
+        s.policy == scene.mark
+            && (s.epoch == scene.target.due_epoch
+                || (privilege.urgent && workload.generation <= stamped_generation(scene)))
     });
     if workload.is_rolling() {
         let moves = matches!(method, Method::Evict | Method::Rollout);
@@ -387,6 +395,17 @@ pub(super) fn health(scene: &Scene, method: Method, privilege: Privilege) -> Res
         ));
     }
     Ok(())
+}
+
+/// The generation of our last stamp on the template. A stamp stays there through later deploys, so
+/// that a rollout of a newer generation is somebody else's.
+fn stamped_generation(scene: &Scene) -> i64 {
+    let history = scene.status.history.iter();
+    let runs = history.filter(|r| r.target == scene.spec.name);
+    let runs = runs.chain(&scene.target.run);
+    runs.filter_map(|r| r.template_generation)
+        .max()
+        .unwrap_or(i64::MIN)
 }
 
 pub(super) fn after(time: Timestamp, seconds: i32) -> Timestamp {

@@ -84,18 +84,36 @@ impl<'a> Scene<'a> {
             .filter(|r| r.result == RunResult::Running)
     }
 
-    /// The pods that there should be.
+    /// The pods that there should be. Without a workload: those that are there, and those on their
+    /// way out whose successors come only after them.
     pub(super) fn wanted(&self) -> usize {
+        let leaves_a_gap = |p: &PodFacts| {
+            !p.terminating
+                || p.owner
+                    .as_ref()
+                    .is_some_and(|(kind, _)| kind != "ReplicaSet")
+        };
         self.world.workload.as_ref().map_or_else(
             || {
                 self.world
                     .pods
                     .iter()
-                    .filter(|p| !p.finished && !p.terminating && !p.ignored)
+                    .filter(|p| !p.finished && !p.ignored && leaves_a_gap(p))
                     .count()
             },
             |w| w.wanted,
         )
+    }
+
+    /// Pods that serve, ignored ones of a workload included: they are wanted too.
+    pub(super) fn serving(&self) -> usize {
+        let of_workload = self.world.workload.is_some();
+        self.world
+            .pods
+            .iter()
+            .filter(|p| p.ready && p.started.is_some() && !p.terminating && !p.finished)
+            .filter(|p| of_workload || !p.ignored)
+            .count()
     }
 
     /// Counted pods that are Ready.
@@ -116,10 +134,10 @@ impl<'a> Scene<'a> {
 
     /// Where a stale pod stands.
     pub(super) fn stage(&self, pod: &PodFacts, now: Timestamp) -> Stage {
-        let Some(claim) = self.claim(pod) else {
+        let Some(claim) = self.claim(pod, now) else {
             return Stage::Due(1);
         };
-        let over = now.duration_since(claim.time) > self.claim_limit();
+        let over = self.is_over(claim, now);
         match claim.attempt {
             1 if over => Stage::Due(Claim::LAST_ATTEMPT),
             1 => Stage::InFlight,
@@ -140,8 +158,8 @@ impl<'a> Scene<'a> {
     }
 
     /// The claim that counts: ours, for the due epoch, and not from before the run was taken up
-    /// again by an edit.
-    pub(super) fn claim<'p>(&self, pod: &'p PodFacts) -> Option<&'p Claim> {
+    /// again by an edit, unless what it began may still end.
+    fn claim<'p>(&self, pod: &'p PodFacts, now: Timestamp) -> Option<&'p Claim> {
         let resumed = self
             .target
             .run
@@ -151,16 +169,41 @@ impl<'a> Scene<'a> {
         pod.claim.as_ref().filter(|c| {
             c.policy == self.mark
                 && c.epoch == self.target.due_epoch
-                && resumed.is_none_or(|r| c.time >= r)
+                && (resumed.is_none_or(|r| c.time >= r) || self.may_end(c, now))
         })
+    }
+
+    /// Whether a recycle of this pod has begun and may still end, or will be begun once more: it
+    /// counts as in flight, whether it was begun for this epoch or an older one.
+    pub(super) fn is_begun(&self, pod: &PodFacts, now: Timestamp) -> bool {
+        let older = pod.claim.as_ref().is_some_and(|c| {
+            c.policy == self.mark && c.epoch < self.target.due_epoch && self.may_end(c, now)
+        });
+        older
+            || matches!(
+                self.stage(pod, now),
+                Stage::InFlight | Stage::Due(Claim::LAST_ATTEMPT)
+            )
+    }
+
+    fn is_over(&self, claim: &Claim, now: Timestamp) -> bool {
+        now.duration_since(claim.time) > self.claim_limit()
+    }
+
+    fn may_end(&self, claim: &Claim, now: Timestamp) -> bool {
+        matches!(
+            claim.attempt,
+            1 | Claim::LAST_ATTEMPT | Claim::FALLBACK | Claim::FALLBACK_REDO
+        ) && !self.is_over(claim, now)
     }
 
     /// When the first claim in flight runs out.
     pub(super) fn next_claim_end(&self, now: Timestamp) -> Option<Timestamp> {
         self.stale
             .iter()
-            .filter(|p| self.stage(p, now) == Stage::InFlight)
-            .filter_map(|p| self.claim(p))
+            .filter(|p| self.is_begun(p, now))
+            .filter_map(|p| p.claim.as_ref())
+            .filter(|c| !self.is_over(c, now))
             .filter_map(|c| {
                 c.time
                     .checked_add(self.claim_limit() + SignedDuration::from_secs(1))

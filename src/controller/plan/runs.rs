@@ -21,16 +21,30 @@ const ANNOTATE_AT_ONCE: usize = 50;
 
 /// Moves every target's run on.
 pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut Plan) {
-    let mut targets = Vec::with_capacity(world.spec.targets.len());
-    let mut running = 0;
+    let specs = world.spec.targets.iter().zip(&world.targets);
+    let mut targets: Vec<_> = specs
+        .map(|(spec, found)| sight(world, spec, found, now, plan))
+        .collect();
+    // The recycles and runs of all targets count, not only of those that come first.
     let mut in_flight = Load::default();
-    for (index, spec) in world.spec.targets.iter().enumerate() {
-        let target = sight(world, spec, &world.targets[index], now, plan);
-        let (target, part) =
-            advance_target(world, valid, now, plan, index, target, running, in_flight);
-        running += usize::from(part.running);
-        in_flight = in_flight.plus(part.in_flight);
-        targets.push(target);
+    for (index, target) in targets.iter().enumerate() {
+        let (spec, found) = (&world.spec.targets[index], &world.targets[index]);
+        let (status, settling) = (&plan.status, &plan.settling);
+        let mark = world.policy.mark();
+        let scene = Scene::new(spec, found, status, settling, target.clone(), mark);
+        in_flight = in_flight.plus(steps::in_flight(&scene, now));
+    }
+    let mut running: Vec<bool> = targets.iter().map(|t| was_running(world, t)).collect();
+    for (index, slot) in targets.iter_mut().enumerate() {
+        running[index] = false;
+        let others = running.iter().filter(|r| **r).count();
+        let target = std::mem::take(slot);
+        let before = in_flight;
+        let (target, part, adds) =
+            advance_target(world, valid, now, plan, index, target, others, before);
+        running[index] = part.running;
+        in_flight = in_flight.plus(adds);
+        *slot = target;
         plan.targets.push(part);
     }
     plan.status.targets = targets;
@@ -68,6 +82,12 @@ fn sight(
         }
         target.owned = false;
     } else if let (false, true, Some(epoch)) = (target.owned, exists, plan.status.epoch) {
+        if let (Some(_), Some(pending)) =
+            (&world.status.pending_epoch, &mut plan.status.pending_epoch)
+        {
+            // It was decided before this reference was there: nothing is recycled at first sight.
+            pending.targets.retain(|t| *t != spec.name);
+        }
         target.owned = true;
         target.baseline_epoch = epoch;
         target.due_epoch = epoch;
@@ -83,7 +103,6 @@ fn sight(
             .map(|t| t.fingerprint.clone())
             .unwrap_or_default();
     }
-    let _ = world;
     target
 }
 
@@ -97,7 +116,7 @@ fn advance_target(
     target: TargetStatus,
     own_running: usize,
     own_in_flight: Load,
-) -> (TargetStatus, TargetPlan) {
+) -> (TargetStatus, TargetPlan, Load) {
     let spec = &world.spec.targets[index];
     let status = plan.status.clone();
     let settling = plan.settling.clone();
@@ -126,12 +145,19 @@ fn advance_target(
     }
     supersede(&mut scene, plan, now);
     if scene.stale.is_empty() {
-        finish(&mut scene, plan, now);
+        if scene.target.owned {
+            finish(&mut scene, plan, now);
+        } else {
+            let message = "an older policy owns the pods";
+            let generation = world.policy.generation;
+            halt_run(&mut scene.target, message, generation, now, plan);
+        }
         show_settling(world, &scene, now, &mut part, standing);
-        return (scene.target, part);
+        return (scene.target, part, Load::default());
     }
 
     part.action = steps::describe(&scene, &world.spec.pacing, now);
+    let mut adds = Load::default();
     let outcome = standing.and_then(|()| {
         go(
             world,
@@ -151,7 +177,7 @@ fn advance_target(
         Ok(Go::InProgress) => part.running = true,
         Ok(Go::Step(step, load)) => {
             part.running = true;
-            part.in_flight = part.in_flight.plus(load);
+            adds = load;
             part.step = Some(step);
         }
         Err(held) => {
@@ -166,7 +192,11 @@ fn advance_target(
     if let Some(end) = scene.next_claim_end(now) {
         plan.wake_at(end);
     }
-    (scene.target, part)
+    if part.step.is_none() {
+        adds = Load::default();
+    }
+    part.in_flight = part.in_flight.plus(adds);
+    (scene.target, part, adds)
 }
 
 /// What comes of the gates.
@@ -192,7 +222,7 @@ fn go(
     let urgent_pods = scene
         .stale
         .iter()
-        .any(|p| p.is_urgent(&scene.mark, &scene.target));
+        .any(|p| p.is_urgent(&scene.mark, &scene.target) && scene.stage(p, now) != Stage::Failed);
     let normal = Privilege {
         urgent: false,
         token,
@@ -216,7 +246,7 @@ fn go(
                     message: None,
                     halted_generation: None,
                     end_time: None,
-                    resumed_time: Some(gates::to_second(now)),
+                    resumed_time: Some(Time(gates::whole_second(now))),
                     last_progress_time: gates::to_second(now),
                     failed: 0,
                     ..run
@@ -406,13 +436,7 @@ fn watch_over(
     );
     let verified = scene.is_verified();
     let counted = scene.counted.len();
-    let was_held = world
-        .status
-        .plan
-        .iter()
-        .find(|p| p.target == scene.target.name)
-        .and_then(|p| p.waiting_for.as_deref())
-        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()));
+    let was_held = was_held(world, &scene.target.name);
     let outer = part.held.as_ref().is_some_and(|h| !h.gate.is_pace());
     let Some(run) = scene
         .target
@@ -422,7 +446,7 @@ fn watch_over(
     else {
         return;
     };
-    let recycled = (run.stale - stale).max(run.recycled);
+    let recycled = run.stale.saturating_sub(stale).max(run.recycled);
     if recycled > run.recycled || failed > run.failed || (was_held && !outer) {
         run.last_progress_time = gates::to_second(now);
     }
@@ -439,7 +463,10 @@ fn watch_over(
     };
     let allowed = (counted / 10).max(1);
     let method = method_word(scene.spec.recycle.method);
-    let halt = if usize::try_from(failed).unwrap_or(0) > allowed {
+    let reverted = scene.target.reverted_epoch == Some(run.epoch);
+    let halt = if reverted {
+        Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
+    } else if usize::try_from(failed).unwrap_or(0) > allowed {
         Some(format!(
             "{method} failed twice on {failed} of {counted} pods, {allowed} may fail"
         ))
@@ -458,12 +485,16 @@ fn watch_over(
             "no progress for {} s with {stale} of {counted} pods stale{waits}",
             world.spec.pacing.progress_deadline_seconds
         ))
-    } else if scene.target.reverted_epoch == Some(run.epoch) {
-        Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
     } else {
         None
     };
     if let Some(message) = halt {
+        let before = world.status.targets.iter();
+        let mut before = before.filter(|t| t.name == scene.target.name);
+        if reverted && !before.any(|t| t.reverted_epoch == scene.target.reverted_epoch) {
+            let note = format!("target {}: {message}", scene.target.name);
+            plan.notices.push(Notice::RevertDetected(note));
+        }
         halt_run(
             &mut scene.target,
             &message,
@@ -477,6 +508,20 @@ fn watch_over(
     } else if !outer {
         plan.wake_at(deadline);
     }
+}
+
+/// Whether a gate other than the pace held the target at the last pass.
+fn was_held(world: &World, target: &str) -> bool {
+    let mut last = world.status.plan.iter().filter(|p| p.target == target);
+    last.next()
+        .and_then(|p| p.waiting_for.as_deref())
+        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()))
+}
+
+/// Whether a target's run counts among those in progress, as the last pass left it.
+fn was_running(world: &World, target: &TargetStatus) -> bool {
+    let run = target.run.as_ref();
+    run.is_some_and(|r| r.result == RunResult::Running) && !was_held(world, &target.name)
 }
 
 /// Halts a target's run until a new epoch, an edit or a token.

@@ -55,6 +55,9 @@ fn rollout(
     if workload.template_stamp.as_ref() == Some(&stamp) {
         return Ok(None);
     }
+    if scene.target.reverted_epoch == Some(scene.target.due_epoch) {
+        return Ok(None);
+    }
     let stamped_at = scene.running().and_then(|r| r.template_generation);
     match stamped_at {
         // The cache has not seen our own write yet.
@@ -72,7 +75,7 @@ fn rollout(
     }
     let surge = workload.surge();
     let adds = load(scene.spec, surge.max(1));
-    within_budget(world, scene, own_in_flight, adds, surge > 0)?;
+    within_budget(world, own_in_flight, adds, surge > 0)?;
     let step = Step::Rollout {
         kind: workload.kind,
         name: workload.name.clone(),
@@ -93,29 +96,28 @@ fn pods(
     let last = run.and_then(|r| r.last_step_time.as_ref()).map(|t| t.0);
     let verified = scene.is_verified();
     let mut candidates = Candidates::of(scene, only_urgent, now);
-    if evicts(scene, &candidates)
-        && scene.wanted() <= 1
-        && scene.spec.recycle.allow_single_replica != Some(true)
-    {
-        return Err(Held::new(
-            Gate::Refused,
-            "the only pod is not evicted: set recycle.allowSingleReplica, run two, or use Signal or HTTP",
-        ));
+    let evicts = scene.spec.recycle.method == Method::Evict || candidates.is_fallback_alone();
+    if scene.wanted() <= 1 && scene.spec.recycle.allow_single_replica != Some(true) {
+        if evicts && candidates.len() > 0 {
+            return Err(Held::new(
+                Gate::Refused,
+                "the only pod is not evicted: set recycle.allowSingleReplica, run two, or use Signal or HTTP",
+            ));
+        }
+        candidates.fallback.clear();
     }
 
     // What the smallest step would add must fit before its pace is asked for.
-    let surges = scene.spec.recycle.method == Method::Evict || !candidates.fallback.is_empty();
-    let mine = own_in_flight.plus(in_flight(scene, now));
-    if candidates.len() > 0 {
-        within_budget(world, scene, mine, load(scene.spec, 1), surges)?;
+    if candidates.len() > 0 && candidates.all().all(|c| !c.begun) {
+        within_budget(world, own_in_flight, load(scene.spec, 1), evicts)?;
     }
 
-    let free = free(scene, pacing, now);
+    let mut free = free(scene, pacing, now);
     let pace = pace(world, scene, now);
     let storm = last
         .map(|l| l.saturating_add(SignedDuration::from_secs(1)).unwrap_or(l))
         .filter(|at| now < *at);
-    let mut canary = false;
+    let mut canary = None;
     if storm.is_some() {
         candidates.broken.clear();
     }
@@ -130,48 +132,84 @@ fn pods(
         if waiting.is_some() || !candidates.redo.is_empty() {
             candidates.ready.clear();
         } else {
-            canary = !candidates.ready.is_empty();
-            candidates.ready.truncate(1.min(free));
+            candidates.ready.truncate(1);
+            take(&mut candidates.ready, &mut free);
+            canary = candidates.ready.first().map(|c| c.pod.uid.clone());
         }
         if let (Some(message), 0) = (waiting, candidates.len()) {
             return Err(Held::new(Gate::Canary, message));
         }
     } else {
-        candidates.ready.truncate(free);
-        candidates
-            .fallback
-            .truncate(free.saturating_sub(candidates.ready.len()));
+        take(&mut candidates.ready, &mut free);
+        take(&mut candidates.fallback, &mut free);
     }
 
-    let mut steps = candidates.into_steps(scene, now);
-    while steps.len() > 1
-        && within_budget(world, scene, mine, load(scene.spec, steps.len()), surges).is_err()
-    {
-        steps.pop();
-    }
-    if steps.is_empty() {
+    if candidates.len() == 0 {
         return Err(paced(scene, pacing, pace.or(storm), now));
     }
-    let adds = load(scene.spec, steps.len());
+    let mut steps = candidates.into_steps(scene, now);
+    let adds = trim_to_budget(world, scene, own_in_flight, &mut steps)?;
+    let pods: Vec<PodStep> = steps.into_iter().map(|(step, _)| step).collect();
     let step = Step::Pods {
-        pods: steps,
+        canary: canary.is_some_and(|uid| pods.iter().any(|p| p.uid == uid)),
+        pods,
         stamp: stamp(scene),
-        canary,
         verify_key: scene.verify_key(),
     };
     Ok((step, adds))
 }
 
+/// Drops from a step, last first, what the budget has no room for; returns what the rest adds.
+fn trim_to_budget(
+    world: &World,
+    scene: &Scene,
+    in_flight: Load,
+    steps: &mut Vec<(PodStep, bool)>,
+) -> Result<Load, Held> {
+    loop {
+        let adds = load(scene.spec, steps.iter().filter(|(_, adds)| *adds).count());
+        let surges = steps.iter().any(|(s, _)| s.method == Method::Evict);
+        let Err(held) = within_budget(world, in_flight, adds, surges) else {
+            return Ok(adds);
+        };
+        if let Some(last) = steps.iter().rposition(|(_, adds)| *adds) {
+            steps.remove(last);
+        }
+        if steps.is_empty() {
+            return Err(held);
+        }
+    }
+}
+
+/// Keeps what is free to be taken. Pods whose recycle has begun are counted already.
+fn take(candidates: &mut Vec<Candidate>, free: &mut usize) {
+    candidates.retain(|c| {
+        let fits = c.begun || *free > 0;
+        *free -= usize::from(fits && !c.begun);
+        fits
+    });
+}
+
+/// A pod that could go next.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    pod: &'a PodFacts,
+    /// The attempt to claim.
+    attempt: u8,
+    /// Its recycle has begun before, so that it counts as in flight already.
+    begun: bool,
+}
+
 /// The pods that could go next, by why.
 struct Candidates<'a> {
     /// Not Ready: they neither wait for the canary nor count against `maxUnavailable`.
-    broken: Vec<(&'a PodFacts, u8)>,
-    /// Begun, and never stamped: once more. They count as in flight already.
-    redo: Vec<(&'a PodFacts, u8)>,
-    /// Ready and untouched.
-    ready: Vec<(&'a PodFacts, u8)>,
+    broken: Vec<Candidate<'a>>,
+    /// Begun, and never stamped: once more.
+    redo: Vec<Candidate<'a>>,
+    /// Ready, and untouched in this epoch.
+    ready: Vec<Candidate<'a>>,
     /// The method has failed on them.
-    fallback: Vec<(&'a PodFacts, u8)>,
+    fallback: Vec<Candidate<'a>>,
 }
 
 impl<'a> Candidates<'a> {
@@ -186,21 +224,30 @@ impl<'a> Candidates<'a> {
         if only_urgent {
             stale.retain(|p| p.is_urgent(&scene.mark, &scene.target));
         }
-        // Urgent pods first, then the oldest, then by name, so that every pass agrees.
+        // Urgent pods first, then what an older epoch has begun, then the oldest, then by name, so that every pass agrees.
         stale.sort_by_key(|p| {
             (
                 !p.is_urgent(&scene.mark, &scene.target),
+                !scene.is_begun(p, now),
                 p.created,
                 p.name.clone(),
             )
         });
         for pod in stale {
-            match scene.stage(pod, now) {
-                Stage::Due(attempt) if !pod.ready => found.broken.push((pod, attempt)),
-                Stage::Due(1) => found.ready.push((pod, 1)),
-                Stage::Due(attempt) => found.redo.push((pod, attempt)),
-                Stage::FallbackDue(attempt) => found.fallback.push((pod, attempt)),
-                Stage::InFlight | Stage::Failed => {}
+            let stage = scene.stage(pod, now);
+            let list = match stage {
+                Stage::Due(_) if !pod.ready => &mut found.broken,
+                Stage::Due(1) => &mut found.ready,
+                Stage::Due(_) => &mut found.redo,
+                Stage::FallbackDue(_) => &mut found.fallback,
+                Stage::InFlight | Stage::Failed => continue,
+            };
+            if let Stage::Due(attempt) | Stage::FallbackDue(attempt) = stage {
+                list.push(Candidate {
+                    pod,
+                    attempt,
+                    begun: scene.is_begun(pod, now),
+                });
             }
         }
         found
@@ -210,38 +257,44 @@ impl<'a> Candidates<'a> {
         self.broken.len() + self.redo.len() + self.ready.len() + self.fallback.len()
     }
 
-    fn into_steps(self, scene: &Scene, now: Timestamp) -> Vec<PodStep> {
-        let method = scene.spec.recycle.method;
-        let by_method = self
-            .broken
-            .into_iter()
-            .chain(self.redo)
-            .chain(self.ready)
-            .map(|p| (p, method));
-        let by_fallback = self.fallback.into_iter().map(|p| (p, Method::Evict));
-        by_method
-            .chain(by_fallback)
-            .map(|((pod, attempt), method)| PodStep {
-                name: pod.name.clone(),
-                uid: pod.uid.clone(),
-                resource_version: pod.resource_version.clone(),
+    fn is_fallback_alone(&self) -> bool {
+        self.len() > 0 && self.len() == self.fallback.len()
+    }
+
+    /// All, in the order in which they go.
+    fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.broken
+            .iter()
+            .chain(&self.redo)
+            .chain(&self.ready)
+            .chain(&self.fallback)
+    }
+
+    /// The steps, each with whether it adds to what is in flight.
+    fn into_steps(self, scene: &Scene, now: Timestamp) -> Vec<(PodStep, bool)> {
+        let by_method = self.len() - self.fallback.len();
+        let step = |(index, c): (usize, &Candidate)| {
+            let step = PodStep {
+                name: c.pod.name.clone(),
+                uid: c.pod.uid.clone(),
+                resource_version: c.pod.resource_version.clone(),
                 claim: Claim {
                     policy: scene.mark.clone(),
                     epoch: scene.target.due_epoch,
-                    attempt,
+                    attempt: c.attempt,
                     time: now,
                 },
-                method,
-                recycles: pod.recycles.saturating_add(1),
-            })
-            .collect()
+                method: if index < by_method {
+                    scene.spec.recycle.method
+                } else {
+                    Method::Evict
+                },
+                recycles: c.pod.recycles.saturating_add(1),
+            };
+            (step, !c.begun)
+        };
+        self.all().enumerate().map(step).collect()
     }
-}
-
-fn evicts(scene: &Scene, candidates: &Candidates) -> bool {
-    candidates.len() > 0
-        && (scene.spec.recycle.method == Method::Evict
-            || (candidates.len() == candidates.fallback.len() && !candidates.fallback.is_empty()))
 }
 
 /// How many Ready pods may be taken: what `maxUnavailable` leaves.
@@ -251,25 +304,22 @@ fn free(scene: &Scene, pacing: &Pacing, now: Timestamp) -> usize {
 
 /// Pods that are not Ready, missing, or Ready and being recycled.
 fn busy(scene: &Scene, now: Timestamp) -> usize {
-    let missing = scene.wanted().saturating_sub(scene.ready());
+    let missing = scene.wanted().saturating_sub(scene.serving());
     let in_flight = scene
         .stale
         .iter()
-        .filter(|p| p.ready && begun(scene, p, now))
+        .filter(|p| p.ready && scene.is_begun(p, now))
         .count();
     missing + in_flight
 }
 
-fn begun(scene: &Scene, pod: &PodFacts, now: Timestamp) -> bool {
-    matches!(
-        scene.stage(pod, now),
-        Stage::InFlight | Stage::Due(Claim::LAST_ATTEMPT)
-    )
-}
-
 /// The connections that recycles in progress may add.
 pub(super) fn in_flight(scene: &Scene, now: Timestamp) -> Load {
-    let claimed = scene.stale.iter().filter(|p| begun(scene, p, now)).count();
+    let claimed = scene
+        .stale
+        .iter()
+        .filter(|p| scene.is_begun(p, now))
+        .count();
     let surging = scene
         .world
         .workload
@@ -284,20 +334,13 @@ pub(super) fn in_flight(scene: &Scene, now: Timestamp) -> Load {
     load(scene.spec, claimed + surging)
 }
 
-fn within_budget(
-    world: &World,
-    scene: &Scene,
-    mine: Load,
-    adds: Load,
-    surges: bool,
-) -> Result<(), Held> {
+fn within_budget(world: &World, mine: Load, adds: Load, surges: bool) -> Result<(), Held> {
     let Some(view) = world.reading.current() else {
         return Err(Held::new(
             Gate::TopologyNotCurrent,
             "the topology is not current",
         ));
     };
-    let _ = scene;
     let now = held(world).plus(world.others.held);
     let in_flight = mine.plus(world.others.in_flight);
     match judge(view, &world.spec.budget, now, in_flight, adds, surges) {
@@ -307,7 +350,8 @@ fn within_budget(
     }
 }
 
-/// What this policy's pods hold, the terminating ones included: they keep their connections.
+/// What this policy's pods hold, or will once they have started. The terminating ones keep their
+/// connections.
 #[must_use]
 pub fn held(world: &World) -> Load {
     world
@@ -321,7 +365,7 @@ pub fn held(world: &World) -> Load {
                 found
                     .pods
                     .iter()
-                    .filter(|p| p.started.is_some() && !p.finished)
+                    .filter(|p| !p.finished && (p.started.is_some() || !p.terminating))
                     .count(),
             ))
         })
@@ -384,7 +428,7 @@ fn paced(scene: &Scene, pacing: &Pacing, until: Option<Timestamp>, now: Timestam
         .count();
     let wanted = scene.wanted();
     let may = max_unavailable(pacing, wanted);
-    let ready = scene.ready();
+    let ready = scene.serving();
     let recycling = busy(scene, now).saturating_sub(wanted.saturating_sub(ready));
     let failed_words = if failed > 0 {
         format!("; {failed} failed twice")
@@ -414,14 +458,7 @@ pub(super) fn describe(scene: &Scene, pacing: &Pacing, now: Timestamp) -> String
         );
     }
     let candidates = Candidates::of(scene, false, now);
-    let mut names: Vec<&str> = candidates
-        .broken
-        .iter()
-        .chain(&candidates.redo)
-        .chain(&candidates.ready)
-        .chain(&candidates.fallback)
-        .map(|(p, _)| p.name.as_str())
-        .collect();
+    let mut names: Vec<&str> = candidates.all().map(|c| c.pod.name.as_str()).collect();
     let may = if scene.is_verified() {
         max_unavailable(pacing, scene.wanted())
     } else {

@@ -1,1 +1,9 @@
-//! x
+//! What the plan promises, each promise a sentence.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod epochs;
+mod gates;
+mod privileges;
+mod runs;
+mod steps;
+mod worlds;

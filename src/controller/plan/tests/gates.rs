@@ -1,0 +1,1 @@
+//! Gates: each is named when it holds, in their order.

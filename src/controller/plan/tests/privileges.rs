@@ -1,0 +1,1 @@
+//! Privileges: what a failover and a token may skip, and what not.
