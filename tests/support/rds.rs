@@ -30,7 +30,7 @@ pub const REGION: &str = "eu-west-1";
 const ENVIRONMENT: &str = "moto-5.2.5-microburst-0.10.0";
 
 /// Python starts slowly on a busy machine; alone it takes under two seconds.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs a module's `main`, and ends when standard input does: so it ends with the test, however that ends.
 const WRAPPER: &str = "
