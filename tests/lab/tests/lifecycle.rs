@@ -114,10 +114,9 @@ fn up_again_is_quick_and_repairs() {
     // Killed parts come back, and with them what the store had.
     own.stand.kubectl(&["create", "configmap", "kept"]).unwrap();
     for part in [Component::Etcd, Component::Kubelet, Component::Containerd] {
-        part.running(own.stand.layout())
-            .unwrap()
-            .signal(Signal::SIGKILL)
-            .unwrap();
+        let process = part.running(own.stand.layout()).unwrap();
+        process.signal(Signal::SIGKILL).unwrap();
+        eventually("its end", || !process.alive());
     }
     Stand::up(&options).unwrap();
     assert!(
