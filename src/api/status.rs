@@ -229,8 +229,20 @@ pub struct RunStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Time>,
+    /// When the last step was taken; the interval counts from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_step_time: Option<Time>,
     /// Counted pods when it began.
     pub pods: i32,
+    /// Ready pods when it began; a canary has come back when as many are Ready again.
+    #[serde(default)]
+    pub ready: i32,
+    /// Stale pods when it began.
+    #[serde(default)]
+    pub stale: i32,
+    /// Whether the pod template was stamped, for method Rollout.
+    #[serde(default)]
+    pub template_stamped: bool,
     /// Pods found fresh since it began: recycled, or born anew.
     pub recycled: i32,
     /// Pods on which the method failed twice.

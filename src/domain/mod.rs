@@ -2,5 +2,14 @@
 //!
 //! Nothing here awaits, reads a clock or the environment, or imports anything of ours but `api`.
 
+pub mod budget;
+pub mod change;
+pub mod epoch;
+pub mod pacing;
+pub mod pod;
+pub mod settle;
+pub mod stamp;
 pub mod topology;
 pub mod tracker;
+pub mod window;
+pub mod workload;

@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+# A member of the workspace: cargo reads its manifest, and builds nothing of it here.
+COPY tests/lab tests/lab
+# The binary is copied out because the cache mounts are not part of the layer.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,id=dbbalance-target \
+    cargo build --release --locked --package dbbalance --bin dbbalance \
+    && cp target/release/dbbalance /dbbalance
+
+# glibc, libgcc, CA certificates and nothing to run but the binary. It writes no files.
+FROM gcr.io/distroless/cc-debian12:nonroot
+LABEL org.opencontainers.image.title="dbbalance" \
+      org.opencontainers.image.description="Recycles connection pools when an Aurora cluster's topology changes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build --chown=0:0 --chmod=0555 /dbbalance /usr/local/bin/dbbalance
+# By number, so that runAsNonRoot can be judged without reading /etc/passwd.
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["/usr/local/bin/dbbalance"]
+CMD ["run"]

@@ -1,0 +1,124 @@
+{{- define "dbbalance.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "dbbalance.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "dbbalance.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Cluster-scoped names carry the namespace, so that two releases of one name do not collide. */}}
+{{- define "dbbalance.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "dbbalance.fullname" .) -}}
+{{- end -}}
+
+{{- define "dbbalance.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "dbbalance.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dbbalance.labels" -}}
+{{ include "dbbalance.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "dbbalance.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "dbbalance.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dbbalance.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "dbbalance.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- define "dbbalance.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The namespaces that signal.namespaces means, as a JSON list: ["*"] becomes the watched ones, and
+stays ["*"] where all are watched. A namespace that is not watched is refused: the right would be
+given and never used.
+*/}}
+{{- define "dbbalance.signalNamespaces" -}}
+{{- $watched := .Values.watch.namespaces -}}
+{{- $listed := .Values.signal.namespaces -}}
+{{- if has "*" $listed -}}
+{{- if gt (len $listed) 1 -}}
+{{- fail "signal.namespaces: \"*\" means every watched namespace and stands alone" -}}
+{{- end -}}
+{{- $watched | default (list "*") | toJson -}}
+{{- else -}}
+{{- range $listed -}}
+{{- if and $watched (not (has . $watched)) -}}
+{{- fail (printf "signal.namespaces: %q is not in watch.namespaces" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $listed | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator does in the namespaces it watches, and so needs. */}}
+{{- define "dbbalance.rules" -}}
+# Policies are watched; get, to look again before an effect.
+- apiGroups: [dbbalance.io]
+  resources: [dbbalancepolicies]
+  verbs: [get, list, watch]
+# Epochs, conditions and the plan are written to the status. The spec is the user's.
+- apiGroups: [dbbalance.io]
+  resources: [dbbalancepolicies/status]
+  verbs: [patch]
+# Pods are watched for their age, readiness and stamps; patch, for the annotations: claim, stamp and topology.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+# Workloads are watched for their replicas, strategy and rollouts; ReplicaSets lead from a pod to its Deployment.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, daemonsets, replicasets]
+  verbs: [list, watch]
+{{- if .Values.rbac.rollout }}
+# Method Rollout stamps the pod template.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, daemonsets]
+  verbs: [patch]
+{{- end }}
+{{- if .Values.rbac.evict }}
+# Method Evict, and fallback Evict. An eviction, unlike a deletion, respects PodDisruptionBudgets.
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+{{- end }}
+# Every transition is an event on the policy; patch counts a repeated one; get, because an epoch's
+# open time is the creation time of its event, which may exist already.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [get, create, patch]
+{{- end -}}
+
+{{/* Exec, which is how a signal reaches a process. */}}
+{{- define "dbbalance.signalRules" -}}
+# Method Signal runs kill in the container. Exec by WebSocket is a GET request, so servers ask for
+# get; newer ones ask for create as well.
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+{{- end -}}

@@ -1,0 +1,289 @@
+//! The connection budget of a cluster: a ledger over all its policies.
+//!
+//! Without measured connections it counts with the worst: that all connections of an endpoint's
+//! pools are on the one instance that is looked at, and that everything a step opens lands there.
+
+use std::collections::BTreeMap;
+
+use super::topology::{ClusterView, InstanceId, Role};
+use crate::api::spec::{BudgetSpec, Endpoint};
+
+/// What one target holds, or may add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Connections through the reader endpoint.
+    pub reader: u64,
+    /// Connections through the writer endpoint.
+    pub writer: u64,
+}
+
+impl Load {
+    /// The load of so many pods with these pools.
+    #[must_use]
+    pub fn of(pools: &[(Endpoint, u64)], pods: usize) -> Self {
+        let pods = pods as u64;
+        let mut load = Self::default();
+        for (endpoint, connections) in pools {
+            match endpoint {
+                Endpoint::Reader => load.reader += connections * pods,
+                Endpoint::Writer => load.writer += connections * pods,
+            }
+        }
+        load
+    }
+
+    /// The sum of two loads.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            reader: self.reader + other.reader,
+            writer: self.writer + other.writer,
+        }
+    }
+}
+
+/// The budget's verdict on a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fits.
+    Fits,
+    /// It does not; the sum in words.
+    Exceeds(String),
+    /// No limit is known, so a method that surges must wait.
+    Unknown(String),
+}
+
+/// The limit of each instance, before headroom.
+#[must_use]
+pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Option<u64>> {
+    view.topology
+        .members()
+        .map(|(member, _)| {
+            let limit = spec
+                .max_connections
+                .and_then(|n| u64::try_from(n).ok())
+                .or_else(|| {
+                    let facts = view.facts.get(&member.instance)?;
+                    max_connections(&view.engine, facts.class.as_deref()?)
+                });
+            (member.instance.clone(), limit)
+        })
+        .collect()
+}
+
+/// Judges a step: for every instance, connections now plus all that is in flight plus the step.
+#[must_use]
+pub fn judge(
+    view: &ClusterView,
+    spec: &BudgetSpec,
+    now: Load,
+    in_flight: Load,
+    step: Load,
+    surges: bool,
+) -> Verdict {
+    let limits = limits(view, spec);
+    // A cluster without readers serves the reader endpoint from its writer.
+    let lone = view.topology.readers.is_empty();
+    for (member, role) in view.topology.members() {
+        let pick = |load: Load| match (role, lone) {
+            (Role::Writer, false) => load.writer,
+            (Role::Writer, true) => load.writer + load.reader,
+            (Role::Reader, _) => load.reader,
+        };
+        if pick(step) == 0 {
+            continue;
+        }
+        let Some(limit) = limits.get(&member.instance).copied().flatten() else {
+            if surges {
+                let class = view
+                    .facts
+                    .get(&member.instance)
+                    .and_then(|f| f.class.clone());
+                return Verdict::Unknown(format!(
+                    "no max_connections is known for class {} of instance {}: set budget.maxConnections",
+                    class.as_deref().unwrap_or("(unknown)"),
+                    member.instance
+                ));
+            }
+            continue;
+        };
+        let headroom = u64::try_from(spec.headroom_percent).unwrap_or(0).min(100);
+        let budget = limit * (100 - headroom) / 100;
+        let held = pick(now) + pick(in_flight);
+        let needs = pick(step);
+        if held + needs > budget {
+            return Verdict::Exceeds(format!(
+                "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held, {} in flight)",
+                member.instance,
+                budget.saturating_sub(held),
+                pick(now),
+                pick(in_flight),
+            ));
+        }
+    }
+    Verdict::Fits
+}
+
+/// `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for
+/// what is not in them: a limit is never invented.
+#[must_use]
+pub fn max_connections(engine: &str, class: &str) -> Option<u64> {
+    let (family, size) = class.strip_prefix("db.")?.split_once('.')?;
+    // r7g and r8g have the memory of r6g, r6i and r5 nearly so; the smaller figure of r5 is taken
+    // only for the one size where the guide gives both.
+    let memory_family = matches!(
+        family,
+        "r5" | "r6g" | "r6gd" | "r6i" | "r6id" | "r7g" | "r7i" | "r8g" | "r8gd" | "r6idn" | "r6in"
+    );
+    let burst = matches!(family, "t3" | "t4g");
+    match engine {
+        "aurora-mysql" if burst => match size {
+            "medium" => Some(90),
+            "large" => Some(135),
+            _ => None,
+        },
+        "aurora-mysql" if memory_family => match size {
+            "large" => Some(1000),
+            "xlarge" => Some(2000),
+            "2xlarge" => Some(3000),
+            "4xlarge" => Some(4000),
+            "8xlarge" => Some(5000),
+            "12xlarge" | "16xlarge" => Some(6000),
+            _ => None,
+        },
+        "aurora-postgresql" if burst => match size {
+            "medium" => Some(405),
+            "large" => Some(844),
+            _ => None,
+        },
+        "aurora-postgresql" if memory_family => match size {
+            "large" => Some(1600),
+            "xlarge" => Some(3479),
+            "2xlarge" | "4xlarge" | "8xlarge" | "12xlarge" | "16xlarge" | "24xlarge" => Some(5000),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::tests::topology;
+    use crate::domain::topology::MemberFacts;
+
+    fn view(names: &str, class: &str) -> ClusterView {
+        let topology = topology(names);
+        let facts = topology
+            .members()
+            .map(|(m, _)| {
+                (
+                    m.instance.clone(),
+                    MemberFacts {
+                        class: Some(class.into()),
+                        endpoint: None,
+                    },
+                )
+            })
+            .collect();
+        ClusterView {
+            topology,
+            engine: "aurora-postgresql".into(),
+            facts,
+        }
+    }
+
+    fn reader(n: u64) -> Load {
+        Load {
+            reader: n,
+            writer: 0,
+        }
+    }
+
+    #[test]
+    fn a_step_that_fits_is_taken_and_one_more_is_not() {
+        let spec = BudgetSpec {
+            max_connections: Some(100),
+            headroom_percent: 10,
+        };
+        let v = view("abc", "db.r6g.large");
+        assert_eq!(
+            judge(&v, &spec, reader(60), reader(20), reader(10), false),
+            Verdict::Fits
+        );
+        let Verdict::Exceeds(message) = judge(&v, &spec, reader(60), reader(20), reader(11), false)
+        else {
+            unreachable!("it must not fit");
+        };
+        assert!(
+            message.starts_with("needs 11 connections on b, has 10"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_class_holds_only_what_surges() {
+        let spec = BudgetSpec::default();
+        let v = view("ab", "db.x99.tiny");
+        assert!(matches!(
+            judge(&v, &spec, reader(0), reader(0), reader(1), true),
+            Verdict::Unknown(_)
+        ));
+        assert_eq!(
+            judge(&v, &spec, reader(0), reader(0), reader(1), false),
+            Verdict::Fits
+        );
+    }
+
+    #[test]
+    fn a_lone_writer_serves_the_reader_endpoint_too() {
+        let spec = BudgetSpec {
+            max_connections: Some(100),
+            headroom_percent: 0,
+        };
+        let now = Load {
+            reader: 50,
+            writer: 50,
+        };
+        assert!(matches!(
+            judge(
+                &view("a", "db.r6g.large"),
+                &spec,
+                now,
+                Load::default(),
+                reader(1),
+                false
+            ),
+            Verdict::Exceeds(_)
+        ));
+        assert_eq!(
+            judge(
+                &view("ab", "db.r6g.large"),
+                &spec,
+                now,
+                Load::default(),
+                reader(1),
+                false
+            ),
+            Verdict::Fits
+        );
+    }
+
+    #[test]
+    fn known_classes_have_the_limits_of_the_guides_and_others_none() {
+        assert_eq!(
+            max_connections("aurora-postgresql", "db.r6g.large"),
+            Some(1600)
+        );
+        assert_eq!(max_connections("aurora-mysql", "db.t3.medium"), Some(90));
+        for class in [
+            "db.serverless",
+            "db.r6g.huge",
+            "r6g.large",
+            "db.m5.large",
+            "",
+        ] {
+            assert_eq!(max_connections("aurora-postgresql", class), None, "{class}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The marks that the operator leaves on pods and templates: stamps and claims.
+//!
+//! Only their form. A stamp never holds a time, so that applying it twice is a no-op; a claim does,
+//! so that a claim whose maker died can be redone.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::topology::Fingerprint;
+
+/// The first eight characters of a policy's UID: another UID is another policy, whose stamps do
+/// not count for this one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyMark(String);
+
+impl PolicyMark {
+    /// Takes the mark from a UID.
+    #[must_use]
+    pub fn of(uid: &str) -> Self {
+        Self(uid.chars().take(8).collect())
+    }
+
+    /// The mark as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `<policy>/<epoch>-<fingerprint>`: at which epoch a pod was recycled, or born.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Whose epochs are counted.
+    pub policy: PolicyMark,
+    /// The epoch.
+    pub epoch: i64,
+    /// The topology of that epoch.
+    pub fingerprint: Fingerprint,
+}
+
+impl Stamp {
+    /// Reads a stamp; `None` for anything that is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (policy, rest) = text.split_once('/')?;
+        let (epoch, fingerprint) = rest.split_once('-')?;
+        let epoch = epoch.parse().ok().filter(|e| *e > 0)?;
+        (!policy.is_empty() && !fingerprint.is_empty()).then(|| Self {
+            policy: PolicyMark(policy.to_owned()),
+            epoch,
+            fingerprint: Fingerprint(fingerprint.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}-{}", self.policy.0, self.epoch, self.fingerprint)
+    }
+}
+
+/// `<policy>/<epoch> <attempt> <time>`: a recycle of the pod has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who claims.
+    pub policy: PolicyMark,
+    /// For which epoch.
+    pub epoch: i64,
+    /// 1 for the first try, 2 for the redo, [`Claim::FAILED`] when both have failed.
+    pub attempt: u8,
+    /// When this attempt was claimed, to the second, by the operator's clock.
+    pub time: Timestamp,
+}
+
+impl Claim {
+    /// The last attempt that acts: a claim without a stamp is redone once.
+    pub const LAST_ATTEMPT: u8 = 2;
+    /// The attempt number of a pod that has failed.
+    pub const FAILED: u8 = 3;
+
+    /// Reads a claim; `None` for anything that is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (policy, epoch) = words.next()?.split_once('/')?;
+        let claim = Self {
+            policy: PolicyMark(policy.to_owned()),
+            epoch: epoch.parse().ok()?,
+            attempt: words.next()?.parse().ok()?,
+            time: words.next()?.parse().ok()?,
+        };
+        (words.next().is_none() && claim.attempt > 0).then_some(claim)
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            epoch,
+            attempt,
+            time,
+        } = self;
+        write!(
+            f,
+            "{}/{epoch} {attempt} {}",
+            policy.0,
+            time.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_stamp_reads_back_as_written() {
+        let stamp = Stamp::parse("0a1b2c3d/12-3f9c").unwrap();
+        assert_eq!(
+            (stamp.epoch, stamp.to_string().as_str()),
+            (12, "0a1b2c3d/12-3f9c")
+        );
+    }
+
+    #[test]
+    fn what_is_no_stamp_is_none() {
+        for text in [
+            "", "12-3f9c", "a/b", "a/x-3f9c", "a/0-3f9c", "/1-3f9c", "a/1-", "a/-1-x",
+        ] {
+            assert_eq!(Stamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_claim_reads_back_as_written() {
+        let text = "0a1b2c3d/12 2 2026-05-04T03:02:01Z";
+        assert_eq!(Claim::parse(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn what_is_no_claim_is_none() {
+        for text in [
+            "",
+            "a/1",
+            "a/1 1",
+            "a/1 0 2026-05-04T03:02:01Z",
+            "a/1 1 now",
+            "a/1 1 2026-05-04T03:02:01Z x",
+        ] {
+            assert_eq!(Claim::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! `lab`: the stand from a command line. Parses, dispatches, and says what went wrong; no logic of its own.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Lab::parse().run() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("lab: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
