@@ -270,6 +270,17 @@ async fn allowed_role_is_assumed_and_another_one_never() {
     assert_eq!(failed.reason(), "NoCredentials", "{failed}");
     assert!(failed.to_string().contains("sts:AssumeRole"), "{failed}");
 
+    set_rules(&proxy, &json!([{"service": "sts", "reset": true}]));
+    let source = factory.source(&key).await.unwrap();
+    let failed = read(&*source, &["orders"])
+        .await
+        .expect_err("STS is cut off");
+    assert_eq!(
+        failed.class(),
+        ErrorClass::Transient,
+        "it passes by itself: {failed}"
+    );
+
     let mut other = key.clone();
     other.role = Some(RoleKey {
         arn: format!("{arn}-2"),
