@@ -172,6 +172,13 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
         part.start(layout, cache)?;
     }
     await_cluster(stand, control_plane_only)?;
+    if old.is_some() && !control_plane_only {
+        // A node that was Ready stays so for a while, though its new kubelet does not know its pods yet.
+        let every = parts(control_plane_only);
+        await_or_die(layout, &every, "the node's pods", || {
+            Ok(knows_its_pods(stand))
+        })?;
+    }
     fs::write(layout.path("ready"), "").context("cannot mark the stand as ready")?;
     eprintln!(
         "stand {} up after {:.1} s",
@@ -221,6 +228,31 @@ pub(super) fn api_ready(stand: &Stand) -> bool {
             "/readyz",
             "--request-timeout=5s",
         ]))
+}
+
+/// Does the kubelet have every pod that the API says is on its node?
+fn knows_its_pods(stand: &Stand) -> bool {
+    let uids = |path: &str| -> Option<Vec<String>> {
+        let text = stand.kubectl(&["get", "--raw", path]).ok()?;
+        let list: serde_json::Value = serde_json::from_str(&text).ok()?;
+        // The kubelet's list of none is null.
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let live = items.iter().filter(|pod| {
+            !matches!(
+                pod["status"]["phase"].as_str(),
+                Some("Succeeded" | "Failed")
+            )
+        });
+        live.map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let wanted = uids(&format!(
+        "/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}"
+    ));
+    let known = uids(&format!("/api/v1/nodes/{NODE}/proxy/pods"));
+    wanted.is_some_and(|wanted| {
+        known.is_some_and(|known| wanted.iter().all(|uid| known.contains(uid)))
+    })
 }
 
 /// The node takes pods, and pods have an account to run as.
