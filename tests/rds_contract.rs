@@ -13,21 +13,24 @@ use dbbalance::aurora::{
     RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
 };
 use dbbalance::domain::topology::ClusterId;
+use dbbalance_lab::rds::REGION;
+use dbbalance_lab::rds::moto::Moto;
 use serde_json::json;
 use support::rds::{
-    Microburst, Moto, REGION, RdsUnderTest, factory, own, read, read_one, shown, source,
+    RdsUnderTest, factory, faults, fired, own, read, read_one, set_rules, shown, source,
 };
 use tokio_util::sync::CancellationToken;
 
-async fn moto() -> (Moto, RdsUnderTest) {
-    let moto = Moto::start().await;
+/// The server that these tests are run against, and what it runs in.
+fn server() -> (Moto, RdsUnderTest) {
+    let moto = support::rds::moto();
     let rds = RdsUnderTest::at(moto.endpoint());
     (moto, rds)
 }
 
 #[tokio::test]
 async fn membership_and_roles_are_read_as_they_change() {
-    let (_moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1", "orders-2", "orders-3"])
         .await;
     // Members of other clusters must not get mixed in, whatever they are called.
@@ -71,7 +74,7 @@ async fn membership_and_roles_are_read_as_they_change() {
 
 #[tokio::test]
 async fn unknown_clusters_and_other_engines_do_not_take_the_others_down() {
-    let (_moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1"]).await;
     rds.create_cluster("empty", "aurora-mysql").await;
     rds.create_cluster("multiaz", "postgres").await;
@@ -100,16 +103,14 @@ async fn unknown_clusters_and_other_engines_do_not_take_the_others_down() {
 
 #[tokio::test]
 async fn more_clusters_than_a_call_takes_are_all_read() {
-    let (moto, rds) = moto().await;
+    let (_moto, rds) = server();
     let names: Vec<String> = (0..108).map(|i| format!("c{i}")).collect();
     for name in &names {
         rds.create(name, &[&format!("{name}-a")]).await;
     }
     // Through the proxy, so that requests are counted.
-    let proxy = Microburst::start(moto.endpoint()).await;
-    proxy
-        .set_rules(&json!([{"service": "rds", "latency": 1}]))
-        .await;
+    let proxy = faults(&rds);
+    set_rules(&proxy, &json!([{"service": "rds", "latency": 1}]));
     let source = source(proxy.endpoint()).await;
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let answers = read(&*source, &asked).await.unwrap();
@@ -118,19 +119,15 @@ async fn more_clusters_than_a_call_takes_are_all_read() {
         assert_eq!(shown(answer.as_ref().unwrap()), format!("{id}-a*"));
     }
     // Two batches, two calls each; moto may cut a page earlier.
-    assert!(
-        (4..=6).contains(&proxy.fired().await),
-        "{}",
-        proxy.fired().await
-    );
+    assert!((4..=6).contains(&fired(&proxy)), "{}", fired(&proxy));
 }
 
 #[tokio::test]
 async fn faults_are_told_apart_and_never_read_as_a_topology() {
-    let (moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1", "orders-2", "orders-3"])
         .await;
-    let proxy = Microburst::start(moto.endpoint()).await;
+    let proxy = faults(&rds);
     let source = source(proxy.endpoint()).await;
     let error = |code: &str| json!({"error": {"code": code}});
     let cases = [
@@ -173,7 +170,7 @@ async fn faults_are_told_apart_and_never_read_as_a_topology() {
             let mut rule = effect.clone();
             rule["service"] = json!("rds");
             rule["operation"] = json!(operation);
-            proxy.set_rules(&json!([rule])).await;
+            set_rules(&proxy, &json!([rule]));
             let failed = read(&*source, &["orders"]).await.expect_err(reason);
             assert_eq!(
                 (failed.class(), failed.reason()),
@@ -181,10 +178,10 @@ async fn faults_are_told_apart_and_never_read_as_a_topology() {
                 "{operation} {effect}: {failed}"
             );
             // The source does not try again by itself: that would get past the bucket.
-            assert_eq!(proxy.fired().await, 1, "{operation} {effect}");
+            assert_eq!(fired(&proxy), 1, "{operation} {effect}");
         }
     }
-    proxy.set_rules(&json!([])).await;
+    set_rules(&proxy, &json!([]));
     assert_eq!(
         shown(&read_one(&*source, "orders").await),
         "orders-1* orders-2 orders-3"
@@ -193,18 +190,14 @@ async fn faults_are_told_apart_and_never_read_as_a_topology() {
 
 #[tokio::test]
 async fn slow_answer_is_waited_for_and_a_hanging_one_is_given_up() {
-    let (moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1"]).await;
-    let proxy = Microburst::start(moto.endpoint()).await;
+    let proxy = faults(&rds);
     let source = source(proxy.endpoint()).await;
-    proxy
-        .set_rules(&json!([{"service": "rds", "latency": 300}]))
-        .await;
+    set_rules(&proxy, &json!([{"service": "rds", "latency": 300}]));
     assert_eq!(shown(&read_one(&*source, "orders").await), "orders-1*");
 
-    proxy
-        .set_rules(&json!([{"service": "rds", "latency": 60_000}]))
-        .await;
+    set_rules(&proxy, &json!([{"service": "rds", "latency": 60_000}]));
     let started = Instant::now();
     let failed = read(&*source, &["orders"]).await.expect_err("a time-out");
     assert_eq!(failed.reason(), "ReadFailed", "{failed}");
@@ -232,9 +225,9 @@ async fn server_that_is_not_there_is_a_passing_failure() {
 
 #[tokio::test]
 async fn allowed_role_is_assumed_and_another_one_never() {
-    let (moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1"]).await;
-    let proxy = Microburst::start(moto.endpoint()).await;
+    let proxy = faults(&rds);
     // moto keeps accounts apart: the role's own account has no cluster.
     let arn = "arn:aws:iam::210987654321:role/topology";
     let role = RoleKey {
@@ -246,11 +239,17 @@ async fn allowed_role_is_assumed_and_another_one_never() {
         region: REGION.to_owned(),
     };
     let factory = factory(proxy.endpoint(), RoleAllowList::new([arn]));
-    let form = format!("Action=AssumeRole&Version=2011-06-15&RoleSessionName=warm&RoleArn={arn}");
-    proxy.warm_up("sts", &form).await;
-    proxy
-        .set_rules(&json!([{"service": "sts", "operation": "AssumeRole", "latency": 1}]))
-        .await;
+    // moto loads its STS at the first call, for longer than the source waits on a busy machine.
+    for _ in 0..5 {
+        let source = factory.source(&key).await.unwrap();
+        if read(&*source, &["orders"]).await.is_ok() {
+            break;
+        }
+    }
+    set_rules(
+        &proxy,
+        &json!([{"service": "sts", "operation": "AssumeRole", "latency": 1}]),
+    );
     let source = factory.source(&key).await.unwrap();
     let answers = read(&*source, &["orders"]).await.unwrap();
     let orders = ClusterId("orders".to_owned());
@@ -258,11 +257,12 @@ async fn allowed_role_is_assumed_and_another_one_never() {
         answers[&orders],
         Err(ReadingError::NotFound(orders.clone()))
     );
-    assert_eq!(proxy.fired().await, 1, "the role was assumed");
+    assert_eq!(fired(&proxy), 1, "the role was assumed");
 
-    proxy
-        .set_rules(&json!([{"service": "sts", "error": {"code": "AccessDenied"}}]))
-        .await;
+    set_rules(
+        &proxy,
+        &json!([{"service": "sts", "error": {"code": "AccessDenied"}}]),
+    );
     let source = factory.source(&key).await.unwrap();
     let failed = read(&*source, &["orders"])
         .await
@@ -270,12 +270,23 @@ async fn allowed_role_is_assumed_and_another_one_never() {
     assert_eq!(failed.reason(), "NoCredentials", "{failed}");
     assert!(failed.to_string().contains("sts:AssumeRole"), "{failed}");
 
+    set_rules(&proxy, &json!([{"service": "sts", "reset": true}]));
+    let source = factory.source(&key).await.unwrap();
+    let failed = read(&*source, &["orders"])
+        .await
+        .expect_err("STS is cut off");
+    assert_eq!(
+        failed.class(),
+        ErrorClass::Transient,
+        "it passes by itself: {failed}"
+    );
+
     let mut other = key.clone();
     other.role = Some(RoleKey {
         arn: format!("{arn}-2"),
         external_id: None,
     });
-    proxy.set_rules(&json!([{"latency": 1}])).await;
+    set_rules(&proxy, &json!([{"latency": 1}]));
     let refused = factory.source(&other).await.err();
     assert_eq!(
         refused,
@@ -283,14 +294,14 @@ async fn allowed_role_is_assumed_and_another_one_never() {
             arn: format!("{arn}-2")
         })
     );
-    assert_eq!(proxy.fired().await, 0, "nothing was asked");
+    assert_eq!(fired(&proxy), 0, "nothing was asked");
 }
 
 #[tokio::test]
 async fn poller_follows_a_failover_through_faults() {
-    let (moto, rds) = moto().await;
+    let (_moto, rds) = server();
     rds.create("orders", &["orders-1", "orders-2"]).await;
-    let proxy = Microburst::start(moto.endpoint()).await;
+    let proxy = faults(&rds);
     let pollers = Pollers::new(
         PollerConfig {
             factory: Arc::new(factory(proxy.endpoint(), RoleAllowList::default())),
@@ -318,21 +329,23 @@ async fn poller_follows_a_failover_through_faults() {
     };
     until("the first topology", || writer() == "orders-1").await;
 
-    proxy
-        .set_rules(&json!([{"service": "rds", "response": {"truncate_frac": 0.6}}]))
-        .await;
+    set_rules(
+        &proxy,
+        &json!([{"service": "rds", "response": {"truncate_frac": 0.6}}]),
+    );
     let failing = |wanted: &str| matches!(pollers.sight(&key).observation, Observation::Failing { reason, .. } if reason == wanted);
     until("answers that are not whole", || failing("ReadingNotWhole")).await;
     assert_eq!(writer(), "orders-1");
 
     rds.failover("orders", "orders-2").await;
-    proxy
-        .set_rules(&json!([{"service": "rds", "error": {"code": "Throttling"}}]))
-        .await;
+    set_rules(
+        &proxy,
+        &json!([{"service": "rds", "error": {"code": "Throttling"}}]),
+    );
     until("throttling", || failing("Throttled")).await;
     assert_eq!(writer(), "orders-1", "nothing changes on a failed read");
 
-    proxy.set_rules(&json!([])).await;
+    set_rules(&proxy, &json!([]));
     until("the failover", || writer() == "orders-2").await;
     assert_eq!(pollers.sight(&key).observation, Observation::Current);
     pollers.retain(&HashSet::new());

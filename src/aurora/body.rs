@@ -33,11 +33,13 @@ impl Intercept for WholeBody {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let body = response.body().bytes().unwrap_or_default();
-        if response.status().is_success() && !ends(body) {
-            return Err(Truncated(body.len()).into());
+        match response.body().bytes() {
+            Some(body) if response.status().is_success() && !ends(body) => {
+                Err(Truncated(body.len()).into())
+            }
+            // A body that could not be read to its end is not kept, and has its own error already.
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

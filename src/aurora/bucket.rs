@@ -43,7 +43,12 @@ impl Bucket {
 
     /// Takes a token, after waiting for one. A caller that gives up while waiting has used its token.
     pub async fn take(&self) {
-        sleep_until(self.reserve(Instant::now())).await;
+        let now = Instant::now();
+        let at = self.reserve(now);
+        // Even a sleep of nothing takes a millisecond.
+        if at > now {
+            sleep_until(at).await;
+        }
     }
 
     /// When the next request may go, asked at `now`.

@@ -76,7 +76,7 @@ pub enum SourceError {
         arn: String,
     },
     /// A time-out, a broken connection, or an answer that AWS itself failed to give.
-    #[error("cannot reach the RDS API for {action}: {detail}. It is tried again")]
+    #[error("cannot reach AWS for {action}: {detail}. It is tried again")]
     Transient {
         /// The IAM action.
         action: &'static str,

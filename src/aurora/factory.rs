@@ -12,10 +12,9 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_rds::config::retry::RetryConfig;
+use aws_sdk_rds::config::Builder;
 
 use super::access::{RoleAllowList, SourceKey};
-use super::body::WholeBody;
 use super::bucket::Bucket;
 use super::error::SourceError;
 use super::rds::RdsSource;
@@ -78,9 +77,7 @@ impl RdsFactory {
             .build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
-            .timeout_config(timeouts)
-            // The SDK's retries would get past the bucket; the poller backs off instead.
-            .retry_config(RetryConfig::disabled());
+            .timeout_config(timeouts);
         match &self.options.credentials {
             Some(provider) => loader.credentials_provider(provider.clone()).load().await,
             None => loader.load().await,
@@ -108,11 +105,10 @@ impl SourceFactory for RdsFactory {
             let provider = SharedCredentialsProvider::new(assume.build().await);
             config = config.into_builder().credentials_provider(provider).build();
         }
-        let mut rds = aws_sdk_rds::config::Builder::from(&config).interceptor(WholeBody);
+        let mut rds = Builder::from(&config);
         if let Some(url) = &self.options.rds_endpoint {
             rds = rds.endpoint_url(url);
         }
-        let client = aws_sdk_rds::Client::from_conf(rds.build());
-        Ok(Arc::new(RdsSource::new(client, self.bucket(key))))
+        Ok(Arc::new(RdsSource::new(rds, self.bucket(key))))
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_rds::config::http::HttpResponse;
-use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_rds::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::body::Truncated;
 use super::error::SourceError;
@@ -54,6 +54,9 @@ const DENIED: [&str; 4] = [
 
 /// Codes that pass by themselves although their status is 400 (aws-runtime 1.10, `TRANSIENT_ERRORS`).
 const PASSING: [&str; 2] = ["RequestTimeout", "RequestTimeoutException"];
+
+/// The action by which credentials are got.
+const ASSUME_ROLE: &str = "sts:AssumeRole";
 
 /// Longest text of AWS that is handed on, in bytes: conditions and events have little room.
 const MAX_DETAIL: usize = 300;
@@ -131,13 +134,28 @@ fn credentials(error: &(dyn Error + 'static)) -> SourceError {
     if EXPIRED.iter().any(|code| detail.contains(code)) {
         return SourceError::CredentialsExpired { detail };
     }
-    match find::<CredentialsError>(error) {
-        Some(CredentialsError::ProviderTimedOut(_)) => SourceError::Transient {
-            action: "sts:AssumeRole",
-            detail,
-        },
-        _ => SourceError::Credentials { detail },
+    // Without an answer of STS it may pass by itself. The SDK wraps all of this as a failure to connect, so only
+    // what is beneath the last provider counts; and that nobody has credentials does not pass.
+    let (mut unreachable, mut slow) = (false, false);
+    for cause in causes(error) {
+        if let Some(provider) = cause.downcast_ref::<CredentialsError>() {
+            (unreachable, slow) = (
+                false,
+                matches!(provider, CredentialsError::ProviderTimedOut(_)),
+            );
+            if matches!(provider, CredentialsError::CredentialsNotLoaded(_)) {
+                break;
+            }
+        }
+        unreachable |= cause.is::<ConnectorError>();
     }
+    if unreachable || slow || THROTTLING.iter().any(|code| detail.contains(code)) {
+        return SourceError::Transient {
+            action: ASSUME_ROLE,
+            detail,
+        };
+    }
+    SourceError::Credentials { detail }
 }
 
 /// The first cause of this type.

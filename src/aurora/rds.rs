@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_rds::Client;
+use aws_sdk_rds::config::Builder;
+use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
 use super::ClusterSource;
+use super::body::WholeBody;
 use super::bucket::Bucket;
 use super::error::{ReadingError, SourceError};
 use super::fault::{Fault, fault};
@@ -66,19 +69,29 @@ impl Shunned {
         }
     }
 
-    /// The one whose turn it is. It is taken off; whoever asks for it in vain adds it again.
+    /// The one whose turn it is to be asked for.
     fn next(&mut self) -> Option<ClusterId> {
         let id = self.turn.pop_front()?;
-        self.errors.remove(&id);
+        self.turn.push_back(id.clone());
         Some(id)
+    }
+
+    fn remove(&mut self, id: &ClusterId) {
+        if self.errors.remove(id).is_some() {
+            self.turn.retain(|other| other != id);
+        }
     }
 }
 
 impl RdsSource {
-    /// A source that asks by this client, and for each request takes a token from the bucket. The client must not
-    /// retry by itself; `RdsFactory` makes such clients.
+    /// A source that asks as this says, and for each request takes a token from the bucket. Whatever the builder
+    /// says, retries are off, since they would get past the bucket, and an answer without its end is an error.
     #[must_use]
-    pub fn new(client: Client, bucket: Arc<Bucket>) -> Self {
+    pub fn new(config: Builder, bucket: Arc<Bucket>) -> Self {
+        let config = config
+            .retry_config(RetryConfig::disabled())
+            .interceptor(WholeBody);
+        let client = Client::from_conf(config.build());
         Self {
             client,
             bucket,
@@ -97,7 +110,7 @@ impl RdsSource {
         let alone = shunned.next();
         let together: Vec<ClusterId> = ids
             .iter()
-            .filter(|id| !shunned.errors.contains_key(id) && Some(*id) != alone.as_ref())
+            .filter(|id| !shunned.errors.contains_key(id))
             .cloned()
             .collect();
         let mut batches: Vec<_> = together.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
@@ -114,6 +127,9 @@ impl RdsSource {
             let (missing, detail) = match self.cluster_pages(&batch).await {
                 Ok(found) => {
                     rows.extend(found);
+                    if let [id] = batch.as_slice() {
+                        self.shunned().remove(id);
+                    }
                     continue;
                 }
                 Err(Fault::Source(error)) => return Err(error),

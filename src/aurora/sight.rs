@@ -57,8 +57,9 @@ pub(super) struct Entry {
     tracker: Tracker,
     sight: Sight,
     last: Option<Reading>,
-    /// When an answer last differed from the one before.
+    /// When an answer last differed from the one before, or DNS began to disagree.
     stirred: Option<Instant>,
+    dns_disagrees: bool,
 }
 
 impl Entry {
@@ -91,7 +92,15 @@ impl Entry {
         let stirring = self
             .stirred
             .is_some_and(|at| now.duration_since(at) < restless_for);
-        self.sight.unconfirmed || (self.sight.moving && stirring)
+        self.sight.unconfirmed || (stirring && (self.sight.moving || self.dns_disagrees))
+    }
+
+    /// See `Pollers::dns_disagrees`.
+    pub(super) fn dns_disagrees(&mut self, disagrees: bool, tick: Instant) {
+        if disagrees && !self.dns_disagrees {
+            self.stirred = Some(tick);
+        }
+        self.dns_disagrees = disagrees;
     }
 
     /// Takes in a whole reading. Tells whether a reconcile must see the outcome.

@@ -102,7 +102,12 @@ impl Poller {
         let now = (self.shared.config.clock)();
         let result = match answer {
             Ok(answers) => {
-                self.failures = 0;
+                if std::mem::take(&mut self.failures) > 0 {
+                    tracing::info!(
+                        region = self.seat.source.region,
+                        "reading clusters works again"
+                    );
+                }
                 self.fold(ids, answers, now)
             }
             Err(error) => {

@@ -1,95 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod fake;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::*;
-use crate::aurora::testing::reading;
-use crate::aurora::{Observation, ReadingError, RoleKey, SourceError};
-use crate::domain::tracker::Reading;
-
-type Answer = Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
-
-/// What the fake says of a cluster: members in words, or `!` for not whole, `?` for not found.
-#[derive(Default)]
-struct World {
-    clusters: BTreeMap<String, String>,
-    error: Option<SourceError>,
-    hangs: bool,
-    /// When which ids were asked for.
-    polls: Vec<(Instant, BTreeSet<ClusterId>)>,
-    sources_made: usize,
-    results: Vec<PollResult>,
-}
-
-/// One world for each region.
-#[derive(Clone, Default)]
-struct Fake(Arc<Mutex<HashMap<String, World>>>);
-
-impl Fake {
-    fn with<T>(&self, region: &str, change: impl FnOnce(&mut World) -> T) -> T {
-        change(self.0.lock().unwrap().entry(region.to_owned()).or_default())
-    }
-
-    fn say(&self, cluster: &str, text: &str) {
-        self.with("r1", |w| {
-            w.clusters.insert(cluster.to_owned(), text.to_owned())
-        });
-    }
-
-    fn fail(&self, error: Option<SourceError>) {
-        self.with("r1", |w| w.error = error);
-    }
-
-    fn polls(&self) -> usize {
-        self.with("r1", |w| w.polls.len())
-    }
-}
-
-struct FakeSource(Fake, String);
-
-#[async_trait]
-impl ClusterSource for FakeSource {
-    async fn read(&self, ids: &BTreeSet<ClusterId>) -> Answer {
-        if self.0.with(&self.1, |w| {
-            w.polls.push((Instant::now(), ids.clone()));
-            w.hangs
-        }) {
-            std::future::pending::<()>().await;
-        }
-        self.0.with(&self.1, |w| {
-            if let Some(error) = &w.error {
-                return Err(error.clone());
-            }
-            let answer = |id: &ClusterId| match w.clusters.get(&id.0).map_or("?", String::as_str) {
-                "?" => Err(ReadingError::NotFound(id.clone())),
-                "!" => Err(ReadingError::NotWhole {
-                    id: id.clone(),
-                    detail: "x".to_owned(),
-                }),
-                text => Ok(reading(&id.0, text)),
-            };
-            Ok(ids.iter().map(|id| (id.clone(), answer(id))).collect())
-        })
-    }
-}
-
-#[async_trait]
-impl SourceFactory for Fake {
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
-        self.with(&key.region, |w| w.sources_made += 1);
-        Ok(Arc::new(FakeSource(self.clone(), key.region.clone())))
-    }
-}
-
-impl PollStats for Fake {
-    fn polled(&self, source: &SourceKey, result: PollResult, _: Timestamp) {
-        self.with(&source.region, |w| w.results.push(result));
-    }
-}
+use crate::aurora::{Observation, RoleKey, SourceError};
+use fake::Fake;
 
 fn pollers(fake: &Fake) -> Pollers {
     let config = PollerConfig {
@@ -191,6 +111,25 @@ async fn reads_are_quick_while_something_moves_and_slow_when_quiet() {
     seconds(20.0).await;
     assert_eq!(fake.polls() - before, 20);
     // An instance that does not move for minutes is not worth it.
+    seconds(600.0).await;
+    let before = fake.polls();
+    seconds(20.0).await;
+    assert_eq!(fake.polls() - before, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_quick_while_dns_disagrees_but_not_for_ever() {
+    let (fake, a) = (Fake::default(), key("r1", "a"));
+    fake.say("a", "w1 r2");
+    let pollers = pollers(&fake);
+    pollers.watch(&a, None);
+    seconds(10.0).await;
+    pollers.dns_disagrees(&a, true);
+    seconds(5.0).await;
+    let before = fake.polls();
+    seconds(20.0).await;
+    pollers.dns_disagrees(&a, true);
+    assert_eq!(fake.polls() - before, 20);
     seconds(600.0).await;
     let before = fake.polls();
     seconds(20.0).await;

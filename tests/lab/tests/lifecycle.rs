@@ -7,10 +7,11 @@
 mod support;
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::process;
 use dbbalance_lab::stand::{Component, Layout, Options, Stand};
+use dbbalance_lab::{image, process};
 use nix::sys::signal::Signal;
 use support::{Alone, Own, deploy_testapp, eventually, run, start, text};
 
@@ -80,6 +81,30 @@ fn pods_run_get_signals_and_nothing_is_left() {
     stand.restore(&ip).unwrap();
     assert!(reaches("198.19.0.1", "443"));
 
+    // A dynamic program runs in an image of it and its libraries: any will do in the operator's place.
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("operator.tar");
+    image::operator(Path::new(env!("CARGO_BIN_EXE_lab")), "t", &archive).unwrap();
+    let names = stand.load_image(&archive).unwrap();
+    let image = format!("--image={}", names[0]);
+    let never = "--image-pull-policy=Never";
+    stand
+        .kubectl(&[
+            "run",
+            "tool",
+            &image,
+            never,
+            "--restart=Never",
+            "--",
+            "--version",
+        ])
+        .unwrap();
+    eventually("the program's words", || {
+        stand
+            .kubectl(&["logs", "tool"])
+            .is_ok_and(|log| log.starts_with("lab "))
+    });
+
     // Who did what is on record.
     let audit = std::fs::read_to_string(stand.audit_log()).unwrap();
     assert!(
@@ -112,12 +137,12 @@ fn up_again_is_quick_and_repairs() {
     );
 
     // Killed parts come back, and with them what the store had.
+    let pods = deploy_testapp(&own.stand, 1);
     own.stand.kubectl(&["create", "configmap", "kept"]).unwrap();
     for part in [Component::Etcd, Component::Kubelet, Component::Containerd] {
-        part.running(own.stand.layout())
-            .unwrap()
-            .signal(Signal::SIGKILL)
-            .unwrap();
+        let process = part.running(own.stand.layout()).unwrap();
+        process.signal(Signal::SIGKILL).unwrap();
+        eventually("its end", || !process.alive());
     }
     Stand::up(&options).unwrap();
     assert!(
@@ -126,6 +151,19 @@ fn up_again_is_quick_and_repairs() {
             .all(|part| part.running(own.stand.layout()).is_some())
     );
     own.stand.kubectl(&["get", "configmap", "kept"]).unwrap();
+
+    // Its pods were not touched.
+    own.stand
+        .kubectl(&["exec", &pods[0], "--", "true"])
+        .unwrap();
+    let restarts = [
+        "get",
+        "pod",
+        &pods[0],
+        "-o",
+        "jsonpath={.status.containerStatuses[0].restartCount}",
+    ];
+    assert_eq!(own.stand.kubectl(&restarts).unwrap(), "0");
 
     // After a reboot there are a folder with stale records, and nothing else.
     let layout = own.stand.layout();

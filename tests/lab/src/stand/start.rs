@@ -100,15 +100,18 @@ fn whole(stand: &Stand, options: &Options) -> Result<bool> {
     Ok(enough
         && record.boot == machine::boot_id()?
         && network::exists(&stand.layout)?
-        && parts(record.control_plane_only).all(|part| part.running(&stand.layout).is_some())
+        && parts(record.control_plane_only)
+            .iter()
+            .all(|part| part.running(&stand.layout).is_some())
         && stand.layout.path("ready").exists()
         && api_ready(stand))
 }
 
-fn parts(control_plane_only: bool) -> impl Iterator<Item = Component> {
+fn parts(control_plane_only: bool) -> Vec<Component> {
     Component::ALL
         .into_iter()
-        .filter(move |part| !control_plane_only || part.control_plane())
+        .filter(|part| !control_plane_only || part.control_plane())
+        .collect()
 }
 
 fn start(stand: &Stand, options: &Options) -> Result<()> {
@@ -139,13 +142,6 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
         let _shared = lock::make(layout.root())?;
         machine::note(layout.root())?;
     }
-    // A dead part is started again in its turn; until then its record would read as a failure.
-    for part in Component::ALL
-        .into_iter()
-        .filter(|part| part.running(layout).is_none())
-    {
-        let _ = fs::remove_file(layout.pid(part.name()));
-    }
     let pause = if control_plane_only {
         None
     } else {
@@ -163,7 +159,9 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
     if let Some(archive) = pause {
         prepare_node(layout, &archive)?;
     }
-    await_or_die(layout, control_plane_only, "the API server", || {
+    // Only those whose turn has been: a part that died before, or dies of the same cause, is started below.
+    let so_far = [Component::Etcd, Component::Apiserver];
+    await_or_die(layout, &so_far, "the API server", || {
         Ok(listening(stand)? && api_ready(stand))
     })?;
     eprintln!(
@@ -174,6 +172,13 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
         part.start(layout, cache)?;
     }
     await_cluster(stand, control_plane_only)?;
+    if old.is_some() && !control_plane_only {
+        // A node that was Ready stays so for a while, though its new kubelet does not know its pods yet.
+        let every = parts(control_plane_only);
+        await_or_die(layout, &every, "the node's pods", || {
+            Ok(knows_its_pods(stand))
+        })?;
+    }
     fs::write(layout.path("ready"), "").context("cannot mark the stand as ready")?;
     eprintln!(
         "stand {} up after {:.1} s",
@@ -184,7 +189,7 @@ fn start(stand: &Stand, options: &Options) -> Result<()> {
 }
 
 fn prepare_node(layout: &Layout, pause: &Path) -> Result<()> {
-    await_or_die(layout, false, "containerd", || {
+    await_or_die(layout, &[Component::Containerd], "containerd", || {
         Ok(container::answers(layout))
     })?;
     if !container::has_image(layout, image::PAUSE)? {
@@ -193,10 +198,10 @@ fn prepare_node(layout: &Layout, pause: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits, and ends early with the log of the part that died.
+/// Waits, and ends early with the log of one of the parts that died.
 fn await_or_die(
     layout: &Layout,
-    control_plane_only: bool,
+    parts: &[Component],
     what: &str,
     mut probe: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
@@ -204,7 +209,7 @@ fn await_or_die(
         if probe()? {
             return Ok(Some(()));
         }
-        parts(control_plane_only).try_for_each(|part| part.must_run(layout))?;
+        parts.iter().try_for_each(|part| part.must_run(layout))?;
         Ok(None)
     })
 }
@@ -225,6 +230,31 @@ pub(super) fn api_ready(stand: &Stand) -> bool {
         ]))
 }
 
+/// Does the kubelet have every pod that the API says is on its node?
+fn knows_its_pods(stand: &Stand) -> bool {
+    let uids = |path: &str| -> Option<Vec<String>> {
+        let text = stand.kubectl(&["get", "--raw", path]).ok()?;
+        let list: serde_json::Value = serde_json::from_str(&text).ok()?;
+        // The kubelet's list of none is null.
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let live = items.iter().filter(|pod| {
+            !matches!(
+                pod["status"]["phase"].as_str(),
+                Some("Succeeded" | "Failed")
+            )
+        });
+        live.map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let wanted = uids(&format!(
+        "/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}"
+    ));
+    let known = uids(&format!("/api/v1/nodes/{NODE}/proxy/pods"));
+    wanted.is_some_and(|wanted| {
+        known.is_some_and(|known| wanted.iter().all(|uid| known.contains(uid)))
+    })
+}
+
 /// The node takes pods, and pods have an account to run as.
 fn await_cluster(stand: &Stand, control_plane_only: bool) -> Result<()> {
     let mut wanted = vec![vec![
@@ -242,7 +272,7 @@ fn await_cluster(stand: &Stand, control_plane_only: bool) -> Result<()> {
         let what = format!("kubectl wait {}", arguments.join(" "));
         let (key, value) = stand.layout.mark();
         // kubectl watches, so no time is lost; a second at a time, so that a dead part or an interrupt is seen.
-        await_or_die(&stand.layout, control_plane_only, &what, || {
+        await_or_die(&stand.layout, &parts(control_plane_only), &what, || {
             Ok(program::succeeds(
                 stand
                     .command("kubectl")
