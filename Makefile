@@ -1,3 +1,84 @@
-.PHONY: test crds
-test:
-	cargo test --workspace
+# dbbalance: one command to see it (make demo), one to prove it (make test).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image stand-up stand-down soak clean deny
+
+# Network namespaces, containers and Debian packages need root.
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
+CARGO ?= cargo
+LAB := target/debug/lab
+CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
+IMAGE := target/image/dbbalance.tar
+STAND ?= dbb
+export DBBALANCE_CACHE := $(CACHE)
+
+help: ## Show this help
+	@echo "make demo    see it: a Kubernetes of its own, a cluster that scales and fails over, pods that follow"
+	@echo "make test    prove it: everything below that CI runs"
+	@echo
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup:
+	@for program in cargo go python3 cc; do command -v $$program >/dev/null || { \
+	  case $$program in \
+	    cargo) how="Rust 1.95 or newer by rustup" ;; \
+	    go) how="Go 1.26 or newer" ;; \
+	    python3) how="apt-get install python3 python3-venv" ;; \
+	    cc) how="apt-get install build-essential" ;; \
+	  esac; echo "$$program is missing: install $$how" >&2; exit 1; }; done
+	@[ -e Cargo.lock ] && [ -n "$(NO_STAND)" ] || echo "--- building the stand's program (under a minute cold)"
+	@$(CARGO) build --quiet --locked -p dbbalance-lab
+
+tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
+	@$(SUDO) $(LAB) tools
+
+demo: tools image ## Show the story on this machine; KEEP=1 leaves it running, CLUSTER=current uses kubectl's cluster
+	@LAB=$(LAB) IMAGE=$(IMAGE) $(SUDO) tests/lab/demo.sh
+
+test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
+
+lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rendered manifests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+	shellcheck .ci/run $$(git ls-files '*.sh')
+	HELM=$(CACHE)/helm-v4.3.1/helm UNTT=$(CACHE)/helm-unittest-v1.1.2/untt charts/test.sh
+	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
+
+test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
+	$(SUDO) $(CARGO) test --locked -p dbbalance --lib --bins --test rds_batches --test rds_contract --test rds_truncation
+	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
+
+test-api: tools ## The CRD and its rules against a real API server
+	$(SUDO) $(CARGO) test --locked -p dbbalance --test api
+
+test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
+	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test stand
+	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test chart
+
+soak: tools image ## Long tests: throttling for minutes, 300 policies on 30 clusters
+	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
+
+crds: ## Write the CRD from the types, to crds/, the chart and deploy/
+	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml
+	cp crds/dbbalancepolicies.yaml charts/dbbalance/files/dbbalancepolicies.yaml
+	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
+
+image: setup ## Build the operator's image from the release binary, as an OCI archive
+	@echo "--- building the operator (about 6 minutes cold)"
+	@$(CARGO) build --quiet --locked --release -p dbbalance
+	@mkdir -p $(dir $(IMAGE))
+	@$(LAB) image build operator target/release/dbbalance --out $(IMAGE)
+
+stand-up: tools ## Start the stand (STAND=name) and moto
+	$(SUDO) $(LAB) up --name $(STAND)
+	$(SUDO) $(LAB) rds up --name $(STAND)
+
+stand-down: setup ## Take the stand away
+	$(SUDO) $(LAB) down --name $(STAND)
+
+deny: ## Licences and advisories of the dependencies (needs cargo-deny)
+	cargo deny check
+
+clean: ## Remove build output; the tool cache stays
+	$(CARGO) clean

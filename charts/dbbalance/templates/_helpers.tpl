@@ -87,10 +87,11 @@ given and never used.
 - apiGroups: [dbbalance.io]
   resources: [dbbalancepolicies/status]
   verbs: [patch]
-# Pods are watched for their age, readiness and stamps; patch, for the annotations: claim, stamp and topology.
+# Pods are watched for their age, readiness and stamps; patch, for the annotations: claim, stamp and topology;
+# get, to see what became of a pod whose eviction was not answered in time (seldom used).
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, patch]
+  verbs: [get, list, watch, patch]
 # Workloads are watched for their replicas, strategy and rollouts; ReplicaSets lead from a pod to its Deployment.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]

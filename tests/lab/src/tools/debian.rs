@@ -34,6 +34,8 @@ pub const PACKAGES: &[Package] = &[
     package("busybox-static", "1.35"),
     package("openssl", "3.0"),
     package("shellcheck", "0.8"),
+    // The chart's tests read its schema with it.
+    package("jq", "1.6"),
     package("ca-certificates", ""),
     // The static C library, for programs in images without one.
     package("gcc", "10"),
