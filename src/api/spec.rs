@@ -333,8 +333,8 @@ pub struct SignalSpec {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub container: Option<String>,
-    /// The process, by its id inside the container. Default: 1.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    /// The process, by its id inside the container.
+    #[serde(default = "one")]
     #[schemars(range(min = 1, max = 4_194_304))]
     pub process: i32,
 }
@@ -390,7 +390,8 @@ pub enum HttpVerb {
     Get,
 }
 
-/// What may be done when the method fails on one pod.
+// The schema shows this text, not the field's.
+/// What to do when the method fails on one pod, once the canary has passed. Default: nothing.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// Evict the pod.
@@ -581,10 +582,6 @@ fn yes() -> bool {
 }
 fn one() -> i32 {
     1
-}
-#[expect(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
-fn is_one(value: &i32) -> bool {
-    *value == 1
 }
 fn five() -> i32 {
     5
