@@ -153,6 +153,7 @@ fn play(bytes: &[u8]) {
         model.wait(i64::try_from(tape.below(4)).unwrap());
     }
     calm(&mut model);
+    model.wait(1);
     let plan = model.settle(LONG);
     for index in 0..plan.targets.len() {
         assert!(
