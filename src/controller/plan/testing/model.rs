@@ -44,6 +44,8 @@ pub(crate) struct Model {
     pub(crate) effects: HashMap<(String, i64, Method), usize>,
     /// Runs taken up again by an edit, each of which may try its pods anew.
     pub(crate) resumed: usize,
+    /// Print what happens.
+    pub(crate) told: bool,
     /// Creation times of `EpochOpened`.
     events: BTreeMap<i64, Timestamp>,
 }
@@ -61,6 +63,7 @@ impl Model {
             blocked: false,
             effects: HashMap::new(),
             resumed: 0,
+            told: false,
             events: BTreeMap::new(),
         }
     }
@@ -72,6 +75,53 @@ impl Model {
             self.kube.tick(&mut self.world.targets, self.now);
         }
         self.observe();
+    }
+
+    /// Says what happens, if asked to.
+    pub(crate) fn tell(&self, what: impl Fn(&Self) -> String) {
+        if self.told {
+            println!("{} {}", self.now.duration_since(at(0)), what(self));
+        }
+    }
+
+    fn tell_plan(&self, plan: &Plan, crash: Option<Crash>) {
+        self.tell(|m| {
+            let of = |p: &crate::controller::plan::TargetPlan| {
+                let takes: Vec<String> = super::pods_of(p.step.as_ref())
+                    .iter()
+                    .map(|s| format!("{} {:?} {}", s.name, s.method, s.claim))
+                    .collect();
+                let held = p
+                    .held
+                    .as_ref()
+                    .map(|h| format!("{:?} {}", h.gate, h.message));
+                format!(
+                    "{} {held:?} {takes:?} {:?}",
+                    p.action,
+                    p.step.as_ref().map(std::mem::discriminant)
+                )
+            };
+            let parts: Vec<String> = plan.targets.iter().map(of).collect();
+            let status: Vec<String> = m
+                .world
+                .status
+                .targets
+                .iter()
+                .map(|t| {
+                    format!(
+                        "due {} stale {}/{} {:?}",
+                        t.due_epoch,
+                        t.stale,
+                        t.pods,
+                        t.run.as_ref().map(|r| (r.epoch, r.result))
+                    )
+                })
+                .collect();
+            format!(
+                "{parts:#?} {status:#?} crash {crash:?} wake {:?} notices {:?}",
+                plan.wake, plan.notices
+            )
+        });
     }
 
     /// The operator begins anew: what it only remembered is gone.
@@ -102,6 +152,7 @@ impl Model {
         let plan = plan(&self.world, &valid, self.now);
         rules::check(&self.world, &plan, self.now);
         let crash = self.crash.take();
+        self.tell_plan(&plan, crash);
         let before = self.world.status.clone();
         let mut status = plan.status.clone();
         for (index, part) in plan.targets.iter().enumerate() {

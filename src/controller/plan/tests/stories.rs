@@ -55,7 +55,9 @@ fn start(tape: &mut Tape) -> World {
 /// One thing that happens.
 fn happen(tape: &mut Tape, model: &mut Model) {
     let index = tape.below(model.world.targets.len());
-    match tape.below(22) {
+    let what = tape.below(22);
+    model.tell(|_| format!("happens {what} to {index}"));
+    match what {
         0 => {}
         1 | 2 => model.world.reading = Reading::Current(view(tape.of(&TOPOLOGIES))),
         3 => model.world.policy.token = Some(format!("token-{}", tape.below(4))),
@@ -145,6 +147,7 @@ fn ended(world: &World, plan: &Plan, index: usize) -> bool {
 fn play(bytes: &[u8]) {
     let tape = &mut Tape::new(bytes);
     let mut model = Model::new(start(tape), 10);
+    model.told = std::env::var("STORY").is_ok();
     for _ in 0..bytes.len() / 4 {
         happen(tape, &mut model);
         model.pass();
