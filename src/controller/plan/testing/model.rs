@@ -243,7 +243,7 @@ impl Model {
                 return false;
             }
             if step.method == Method::Evict && self.blocked {
-                pod.claim = None;
+                pod.claim = pod.claim.take().and_then(Claim::released);
                 let until = self.now.saturating_add(seconds(10)).unwrap();
                 found.blockade = Some(Blockade {
                     by: "DisruptionBudget",
