@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod kube;
+pub(crate) mod model;
 pub(crate) mod random;
 pub(crate) mod rules;
 

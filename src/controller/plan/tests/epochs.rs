@@ -2,8 +2,9 @@
 
 use crate::api::spec::Method;
 use crate::api::status::Trigger;
+use crate::controller::plan::Notice;
 use crate::controller::plan::epochs::open;
-use crate::controller::plan::testing::{at, look, quiet, record, view};
+use crate::controller::plan::testing::{at, claim, look, quiet, record, target, unseen, view};
 use crate::controller::world::{Reading, World};
 
 /// The world with another topology, settled and recorded at time 100.
@@ -36,6 +37,17 @@ fn a_status_that_lost_its_topology_alone_counts_on() {
     world.status.epoch = Some(12);
     world.status.topology = None;
     assert_eq!(look(&world, 10).status.epoch, Some(13));
+}
+
+#[test]
+fn a_lost_status_counts_on_after_the_highest_stamp_or_claim() {
+    let mut world = unseen(vec![target("web", Method::Signal)], 4);
+    world.highest_stamp = Some(7);
+    let plan = look(&world, 10);
+    assert_eq!(plan.status.epoch, Some(8));
+    assert!(matches!(plan.notices[..], [Notice::StatusLost(_)]));
+    world.targets[0].pods[0].claim = Some(claim(9, 1, 0));
+    assert_eq!(look(&world, 10).status.epoch, Some(10));
 }
 
 #[test]
