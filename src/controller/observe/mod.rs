@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt};
 
 use super::context::Context;
 use super::errors::Error;
-use super::memory::PolicyMemory;
+use super::memory::{PolicyMemory, Recorded};
 use super::world::{Others, PolicyFacts, Reading, TargetWorld, World, is_recreated, pools};
 use crate::api::annotations;
 use crate::api::spec::{ClusterSpec, DbBalancePolicy, TargetSpec, WorkloadKind};
@@ -63,13 +63,22 @@ async fn current(
     let Some(memory) = memory.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
-        return api
+        let read = api
             .get(&policy.name_any())
             .await
             .map_err(|source| Error::Kube {
                 doing: format!("reading policy {namespace}/{}", policy.name_any()),
                 source: Box::new(source),
+            })?;
+        // From here on the cache counts only once it is as new as this.
+        ctx.memory.note(&policy.uid().unwrap_or_default(), |m| {
+            m.must_read = false;
+            m.recorded = Some(Recorded {
+                version: version(&read),
+                status: read.status.clone().unwrap_or_default(),
             });
+        });
+        return Ok(read);
     };
     let mut current = policy.clone();
     if let Some(recorded) = &memory.recorded
