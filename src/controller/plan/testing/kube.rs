@@ -90,8 +90,10 @@ impl Kube {
 
     /// Changes a target's template: a deploy, or a stamp.
     pub(crate) fn deploy(&mut self, target: usize, found: &mut TargetWorld) {
+        let Some(workload) = found.workload.as_mut() else {
+            return;
+        };
         self.templates[target] += 1;
-        let workload = found.workload.as_mut().unwrap();
         workload.generation += 1;
         self.count(target, found);
     }

@@ -16,6 +16,7 @@ use crate::controller::validate::validate;
 use crate::controller::world::{Blockade, World};
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Stamp};
+use crate::domain::workload::WorkloadFacts;
 
 /// Where the operator dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct Model {
     pub(crate) effects: HashMap<(String, i64, Method), usize>,
     /// Runs taken up again by an edit, each of which may try its pods anew.
     pub(crate) resumed: usize,
+    /// Workloads that are away for a while.
+    pub(crate) gone: Vec<Option<WorkloadFacts>>,
     /// Print what happens.
     pub(crate) told: bool,
     /// Creation times of `EpochOpened`.
@@ -55,7 +58,6 @@ impl Model {
     pub(crate) fn new(world: World, second: i64) -> Self {
         Self {
             kube: Kube::new(world.targets.len()),
-            world,
             now: at(second),
             crash: None,
             lost_race: false,
@@ -63,8 +65,10 @@ impl Model {
             blocked: false,
             effects: HashMap::new(),
             resumed: 0,
+            gone: vec![None; world.targets.len()],
             told: false,
             events: BTreeMap::new(),
+            world,
         }
     }
 

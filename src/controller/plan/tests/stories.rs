@@ -55,16 +55,17 @@ fn start(tape: &mut Tape) -> World {
 /// One thing that happens.
 fn happen(tape: &mut Tape, model: &mut Model) {
     let index = tape.below(model.world.targets.len());
-    let what = tape.below(22);
+    let what = tape.below(28);
     model.tell(|_| format!("happens {what} to {index}"));
     match what {
         0 => {}
         1 | 2 => model.world.reading = Reading::Current(view(tape.of(&TOPOLOGIES))),
         3 => model.world.policy.token = Some(format!("token-{}", tape.below(4))),
         4 => {
-            let workload = model.world.targets[index].workload.as_mut().unwrap();
-            workload.wanted = tape.of(&[4, 2, 6, 9]);
-            workload.generation += 1;
+            if let Some(workload) = model.world.targets[index].workload.as_mut() {
+                workload.wanted = tape.of(&[4, 2, 6, 9]);
+                workload.generation += 1;
+            }
         }
         5 => model.kube.deploy(index, &mut model.world.targets[index]),
         6 | 7 => model.crash = Some(tape.of(&CRASHES)),
@@ -106,7 +107,38 @@ fn happen(tape: &mut Tape, model: &mut Model) {
             model.world.status = crate::api::status::DbBalancePolicyStatus::default();
             model.restart();
         }
+        19..=24 => stand(tape, model, index, what),
         _ => model.wait(tape.of(&[10, 30, 100, 400])),
+    }
+}
+
+/// What stands around the pods changes.
+fn stand(tape: &mut Tape, model: &mut Model, index: usize, what: usize) {
+    let world = &mut model.world;
+    let found = &mut world.targets[index];
+    match what {
+        19 => match model.gone[index].take() {
+            Some(workload) => found.workload = Some(workload),
+            None => model.gone[index] = found.workload.take(),
+        },
+        20 => {
+            let n = tape.below(found.pods.len().max(1));
+            if let Some(pod) = found.pods.get_mut(n) {
+                pod.ignored = !pod.ignored;
+            }
+        }
+        21 => {
+            found.owned_by = match found.owned_by {
+                Some(_) => None,
+                None => Some("older".into()),
+            }
+        }
+        22 => world.spec.budget.max_connections = tape.of(&[None, Some(60), Some(110), Some(200)]),
+        23 => world.others.running = tape.of(&[0, 3]),
+        _ => {
+            world.policy.generation = world.policy.generation.map(|g| g + 1);
+            world.spec.targets[index].recycle = target("x", tape.of(&METHODS)).recycle;
+        }
     }
 }
 
@@ -125,6 +157,12 @@ fn calm(model: &mut Model) {
     model.blocked = false;
     model.kube.heals = true;
     model.world.spec.suspend = false;
+    model.world.others.running = 0;
+    model.world.spec.budget.max_connections = None;
+    for (found, gone) in model.world.targets.iter_mut().zip(&mut model.gone) {
+        found.owned_by = None;
+        found.workload = found.workload.take().or(gone.take());
+    }
     if model.world.reading.current().is_none() {
         model.world.reading = Reading::Current(view("abc"));
     }
