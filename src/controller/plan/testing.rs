@@ -166,6 +166,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         targets: worlds,
         others: Others::default(),
         highest_stamp: None,
+        quiet_until: None,
         role_allowed: true,
         overlaps: vec![],
     }

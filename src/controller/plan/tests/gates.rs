@@ -66,6 +66,16 @@ fn with_no_gate_a_run_begins_and_the_next_pass_acts() {
 }
 
 #[test]
+fn nothing_is_done_in_the_second_in_which_the_epoch_opened() {
+    // A pod that an eviction brought forth in that second would look older than the epoch.
+    let mut world = running(Method::Evict, 4, ADDED);
+    world.quiet_until = Some(at(112));
+    assert_eq!(gate(&world, 111), Some(Gate::EpochNotOpen));
+    assert_eq!(look(&world, 111).wake, Some(at(112)));
+    assert_eq!(gate(&world, 112), None);
+}
+
+#[test]
 fn gates_are_named_in_their_order() {
     // Every gate that can hold before a run is closed; they are opened one after the other.
     let mut world = ready_to_begin();
