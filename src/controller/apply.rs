@@ -78,6 +78,8 @@ pub async fn apply(
             .events
             .open_epoch(policy, opening.epoch, &opening.note)
             .await?;
+        ctx.memory
+            .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
         let time = created
             .saturating_add(SignedDuration::from_secs(1))

@@ -59,7 +59,7 @@ pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
 fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
     // A status that lost only its topology still knows its counter.
     let counted = Some(counter(&world.status)).filter(|c| *c > 0);
-    let lost = world.highest_stamp.max(counted);
+    let lost = world.highest_stamp.max(highest_claim(world)).max(counted);
     let epoch = lost.map_or(1, |highest| highest.saturating_add(1));
     let words = describe(confirmed);
     plan.notices.push(match lost {
@@ -76,6 +76,14 @@ fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
     status.targets.clear();
     // A token that is there at first sight may be as old as the manifest: recorded, not run.
     status.recycle_requested.clone_from(&world.policy.token);
+}
+
+/// The highest epoch on this policy's claims: a number that was claimed is never given again.
+fn highest_claim(world: &World) -> Option<i64> {
+    let mark = world.policy.mark();
+    let pods = world.targets.iter().flat_map(|t| &t.pods);
+    let claims = pods.filter_map(|p| p.claim.as_ref());
+    claims.filter(|c| c.policy == mark).map(|c| c.epoch).max()
 }
 
 fn other_cluster(settled: &Topology, confirmed: &Topology, now: Timestamp, plan: &mut Plan) {

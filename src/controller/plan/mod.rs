@@ -194,7 +194,13 @@ fn summarise(plan: &mut Plan) {
             action: t.action.clone(),
             waiting_for: t.held.as_ref().map(|h| h.gate.as_str().to_owned()),
             message: t.held.as_ref().map(|h| h.message.clone()),
-            not_before: t.held.as_ref().and_then(|h| h.until).map(gates::to_second),
+            // The time of the next try would be written anew with every try.
+            not_before: t
+                .held
+                .as_ref()
+                .filter(|h| h.gate != Gate::DisruptionBudget)
+                .and_then(|h| h.until)
+                .map(gates::to_second),
         })
         .collect();
 }

@@ -305,6 +305,10 @@ fn go(
     if !recorded {
         return Ok(Go::Recorded);
     }
+    if let Some(until) = world.quiet_until.filter(|until| now < *until) {
+        let message = "the epoch has just opened: pods of that second cannot be told apart";
+        return Err(Held::until(Gate::EpochNotOpen, message, until));
+    }
     if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
         return Err(Held::until(
             Gate::DisruptionBudget,
