@@ -249,6 +249,7 @@ fn go(
                     resumed_time: Some(Time(gates::whole_second(now))),
                     last_progress_time: gates::to_second(now),
                     failed: 0,
+                    ready: count(scene.serving()),
                     ..run
                 };
                 plan.notices.push(Notice::RunStarted(format!(
@@ -352,7 +353,7 @@ fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
         last_step_time: None,
         end_time: None,
         pods: target.pods,
-        ready: count(scene.ready()),
+        ready: count(scene.serving()),
         stale: target.stale,
         recycled: 0,
         failed: 0,

@@ -404,7 +404,7 @@ fn canary_waits(scene: &Scene, now: Timestamp) -> Option<String> {
         return Some(format!("the first pod, {}, is being recycled", pod.name));
     }
     let before = usize::try_from(run.ready).unwrap_or(0).min(scene.wanted());
-    let ready = scene.ready();
+    let ready = scene.serving();
     (ready < before).then(|| {
         format!(
             "{ready} pods are Ready, {before} were when the run began: the first pod must come back"

@@ -174,6 +174,27 @@ fn an_evicted_canary_has_come_back_with_as_many_ready_pods_and_a_fresh_one() {
 }
 
 #[test]
+fn a_pod_that_is_ignored_since_the_run_began_does_not_keep_the_canary_waiting() {
+    let mut world = after_canary();
+    world.targets[0].pods[7].ignored = true;
+    let plan = look(&world, 130);
+    assert!(matches!(plan.notices[..], [Notice::CanaryPassed(_)]));
+}
+
+#[test]
+fn a_run_that_goes_on_after_an_edit_compares_with_the_pods_of_that_moment() {
+    let mut world = after_canary();
+    world.targets[0].pods[7].ready = false;
+    let mut halted = record(world, 1011);
+    assert_eq!(look(&halted, 1012).gate(), Some(Gate::Halted));
+    halted.policy.generation = Some(2);
+    let resumed = record(halted, 1013);
+    assert_eq!(resumed.status.targets[0].run.as_ref().unwrap().ready, 7);
+    let plan = look(&resumed, 1014);
+    assert!(matches!(plan.notices[..], [Notice::CanaryPassed(_)]));
+}
+
+#[test]
 fn a_new_template_needs_a_canary_again_and_an_edit_of_the_method_too() {
     let mut world = verified(Method::Signal, 8, ADDED);
     assert_eq!(look(&world, 111).takes().len(), 2);
