@@ -185,12 +185,13 @@ fn a_pod_that_is_ignored_since_the_run_began_does_not_keep_the_canary_waiting() 
 fn a_run_that_goes_on_after_an_edit_compares_with_the_pods_of_that_moment() {
     let mut world = after_canary();
     world.targets[0].pods[7].ready = false;
-    let mut halted = record(world, 1011);
-    assert_eq!(look(&halted, 1012).gate(), Some(Gate::Halted));
+    world.targets[0].pods[7].stamp = Some(stamp(2));
+    let mut halted = record(record(world, 130), 1030);
+    assert_eq!(look(&halted, 1031).gate(), Some(Gate::Halted));
     halted.policy.generation = Some(2);
-    let resumed = record(halted, 1013);
+    let resumed = record(halted, 1032);
     assert_eq!(resumed.status.targets[0].run.as_ref().unwrap().ready, 7);
-    let plan = look(&resumed, 1014);
+    let plan = look(&resumed, 1033);
     assert!(matches!(plan.notices[..], [Notice::CanaryPassed(_)]));
 }
 
