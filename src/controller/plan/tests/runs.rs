@@ -261,6 +261,14 @@ fn the_progress_deadline_counts_while_the_pace_holds_and_not_while_another_gate_
 }
 
 #[test]
+fn a_run_that_waits_is_looked_at_again_at_its_deadline() {
+    let mut world = after_canary();
+    world.targets[0].pods[0].ready = false;
+    let world = record(world, 130);
+    assert_eq!(look(&world, 131).wake, Some(at(1030)));
+}
+
+#[test]
 fn more_than_a_tenth_of_failed_pods_halt_a_run_and_one_may_fail() {
     let mut world = verified(Method::Signal, 8, ADDED);
     world.targets[0].pods[0].claim = Some(claim(2, Claim::FAILED, 111));
