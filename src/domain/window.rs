@@ -98,11 +98,11 @@ impl Window {
 
     /// For Allow: `Ok` inside; otherwise when it will be this policy's turn.
     fn allows(&self, now: Timestamp, key: &str) -> Result<(), Option<Timestamp>> {
-        if let Some(opened) = self.last_opening(now) {
-            if now < add(opened, self.duration) {
-                let turn = add(opened, self.turn(key));
-                return if now >= turn { Ok(()) } else { Err(Some(turn)) };
-            }
+        if let Some(opened) = self.last_opening(now)
+            && now < add(opened, self.duration)
+        {
+            let turn = add(opened, self.turn(key));
+            return if now >= turn { Ok(()) } else { Err(Some(turn)) };
         }
         Err(self.next_opening(now).map(|next| add(next, self.turn(key))))
     }

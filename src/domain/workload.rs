@@ -22,7 +22,7 @@ pub enum Strategy {
     Recreate,
     /// Only when somebody deletes them; refused.
     OnDelete,
-    /// A StatefulSet that updates only a part of its pods; refused.
+    /// A `StatefulSet` that updates only a part of its pods; refused.
     Partition(i32),
 }
 
@@ -77,8 +77,7 @@ impl WorkloadFacts {
     pub fn surge(&self) -> usize {
         match &self.strategy {
             Strategy::RollingUpdate { max_surge, .. } => {
-                let surge = resolve_up(max_surge, self.wanted).unwrap_or(0);
-                surge
+                resolve_up(max_surge, self.wanted).unwrap_or(0)
             }
             Strategy::Recreate | Strategy::OnDelete | Strategy::Partition(_) => 0,
         }

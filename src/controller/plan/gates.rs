@@ -246,7 +246,7 @@ pub(super) fn epoch(
         }
     }
     if let Some(pending) = &scene.status.pending_epoch {
-        let mine = pending.targets.iter().any(|t| *t == scene.spec.name);
+        let mine = pending.targets.contains(&scene.spec.name);
         if mine && pending.triggers.iter().any(|t| t.is_urgent()) {
             return Err(Held::new(
                 Gate::EpochNotOpen,
