@@ -4,15 +4,19 @@
 //! that names its gate. Nothing is done on a decision that is not yet recorded in the status: a
 //! pass that decides records, and the next one acts.
 
+mod candidates;
 mod epochs;
 mod gates;
 mod pods;
 mod runs;
+mod show;
+mod sight;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use jiff::Timestamp;
 
