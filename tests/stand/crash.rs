@@ -141,7 +141,12 @@ async fn begin(case: &Case<'_>, recycle: &Value) {
 
 /// One epoch: the operator dies until its time is up or no stale pod is left alone, then it may finish. Gives the
 /// pods that were in flight at a death.
-async fn round(case: &Case<'_>, epoch: i64, points: &[&str], tally: &mut Tally) -> BTreeSet<String> {
+async fn round(
+    case: &Case<'_>,
+    epoch: i64,
+    points: &[&str],
+    tally: &mut Tally,
+) -> BTreeSet<String> {
     let slow = Settings::default().slow();
     let initial: BTreeSet<String> = case.pods("web").await.iter().map(uid).collect();
     let stale = async || {
@@ -169,7 +174,8 @@ async fn round(case: &Case<'_>, epoch: i64, points: &[&str], tally: &mut Tally) 
                     (marks(&stale().await) != before).then_some(())
                 })
                 .await;
-                let chance = u32::try_from(Timestamp::now().subsec_nanosecond()).unwrap_or(0) / 1000;
+                let chance =
+                    u32::try_from(Timestamp::now().subsec_nanosecond()).unwrap_or(0) / 1000;
                 tokio::time::sleep(LOOK * (chance % 5) / 2).await;
                 operator.kill();
             }

@@ -74,7 +74,10 @@ pub fn with_env(mut workload: Value, name: &str, value: &str) -> Value {
 }
 
 pub fn ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions
             .into_iter()

@@ -18,7 +18,6 @@ pub mod sightings;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dbbalance_lab::cache::Cache;
@@ -48,7 +47,6 @@ pub struct Suite {
     pub stand: Stand,
     /// Folder for kubeconfigs of operators; it ends with the stand.
     pub folder: PathBuf,
-    count: AtomicU32,
 }
 
 impl Suite {
@@ -65,11 +63,7 @@ impl Suite {
         rds::up(&stand, true).unwrap();
         let folder = stand.layout().path("test");
         std::fs::create_dir_all(&folder).unwrap();
-        let suite = Self {
-            stand,
-            folder,
-            count: AtomicU32::new(0),
-        };
+        let suite = Self { stand, folder };
         suite.run(|| define(&suite)).unwrap();
         suite
     }
@@ -111,10 +105,6 @@ impl Suite {
     pub async fn client(&self) -> Client {
         client_of(Kubeconfig::read_from(self.stand.kubeconfig()).unwrap()).await
     }
-
-    pub(crate) fn next(&self) -> u32 {
-        self.count.fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 pub async fn client_of(kubeconfig: Kubeconfig) -> Client {
@@ -142,11 +132,7 @@ async fn define(suite: &Suite) {
 }
 
 /// Waits for a condition to give a value.
-pub async fn until<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl AsyncFnMut() -> Option<T>,
-) -> T {
+pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = probe().await {
@@ -237,17 +223,17 @@ impl<'a> Case<'a> {
         K::DynamicType: Default,
     {
         let object: K = serde_json::from_value(object).unwrap();
-        let made = self.api::<K>().create(&PostParams::default(), &object).await;
+        let made = self
+            .api::<K>()
+            .create(&PostParams::default(), &object)
+            .await;
         made.unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Merges a patch into an object.
     pub async fn patch<K>(&self, name: &str, patch: Value) -> K
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
         let patched = self
@@ -255,6 +241,16 @@ impl<'a> Case<'a> {
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
         patched.unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+/// The pods of tests that are over make room for others; those of a failed one stay to be looked at.
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let arguments = ["delete", "namespace", &self.name, "--wait=false"];
+            let _ = self.suite.stand.kubectl(&arguments);
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use dbbalance_lab::process::Identity;
+use dbbalance_lab::process::Signal;
 use dbbalance_lab::program::last_lines;
 use dbbalance_lab::rds::{MOTO_PORT, REGION};
 use dbbalance_lab::stand::NODE_IP;
-use dbbalance_lab::process::Signal;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -88,7 +88,10 @@ impl<'a> Operator<'a> {
         }
         command.args(&settings.arguments);
         command
-            .env("KUBECONFIG", kubeconfig(case, identity, settings.api_port).await)
+            .env(
+                "KUBECONFIG",
+                kubeconfig(case, identity, settings.api_port).await,
+            )
             .env("AWS_ACCESS_KEY_ID", "lab")
             .env("AWS_SECRET_ACCESS_KEY", "lab")
             .env("AWS_EC2_METADATA_DISABLED", "true");

@@ -140,8 +140,7 @@ impl Case<'_> {
 
     /// Asks for a run by token.
     pub async fn token(&self, name: &str, token: &str) {
-        let patch =
-            json!({"metadata": {"annotations": {"dbbalance.io/recycle-requested": token}}});
+        let patch = json!({"metadata": {"annotations": {"dbbalance.io/recycle-requested": token}}});
         self.patch::<DbBalancePolicy>(name, patch).await;
     }
 }
