@@ -211,6 +211,9 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
     {
         target.due_epoch = epoch;
         target.open_time = Some(Time(open_time));
+        // No pod bears this epoch's stamp yet, and none was created so late: nobody must read the
+        // count of the epoch before as this one's.
+        target.stale = target.pods;
         target.triggers.clone_from(&pending.triggers);
         target.fingerprint.clone_from(&pending.fingerprint);
         target.reverted_epoch = None;
@@ -219,6 +222,7 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
             target.urgent_open_time = Some(Time(open_time));
         }
     }
+    super::count_stale(status);
 }
 
 fn counter(status: &DbBalancePolicyStatus) -> i64 {

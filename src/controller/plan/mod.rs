@@ -176,14 +176,19 @@ impl Plan {
     }
 }
 
-/// The ready-made columns: `JSONPath` cannot count.
-fn summarise(plan: &mut Plan) {
-    let status = &mut plan.status;
+/// The column of stale pods.
+fn count_stale(status: &mut DbBalancePolicyStatus) {
     let (pods, stale) = status
         .targets
         .iter()
         .fold((0, 0), |(p, s), t| (p + t.pods, s + t.stale));
     status.stale = status.epoch.map(|_| format!("{stale}/{pods}"));
+}
+
+/// The ready-made columns: `JSONPath` cannot count.
+fn summarise(plan: &mut Plan) {
+    let status = &mut plan.status;
+    count_stale(status);
     status.last_run_time = status
         .targets
         .iter()
