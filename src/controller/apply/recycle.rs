@@ -78,11 +78,13 @@ pub(super) async fn recycle(
             Recycled::Done
         }
         Outcome::Blocked { by, message } => {
-            report_lost(
-                annotate::release(client, &of, &value).await,
-                &of,
-                "releasing the claim",
-            );
+            let let_go = match claim.clone().released() {
+                None => annotate::release(client, &of, &value).await,
+                Some(before) => {
+                    annotate::replace_claim(client, &of, &value, &before.to_string()).await
+                }
+            };
+            report_lost(let_go, &of, "releasing the claim");
             Recycled::Blocked(by, message)
         }
         Outcome::Failed { fault, message } => {

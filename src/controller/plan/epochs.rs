@@ -3,6 +3,7 @@
 //! Runs in every mode, also suspended and paused: epochs are counted whatever is done about them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,7 +21,7 @@ use crate::domain::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
 /// Moves the epochs on.
 pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
-    // A failed reading counts nothing, neither changes nor the time that they have held.
+    // A failed reading counts nothing: no change settles on it.
     let Some(view) = world.reading.current() else {
         return;
     };
@@ -126,6 +127,8 @@ fn join_token(world: &World, mut pending: PendingEpochStatus, token: String, pla
     if !pending.triggers.contains(&Trigger::Manual) {
         pending.triggers.push(Trigger::Manual);
     }
+    // The event by which it opens is named by its words: one from before the token must not serve.
+    let _ = write!(pending.message, "; requested by token {token:?}");
     pending.targets = world.spec.targets.iter().map(|t| t.name.clone()).collect();
     plan.status.pending_epoch = Some(pending);
     plan.status.recycle_requested = Some(token);
