@@ -147,7 +147,7 @@ async fn round(
     points: &[&str],
     tally: &mut Tally,
 ) -> BTreeSet<String> {
-    let slow = Settings::default().slow();
+    let slow = Settings::default().slow(5);
     let initial: BTreeSet<String> = case.pods("web").await.iter().map(uid).collect();
     let stale = async || {
         let mut pods = case.pods("web").await;
@@ -171,7 +171,8 @@ async fn round(
                 let operator = Operator::with(case, "one", &slow).await;
                 let before = marks(&stale().await);
                 until("progress", Duration::from_mins(1), async || {
-                    (marks(&stale().await) != before).then_some(())
+                    let now = marks(&stale().await);
+                    (now.is_empty() || now != before).then_some(())
                 })
                 .await;
                 let chance =

@@ -188,13 +188,20 @@ impl<'a> Case<'a> {
         case
     }
 
-    /// A cluster with this many instances, `NAME-1` the writer.
+    /// A cluster with this many instances, `NAME-1` the writer. moto now and then answers 500 when others write too.
     pub fn cluster(&self, name: &str, instances: u32) {
-        self.rds.create_cluster(name, "aurora-postgresql").unwrap();
+        wait_blocking("a cluster", LIMIT, || {
+            let made = self.rds.create_cluster(name, "aurora-postgresql");
+            made.is_ok() || self.rds.describe_cluster(name).is_ok()
+        });
         for n in 1..=instances {
-            self.rds
-                .add_instance(name, &format!("{name}-{n}"), CLASS)
-                .unwrap();
+            let instance = format!("{name}-{n}");
+            wait_blocking("an instance", LIMIT, || {
+                let made = self.rds.add_instance(name, &instance, CLASS);
+                let found = || self.rds.describe_instances(name).ok();
+                made.is_ok()
+                    || found().is_some_and(|all| all.iter().any(|i| i.identifier == instance))
+            });
         }
     }
 
