@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use kube::api::EvictParams;
 use serde_json::json;
 
-use crate::support::app::{ready, recycles, uid};
+use crate::support::app::{Count, ready, recycles, uid};
 use crate::support::operator::{Operator, Settings};
 use crate::support::policy::{policy, says, signal, target};
 use crate::support::{Case, LIMIT, Suite, until};
@@ -45,7 +45,7 @@ async fn assert_new_pods_are_left_alone(case: &Case<'_>, old: &BTreeSet<String>)
     let counts = case.counts("web").await;
     for pod in case.pods("web").await.iter().filter(|p| ready(p)) {
         let most = u64::from(old.contains(&uid(pod)));
-        let effects = counts.get(&uid(pod)).map_or(0, |c| c.effects());
+        let effects = counts.get(&uid(pod)).map_or(0, Count::effects);
         assert!(
             recycles(pod) <= most && effects <= most,
             "{}: {effects} effects, {most} may be",

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use crate::support::app::{claim, stamped, uid, workload};
+use crate::support::audit::Change;
 use crate::support::operator::{Operator, Settings};
 use crate::support::policy::{self, policy, target};
 use crate::support::{Case, LOOK, Suite, until};
@@ -130,7 +131,7 @@ async fn begin(case: &Case<'_>, recycle: &Value) {
     let operator = Operator::start(case).await;
     let before = case.changes();
     assert!(
-        !before.iter().any(|c| c.is_effect()),
+        !before.iter().any(Change::is_effect),
         "first sight recycles nothing"
     );
     case.failover(2);
