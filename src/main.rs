@@ -10,13 +10,13 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("dbbalance: {error}");
+            eprint!("dbbalance: {error}");
             let mut cause = error.source();
             while let Some(source) = cause {
-                text.push_str(&format!(": {source}"));
+                eprint!(": {source}");
                 cause = source.source();
             }
-            eprintln!("{text}");
+            eprintln!();
             ExitCode::FAILURE
         }
     }

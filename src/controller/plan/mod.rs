@@ -4,15 +4,19 @@
 //! that names its gate. Nothing is done on a decision that is not yet recorded in the status: a
 //! pass that decides records, and the next one acts.
 
+mod candidates;
 mod epochs;
 mod gates;
 mod pods;
 mod runs;
+mod show;
+mod sight;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use jiff::Timestamp;
 
@@ -199,7 +203,13 @@ fn summarise(plan: &mut Plan) {
             action: t.action.clone(),
             waiting_for: t.held.as_ref().map(|h| h.gate.as_str().to_owned()),
             message: t.held.as_ref().map(|h| h.message.clone()),
-            not_before: t.held.as_ref().and_then(|h| h.until).map(gates::to_second),
+            // The time of the next try would be written anew with every try.
+            not_before: t
+                .held
+                .as_ref()
+                .filter(|h| h.gate != Gate::DisruptionBudget)
+                .and_then(|h| h.until)
+                .map(gates::to_second),
         })
         .collect();
 }

@@ -16,11 +16,11 @@ use super::apply::Applied;
 use super::context::Context;
 use super::errors::Error;
 use super::memory::Recorded;
-use super::plan::{Notice, Plan, halt, open, status_time};
+use super::plan::{Gate, Notice, Plan, halt, open, status_time};
 use super::validate::Valid;
-use super::world::World;
+use super::world::{Blockade, World};
 use crate::api::DbBalancePolicy;
-use crate::api::status::DbBalancePolicyStatus;
+use crate::api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
 use crate::metrics::RecycleResult;
 
 /// What the pass comes to.
@@ -131,6 +131,9 @@ fn merge(
                 run.last_progress_time = status_time(now);
             }
         }
+        if let Some(blockade) = &done.blockade {
+            stay_blocked(world, target, &mut status.plan, blockade);
+        }
         if done.fallbacks > 0 {
             told.push(Notice::FallbackUsed(format!(
                 "target {}: {} pods were evicted, as the method failed on them",
@@ -155,6 +158,39 @@ fn merge(
     }
     status.history.truncate(10);
     (status, told)
+}
+
+/// A step that was refused leaves the target where it was: behind that gate, without progress. So
+/// asking again and again is neither written nor told again and again.
+fn stay_blocked(
+    world: &World,
+    target: &mut TargetStatus,
+    plan: &mut [PlanStatus],
+    blockade: &Blockade,
+) {
+    let gate = Gate::DisruptionBudget.as_str();
+    let Some(shown) = plan.iter_mut().find(|p| p.target == target.name) else {
+        return;
+    };
+    shown.waiting_for = Some(gate.to_owned());
+    shown.message = Some(blockade.message.clone());
+    shown.not_before = None;
+    let before = &world.status;
+    let was_blocked = before
+        .plan
+        .iter()
+        .any(|p| p.target == target.name && p.waiting_for.as_deref() == Some(gate));
+    let then = before
+        .targets
+        .iter()
+        .find(|t| t.name == target.name)
+        .and_then(|t| t.run.as_ref());
+    if let (true, Some(then), Some(run)) = (was_blocked, then, target.run.as_mut())
+        && then.epoch == run.epoch
+        && then.recycled == run.recycled
+    {
+        run.last_progress_time = then.last_progress_time.clone();
+    }
 }
 
 async fn write(
