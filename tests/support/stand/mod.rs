@@ -24,7 +24,7 @@ use dbbalance_lab::cache::Cache;
 use dbbalance_lab::rds::client::{CLASS, Client as Rds};
 use dbbalance_lab::rds::{self, MOTO_PORT, REGION};
 use dbbalance_lab::stand::{NODE_IP, Options, Stand};
-use dbbalance_lab::{image, wait};
+use dbbalance_lab::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -138,6 +138,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
         if let Some(value) = probe().await {
             return value;
         }
+        assert!(!interrupt::pending(), "interrupted");
         assert!(
             Instant::now() < deadline,
             "{what}: not within {} s",
