@@ -53,7 +53,7 @@ test-api: tools ## The CRD and its rules against a real API server
 	$(SUDO) $(CARGO) test --locked -p dbbalance --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test stand
+	$(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints --test stand
 	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test chart
 
 soak: tools image ## Long tests: throttling for minutes, 300 policies on 30 clusters
