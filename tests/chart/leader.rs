@@ -42,12 +42,15 @@ async fn another(lab: &Lab, than: &str, since: Instant, limit: Duration) -> f64 
     since.elapsed().as_secs_f64()
 }
 
+/// Waits until two replicas are Ready again.
 async fn complete(lab: &Lab) {
-    lab.wait(
-        HOME,
-        "deployment/dbbalance",
-        "jsonpath={.status.readyReplicas}=2",
-    )
+    lab.until("two replicas are Ready", LIMIT, async || {
+        let pods = lab.pods(HOME).await;
+        let mut ready = pods
+            .iter()
+            .map(|p| &p["status"]["containerStatuses"][0]["ready"]);
+        (pods.len() == 2 && ready.all(|r| *r == true)).then_some(())
+    })
     .await;
 }
 

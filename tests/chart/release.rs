@@ -56,7 +56,7 @@ pub async fn an_upgrade_recycles_nothing(lab: Arc<Lab>) {
     let began = Instant::now();
     lab.helm(
         "upgrade",
-        &["--set", "podAnnotations.example\\.com/revision=2"],
+        &["--set-string", "podAnnotations.example\\.com/revision=2"],
     )
     .await;
     let now = holder(&lab).await;
