@@ -575,7 +575,7 @@ fn show_settling(
     if let Err(held) = standing
         && matches!(
             held.gate,
-            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound
+            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound | Gate::Refused
         )
     {
         part.held = Some(held);

@@ -165,6 +165,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         others: Others::default(),
         highest_stamp: None,
         role_allowed: true,
+        signal_allowed: true,
         overlaps: vec![],
     }
 }
