@@ -110,7 +110,7 @@ pub async fn two_budgets_on_one_pod_are_told(lab: Arc<Lab>) {
     lab.kubectl(&["delete", "pdb", "one", "other", "-n", namespace])
         .await
         .unwrap();
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     lab.until("the run ends", limit, async || {
         let policy = lab.policy(namespace).await;
         (crate::objects::said(&policy, "Fresh") == "True/AllFresh").then_some(())
