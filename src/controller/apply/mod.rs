@@ -87,9 +87,6 @@ pub async fn apply(
             .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
         let time = created.saturating_add(OPENING).unwrap_or(created);
-        // The successor of a pod evicted before that time would count as older, and be evicted in its
-        // turn. Waited for, as this replica's clock may not agree with the API server's.
-        tokio::time::sleep(OPENING.unsigned_abs()).await;
         applied.opened = Some((opening.epoch, time));
     }
     let note = topology_note(status.topology.as_ref());
