@@ -107,7 +107,8 @@ explain() {
 remove() {
   if [[ $CLUSTER == stand ]]; then
     lab down --name "$STAND" >/dev/null
-    return
+    # In a trap a bare return gives the status from before it.
+    return $?
   fi
   local ns
   # The policy first: the operator must not see its pods go.
@@ -237,16 +238,16 @@ await() {
 
 # ---- following a change ----------------------------------------------------------------------------------------
 
-# One stream of lines from four watches; each line is shorter than what a pipe takes at once.
+# One stream of lines from four watches (kubectl turns tabs into blanks, so | parts them); each line is shorter than what a pipe takes at once.
 watch_all() {
   mkfifo "$work/stream"
   exec 3<>"$work/stream"
-  local rows='dbp{"\t"}{.status.topology.writer}{"\t"}{.status.topology.readerCount}{"\t"}{.status.epoch}{"\t"}'
-  rows+='{.status.stale}{"\t"}{.status.conditions[?(@.type=="Fresh")].status}{"\t"}'
-  rows+='{.status.conditions[?(@.type=="Recycling")].status}{"\t"}'
+  local rows='dbp|{.status.topology.writer}|{.status.topology.readerCount}|{.status.epoch}|'
+  rows+='{.status.stale}|{.status.conditions[?(@.type=="Fresh")].status}|'
+  rows+='{.status.conditions[?(@.type=="Recycling")].status}|'
   rows+='{.status.conditions[?(@.type=="Ready")].status}{"\n"}'
-  local pods='pod{"\t"}{.metadata.name}{"\t"}{.metadata.annotations.dbbalance\.io/epoch}{"\n"}'
-  local events='event{"\t"}{.metadata.name}{"\t"}{.type}{"\t"}{.reason}{"\t"}{.message}{"\n"}'
+  local pods='pod|{.metadata.name}|{.metadata.annotations.dbbalance\.io/epoch}{"\n"}'
+  local events='event|{.metadata.name}|{.type}|{.reason}|{.message}{"\n"}'
   watch_one get dbp "$POLICY" -w -o jsonpath="$rows"
   watch_one get pods -l app=web -w -o jsonpath="$pods"
   watch_one get events --field-selector "involvedObject.name=$POLICY" -w -o jsonpath="$events"
@@ -293,9 +294,8 @@ follow() {
     IFS= read -r -t 5 -u 3 line || continue
     at="$(since "$from") s"
     case $line in
-      dbp$'\t'*)
-        # Tabs would be merged by read, as blanks are.
-        IFS='|' read -r _ a b c d e f g <<<"${line//$'\t'/|}"
+      'dbp|'*)
+              IFS='|' read -r _ a b c d e f g <<<"$line"
         state=''
         [[ $c != "$epoch" || $f == True ]] || state=$d
         if [[ $last_dbp != "$line" ]]; then
@@ -304,8 +304,8 @@ follow() {
           [[ $silent ]] || row "$at" dbp "$(printf "$policy_row" "$POLICY" "$DB" "$a" "$b" "$c" "$d" "$e" "$g" | cut -c 3-)"
         fi
         ;;
-      event$'\t'*)
-        IFS='|' read -r _ name a b c <<<"${line//$'\t'/|}"
+      'event|'*)
+        IFS='|' read -r _ name a b c <<<"$line"
         [[ ! ${seen[$name]:-} ]] || continue
         seen[$name]=1
         [[ ! $silent ]] || continue
@@ -313,8 +313,8 @@ follow() {
         rows "$at" event "$b: $c"
         [[ $b != RunHalted ]] || die 'the run has halted'
         ;;
-      pod$'\t'*)
-        IFS='|' read -r _ name a <<<"${line//$'\t'/|}"
+      'pod|'*)
+        IFS='|' read -r _ name a <<<"$line"
         stamp[$name]=$a
         ;;
       \[pod/*\]*)
@@ -408,7 +408,7 @@ esac
 printf 'To stop      Ctrl-C at any time; nothing stays\n'
 [[ ! $KEEP ]] || printf 'Afterwards   all is left running (KEEP=1)\n'
 readonly OPERATOR_NS APP_NS
-work=$(mktemp -d)
+work=$(mktemp -d -t dbb-demo.XXXXXX)
 
 if [[ ${STOP:-} ]]; then
   [[ $CLUSTER == current ]] || usage "STOP=1 is for CLUSTER=current; here: $(how_to_stop)"
@@ -483,7 +483,7 @@ fi
 begin 3 'Install the operator with its Helm chart: two replicas, one leads'
 values=(--set-string "image.repository=${operator_image%:*}" --set-string "image.tag=${operator_image##*:}"
   --set "image.pullPolicy=$pull" --set "signal.namespaces={$APP_NS}"
-  --set "aws.region=$REGION" --set "aws.rdsEndpointURL=$endpoint"
+  --set logging.format=text --set "aws.region=$REGION" --set "aws.rdsEndpointURL=$endpoint"
   --set 'extraEnv[0].name=AWS_ACCESS_KEY_ID' --set 'extraEnv[0].value=demo'
   --set 'extraEnv[1].name=AWS_SECRET_ACCESS_KEY' --set 'extraEnv[1].value=demo')
 if [[ $CLUSTER == current ]]; then
