@@ -142,6 +142,8 @@ at_exit() {
   local code=$?
   trap '' INT TERM HUP PIPE
   set +e
+  # A signal may have come while a step's output went to a file.
+  exec >&4 2>&5
   passed
   unfollow
   if [[ $code -ge 128 ]]; then
@@ -174,7 +176,7 @@ at_exit() {
 # ---- Kubernetes and RDS, by either way -------------------------------------------------------------------------
 
 # Without the demo's own descriptors: what a stand starts outlives the demo with KEEP=1.
-lab() { "$LAB" "$@" 3<&- 9>&-; }
+lab() { "$LAB" "$@" 3<&- 4>&- 5>&- 9>&-; }
 if [[ $CLUSTER == stand ]]; then
   kc() { lab shell --name "$STAND" -- kubectl "$@"; }
   hm() { lab shell --name "$STAND" -- helm "$@"; }
@@ -275,7 +277,7 @@ rows() {
 }
 
 declare -A seen=() stamp=() signals=()
-policy_row='  %-7s %-12s %-14s %-8s %-6s %-6s %-6s %-9s\n'
+policy_row='%-7s %-12s %-14s %-8s %-6s %-6s %-6s %s'
 
 # Reads the stream until the pods are at an epoch and have caught that many signals. With $3 silent: only learns.
 follow() {
@@ -301,7 +303,7 @@ follow() {
         if [[ $last_dbp != "$line" ]]; then
           last_dbp=$line
           # shellcheck disable=SC2059 # one format for the head and the rows
-          [[ $silent ]] || row "$at" dbp "$(printf "$policy_row" "$POLICY" "$DB" "$a" "$b" "$c" "$d" "$e" "$g" | cut -c 3-)"
+          [[ $silent ]] || row "$at" dbp "$(printf "$policy_row" "$POLICY" "$DB" "$a" "$b" "$c" "$d" "$e" "$g")"
         fi
         ;;
       'event|'*)
@@ -310,6 +312,8 @@ follow() {
         seen[$name]=1
         [[ ! $silent ]] || continue
         [[ $b != RunSucceeded ]] || succeeded=1
+        # Said in full a moment before, as the epoch settled.
+        [[ $b != EpochOpened ]] || c=${c%%:*}
         rows "$at" event "$b: $c"
         [[ $b != RunHalted ]] || die 'the run has halted'
         ;;
@@ -335,7 +339,7 @@ follow() {
 # The heading of the policy's rows.
 columns() {
   # shellcheck disable=SC2059
-  printf '%s%17s%s%s\n' "$dim" '' "$(printf "$policy_row" NAME CLUSTER WRITER READERS EPOCH STALE FRESH READY | cut -c 3-)" "$off"
+  printf '%s%18s%s%s\n' "$dim" '' "$(printf "$policy_row" NAME CLUSTER WRITER READERS EPOCH STALE FRESH READY)" "$off"
 }
 
 # ---- before anything is made -----------------------------------------------------------------------------------
@@ -389,6 +393,7 @@ check_current() {
   [[ $answer == [yY]* ]] || { trap - EXIT; echo 'Nothing was done.'; exit 1; }
 }
 
+exec 4>&1 5>&2
 trap at_exit EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -540,7 +545,7 @@ spec:
           $container
 YAML
 await "$APP_NS" deployment/web
-say 'web: 6 pods. The app only counts the signals it catches; a real one would renew its pools on each.'
+say 'web: 6 pods. The app counts the signals it catches; a real one renews its pools on each.'
 finish
 
 # ---- 5: the policy ---------------------------------------------------------------------------------------------
@@ -561,7 +566,7 @@ spec:
       recycle:
         method: Signal
         signal: {name: HUP}
-  # Short for a demo; the defaults are 30 s to settle, 10 s between steps and 300 s between runs.
+  # Short, for a demo. Defaults: 30 s to settle, 10 s between steps, 300 s between runs.
   triggers: {readerAdded: {settleSeconds: 3}, readerRemoved: {settleSeconds: 3}}
   pacing: {intervalSeconds: 2}
   limits: {cooldownSeconds: 0}
@@ -582,7 +587,7 @@ pace 3
 # ---- 6 and 7: changes ------------------------------------------------------------------------------------------
 
 begin 6 "Auto scaling adds a reader, $DB-3"
-note 'Without the operator it would stay idle: the pools are connected, and nobody looks up DNS again.'
+note 'By itself it would stay idle: the pools are connected, and none looks up DNS again.'
 watch_all
 follow 1 0 silent
 columns
@@ -593,7 +598,7 @@ finish
 pace 5
 
 begin 7 "A failover: $DB-2 becomes the writer"
-note 'Pools hold healthy sockets to the old writer, where writes now fail. A failover does not settle.'
+note 'Pools hold healthy sockets to the old writer, where writes now fail.'
 columns
 row '0.0 s' rds "fail over to $DB-2"
 failover "$DB-2"
@@ -618,9 +623,10 @@ pace 4
 printf '\n'
 typed "kubectl describe dbp $POLICY    (shortened)"
 kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath="$CONDITIONS" | while IFS=$'\t' read -r type value reason message; do
-  printf '      %-18s%-8s %-13s %s\n' "$type" "$value" "$reason" "${message:0:52}"
+  printf '      %-18s%-8s %-13s ' "$type" "$value" "$reason"
+  fold -s -w 52 <<<"$message" | sed '2,$s/^/                                               /'
 done
-kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath='{range .status.plan[*]}Plan {.target}: {.action} {.message}{"\n"}{end}{range .status.history[*]}Run for epoch {.epoch}, {.triggers[*]}: {.recycled} of {.pods} pods, {.failed} failed, {.result}, {.startTime} to {.endTime}{"\n"}{end}' | indent
+kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath='{range .status.plan[*]}Plan for {.target}: {.action} {.message}{"\n"}{end}{range .status.history[*]}Run for epoch {.epoch}, {.triggers[*]}: {.recycled} of {.pods} pods, {.failed} failed, {.result}, {.startTime} to {.endTime}{"\n"}{end}' | sed 's/ *$//' | indent
 finish
 
 # ---- what next -------------------------------------------------------------------------------------------------
@@ -633,16 +639,19 @@ fi
 printf '\n%sTry next%s\n' "$bold" "$off"
 if [[ $CLUSTER == stand ]]; then
   # From the folder of the checkout, short if it can be.
-  short=${LAB#"$PWD/"}
-  say "$short shell --name $STAND              a shell in the stand; the following in there"
-  say "kubectl get dbp -A -w"
-  say "$short rds delete-instance $DB-3    a reader leaves"
-  say "$short rds failover $DB --to $DB-1"
-else
-  say "kubectl get dbp -A -w"
+  short=${LAB#"$PWD/"} sudo=${SUDO_USER:+sudo -E }
+  note 'a shell in the stand, and the rest in there'
+  typed "${sudo}$short shell --name $STAND"
+  note 'a reader leaves'
+  typed "$short rds delete-instance $DB-3"
+  note 'back to the first writer'
+  typed "$short rds failover $DB --to $DB-1"
 fi
-say "kubectl -n $APP_NS annotate dbp $POLICY --overwrite dbbalance.io/recycle-requested=\$(date +%s)"
-say "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until=2099-01-01T00:00:00Z    pause"
-say "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until-    go on"
-say "kubectl -n $APP_NS describe dbp $POLICY"
-say "kubectl -n $APP_NS get events --sort-by=.lastTimestamp"
+note 'recycle all pods once'
+typed "kubectl -n $APP_NS annotate dbp $POLICY --overwrite dbbalance.io/recycle-requested=\$(date +%s)"
+note 'pause, and go on'
+typed "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until=2099-01-01T00:00:00Z"
+typed "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until-"
+note 'look'
+typed "kubectl -n $APP_NS get dbp -w"
+typed "kubectl -n $APP_NS describe dbp $POLICY"
