@@ -110,7 +110,15 @@ remove() {
     # In a trap a bare return gives the status from before it.
     return $?
   fi
-  local ns
+  local ns instance RDS_ENDPOINT_URL
+  # A moto of somebody's: the cluster that was made in it is noted on the namespace. A pod takes its own along.
+  RDS_ENDPOINT_URL=$(kc get namespace "$OPERATOR_NS" --ignore-not-found -o jsonpath='{.metadata.annotations.dbbalance\.io/demo-rds}')
+  if [[ $RDS_ENDPOINT_URL ]]; then
+    for instance in "$DB"-{3,2,1}; do
+      rds_call DeleteDBInstance DBInstanceIdentifier="$instance" SkipFinalSnapshot=true 2>/dev/null || true
+    done
+    rds_call DeleteDBCluster DBClusterIdentifier="$DB" SkipFinalSnapshot=true || true
+  fi
   # The policy first: the operator must not see its pods go.
   owned "$APP_NS" && kc delete namespace "$APP_NS" --wait --timeout=90s >/dev/null
   if owned "$OPERATOR_NS"; then
@@ -494,7 +502,8 @@ values=(--set-string "image.repository=${operator_image%:*}" --set-string "image
 if [[ $CLUSTER == current ]]; then
   values+=(--set "watch.namespaces={$APP_NS}" --set rbac.aggregateClusterRoles=false)
 fi
-typed "helm install dbbalance charts/dbbalance -n $OPERATOR_NS --set signal.namespaces={$APP_NS} ..."
+typed "helm install dbbalance charts/dbbalance -n $OPERATOR_NS \\"
+say "${cyan}    --set signal.namespaces={$APP_NS} --set aws.rdsEndpointURL=$endpoint ...$off"
 [[ $CLUSTER == current ]] || quiet kc create namespace "$APP_NS"
 quiet hm install dbbalance "$here/charts/dbbalance" -n "$OPERATOR_NS" --create-namespace "${values[@]}"
 await "$OPERATOR_NS" deployment/dbbalance
@@ -504,6 +513,9 @@ finish
 
 begin 4 "An Aurora cluster $DB, and an app with pools to it"
 create_cluster
+if [[ ${RDS_ENDPOINT_URL:-} && $CLUSTER == current ]]; then
+  quiet kc annotate namespace "$OPERATOR_NS" "dbbalance.io/demo-rds=$RDS_ENDPOINT_URL"
+fi
 add_instance "$DB-1"
 add_instance "$DB-2"
 say "$DB: writer $DB-1, reader $DB-2"
