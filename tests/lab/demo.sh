@@ -210,7 +210,7 @@ rds_call() {
   for pair; do body="$body&$pair"; done
   auth="AWS4-HMAC-SHA256 Credential=demo/20260101/$REGION/rds/aws4_request, SignedHeaders=host, Signature=0"
   if [[ ${RDS_ENDPOINT_URL:-} ]]; then
-    quiet curl -fsS --max-time 20 -H "Authorization: $auth" -d "$body" "$url/"
+    quiet curl -sS --fail-with-body --max-time 20 -H "Authorization: $auth" -d "$body" "$url/"
   else
     quiet kc -n "$OPERATOR_NS" exec moto -- python3 -c 'import sys, urllib.request as u
 u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), {"Authorization": sys.argv[3]}), timeout=20).read()' \
@@ -223,6 +223,9 @@ if [[ $CLUSTER == stand ]]; then
   failover() { quiet lab rds --name "$STAND" failover "$DB" --to "$1"; }
 else
   create_cluster() {
+    # moto would put a new cluster in its place without a word.
+    ! rds_call DescribeDBClusters DBClusterIdentifier="$DB" 2>/dev/null ||
+      die "the RDS API at $endpoint has a cluster $DB already: it is left alone, and so the demo ends"
     rds_call CreateDBCluster DBClusterIdentifier="$DB" Engine=aurora-postgresql MasterUsername=demo \
       MasterUserPassword=demo-password
   }
@@ -503,7 +506,7 @@ if [[ $CLUSTER == current ]]; then
   values+=(--set "watch.namespaces={$APP_NS}" --set rbac.aggregateClusterRoles=false)
 fi
 typed "helm install dbbalance charts/dbbalance -n $OPERATOR_NS \\"
-say "${cyan}    --set signal.namespaces={$APP_NS} --set aws.rdsEndpointURL=$endpoint ...$off"
+say "${cyan}    --set signal.namespaces={$APP_NS} ...$off"
 [[ $CLUSTER == current ]] || quiet kc create namespace "$APP_NS"
 quiet hm install dbbalance "$here/charts/dbbalance" -n "$OPERATOR_NS" --create-namespace "${values[@]}"
 await "$OPERATOR_NS" deployment/dbbalance
