@@ -103,9 +103,9 @@ impl Server<'_> {
     }
 
     /// Changes a policy by a merge patch.
-    pub fn patch(&self, name: &str, patch: &Value, how: &str) -> Result<Value, Box<Status>> {
+    pub fn patch(&self, name: &str, change: &Value, how: &str) -> Result<Value, Box<Status>> {
         let path = format!("{}?{how}", policies(name));
-        self.call(Method::PATCH, &path, patch)
+        self.call(Method::PATCH, &path, change)
     }
 
     /// Reads a policy.
