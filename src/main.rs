@@ -31,6 +31,8 @@ fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Run(args) => {
             args.check()?;
             telemetry::init(args.log_format, &args.log_filter)?;
+            #[cfg(feature = "failpoints")]
+            dbbalance::failpoint::set_up()?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;

@@ -3,6 +3,7 @@
 //! Runs in every mode, also suspended and paused: epochs are counted whatever is done about them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,7 +21,7 @@ use crate::domain::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
 /// Moves the epochs on.
 pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
-    // A failed reading counts nothing, neither changes nor the time that they have held.
+    // A failed reading counts nothing: no change settles on it.
     let Some(view) = world.reading.current() else {
         return;
     };
@@ -126,6 +127,8 @@ fn join_token(world: &World, mut pending: PendingEpochStatus, token: String, pla
     if !pending.triggers.contains(&Trigger::Manual) {
         pending.triggers.push(Trigger::Manual);
     }
+    // The event by which it opens is named by its words: one from before the token must not serve.
+    let _ = write!(pending.message, "; requested by token {token:?}");
     pending.targets = world.spec.targets.iter().map(|t| t.name.clone()).collect();
     plan.status.pending_epoch = Some(pending);
     plan.status.recycle_requested = Some(token);
@@ -211,6 +214,9 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
     {
         target.due_epoch = epoch;
         target.open_time = Some(Time(open_time));
+        // No pod bears this epoch's stamp yet, and none was created so late: nobody must read the
+        // count of the epoch before as this one's.
+        target.stale = target.pods;
         target.triggers.clone_from(&pending.triggers);
         target.fingerprint.clone_from(&pending.fingerprint);
         target.reverted_epoch = None;
@@ -219,6 +225,7 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
             target.urgent_open_time = Some(Time(open_time));
         }
     }
+    super::count_stale(status);
 }
 
 fn counter(status: &DbBalancePolicyStatus) -> i64 {

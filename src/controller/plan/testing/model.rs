@@ -19,6 +19,7 @@ use crate::domain::stamp::{Claim, Stamp};
 use crate::domain::workload::WorkloadFacts;
 
 /// Where the operator dies.
+#[allow(clippy::enum_variant_names)] // each says before what
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crash {
     BeforeClaim,

@@ -34,6 +34,16 @@ fn a_disabled_failover_beside_a_new_reader_gives_no_privilege() {
 }
 
 #[test]
+fn at_its_opening_an_epoch_shows_every_pod_stale() {
+    let world = opened(changed(quiet(Method::Signal, 4), "ba"), 101);
+    assert_eq!(
+        (world.status.epoch, world.status.targets[0].stale),
+        (Some(2), 4)
+    );
+    assert_eq!(world.status.stale.as_deref(), Some("4/4"));
+}
+
+#[test]
 fn a_status_that_lost_its_topology_alone_counts_on() {
     let mut world = quiet(Method::Signal, 4);
     world.status.epoch = Some(12);

@@ -174,6 +174,28 @@ fn an_evicted_canary_has_come_back_with_as_many_ready_pods_and_a_fresh_one() {
 }
 
 #[test]
+fn a_pod_that_is_ignored_since_the_run_began_does_not_keep_the_canary_waiting() {
+    let mut world = after_canary();
+    world.targets[0].pods[7].ignored = true;
+    let plan = look(&world, 130);
+    assert!(matches!(plan.notices[..], [Notice::CanaryPassed(_)]));
+}
+
+#[test]
+fn a_run_that_goes_on_after_an_edit_compares_with_the_pods_of_that_moment() {
+    let mut world = after_canary();
+    world.targets[0].pods[7].ready = false;
+    world.targets[0].pods[7].stamp = Some(stamp(2));
+    let mut halted = record(record(world, 130), 1030);
+    assert_eq!(look(&halted, 1031).gate(), Some(Gate::Halted));
+    halted.policy.generation = Some(2);
+    let resumed = record(halted, 1032);
+    assert_eq!(resumed.status.targets[0].run.as_ref().unwrap().ready, 7);
+    let plan = look(&resumed, 1033);
+    assert!(matches!(plan.notices[..], [Notice::CanaryPassed(_)]));
+}
+
+#[test]
 fn a_new_template_needs_a_canary_again_and_an_edit_of_the_method_too() {
     let mut world = verified(Method::Signal, 8, ADDED);
     assert_eq!(look(&world, 111).takes().len(), 2);
@@ -236,6 +258,14 @@ fn the_progress_deadline_counts_while_the_pace_holds_and_not_while_another_gate_
         (run.result, run.last_progress_time.0),
         (RunResult::Running, at(5001))
     );
+}
+
+#[test]
+fn a_run_that_waits_is_looked_at_again_at_its_deadline() {
+    let mut world = after_canary();
+    world.targets[0].pods[0].ready = false;
+    let world = record(world, 130);
+    assert_eq!(look(&world, 131).wake, Some(at(1030)));
 }
 
 #[test]

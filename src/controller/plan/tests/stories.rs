@@ -175,11 +175,7 @@ fn ended(world: &World, plan: &Plan, index: usize) -> bool {
         .run
         .as_ref()
         .is_some_and(|r| r.result == RunResult::Halted && r.message.is_some());
-    let refused = plan.targets[index]
-        .held
-        .as_ref()
-        .is_some_and(|h| h.gate == Gate::Refused);
-    world.status.pending_epoch.is_none() && (status.stale == 0 || halted || refused)
+    world.status.pending_epoch.is_none() && (status.stale == 0 || halted || is_refused(plan, index))
 }
 
 fn play(bytes: &[u8]) {
@@ -196,14 +192,32 @@ fn play(bytes: &[u8]) {
     calm(&mut model);
     model.wait(1);
     let plan = model.settle(LONG);
+    let told = |model: &Model, plan: &Plan, index: usize| {
+        format!(
+            "{:?} {:?}",
+            plan.targets[index], model.world.status.targets[index]
+        )
+    };
     for index in 0..plan.targets.len() {
+        let told = told(&model, &plan, index);
         assert!(
             ended(&model.world, &plan, index),
-            "target {index} neither fresh nor halted: {:?} {:?}",
-            plan.targets[index],
-            model.world.status.targets[index]
+            "neither fresh nor halted: {told}"
         );
     }
+    // With all faults gone, an edit lets every halted run reach its end.
+    model.world.policy.generation = model.world.policy.generation.map(|g| g + 1);
+    let plan = model.settle(LONG);
+    for index in 0..plan.targets.len() {
+        let told = told(&model, &plan, index);
+        let stale = model.world.status.targets[index].stale;
+        assert!(stale == 0 || is_refused(&plan, index), "not fresh: {told}");
+    }
+}
+
+fn is_refused(plan: &Plan, index: usize) -> bool {
+    let held = plan.targets[index].held.as_ref();
+    held.is_some_and(|h| h.gate == Gate::Refused)
 }
 
 #[test]
