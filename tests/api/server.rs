@@ -1,6 +1,9 @@
 //! The API server of a stand without a node, and what the tests say to it.
 
+use std::time::Duration;
+
 use dbbalance_lab::stand::{Options, Stand};
+use dbbalance_lab::wait;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
@@ -14,6 +17,9 @@ pub const NAMESPACE: &str = "api";
 pub const DRY: &str = "dryRun=All&fieldValidation=Strict";
 /// The same, and keeps it.
 pub const STRICT: &str = "fieldValidation=Strict";
+
+/// Many times what it takes on a machine with nothing else to do.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Takes the stand away however the tests end.
 struct Down(Stand);
@@ -57,9 +63,12 @@ impl Server<'_> {
                 crd,
             ])
             .expect("the CRD is served");
-        stand
-            .kubectl(&["create", "namespace", NAMESPACE])
-            .expect("a namespace");
+        // A server that has just begun refuses namespaces for a moment.
+        wait::until("a namespace", SOON, || {
+            let _ = stand.kubectl(&["create", "namespace", NAMESPACE]);
+            Ok(stand.kubectl(&["get", "namespace", NAMESPACE]).ok())
+        })
+        .expect("a namespace");
         stand
             .enter(|| {
                 let runtime = Builder::new_multi_thread()
@@ -103,9 +112,9 @@ impl Server<'_> {
     }
 
     /// Changes a policy by a merge patch.
-    pub fn patch(&self, name: &str, patch: &Value, how: &str) -> Result<Value, Box<Status>> {
+    pub fn patch(&self, name: &str, change: &Value, how: &str) -> Result<Value, Box<Status>> {
         let path = format!("{}?{how}", policies(name));
-        self.call(Method::PATCH, &path, patch)
+        self.call(Method::PATCH, &path, change)
     }
 
     /// Reads a policy.

@@ -1,0 +1,111 @@
+//! The RDS API throttles for minutes, then answers with nothing, then with two truths in turn: nothing is recycled,
+//! no epoch rises, the policy says what is wrong, and all comes back by itself.
+
+use std::time::{Duration, Instant};
+
+use dbbalance_lab::rds;
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, Noted, condition, policy};
+use crate::relay::Mode;
+use crate::seconds;
+use crate::server::{NAMESPACE, STRICT, Server};
+
+/// The operator notices within two polls that fail, each of which the SDK tries a few times; it looks again at
+/// least every 30 s.
+const NOTICED: Duration = Duration::from_secs(90);
+const PODS: usize = 3;
+
+fn observed(policy: &Value) -> (String, String) {
+    condition(policy, "TopologyObserved")
+}
+
+pub fn run(server: &Server<'_>) {
+    let throttled = seconds("THROTTLE", 300);
+    let bed = Bed::new(server);
+    bed.cluster("orders");
+    bed.deployment(NAMESPACE, "web", PODS);
+    bed.run_pods(NAMESPACE, PODS);
+    server
+        .create(&policy(NAMESPACE, "web", "orders"), STRICT)
+        .unwrap();
+    bed.start_operator();
+    let read = || server.read("web");
+    bed.until("a policy that is Ready", NOTICED, || {
+        let policy = read();
+        condition(&policy, "Ready").0 == "True" && policy["status"]["stale"] == "0/3"
+    });
+    let before = read();
+    assert_eq!(before["status"]["epoch"], 1);
+    let (_, from) = bed.noted(0);
+    let effects = || {
+        let noted = bed.noted(from).0;
+        noted
+            .into_iter()
+            .filter(Noted::is_effect)
+            .collect::<Vec<_>>()
+    };
+    let calm = || effects().is_empty() && read()["status"]["epoch"] == 1;
+
+    let faults = rds::control(server.stand);
+    let throttle = json!({"service": "rds", "error": {"code": "Throttling"}});
+    faults.set_rules(&throttle).unwrap();
+    let (calls, began) = (bed.relay.calls(), Instant::now());
+    bed.until("TopologyObserved=False, Throttled", NOTICED, || {
+        observed(&read()) == ("False".to_owned(), "Throttled".to_owned())
+    });
+    let noticed = began.elapsed();
+    bed.keep(
+        "calm and told while throttled",
+        throttled.saturating_sub(noticed),
+        || calm() && observed(&read()) == ("False".to_owned(), "Throttled".to_owned()),
+    );
+    let calls_throttled = bed.relay.calls() - calls;
+    assert!(!faults.fired().unwrap().is_empty(), "nothing was throttled");
+    faults.set_rules(&json!([])).unwrap();
+    let recovered = recovery(&bed, "throttled");
+
+    let part = throttled / 5;
+    bed.relay.set(Mode::Empty);
+    bed.until("TopologyObserved=False, empty answers", NOTICED, || {
+        observed(&read()).0 == "False"
+    });
+    let empty = observed(&read()).1;
+    bed.keep("calm while answers are empty", part, calm);
+    bed.relay.set(Mode::Pass);
+    let recovered_empty = recovery(&bed, "empty answers");
+
+    bed.relay.set(Mode::Alternating);
+    bed.keep("calm while answers alternate", part, calm);
+    bed.relay.set(Mode::Pass);
+    let recovered_alternating = recovery(&bed, "alternating answers");
+    bed.keep("calm after all", Duration::from_secs(10), calm);
+    assert_eq!(read()["status"]["topology"], before["status"]["topology"]);
+
+    // That it was calm says something only if it can act.
+    bed.rds.failover("orders", Some("orders-2")).unwrap();
+    bed.until("the recycles of a real failover", NOTICED, || {
+        read()["status"]["epoch"] == 2 && read()["status"]["stale"] == "0/3"
+    });
+    assert!(effects().len() >= PODS, "{:?}", effects());
+    println!(
+        "{}",
+        json!({
+            "test": "throttling", "throttled_seconds": throttled.as_secs(), "recycles": 0, "epochs_raised": 0,
+            "noticed_after_seconds": noticed.as_secs_f64(), "recovered_after_seconds": recovered.as_secs_f64(),
+            "rds_calls_while_throttled": calls_throttled,
+            "empty_answers": {"reason": empty, "recovered_after_seconds": recovered_empty.as_secs_f64()},
+            "alternating_answers": {"recovered_after_seconds": recovered_alternating.as_secs_f64()},
+        })
+    );
+}
+
+/// How long it takes until the topology is read again.
+fn recovery(bed: &Bed<'_>, after: &str) -> Duration {
+    let began = Instant::now();
+    bed.until(&format!("recovery after {after}"), NOTICED, || {
+        let policy = bed.server.read("web");
+        observed(&policy).0 == "True" && condition(&policy, "Ready").0 == "True"
+    });
+    began.elapsed()
+}
