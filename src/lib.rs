@@ -17,6 +17,8 @@ pub mod aurora;
 pub mod cli;
 pub mod controller;
 pub mod domain;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 pub mod http;
 pub mod k8s;
 pub mod methods;

@@ -10,13 +10,13 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("dbbalance: {error}");
+            eprint!("dbbalance: {error}");
             let mut cause = error.source();
             while let Some(source) = cause {
-                text.push_str(&format!(": {source}"));
+                eprint!(": {source}");
                 cause = source.source();
             }
-            eprintln!("{text}");
+            eprintln!();
             ExitCode::FAILURE
         }
     }
@@ -31,6 +31,8 @@ fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Run(args) => {
             args.check()?;
             telemetry::init(args.log_format, &args.log_filter)?;
+            #[cfg(feature = "failpoints")]
+            dbbalance::failpoint::set_up()?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;

@@ -32,7 +32,7 @@ use crate::controller::reconcile::{on_error, reconcile};
 use crate::http::{HttpState, Ready, bind, serve};
 use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
-use crate::k8s::lease::{LeaseConfig, LeaseKeeper};
+use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
 use crate::k8s::watch::{Kind, Stores, Touched, WatchedPolicy};
 use crate::methods::http::PodCaller;
 use crate::metrics::{Fleet, Metrics};
@@ -118,10 +118,45 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.run(lease_stop.clone()));
 
-    let pollers = pollers(&args, &metrics, &stop);
+    control(
+        &args,
+        clients,
+        stores,
+        leadership,
+        metrics,
+        &lease.identity,
+        &stop,
+        &tasks,
+    )
+    .await?;
+    stop.cancel();
+    ready.set(false);
+    tasks.close();
+    tasks.wait().await;
+    lease_stop.cancel();
+    let _ = keeping.await;
+    probes_stop.cancel();
+    let _ = probing.await;
+    tracing::info!("dbbalance ends");
+    Ok(())
+}
+
+/// Runs the controller until told to stop; returns when no effect is in progress any more.
+#[allow(clippy::too_many_arguments)] // each is used once, here
+async fn control(
+    args: &RunArgs,
+    clients: Clients,
+    stores: Stores,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+    identity: &str,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(), RunError> {
+    let pollers = pollers(args, &metrics, stop);
     let poked = pollers.changes();
     let ctx = Arc::new(Context {
-        events: Events::new(clients.normal.clone(), &lease.identity),
+        events: Events::new(clients.normal.clone(), identity),
         clients,
         stores: stores.clone(),
         leadership,
@@ -163,15 +198,6 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         .run(reconcile, on_error, Arc::clone(&ctx))
         .for_each(|_| futures::future::ready(()))
         .await;
-    stop.cancel();
-    ready.set(false);
-    tasks.close();
-    tasks.wait().await;
-    lease_stop.cancel();
-    let _ = keeping.await;
-    probes_stop.cancel();
-    let _ = probing.await;
-    tracing::info!("dbbalance ends");
     Ok(())
 }
 

@@ -8,9 +8,11 @@
 pub mod annotations;
 pub mod conditions;
 pub mod crd;
+mod rules;
 pub mod schema;
 pub mod spec;
 pub mod status;
+mod target;
 
 pub use spec::{DbBalancePolicy, DbBalancePolicySpec};
 pub use status::DbBalancePolicyStatus;

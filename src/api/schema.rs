@@ -21,7 +21,6 @@ pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "nullable": true,
         "properties": {
             "matchLabels": {
                 "description": "Labels that a pod must carry, each with this value.",

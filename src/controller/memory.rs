@@ -6,12 +6,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::world::Blockade;
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::Load;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::Claim;
+
+/// How long after an opening nothing is done: the open time is the next full second of the API
+/// server's clock.
+const QUIET: SignedDuration = SignedDuration::from_millis(1100);
 
 /// A status that we have written, until the cache has caught up.
 #[derive(Clone, Debug)]
@@ -27,6 +33,9 @@ pub struct Recorded {
 pub struct PolicyMemory {
     /// The cache was found to be behind: read the policy from the API server.
     pub must_read: bool,
+    /// No effect before. Kubernetes dates pods by the second, so a pod that an effect brings forth
+    /// within the second of the opening would look older than the epoch.
+    pub quiet_until: Option<Timestamp>,
     /// Our last write.
     pub recorded: Option<Recorded>,
     /// Since when differences have been there.
@@ -43,6 +52,11 @@ pub struct PolicyMemory {
 }
 
 impl PolicyMemory {
+    /// Lets nothing be done for a moment: an epoch opens now, or opened before we came to lead.
+    pub fn be_quiet(&mut self, now: Timestamp) {
+        self.quiet_until = now.checked_add(QUIET).ok();
+    }
+
     /// Lets a pod that the cache still shows unclaimed count as claimed.
     pub fn correct(&self, pod: &mut PodFacts) {
         if let Some((version, claim)) = self.claimed.get(&pod.uid)

@@ -125,6 +125,8 @@ pub struct World {
     pub others: Others,
     /// The highest epoch on this policy's stamps on pods and templates.
     pub highest_stamp: Option<i64>,
+    /// No effect before: an epoch has just opened, or this replica has just begun to lead.
+    pub quiet_until: Option<Timestamp>,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.

@@ -14,6 +14,7 @@ use crate::api::status::TargetStatus;
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// A pod, reduced to what decisions need.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodFacts {
     /// Name.

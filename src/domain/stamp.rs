@@ -83,6 +83,16 @@ impl Claim {
     /// Its redo.
     pub const FALLBACK_REDO: u8 = 5;
 
+    /// What is left of the claim when its effect was refused before it began, as an eviction by a
+    /// budget: nothing, but after the method has failed that is kept, or it would be tried again.
+    #[must_use]
+    pub fn released(self) -> Option<Self> {
+        (self.attempt > Self::FAILED).then_some(Self {
+            attempt: Self::FAILED,
+            ..self
+        })
+    }
+
     /// Reads a claim; `None` for anything that is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -142,6 +152,15 @@ mod tests {
     fn a_claim_reads_back_as_written() {
         let text = "0a1b2c3d/12 2 2026-05-04T03:02:01Z";
         assert_eq!(Claim::parse(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_released_claim_of_the_fallback_keeps_that_the_method_has_failed() {
+        let claim = |attempt| Claim::parse(&format!("a/1 {attempt} 2026-05-04T03:02:01Z")).unwrap();
+        assert_eq!(claim(1).released(), None);
+        assert_eq!(claim(2).released(), None);
+        assert_eq!(claim(4).released(), Some(claim(3)));
+        assert_eq!(claim(5).released(), Some(claim(3)));
     }
 
     #[test]

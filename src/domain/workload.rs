@@ -22,7 +22,7 @@ pub enum Strategy {
     Recreate,
     /// Only when somebody deletes them; refused.
     OnDelete,
-    /// A StatefulSet that updates only a part of its pods; refused.
+    /// A `StatefulSet` that updates only a part of its pods; refused.
     Partition(i32),
 }
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::api::DbBalancePolicy;
 use crate::api::conditions::cut;
+use crate::domain::topology::Fnv;
 
 /// The longest note that the API accepts (`k8s.io/kubernetes`, events validation).
 const MAX_NOTE_BYTES: usize = 1024;
@@ -210,7 +211,7 @@ impl Events {
         else {
             return Err(OpenEpochError::Unstored);
         };
-        let name = epoch_event_name(name, uid, epoch);
+        let name = epoch_event_name(name, uid, epoch, note);
         let event = self.epoch_event(policy, namespace, &name, note);
         let events: Api<ApiEvent> = Api::namespaced(self.client.clone(), namespace);
         let dated = tokio::time::timeout(TIMEOUT, async {
@@ -268,9 +269,13 @@ fn action(reason: EventReason, note: &str) -> String {
     format!("{}-{:08x}", reason.as_str(), hasher.finish() >> 32)
 }
 
-/// `<policy>.<first 8 of uid>.epoch-<n>`, the policy's name cut where the whole would be too long.
-fn epoch_event_name(policy: &str, uid: &str, epoch: i64) -> String {
-    let rest = format!(".{}.epoch-{epoch}", cut(uid, 8));
+/// `<policy>.<first 8 of uid>.epoch-<n>-<hash of the note>`, the policy's name cut where the whole
+/// would be too long. The note tells what raised the epoch: after a lost status its number may come
+/// again for another change, which must not get the old one's time.
+fn epoch_event_name(policy: &str, uid: &str, epoch: i64, note: &str) -> String {
+    let mut hash = Fnv::new();
+    hash.write(note);
+    let rest = format!(".{}.epoch-{epoch}-{:08x}", cut(uid, 8), hash.0 >> 32);
     let head = cut(policy, MAX_NAME_BYTES.saturating_sub(rest.len()));
     format!("{}{rest}", head.trim_end_matches(['-', '.']))
 }
@@ -347,7 +352,13 @@ mod tests {
             request,
             "POST /apis/events.k8s.io/v1/namespaces/shop/events"
         );
-        assert_eq!(body["metadata"]["name"], "orders.01234567.epoch-12");
+        let name = epoch_event_name("orders", "0123456789", 12, "why");
+        assert!(name.starts_with("orders.01234567.epoch-12-"), "{name}");
+        assert_ne!(
+            name,
+            epoch_event_name("orders", "0123456789", 12, "another")
+        );
+        assert_eq!(body["metadata"]["name"], name);
         assert_eq!(body["reason"], "EpochOpened");
         assert_eq!(body["regarding"]["uid"], "0123456789ab");
     }
@@ -361,7 +372,7 @@ mod tests {
         let opened = events.open_epoch(&policy(), 12, "why").await.unwrap();
         assert_eq!(opened, "2026-11-22T09:00:00Z".parse().unwrap());
         let asked = asked.await.unwrap();
-        assert!(asked[1].0.ends_with("/events/orders.01234567.epoch-12"));
+        assert!(asked[1].0.contains("/events/orders.01234567.epoch-12-"));
     }
 
     #[tokio::test]
@@ -410,8 +421,8 @@ mod tests {
 
     #[test]
     fn a_long_policy_name_still_gives_a_valid_event_name() {
-        let name = epoch_event_name(&format!("{}-x", "a".repeat(240)), "0123456789ab", 7);
+        let name = epoch_event_name(&format!("{}-x", "a".repeat(240)), "0123456789ab", 7, "why");
         assert!(name.len() <= MAX_NAME_BYTES);
-        assert!(name.ends_with("a.01234567.epoch-7"), "{name}");
+        assert!(name.contains("a.01234567.epoch-7-"), "{name}");
     }
 }

@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt};
 
 use super::context::Context;
 use super::errors::Error;
-use super::memory::PolicyMemory;
+use super::memory::{PolicyMemory, Recorded};
 use super::world::{Others, PolicyFacts, Reading, TargetWorld, World, is_recreated, pools};
 use crate::api::annotations;
 use crate::api::spec::{ClusterSpec, DbBalancePolicy, TargetSpec, WorkloadKind};
@@ -41,7 +41,7 @@ pub async fn observe(
     let uid = policy.uid().unwrap_or_default();
     let memory = ctx.memory.recall(&uid);
     let current = current(policy, ctx, memory.as_ref()).await?;
-    let memory = memory.unwrap_or_default();
+    let memory = ctx.memory.recall(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
     let hint = current
         .status
@@ -60,19 +60,32 @@ async fn current(
     ctx: &Context,
     memory: Option<&PolicyMemory>,
 ) -> Result<DbBalancePolicy, Error> {
-    let Some(memory) = memory.filter(|m| !m.must_read) else {
+    let Some(fit) = memory.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
-        return api
+        let read = api
             .get(&policy.name_any())
             .await
             .map_err(|source| Error::Kube {
                 doing: format!("reading policy {namespace}/{}", policy.name_any()),
                 source: Box::new(source),
+            })?;
+        // From here on the cache counts only once it is as new as this.
+        let first = memory.is_none();
+        ctx.memory.note(&policy.uid().unwrap_or_default(), |m| {
+            m.must_read = false;
+            if first {
+                m.be_quiet((ctx.clock)());
+            }
+            m.recorded = Some(Recorded {
+                version: version(&read),
+                status: read.status.clone().unwrap_or_default(),
             });
+        });
+        return Ok(read);
     };
     let mut current = policy.clone();
-    if let Some(recorded) = &memory.recorded
+    if let Some(recorded) = &fit.recorded
         && version(policy) < recorded.version
     {
         current.status = Some(recorded.status.clone());
@@ -159,6 +172,7 @@ fn gather(
     let highest_stamp = highest_stamp(&facts, &targets);
     World {
         highest_stamp,
+        quiet_until: memory.quiet_until,
         role_allowed: ctx.allowed.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
         policy: facts,

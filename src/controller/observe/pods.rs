@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn target(recycle: serde_json::Value) -> TargetSpec {
+    fn target(recycle: &serde_json::Value) -> TargetSpec {
         serde_json::from_value(json!({
             "name": "web",
             "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
@@ -99,7 +99,7 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(statuses: serde_json::Value) -> Pod {
+    fn pod(statuses: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {
                 "name": "web-1", "uid": "u", "resourceVersion": "7",
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_running_pod_is_reduced_to_its_facts() {
-        let found = pod(json!([
+        let found = pod(&json!([
             container("app", Some("2026-05-04T03:00:09Z")),
             container("sidecar", Some("2026-05-04T03:00:05Z"))
         ]));
-        let facts = facts(&found, &target(json!({"method": "Evict"}))).unwrap();
+        let facts = facts(&found, &target(&json!({"method": "Evict"}))).unwrap();
         assert!(facts.ready && facts.is_counted());
         assert_eq!(facts.stamp.unwrap().epoch, 3);
         assert_eq!(facts.claim, None, "an unreadable claim is none");
@@ -147,17 +147,17 @@ mod tests {
 
     #[test]
     fn a_pod_counts_only_while_its_app_containers_run() {
-        let found = pod(json!([
+        let found = pod(&json!([
             container("app", Some("2026-05-04T03:00:09Z")),
             container("sidecar", None)
         ]));
         assert!(
-            !facts(&found, &target(json!({"method": "Evict"})))
+            !facts(&found, &target(&json!({"method": "Evict"})))
                 .unwrap()
                 .is_counted()
         );
         let named =
-            target(json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
+            target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
         assert!(
             facts(&found, &named).unwrap().is_counted(),
             "the named container runs"

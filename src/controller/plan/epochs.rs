@@ -3,6 +3,7 @@
 //! Runs in every mode, also suspended and paused: epochs are counted whatever is done about them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,7 +21,7 @@ use crate::domain::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
 /// Moves the epochs on.
 pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
-    // A failed reading counts nothing, neither changes nor the time that they have held.
+    // A failed reading counts nothing: no change settles on it.
     let Some(view) = world.reading.current() else {
         return;
     };
@@ -59,7 +60,7 @@ pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
 fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
     // A status that lost only its topology still knows its counter.
     let counted = Some(counter(&world.status)).filter(|c| *c > 0);
-    let lost = world.highest_stamp.max(counted);
+    let lost = world.highest_stamp.max(highest_claim(world)).max(counted);
     let epoch = lost.map_or(1, |highest| highest.saturating_add(1));
     let words = describe(confirmed);
     plan.notices.push(match lost {
@@ -76,6 +77,14 @@ fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
     status.targets.clear();
     // A token that is there at first sight may be as old as the manifest: recorded, not run.
     status.recycle_requested.clone_from(&world.policy.token);
+}
+
+/// The highest epoch on this policy's claims: a number that was claimed is never given again.
+fn highest_claim(world: &World) -> Option<i64> {
+    let mark = world.policy.mark();
+    let pods = world.targets.iter().flat_map(|t| &t.pods);
+    let claims = pods.filter_map(|p| p.claim.as_ref());
+    claims.filter(|c| c.policy == mark).map(|c| c.epoch).max()
 }
 
 fn other_cluster(settled: &Topology, confirmed: &Topology, now: Timestamp, plan: &mut Plan) {
@@ -118,6 +127,8 @@ fn join_token(world: &World, mut pending: PendingEpochStatus, token: String, pla
     if !pending.triggers.contains(&Trigger::Manual) {
         pending.triggers.push(Trigger::Manual);
     }
+    // The event by which it opens is named by its words: one from before the token must not serve.
+    let _ = write!(pending.message, "; requested by token {token:?}");
     pending.targets = world.spec.targets.iter().map(|t| t.name.clone()).collect();
     plan.status.pending_epoch = Some(pending);
     plan.status.recycle_requested = Some(token);
@@ -203,6 +214,9 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
     {
         target.due_epoch = epoch;
         target.open_time = Some(Time(open_time));
+        // No pod bears this epoch's stamp yet, and none was created so late: nobody must read the
+        // count of the epoch before as this one's.
+        target.stale = target.pods;
         target.triggers.clone_from(&pending.triggers);
         target.fingerprint.clone_from(&pending.fingerprint);
         target.reverted_epoch = None;
@@ -211,6 +225,7 @@ pub fn open(status: &mut DbBalancePolicyStatus, epoch: i64, open_time: Timestamp
             target.urgent_open_time = Some(Time(open_time));
         }
     }
+    super::count_stale(status);
 }
 
 fn counter(status: &DbBalancePolicyStatus) -> i64 {

@@ -4,15 +4,19 @@
 //! that names its gate. Nothing is done on a decision that is not yet recorded in the status: a
 //! pass that decides records, and the next one acts.
 
+mod candidates;
 mod epochs;
 mod gates;
 mod pods;
 mod runs;
+mod show;
+mod sight;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use jiff::Timestamp;
 
@@ -172,14 +176,19 @@ impl Plan {
     }
 }
 
-/// The ready-made columns: `JSONPath` cannot count.
-fn summarise(plan: &mut Plan) {
-    let status = &mut plan.status;
+/// The column of stale pods.
+fn count_stale(status: &mut DbBalancePolicyStatus) {
     let (pods, stale) = status
         .targets
         .iter()
         .fold((0, 0), |(p, s), t| (p + t.pods, s + t.stale));
     status.stale = status.epoch.map(|_| format!("{stale}/{pods}"));
+}
+
+/// The ready-made columns: `JSONPath` cannot count.
+fn summarise(plan: &mut Plan) {
+    let status = &mut plan.status;
+    count_stale(status);
     status.last_run_time = status
         .targets
         .iter()
@@ -194,7 +203,13 @@ fn summarise(plan: &mut Plan) {
             action: t.action.clone(),
             waiting_for: t.held.as_ref().map(|h| h.gate.as_str().to_owned()),
             message: t.held.as_ref().map(|h| h.message.clone()),
-            not_before: t.held.as_ref().and_then(|h| h.until).map(gates::to_second),
+            // The time of the next try would be written anew with every try.
+            not_before: t
+                .held
+                .as_ref()
+                .filter(|h| h.gate != Gate::DisruptionBudget)
+                .and_then(|h| h.until)
+                .map(gates::to_second),
         })
         .collect();
 }

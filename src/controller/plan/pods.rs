@@ -116,11 +116,6 @@ impl<'a> Scene<'a> {
             .count()
     }
 
-    /// Counted pods that are Ready.
-    pub(super) fn ready(&self) -> usize {
-        self.counted.iter().filter(|p| p.ready).count()
-    }
-
     /// How long after a claim it is redone, or has failed.
     pub(super) fn claim_limit(&self) -> SignedDuration {
         let timeout = self

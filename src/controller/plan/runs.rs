@@ -1,23 +1,25 @@
 //! Runs: when one begins, comes forward, ends, halts, is superseded.
 //!
-//! Decides the life of each target's run. Which pods a step takes is decided in `steps`.
+//! Decides the life of each target's run. Which pods a step takes is decided in `steps`, what halts a
+//! run in `watch`.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::gates::{self, Gate, Held, Privilege};
 use super::pods::{Scene, Stage, method_word};
+use super::show::{born_without_topology, show_settling};
+use super::sight::sight;
+use super::watch::{halt_run, was_running, watch_over};
 use super::{Notice, Plan, TargetPlan, steps};
-use crate::api::spec::{Method, TargetSpec};
+use crate::api::spec::TargetSpec;
 use crate::api::status::{RunResult, RunStatus, TargetStatus, Trigger};
 use crate::controller::validate::Valid;
-use crate::controller::world::{TargetWorld, World, pools, reference};
+use crate::controller::world::{World, pools};
 use crate::domain::budget::Load;
 
 /// How many ended runs the status keeps.
 const HISTORY: usize = 10;
-/// The most pods that get topology annotations in one pass.
-const ANNOTATE_AT_ONCE: usize = 50;
 
 /// Moves every target's run on.
 pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut Plan) {
@@ -49,61 +51,6 @@ pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut P
     }
     plan.status.targets = targets;
     plan.status.history.truncate(HISTORY);
-}
-
-/// The target's status, new at first sight: an existing workload that this policy first owns under
-/// this name and reference starts at the last open epoch, with nothing to do.
-fn sight(
-    world: &World,
-    spec: &TargetSpec,
-    found: &TargetWorld,
-    now: Timestamp,
-    plan: &mut Plan,
-) -> TargetStatus {
-    let reference = reference(spec);
-    let known = plan
-        .status
-        .targets
-        .iter()
-        .find(|t| t.name == spec.name && t.reference == reference)
-        .cloned();
-    let exists = spec.workload_ref.is_none() || found.workload.is_some();
-    let mut target = known.unwrap_or_else(|| TargetStatus {
-        name: spec.name.clone(),
-        reference,
-        ..TargetStatus::default()
-    });
-    if let Some(owner) = &found.owned_by {
-        if target.owned {
-            plan.notices.push(Notice::Conflict(format!(
-                "target {}: policy {owner} is older and owns these pods; they are left alone here",
-                spec.name
-            )));
-        }
-        target.owned = false;
-    } else if let (false, true, Some(epoch)) = (target.owned, exists, plan.status.epoch) {
-        if let (Some(_), Some(pending)) =
-            (&world.status.pending_epoch, &mut plan.status.pending_epoch)
-        {
-            // It was decided before this reference was there: nothing is recycled at first sight.
-            pending.targets.retain(|t| *t != spec.name);
-        }
-        target.owned = true;
-        target.baseline_epoch = epoch;
-        target.due_epoch = epoch;
-        target.urgent_epoch = 0;
-        target.urgent_open_time = None;
-        target.open_time = Some(gates::to_second(now));
-        target.triggers.clear();
-        target.run = None;
-        target.fingerprint = plan
-            .status
-            .topology
-            .as_ref()
-            .map(|t| t.fingerprint.clone())
-            .unwrap_or_default();
-    }
-    target
 }
 
 #[allow(clippy::too_many_arguments)] // the pass's whole context, split by who owns it
@@ -156,7 +103,7 @@ fn advance_target(
         return (scene.target, part, Load::default());
     }
 
-    part.action = steps::describe(&scene, &world.spec.pacing, now);
+    part.action = super::show::describe(&scene, &world.spec.pacing, now);
     let mut adds = Load::default();
     let outcome = standing.and_then(|()| {
         go(
@@ -241,22 +188,7 @@ fn go(
     {
         match run.result {
             RunResult::Halted if run.halted_generation != world.policy.generation => {
-                let run = RunStatus {
-                    result: RunResult::Running,
-                    message: None,
-                    halted_generation: None,
-                    end_time: None,
-                    resumed_time: Some(Time(gates::whole_second(now))),
-                    last_progress_time: gates::to_second(now),
-                    failed: 0,
-                    ..run
-                };
-                plan.notices.push(Notice::RunStarted(format!(
-                    "target {}: the halted run goes on, as the policy was edited",
-                    scene.spec.name
-                )));
-                plan.status.history.retain(|h| !same_run(h, &run));
-                scene.target.run = Some(run);
+                resume(scene, plan, run, now);
                 return Ok(Go::Recorded);
             }
             RunResult::Halted => {
@@ -305,6 +237,10 @@ fn go(
     if !recorded {
         return Ok(Go::Recorded);
     }
+    if let Some(until) = world.quiet_until.filter(|until| now < *until) {
+        let message = "the epoch has just opened: pods of that second cannot be told apart";
+        return Err(Held::until(Gate::EpochNotOpen, message, until));
+    }
     if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
         return Err(Held::until(
             Gate::DisruptionBudget,
@@ -352,7 +288,7 @@ fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
         last_step_time: None,
         end_time: None,
         pods: target.pods,
-        ready: count(scene.ready()),
+        ready: count(scene.serving()),
         stale: target.stale,
         recycled: 0,
         failed: 0,
@@ -367,6 +303,27 @@ fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
     scene.target.run_times.push(time);
     let excess = scene.target.run_times.len().saturating_sub(64);
     scene.target.run_times.drain(..excess);
+    scene.target.run = Some(run);
+}
+
+/// An edit of the policy lets a halted run go on, compared with the pods of this moment.
+fn resume(scene: &mut Scene, plan: &mut Plan, run: RunStatus, now: Timestamp) {
+    let run = RunStatus {
+        result: RunResult::Running,
+        message: None,
+        halted_generation: None,
+        end_time: None,
+        resumed_time: Some(Time(gates::whole_second(now))),
+        last_progress_time: gates::to_second(now),
+        failed: 0,
+        ready: count(scene.serving()),
+        ..run
+    };
+    plan.notices.push(Notice::RunStarted(format!(
+        "target {}: the halted run goes on, as the policy was edited",
+        scene.spec.name
+    )));
+    plan.status.history.retain(|h| !same_run(h, &run));
     scene.target.run = Some(run);
 }
 
@@ -418,132 +375,6 @@ fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
     plan.status.history.insert(0, run.clone());
 }
 
-/// Counts progress and failures, and halts what does not come forward.
-fn watch_over(
-    world: &World,
-    scene: &mut Scene,
-    plan: &mut Plan,
-    now: Timestamp,
-    part: &mut TargetPlan,
-) {
-    let stale = scene.target.stale;
-    let failed = count(
-        scene
-            .stale
-            .iter()
-            .filter(|p| scene.stage(p, now) == Stage::Failed)
-            .count(),
-    );
-    let verified = scene.is_verified();
-    let counted = scene.counted.len();
-    let was_held = was_held(world, &scene.target.name);
-    let outer = part.held.as_ref().is_some_and(|h| !h.gate.is_pace());
-    let Some(run) = scene
-        .target
-        .run
-        .as_mut()
-        .filter(|r| r.result == RunResult::Running)
-    else {
-        return;
-    };
-    let recycled = run.stale.saturating_sub(stale).max(run.recycled);
-    if recycled > run.recycled || failed > run.failed || (was_held && !outer) {
-        run.last_progress_time = gates::to_second(now);
-    }
-    run.recycled = recycled;
-    run.failed = failed;
-    let deadline = gates::after(
-        run.last_progress_time.0,
-        world.spec.pacing.progress_deadline_seconds,
-    );
-    let names = || {
-        let mut failed: Vec<&str> = Vec::new();
-        failed.extend(part.held.iter().map(|h| h.message.as_str()));
-        failed.join(", ")
-    };
-    let allowed = (counted / 10).max(1);
-    let method = method_word(scene.spec.recycle.method);
-    let reverted = scene.target.reverted_epoch == Some(run.epoch);
-    let halt = if reverted {
-        Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
-    } else if usize::try_from(failed).unwrap_or(0) > allowed {
-        Some(format!(
-            "{method} failed twice on {failed} of {counted} pods, {allowed} may fail"
-        ))
-    } else if failed > 0 && !verified && scene.spec.recycle.method != Method::Rollout {
-        Some(format!(
-            "{method} failed twice on the first pod, so no other is tried"
-        ))
-    } else if !outer && now >= deadline {
-        let waits = names();
-        let waits = if waits.is_empty() {
-            String::new()
-        } else {
-            format!(": {waits}")
-        };
-        Some(format!(
-            "no progress for {} s with {stale} of {counted} pods stale{waits}",
-            world.spec.pacing.progress_deadline_seconds
-        ))
-    } else {
-        None
-    };
-    if let Some(message) = halt {
-        let before = world.status.targets.iter();
-        let mut before = before.filter(|t| t.name == scene.target.name);
-        if reverted && !before.any(|t| t.reverted_epoch == scene.target.reverted_epoch) {
-            let note = format!("target {}: {message}", scene.target.name);
-            plan.notices.push(Notice::RevertDetected(note));
-        }
-        halt_run(
-            &mut scene.target,
-            &message,
-            world.policy.generation,
-            now,
-            plan,
-        );
-        part.step = None;
-        part.running = false;
-        part.held = Some(Held::new(Gate::Halted, message));
-    } else if !outer {
-        plan.wake_at(deadline);
-    }
-}
-
-/// Whether a gate other than the pace held the target at the last pass.
-fn was_held(world: &World, target: &str) -> bool {
-    let mut last = world.status.plan.iter().filter(|p| p.target == target);
-    last.next()
-        .and_then(|p| p.waiting_for.as_deref())
-        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()))
-}
-
-/// Whether a target's run counts among those in progress, as the last pass left it.
-fn was_running(world: &World, target: &TargetStatus) -> bool {
-    let run = target.run.as_ref();
-    run.is_some_and(|r| r.result == RunResult::Running) && !was_held(world, &target.name)
-}
-
-/// Halts a target's run until a new epoch, an edit or a token.
-fn halt_run(
-    target: &mut TargetStatus,
-    message: &str,
-    generation: Option<i64>,
-    now: Timestamp,
-    plan: &mut Plan,
-) {
-    if let Some(run) = halt(target, message, generation, now) {
-        plan.notices.push(Notice::RunHalted(
-            format!(
-                "target {}: the run for epoch {} has halted: {message}",
-                run.target, run.epoch
-            ),
-            run.triggers.clone(),
-        ));
-        plan.status.history.insert(0, run);
-    }
-}
-
 /// Halts the run in progress; returns it as the history keeps it.
 pub fn halt(
     target: &mut TargetStatus,
@@ -562,60 +393,6 @@ pub fn halt(
     run.halted_generation = generation;
     target.last_run_end_time = Some(end);
     Some(run.clone())
-}
-
-/// A target without stale pods shows what is settling and concerns it, or what holds the policy.
-fn show_settling(
-    world: &World,
-    scene: &Scene,
-    now: Timestamp,
-    part: &mut TargetPlan,
-    standing: Result<(), Held>,
-) {
-    if let Err(held) = standing
-        && matches!(
-            held.gate,
-            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound | Gate::Refused
-        )
-    {
-        part.held = Some(held);
-        return;
-    }
-    if let Some(pending) = &scene.status.pending_epoch {
-        if pending.targets.contains(&scene.spec.name) {
-            part.action = format!("recycle for epoch {}", pending.epoch);
-            part.held = Some(Held::new(Gate::EpochNotOpen, pending.message.clone()));
-        }
-        return;
-    }
-    let triggers = &world.spec.triggers;
-    let next = scene
-        .settling
-        .unsettled(triggers, now)
-        .into_iter()
-        .filter(|(c, _)| {
-            crate::domain::epoch::is_enabled(triggers, c.trigger())
-                && crate::domain::epoch::concerns(c.trigger(), scene.spec)
-        })
-        .min_by_key(|(_, at)| *at);
-    if let Some((change, at)) = next {
-        part.action = "raise an epoch".to_owned();
-        part.held = Some(Held::until(
-            Gate::Settle,
-            format!("{} and must hold", change.describe()),
-            at,
-        ));
-    }
-}
-
-fn born_without_topology(scene: &Scene) -> Vec<(String, String)> {
-    scene
-        .counted
-        .iter()
-        .filter(|p| !p.has_topology && p.is_born_since(&scene.target))
-        .take(ANNOTATE_AT_ONCE)
-        .map(|p| (p.name.clone(), p.uid.clone()))
-        .collect()
 }
 
 fn touch(scene: &mut Scene, now: Timestamp) {

@@ -5,20 +5,17 @@
 use jiff::SignedDuration;
 use jiff::Timestamp;
 
+use super::candidates::{Candidates, take};
 use super::gates::{Gate, Held};
-use super::pods::{Scene, Stage, method_word};
+use super::pods::{Scene, Stage};
 use super::runs::load;
 use super::{PodStep, Step};
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
 use crate::domain::budget::{Load, Verdict, judge};
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
-use crate::domain::pod::PodFacts;
-use crate::domain::stamp::{Claim, Stamp};
+use crate::domain::stamp::Stamp;
 use crate::domain::topology::Fingerprint;
-
-/// How many pods a message names.
-const NAMED_PODS: usize = 5;
 
 /// The next step of a run in progress, with what it may add. `None`: what was begun goes on by
 /// itself.
@@ -35,7 +32,7 @@ pub(super) fn next(
     pods(world, scene, only_urgent, own_in_flight, now).map(Some)
 }
 
-fn stamp(scene: &Scene) -> Stamp {
+pub(super) fn stamp(scene: &Scene) -> Stamp {
     Stamp {
         policy: scene.mark.clone(),
         epoch: scene.target.due_epoch,
@@ -181,122 +178,6 @@ fn trim_to_budget(
     }
 }
 
-/// Keeps what is free to be taken. Pods whose recycle has begun are counted already.
-fn take(candidates: &mut Vec<Candidate>, free: &mut usize) {
-    candidates.retain(|c| {
-        let fits = c.begun || *free > 0;
-        *free -= usize::from(fits && !c.begun);
-        fits
-    });
-}
-
-/// A pod that could go next.
-#[derive(Clone, Copy)]
-struct Candidate<'a> {
-    pod: &'a PodFacts,
-    /// The attempt to claim.
-    attempt: u8,
-    /// Its recycle has begun before, so that it counts as in flight already.
-    begun: bool,
-}
-
-/// The pods that could go next, by why.
-struct Candidates<'a> {
-    /// Not Ready: they neither wait for the canary nor count against `maxUnavailable`.
-    broken: Vec<Candidate<'a>>,
-    /// Begun, and never stamped: once more.
-    redo: Vec<Candidate<'a>>,
-    /// Ready, and untouched in this epoch.
-    ready: Vec<Candidate<'a>>,
-    /// The method has failed on them.
-    fallback: Vec<Candidate<'a>>,
-}
-
-impl<'a> Candidates<'a> {
-    fn of(scene: &Scene<'a>, only_urgent: bool, now: Timestamp) -> Self {
-        let mut found = Self {
-            broken: vec![],
-            redo: vec![],
-            ready: vec![],
-            fallback: vec![],
-        };
-        let mut stale: Vec<&PodFacts> = scene.stale.clone();
-        if only_urgent {
-            stale.retain(|p| p.is_urgent(&scene.mark, &scene.target));
-        }
-        // Urgent pods first, then what an older epoch has begun, then the oldest, then by name, so that every pass agrees.
-        stale.sort_by_key(|p| {
-            (
-                !p.is_urgent(&scene.mark, &scene.target),
-                !scene.is_begun(p, now),
-                p.created,
-                p.name.clone(),
-            )
-        });
-        for pod in stale {
-            let stage = scene.stage(pod, now);
-            let list = match stage {
-                Stage::Due(_) if !pod.ready => &mut found.broken,
-                Stage::Due(1) => &mut found.ready,
-                Stage::Due(_) => &mut found.redo,
-                Stage::FallbackDue(_) => &mut found.fallback,
-                Stage::InFlight | Stage::Failed => continue,
-            };
-            if let Stage::Due(attempt) | Stage::FallbackDue(attempt) = stage {
-                list.push(Candidate {
-                    pod,
-                    attempt,
-                    begun: scene.is_begun(pod, now),
-                });
-            }
-        }
-        found
-    }
-
-    fn len(&self) -> usize {
-        self.broken.len() + self.redo.len() + self.ready.len() + self.fallback.len()
-    }
-
-    fn is_fallback_alone(&self) -> bool {
-        self.len() > 0 && self.len() == self.fallback.len()
-    }
-
-    /// All, in the order in which they go.
-    fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
-        self.broken
-            .iter()
-            .chain(&self.redo)
-            .chain(&self.ready)
-            .chain(&self.fallback)
-    }
-
-    /// The steps, each with whether it adds to what is in flight.
-    fn into_steps(self, scene: &Scene, now: Timestamp) -> Vec<(PodStep, bool)> {
-        let by_method = self.len() - self.fallback.len();
-        let step = |(index, c): (usize, &Candidate)| {
-            let step = PodStep {
-                name: c.pod.name.clone(),
-                uid: c.pod.uid.clone(),
-                resource_version: c.pod.resource_version.clone(),
-                claim: Claim {
-                    policy: scene.mark.clone(),
-                    epoch: scene.target.due_epoch,
-                    attempt: c.attempt,
-                    time: now,
-                },
-                method: if index < by_method {
-                    scene.spec.recycle.method
-                } else {
-                    Method::Evict
-                },
-                recycles: c.pod.recycles.saturating_add(1),
-            };
-            (step, !c.begun)
-        };
-        self.all().enumerate().map(step).collect()
-    }
-}
-
 /// How many Ready pods may be taken: what `maxUnavailable` leaves.
 fn free(scene: &Scene, pacing: &Pacing, now: Timestamp) -> usize {
     max_unavailable(pacing, scene.wanted()).saturating_sub(busy(scene, now))
@@ -405,7 +286,7 @@ fn canary_waits(scene: &Scene, now: Timestamp) -> Option<String> {
         return Some(format!("the first pod, {}, is being recycled", pod.name));
     }
     let before = usize::try_from(run.ready).unwrap_or(0).min(scene.wanted());
-    let ready = scene.ready();
+    let ready = scene.serving();
     (ready < before).then(|| {
         format!(
             "{ready} pods are Ready, {before} were when the run began: the first pod must come back"
@@ -441,38 +322,5 @@ fn paced(scene: &Scene, pacing: &Pacing, until: Option<Timestamp>, now: Timestam
             "{} of {wanted} pods are not Ready and {recycling} are being recycled, {may} may be{failed_words}",
             wanted.saturating_sub(ready)
         ),
-    )
-}
-
-/// The next step in words, as if no gate held it.
-pub(super) fn describe(scene: &Scene, pacing: &Pacing, now: Timestamp) -> String {
-    let method = method_word(scene.spec.recycle.method);
-    let (stale, counted) = (scene.stale.len(), scene.counted.len());
-    let epoch = scene.target.due_epoch;
-    if let (Method::Rollout, Some(workload)) = (scene.spec.recycle.method, &scene.world.workload) {
-        let begun = workload.template_stamp.as_ref() == Some(&stamp(scene));
-        let verb = if begun { "rolling" } else { "roll" };
-        return format!(
-            "{verb} {} to epoch {epoch}: {stale} of {counted} pods are stale",
-            workload.describe()
-        );
-    }
-    let candidates = Candidates::of(scene, false, now);
-    let mut names: Vec<&str> = candidates.all().map(|c| c.pod.name.as_str()).collect();
-    let may = if scene.is_verified() {
-        max_unavailable(pacing, scene.wanted())
-    } else {
-        1
-    };
-    names.truncate(may.min(NAMED_PODS));
-    let role = if scene.is_verified() { "next" } else { "first" };
-    if names.is_empty() {
-        return format!(
-            "{stale} of {counted} pods are stale at epoch {epoch}, recycling by {method}"
-        );
-    }
-    format!(
-        "recycle {stale} of {counted} pods to epoch {epoch} by {method}, {role} {}",
-        names.join(", ")
     )
 }

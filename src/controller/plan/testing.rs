@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod kube;
+pub(crate) mod model;
 pub(crate) mod random;
 pub(crate) mod rules;
 
@@ -164,6 +166,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         targets: worlds,
         others: Others::default(),
         highest_stamp: None,
+        quiet_until: None,
         role_allowed: true,
         signal_allowed: true,
         overlaps: vec![],

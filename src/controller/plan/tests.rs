@@ -6,4 +6,5 @@ mod gates;
 mod privileges;
 mod runs;
 mod steps;
+mod stories;
 mod worlds;

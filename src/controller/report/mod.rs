@@ -6,6 +6,8 @@
 mod conditions;
 mod notices;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
@@ -16,11 +18,11 @@ use super::apply::Applied;
 use super::context::Context;
 use super::errors::Error;
 use super::memory::Recorded;
-use super::plan::{Notice, Plan, halt, open, status_time};
+use super::plan::{Gate, Notice, Plan, halt, open, status_time};
 use super::validate::Valid;
-use super::world::World;
+use super::world::{Blockade, World};
 use crate::api::DbBalancePolicy;
-use crate::api::status::DbBalancePolicyStatus;
+use crate::api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
 use crate::metrics::RecycleResult;
 
 /// What the pass comes to.
@@ -93,6 +95,15 @@ fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
             .find(|t| t.name == target.name)
             .and_then(|t| t.run.as_ref());
         let before = before.filter(|b| b.epoch == run.epoch && b.start_time == run.start_time);
+        let first_step =
+            run.last_step_time.is_some() && before.is_none_or(|b| b.last_step_time.is_none());
+        if let (true, Some(open)) = (first_step, &target.open_time) {
+            let after = (ctx.clock)().duration_since(open.0);
+            for trigger in &run.triggers {
+                ctx.metrics
+                    .reacted(*trigger, Duration::try_from(after).unwrap_or_default());
+            }
+        }
         let (recycled, failed) = before.map_or((0, 0), |b| (b.recycled, b.failed));
         for _ in recycled..run.recycled {
             ctx.metrics
@@ -131,6 +142,9 @@ fn merge(
                 run.last_progress_time = status_time(now);
             }
         }
+        if let Some(blockade) = &done.blockade {
+            stay_blocked(world, target, &mut status.plan, blockade);
+        }
         if done.fallbacks > 0 {
             told.push(Notice::FallbackUsed(format!(
                 "target {}: {} pods were evicted, as the method failed on them",
@@ -155,6 +169,39 @@ fn merge(
     }
     status.history.truncate(10);
     (status, told)
+}
+
+/// A step that was refused leaves the target where it was: behind that gate, without progress. So
+/// asking again and again is neither written nor told again and again.
+fn stay_blocked(
+    world: &World,
+    target: &mut TargetStatus,
+    plan: &mut [PlanStatus],
+    blockade: &Blockade,
+) {
+    let gate = Gate::DisruptionBudget.as_str();
+    let Some(shown) = plan.iter_mut().find(|p| p.target == target.name) else {
+        return;
+    };
+    shown.waiting_for = Some(gate.to_owned());
+    shown.message = Some(blockade.message.clone());
+    shown.not_before = None;
+    let before = &world.status;
+    let was_blocked = before
+        .plan
+        .iter()
+        .any(|p| p.target == target.name && p.waiting_for.as_deref() == Some(gate));
+    let then = before
+        .targets
+        .iter()
+        .find(|t| t.name == target.name)
+        .and_then(|t| t.run.as_ref());
+    if let (true, Some(then), Some(run)) = (was_blocked, then, target.run.as_mut())
+        && then.epoch == run.epoch
+        && then.recycled == run.recycled
+    {
+        run.last_progress_time = then.last_progress_time.clone();
+    }
 }
 
 async fn write(

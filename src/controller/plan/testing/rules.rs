@@ -197,6 +197,14 @@ fn is_in_flight(world: &World, index: usize, pod: &PodFacts, now: Timestamp) -> 
     let Some(claim) = &pod.claim else {
         return false;
     };
+    if world.targets[index].owned_by.is_some() {
+        return false;
+    }
+    let workload = world.targets[index].workload.as_ref();
+    let due = recorded.due_epoch > recorded.baseline_epoch;
+    if workload.is_some_and(|w| w.ignored) || !recorded.owned || !due {
+        return false;
+    }
     let opened = recorded.open_time.as_ref().map_or(now, |t| t.0);
     let restarted = pod
         .started

@@ -4,22 +4,24 @@
 //! Each recycle of a pod is claim, effect, stamp; whatever dies in between leaves a claim that says
 //! so. It decides nothing: which pods and how is the plan's.
 
+mod recycle;
+
 use std::collections::HashMap;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use super::context::Context;
-use super::errors::Error;
-use super::observe::planned_pod;
-use super::plan::{Plan, PodStep, Step, TargetPlan};
-use super::world::{Blockade, World};
 use crate::api::DbBalancePolicy;
 use crate::api::spec::{Method, TargetSpec};
+use crate::controller::context::Context;
+use crate::controller::errors::Error;
+use crate::controller::plan::{Plan, PodStep, Step, TargetPlan};
+use crate::controller::world::{Blockade, World};
 use crate::domain::stamp::{Claim, Stamp};
-use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
+use crate::methods::annotate::{self, TopologyNote};
 use crate::methods::rollout::WorkloadTarget;
-use crate::methods::{BlockedBy, Fault, Outcome, PodRef, evict, rollout, signal};
+use crate::methods::{Outcome, PodRef, rollout};
+use recycle::{Recycled, recycle, report_lost};
 
 /// How long a disruption budget is left alone before it is asked again: often enough to go on soon
 /// when it is lifted, seldom enough to be no loop.
@@ -78,6 +80,8 @@ pub async fn apply(
             .events
             .open_epoch(policy, opening.epoch, &opening.note)
             .await?;
+        ctx.memory
+            .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
         let time = created
             .saturating_add(SignedDuration::from_secs(1))
@@ -240,170 +244,6 @@ fn blockade(ctx: &Context, by: &'static str, message: String) -> Blockade {
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
     Blockade { by, message, until }
-}
-
-/// What came of one pod.
-enum Recycled {
-    Done,
-    /// Nothing was done: the pod is gone, changed, or this replica does not lead any more.
-    Untouched,
-    Blocked(BlockedBy, String),
-    Failed(Fault, String),
-}
-
-async fn recycle(
-    world: &World,
-    spec: &TargetSpec,
-    step: &PodStep,
-    stamp: &Stamp,
-    note: &TopologyNote,
-    canary: bool,
-    ctx: &Context,
-) -> Recycled {
-    let PodStep {
-        name,
-        uid,
-        resource_version,
-        claim,
-        method,
-        recycles,
-    } = step;
-    let namespace = &world.policy.namespace;
-    let client = &ctx.clients.effects;
-    let Some(pod) = planned_pod(ctx, namespace, name, uid, resource_version) else {
-        return Recycled::Untouched;
-    };
-    let of = PodRef {
-        namespace: namespace.clone(),
-        name: name.clone(),
-        uid: uid.clone(),
-    };
-    ctx.limiter.take().await;
-    if !ctx.leadership.leads() {
-        return Recycled::Untouched;
-    }
-    let value = claim.to_string();
-    match annotate::claim(client, &pod, &value).await {
-        ClaimOutcome::Claimed => {}
-        ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
-        ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
-    }
-    ctx.memory.note(&world.policy.uid, |m| {
-        m.claimed
-            .insert(uid.clone(), (resource_version.clone(), claim.clone()));
-    });
-    fail::fail_point!("claimed");
-    // Frozen or cut off since the claim: whoever leads now redoes it when the claim has run out.
-    if !ctx.leadership.leads() {
-        return Recycled::Untouched;
-    }
-    let outcome = act(spec, *method, &pod, &of, ctx).await;
-    ctx.metrics.effect(*method, &outcome);
-    match outcome {
-        Outcome::Gone => Recycled::Untouched,
-        Outcome::Done => {
-            fail::fail_point!("acted");
-            if *method != Method::Evict {
-                finish(client, &of, &value, stamp, note, *recycles).await;
-            }
-            Recycled::Done
-        }
-        Outcome::Blocked { by, message } => {
-            report_lost(
-                annotate::release(client, &of, &value).await,
-                &of,
-                "releasing the claim",
-            );
-            Recycled::Blocked(by, message)
-        }
-        Outcome::Failed { fault, message } => {
-            mark_failure(client, &of, claim, fault, canary).await;
-            Recycled::Failed(fault, message)
-        }
-    }
-}
-
-async fn act(
-    spec: &TargetSpec,
-    method: Method,
-    pod: &k8s_openapi::api::core::v1::Pod,
-    of: &PodRef,
-    ctx: &Context,
-) -> Outcome {
-    match (method, &spec.recycle.signal, &spec.recycle.http) {
-        (Method::Signal, Some(signal), _) => {
-            signal::signal(&ctx.clients.effects, pod, signal).await
-        }
-        (Method::Http, _, Some(http)) => ctx.caller.call(pod, http).await,
-        (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
-        (Method::Annotate, _, _) => Outcome::Done,
-        // The schema requires the block, and a rollout is not made on pods.
-        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
-            fault: Fault::Invalid,
-            message: format!(
-                "spec.targets[{}].recycle: {method:?} has no settings",
-                spec.name
-            ),
-        },
-    }
-}
-
-async fn finish(
-    client: &kube::Client,
-    of: &PodRef,
-    claim: &str,
-    stamp: &Stamp,
-    note: &TopologyNote,
-    recycles: u32,
-) {
-    let stamped = annotate::stamp(client, of, claim, &stamp.to_string(), note, recycles).await;
-    report_lost(stamped, of, "stamping");
-}
-
-/// A failure leaves the claim, so that it is redone once; after that, or when no redo can help, the
-/// claim says that the pod has failed. A canary that fails for a reason that every pod shares is
-/// let go: the run halts, and an edit begins anew.
-async fn mark_failure(
-    client: &kube::Client,
-    of: &PodRef,
-    claim: &Claim,
-    fault: Fault,
-    canary: bool,
-) {
-    let value = claim.to_string();
-    if fault.is_structural() && canary {
-        return report_lost(
-            annotate::release(client, of, &value).await,
-            of,
-            "releasing the claim",
-        );
-    }
-    let next = match claim.attempt {
-        1 if fault.is_structural() => Claim::FAILED,
-        Claim::LAST_ATTEMPT => Claim::FAILED,
-        Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
-        _ => return,
-    };
-    let failed = Claim {
-        attempt: next,
-        ..claim.clone()
-    };
-    let marked = annotate::replace_claim(client, of, &value, &failed.to_string()).await;
-    report_lost(marked, of, "marking the failure");
-}
-
-/// A write after an effect that did not go through is not tried again: the claim stays, and what it
-/// says is handled by a later pass.
-fn report_lost(outcome: StampOutcome, of: &PodRef, doing: &str) {
-    if let StampOutcome::Failed { fault, message } = outcome {
-        tracing::warn!(
-            pod = of.name,
-            fault = fault.as_str(),
-            message,
-            doing,
-            "write after an effect failed"
-        );
-    }
 }
 
 async fn annotate_born(

@@ -1,0 +1,348 @@
+//! Every bound of the schema, from both sides: numbers, texts, lists.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::schema::{Walk, spec};
+use crate::server::Server;
+use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+
+/// A field, the changes that it needs around it, and its least and greatest value.
+type Number<'a> = (&'a str, &'a [(&'a str, Value)], i64, i64);
+
+/// Least and greatest of each number, and what is just beyond.
+pub fn numbers(server: &Server<'_>) -> usize {
+    let mut t = Table::new(server);
+    let signal = [(
+        RECYCLE,
+        json!({"method": "Signal", "signal": {"name": "HUP"}}),
+    )];
+    let http = [(
+        RECYCLE,
+        json!({"method": "HTTP", "http": {"port": 1, "path": "/"}}),
+    )];
+    let windows = [("/windows", json!([window("w")]))];
+    let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
+    let quick = [("/pacing/intervalSeconds", json!(1))];
+    let fields: [Number<'_>; 15] = [
+        ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
+        ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
+        ("/targets/0/recycle/http/port", &http, 1, 65_535),
+        ("/targets/0/recycle/http/timeoutSeconds", &http, 1, 60),
+        ("/triggers/failover/settleSeconds", &[], 0, 3600),
+        ("/triggers/readerAdded/settleSeconds", &[], 0, 3600),
+        ("/triggers/readerRemoved/settleSeconds", &[], 0, 3600),
+        ("/pacing/intervalSeconds", &late, 1, 3600),
+        ("/pacing/jitterPercent", &[], 0, 100),
+        ("/pacing/progressDeadlineSeconds", &quick, 10, 86_400),
+        ("/limits/cooldownSeconds", &[], 0, 86_400),
+        ("/limits/maxRunsPerHour", &[], 1, 60),
+        ("/budget/maxConnections", &[], 1, 262_143),
+        ("/budget/headroomPercent", &[], 0, 90),
+        ("/windows/0/durationSeconds", &windows, 60, 604_800),
+    ];
+    let spread = ("/windows/0/spreadSeconds", &windows[..], 0, 86_400);
+    let fields = fields.into_iter().chain([spread]);
+    let mut known = BTreeSet::new();
+    for (path, with, least, most) in fields {
+        known.insert(path.replace("/0", ""));
+        let change = |value: i64| [with, &[(path, json!(value))]].concat();
+        t.takes(&format!("{path}, least"), &change(least));
+        t.takes(&format!("{path}, most"), &change(most));
+        let words = [&*format!(
+            "in body should be greater than or equal to {least}"
+        )];
+        t.refuses(&format!("{path}, below"), &change(least - 1), &words);
+        let words = [&*format!("in body should be less than or equal to {most}")];
+        t.refuses(&format!("{path}, above"), &change(most + 1), &words);
+    }
+    let mut all = BTreeSet::new();
+    spec().walk("", &mut |path, schema| {
+        if matches!(schema["type"].as_str(), Some("integer" | "number")) {
+            all.insert(path.to_owned());
+        }
+    });
+    assert_eq!(all, known, "numbers of the schema, and those tried here");
+    t.end()
+}
+
+fn long(length: usize) -> Value {
+    json!("a".repeat(length))
+}
+
+/// Lengths and patterns of each text.
+pub fn texts(server: &Server<'_>) -> usize {
+    let mut t = Table::new(server);
+    let signal = [(
+        RECYCLE,
+        json!({"method": "Signal", "signal": {"name": "HUP"}}),
+    )];
+    let http = [(
+        RECYCLE,
+        json!({"method": "HTTP", "http": {"port": 1, "path": "/"}}),
+    )];
+    let windows = [("/windows", json!([window("w")]))];
+    let role = [(
+        "/cluster/roleARN",
+        json!("arn:aws:iam::444455556666:role/r"),
+    )];
+    let arn = |length: usize| format!("arn:aws:iam::444455556666:role/{}", "r".repeat(length - 31));
+    let labels = |labels: Value| {
+        [
+            (WORKLOAD, Value::Null),
+            (SELECTOR, json!({"matchLabels": labels})),
+        ]
+    };
+    let expression = |key: Value, values: Value| {
+        let one = json!({"key": key, "operator": "In", "values": values});
+        [
+            (WORKLOAD, Value::Null),
+            (SELECTOR, json!({"matchExpressions": [one]})),
+        ]
+    };
+
+    // Path, surroundings, greatest length, good ones, bad ones.
+    let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
+    let fields: [(&str, &[(&str, Value)], usize, &[&str], &[&str]); 10] = [
+        (
+            "/cluster/identifier",
+            &[],
+            63,
+            &["a", "a1", "a-b-c"],
+            &["A", "1a", "-a", "a-", "a--b", "a.b"],
+        ),
+        (
+            "/cluster/region",
+            &[],
+            32,
+            &["eu-west-1", "us-gov-east-1", "ap-southeast-12"],
+            &["eu-west", "EU-WEST-1", "eu_west_1"],
+        ),
+        (
+            "/cluster/roleARN",
+            &[],
+            512,
+            &["arn:aws-cn:iam::444455556666:role/path/r+=,.@-"],
+            &[
+                "arn:aws:iam::44445555666:role/r",
+                "arn:aws:iam::444455556666:user/r",
+            ],
+        ),
+        (
+            "/cluster/externalID",
+            &role,
+            256,
+            &["ab", "a:b/c=d"],
+            &["a b", "a#b"],
+        ),
+        ("/targets/0/name", &[], 63, names.0, names.1),
+        (
+            "/targets/0/workloadRef/name",
+            &[],
+            253,
+            &["a", "a.b-c"],
+            &["-a", "a.", "A", "a_b"],
+        ),
+        (
+            "/targets/0/recycle/signal/container",
+            &signal,
+            63,
+            names.0,
+            names.1,
+        ),
+        (
+            "/targets/0/recycle/http/path",
+            &http,
+            1024,
+            &["/", "/a/b?c=d&e=%20"],
+            &["a", "/a b", "/a#b", "//ü", "http://a/"],
+        ),
+        ("/windows/0/name", &windows, 63, names.0, names.1),
+        (
+            "/windows/0/timeZone",
+            &windows,
+            64,
+            &["UTC", "Etc/GMT+1", "America/Port-au-Prince"],
+            &["Europe Berlin", "a:b"],
+        ),
+    ];
+    let mut known: BTreeSet<String> = [
+        "/windows/schedule",
+        "/targets/selector/matchExpressions/key",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (path, with, most, good, bad) in fields {
+        known.insert(path.replace("/0", ""));
+        let change = |value: &Value| [with, &[(path, value.clone())]].concat();
+        let sized = |length: usize| match path {
+            "/cluster/roleARN" => json!(arn(length)),
+            "/cluster/region" => json!(format!("eu-{}-1", "a".repeat(length - 5))),
+            "/targets/0/recycle/http/path" => json!(format!("/{}", "a".repeat(length - 1))),
+            _ => long(length),
+        };
+        t.takes(&format!("{path}, longest"), &change(&sized(most)));
+        let words = [&*format!("Too long: may not be more than {most} bytes")];
+        t.refuses(
+            &format!("{path}, longer"),
+            &change(&sized(most + 1)),
+            &words,
+        );
+        for text in good {
+            t.takes(&format!("{path} {text:?}"), &change(&json!(text)));
+        }
+        for text in bad {
+            let words = ["in body should match '^"];
+            t.refuses(&format!("{path} {text:?}"), &change(&json!(text)), &words);
+        }
+    }
+    t.refuses(
+        "an external id of one letter",
+        &[role[0].clone(), ("/cluster/externalID", json!("a"))],
+        &["at least 2 chars long"],
+    );
+    schedules(&mut t);
+
+    t.takes(
+        "a label's longest value",
+        &labels(json!({"app": "a".repeat(63)})),
+    );
+    t.refuses(
+        "a longer one",
+        &labels(json!({"app": "a".repeat(64)})),
+        &["matchLabels.app: Too long"],
+    );
+    t.takes(
+        "an expression's longest",
+        &expression(long(317), json!(["a".repeat(63)])),
+    );
+    t.refuses(
+        "a longer value",
+        &expression(long(1), json!(["a".repeat(64)])),
+        &["values[0]: Too long"],
+    );
+    t.refuses(
+        "a longer key",
+        &expression(long(318), json!([])),
+        &["key: Too long"],
+    );
+    t.refuses(
+        "no key",
+        &expression(json!(""), json!([])),
+        &["key in body should be at least 1 chars long"],
+    );
+
+    let mut all = BTreeSet::new();
+    spec().walk("", &mut |path, schema| {
+        if schema["type"] == "string" && schema.get("enum").is_none() {
+            all.insert(path.to_owned());
+        }
+    });
+    assert_eq!(all, known, "texts of the schema, and those tried here");
+    t.end()
+}
+
+/// Five fields; what they mean is judged by the operator.
+fn schedules(t: &mut Table<'_>) {
+    let change = |text: &str| {
+        [
+            ("/windows", json!([window("w")])),
+            ("/windows/0/schedule", json!(text)),
+        ]
+    };
+    for good in ["* * * * *", "0 9 * * MON-FRI", "*/5  0-6 1,15 * 7"] {
+        t.takes(good, &change(good));
+    }
+    t.takes(
+        "the longest schedule",
+        &change(&format!("* * * * {}", "1".repeat(120))),
+    );
+    let longer = change(&format!("* * * * {}", "1".repeat(121)));
+    t.refuses("a longer schedule", &longer, &["schedule: Too long"]);
+    for bad in ["0 9 * * 1 *", "@every 10m", "0 0 9 * * 1-5", " 0 9 * * *"] {
+        t.refuses(
+            bad,
+            &change(bad),
+            &["spec.windows[0].schedule in body should match"],
+        );
+    }
+    t.refuses("@daily", &change("@daily 1"), &["at least 9 chars long"]);
+}
+
+/// The least and greatest number of items.
+pub fn lists(server: &Server<'_>) -> usize {
+    let mut t = Table::new(server);
+    let targets = |n: usize| {
+        let all: Vec<_> = (0..n).map(|i| target(&format!("t{i}"))).collect();
+        [("/targets", json!(all))]
+    };
+    t.takes("16 targets", &targets(16));
+    t.refuses(
+        "17 targets",
+        &targets(17),
+        &["spec.targets: Too many: 17: must have at most 16 items"],
+    );
+    t.refuses(
+        "no target",
+        &targets(0),
+        &["spec.targets in body should have at least 1 items"],
+    );
+
+    let windows = |n: usize| {
+        let all: Vec<_> = (0..n).map(|i| window(&format!("w{i}"))).collect();
+        [("/windows", json!(all))]
+    };
+    t.takes("no window", &windows(0));
+    t.takes("8 windows", &windows(8));
+    t.refuses(
+        "9 windows",
+        &windows(9),
+        &["spec.windows: Too many: 9: must have at most 8 items"],
+    );
+
+    let pool = |endpoint: &str| json!({"endpoint": endpoint, "connectionsPerPod": 1});
+    t.refuses(
+        "no pool",
+        &[("/targets/0/pools", json!([]))],
+        &["pools in body should have at least 1 items"],
+    );
+    // A third is one of the two again, which is a second reason.
+    let three = json!([pool("Reader"), pool("Writer"), pool("Reader")]);
+    let three = server.create(
+        &crate::table::changed(&[("/targets/0/pools", three)]),
+        crate::server::DRY,
+    );
+    let message = three.unwrap_err().message;
+    assert!(
+        message.contains("pools: Too many: 3: must have at most 2 items"),
+        "{message}"
+    );
+    let select = |selector| [(WORKLOAD, Value::Null), (SELECTOR, selector)];
+    let labels = |n: usize| {
+        let all: serde_json::Map<_, _> = (0..n).map(|i| (format!("l{i}"), json!("x"))).collect();
+        select(json!({"matchLabels": all}))
+    };
+    t.takes("16 labels", &labels(16));
+    t.refuses(
+        "17 labels",
+        &labels(17),
+        &["matchLabels: Too many: 17: must have at most 16 items"],
+    );
+    let expressions = |n: usize, values: usize| {
+        let one = json!({"key": "a", "operator": "In", "values": vec!["x"; values]});
+        select(json!({"matchExpressions": vec![one; n]}))
+    };
+    t.takes("16 expressions", &expressions(16, 64));
+    t.refuses(
+        "17 expressions",
+        &expressions(17, 1),
+        &["matchExpressions: Too many: 17: must have at most 16 items"],
+    );
+    t.refuses(
+        "65 values",
+        &expressions(1, 65),
+        &["values: Too many: 65: must have at most 64 items"],
+    );
+    t.end()
+}

@@ -1,0 +1,57 @@
+//! The CRD on a real API server: each rule with something that it takes and something that it refuses, the defaults,
+//! and what a user of `kubectl` sees.
+//!
+//! One stand serves all parts, one after the other; a part that fails does not keep the next from running. What
+//! needs no server is in [`schema`], as ordinary tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bounds;
+mod examples;
+mod kubectl;
+mod lifetime;
+mod rules;
+mod schema;
+mod server;
+mod table;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use server::Server;
+
+/// A part: its name, and what it does; it gives the number of things that it has checked.
+type Part = (&'static str, fn(&Server) -> usize);
+
+const PARTS: [Part; 12] = [
+    ("rules between fields", rules::between_fields),
+    ("words and required fields", rules::words),
+    ("unknown fields", rules::unknown_fields),
+    ("numbers", bounds::numbers),
+    ("texts", bounds::texts),
+    ("lists", bounds::lists),
+    ("immutability", lifetime::immutability),
+    ("defaults", lifetime::defaults),
+    ("status", lifetime::status),
+    ("kubectl get and wait", kubectl::get_and_wait),
+    ("kubectl explain", kubectl::explain),
+    ("examples", examples::all_apply),
+];
+
+#[test]
+fn the_api_server_holds_the_contract() {
+    let (mut failed, mut checked) = (Vec::new(), 0);
+    Server::with("dbb-api", |server| {
+        for (name, part) in PARTS {
+            let began = Instant::now();
+            match catch_unwind(AssertUnwindSafe(|| part(server))) {
+                Ok(count) => {
+                    println!("{name}: {count} checks, {} ms", began.elapsed().as_millis());
+                    checked += count;
+                }
+                Err(_) => failed.push(name),
+            }
+        }
+    });
+    println!("{checked} checks");
+    assert!(failed.is_empty(), "failed, see above: {failed:?}");
+}

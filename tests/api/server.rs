@@ -1,0 +1,137 @@
+//! The API server of a stand without a node, and what the tests say to it.
+
+use dbbalance_lab::stand::{Options, Stand};
+use http::{Method, Request};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+/// The namespace of the tests.
+pub const NAMESPACE: &str = "api";
+/// Checks all and keeps nothing, and refuses what the schema does not know.
+pub const DRY: &str = "dryRun=All&fieldValidation=Strict";
+/// The same, and keeps it.
+pub const STRICT: &str = "fieldValidation=Strict";
+
+/// Takes the stand away however the tests end.
+struct Down(Stand);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        if let Err(e) = Stand::down(self.0.name()) {
+            eprintln!("the stand {} stays: {e:#}", self.0.name());
+        }
+    }
+}
+
+/// A client in the stand's network.
+pub struct Server<'s> {
+    /// The stand, for `kubectl`.
+    pub stand: &'s Stand,
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Server<'_> {
+    /// Starts a stand with the CRD installed, does `work` with it and takes it away.
+    pub fn with(name: &str, work: impl FnOnce(&Server<'_>) + Send) {
+        let stand = Stand::up(&Options {
+            name: name.to_owned(),
+            control_plane_only: true,
+        })
+        .expect("a stand");
+        let down = Down(stand);
+        let stand = &down.0;
+        let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/dbbalancepolicies.yaml");
+        let _ = stand.kubectl(&["delete", "--ignore-not-found", "-f", crd]);
+        // That it installs shows that the server finds its CEL rules cheap enough.
+        stand.kubectl(&["create", "-f", crd]).expect("the CRD");
+        stand
+            .kubectl(&[
+                "wait",
+                "--for=condition=Established",
+                "--timeout=30s",
+                "-f",
+                crd,
+            ])
+            .expect("the CRD is served");
+        stand
+            .kubectl(&["create", "namespace", NAMESPACE])
+            .expect("a namespace");
+        stand
+            .enter(|| {
+                let runtime = Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                let client = runtime.block_on(client(stand));
+                work(&Server {
+                    stand,
+                    client,
+                    runtime,
+                });
+            })
+            .expect("the stand's network");
+    }
+
+    /// One request; the error is the server's own.
+    pub fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, Box<Status>> {
+        let kind = match (method == Method::PATCH, path.contains("fieldManager=")) {
+            (false, _) => "application/json",
+            (true, false) => "application/merge-patch+json",
+            (true, true) => "application/apply-patch+yaml",
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", kind)
+            .body(serde_json::to_vec(body).unwrap())
+            .unwrap();
+        match self.runtime.block_on(self.client.request(request)) {
+            Ok(answer) => Ok(answer),
+            Err(kube::Error::Api(status)) => Err(status),
+            Err(e) => panic!("{path}: {e}"),
+        }
+    }
+
+    /// Creates a policy, with one of [`DRY`] and [`STRICT`].
+    pub fn create(&self, policy: &Value, how: &str) -> Result<Value, Box<Status>> {
+        self.call(Method::POST, &format!("{}?{how}", policies("")), policy)
+    }
+
+    /// Changes a policy by a merge patch.
+    pub fn patch(&self, name: &str, patch: &Value, how: &str) -> Result<Value, Box<Status>> {
+        let path = format!("{}?{how}", policies(name));
+        self.call(Method::PATCH, &path, patch)
+    }
+
+    /// Reads a policy.
+    pub fn read(&self, name: &str) -> Value {
+        self.call(Method::GET, &policies(name), &json!({})).unwrap()
+    }
+
+    /// What `kubectl` says; fails with what it complains about.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        match self.stand.kubectl(arguments) {
+            Ok(text) => text,
+            Err(e) => panic!("kubectl {}: {e:#}", arguments.join(" ")),
+        }
+    }
+}
+
+/// The path of a policy, or of all.
+pub fn policies(name: &str) -> String {
+    let slash = if name.is_empty() { "" } else { "/" };
+    format!("/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies{slash}{name}")
+}
+
+async fn client(stand: &Stand) -> Client {
+    let file = Kubeconfig::read_from(stand.kubeconfig()).unwrap();
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    Client::try_from(config).unwrap()
+}

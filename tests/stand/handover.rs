@@ -1,0 +1,129 @@
+//! Two replicas: the leader is frozen or cut off in the middle of a run, and comes back.
+//!
+//! Counted are the apps' own effects; the audit log tells that no two replicas acted at a time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use serde_json::Value;
+
+use crate::support::app::{claim, stamped, uid};
+use crate::support::operator::{Operator, Settings};
+use crate::support::policy::{evict, http, policy, signal, target};
+use crate::support::proxy::Proxy;
+use crate::support::{Case, LIMIT, Suite, until};
+
+/// Enough that the run outlasts the lease.
+const PODS: usize = 8;
+
+pub async fn a_frozen_leader_by_signal(suite: &Suite) {
+    lose_the_leader(suite, "h-frozen-signal", &signal(), false).await;
+}
+
+pub async fn a_frozen_leader_by_eviction(suite: &Suite) {
+    lose_the_leader(suite, "h-frozen-evict", &evict(), false).await;
+}
+
+pub async fn a_leader_cut_off_by_http(suite: &Suite) {
+    lose_the_leader(suite, "h-cut-http", &http("/recycle"), true).await;
+}
+
+async fn holder(case: &Case<'_>) -> Option<String> {
+    let lease = case.api::<Lease>().get("dbbalance").await.ok()?;
+    lease.spec?.holder_identity
+}
+
+async fn lose_the_leader(suite: &Suite, name: &str, recycle: &Value, cut: bool) {
+    let case = Case::new(suite, name).await;
+    let seen = case.watch_pods().await;
+    case.deployment("web", u32::try_from(PODS).unwrap()).await;
+    let mut slow = Settings::default().slow();
+    slow.arguments.push("--actions-per-second=2".to_owned());
+    let proxy = Proxy::start();
+    let through_proxy = Settings {
+        api_port: Some(proxy.port),
+        ..slow.clone()
+    };
+    let first = Operator::with(&case, "first", &through_proxy).await;
+    let target = target("Deployment", "web", recycle);
+    case.baseline(policy("p", name, &[target])).await;
+    let second = Operator::with(&case, "second", &slow).await;
+    case.failover(2);
+    case.fresh("p", 2).await;
+    case.ready_pods("web", PODS).await;
+    assert_eq!(holder(&case).await.as_deref(), Some("first"));
+
+    let before = case.counts("web").await;
+    let initial: BTreeSet<String> = before.keys().cloned().collect();
+    case.failover(1);
+    until("a second recycle of the run", LIMIT, async || {
+        let pods = case.pods("web").await;
+        let done = pods
+            .iter()
+            .filter(|p| initial.contains(&uid(p)) && (claim(p).is_some() || stamped(p) == 3));
+        let gone = initial.len() - pods.iter().filter(|p| initial.contains(&uid(p))).count();
+        (done.count() + gone >= 2).then_some(())
+    })
+    .await;
+    if cut {
+        proxy.cut();
+    } else {
+        first.freeze();
+    }
+    // What was sent before may still be on its way.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pods = case.pods("web").await;
+    let in_flight: BTreeSet<String> = pods
+        .iter()
+        .filter(|p| claim(p).is_some())
+        .map(uid)
+        .collect();
+    until("another leader", LIMIT, async || {
+        (holder(&case).await.as_deref() == Some("second")).then_some(())
+    })
+    .await;
+    until("its first effect", LIMIT, async || {
+        let changes = case.changes();
+        let acted = |c: &&crate::support::audit::Change| c.user == "second" && c.is_effect();
+        changes.iter().find(acted).map(drop)
+    })
+    .await;
+    if cut {
+        proxy.mend();
+    } else {
+        first.thaw();
+    }
+    case.fresh("p", 3).await;
+    case.ready_pods("web", PODS).await;
+
+    let after = case.counts("web").await;
+    let mut doubles = 0;
+    if recycle["method"] == "Evict" {
+        assert_eq!(seen.ever("web"), 3 * PODS, "every pod once in each run");
+        let evictions = case.changes().iter().filter(|c| c.is_eviction()).count();
+        assert_eq!(evictions, 2 * PODS);
+    } else {
+        for (pod, count) in &after {
+            let effects = count.effects() - before[pod].effects();
+            assert!((1..=2).contains(&effects), "{effects} effects on {pod}");
+            doubles += usize::from(effects == 2);
+            assert!(effects == 1 || in_flight.contains(pod), "{pod}");
+        }
+    }
+    let changes = case.changes();
+    let begun = changes
+        .iter()
+        .find(|c| c.user == "second" && c.is_effect())
+        .unwrap();
+    let late = changes
+        .iter()
+        .filter(|c| c.user == "first" && c.at > begun.at && c.is_effect());
+    let late = late.filter(|c| c.subresource == "exec" || c.is_eviction());
+    assert_eq!(late.count(), 0, "no effect of a former leader");
+    println!(
+        "figures: {name}: {PODS} pods, {} in flight when the leader was lost, {doubles} doubled",
+        in_flight.len()
+    );
+    drop((first, second));
+}

@@ -1,0 +1,260 @@
+//! Support of the tests on a stand: one stand for all, and for each test a namespace, a cluster and clients.
+//!
+//! Nothing here judges the operator; it makes things, and tells what is there.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs
+)]
+
+pub mod app;
+pub mod audit;
+pub mod operator;
+pub mod policy;
+pub mod proxy;
+pub mod sightings;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dbbalance_lab::cache::Cache;
+use dbbalance_lab::rds::client::{CLASS, Client as Rds};
+use dbbalance_lab::rds::{self, MOTO_PORT, REGION};
+use dbbalance_lab::stand::{NODE_IP, Options, Stand};
+use dbbalance_lab::{image, wait};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The stand's name: not a developer's own.
+pub const NAME: &str = "dbb-test";
+/// For what takes seconds on an idle machine.
+pub const LIMIT: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// What all tests share.
+#[derive(Debug)]
+pub struct Suite {
+    pub stand: Stand,
+    /// Folder for kubeconfigs of operators; it ends with the stand.
+    pub folder: PathBuf,
+}
+
+impl Suite {
+    /// Brings the stand up, with the app's image, moto, faults and the resource's definition.
+    pub fn up() -> Self {
+        Stand::down(NAME).unwrap();
+        let stand = Stand::up(&Options {
+            name: NAME.to_owned(),
+            ..Options::default()
+        })
+        .unwrap();
+        let app = image::testapp(&Cache::locate().unwrap()).unwrap();
+        stand.load_image(&app.archive).unwrap();
+        rds::up(&stand, true).unwrap();
+        let folder = stand.layout().path("test");
+        std::fs::create_dir_all(&folder).unwrap();
+        let suite = Self { stand, folder };
+        suite.run(|| define(&suite)).unwrap();
+        suite
+    }
+
+    /// Takes everything away.
+    pub fn down() {
+        if let Err(error) = Stand::down(NAME) {
+            eprintln!("cannot take the stand away: {error:#}");
+        }
+    }
+
+    /// Runs a test inside the stand's network; a panic is an error with its words.
+    pub fn run<T: Send, F: Future<Output = T>>(
+        &self,
+        test: impl FnOnce() -> F + Send,
+    ) -> Result<T, String> {
+        let work = || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            let body = std::panic::AssertUnwindSafe(|| runtime.block_on(test()));
+            let result = std::panic::catch_unwind(body);
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        };
+        match self.stand.enter(work) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => Err(panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+                .unwrap_or_else(|| "a panic without words".to_owned())),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+
+    pub async fn client(&self) -> Client {
+        client_of(Kubeconfig::read_from(self.stand.kubeconfig()).unwrap()).await
+    }
+}
+
+pub async fn client_of(kubeconfig: Kubeconfig) -> Client {
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    Client::try_from(config.unwrap()).unwrap()
+}
+
+async fn define(suite: &Suite) {
+    let client = suite.client().await;
+    let crd: CustomResourceDefinition =
+        serde_yaml_ng::from_str(&dbbalance::api::crd::yaml().unwrap()).unwrap();
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let name = crd.metadata.name.clone().unwrap();
+    api.create(&PostParams::default(), &crd).await.unwrap();
+    until("the definition", LIMIT, async || {
+        let found = api.get(&name).await.ok()?;
+        let conditions = found.status?.conditions?;
+        conditions
+            .iter()
+            .any(|c| c.type_ == "Established" && c.status == "True")
+            .then_some(())
+    })
+    .await;
+}
+
+/// Waits for a condition to give a value.
+pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {} s",
+            limit.as_secs()
+        );
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// One test's own part of the stand.
+pub struct Case<'a> {
+    pub suite: &'a Suite,
+    /// Its namespace, and the first part of its clusters' names.
+    pub name: String,
+    pub client: Client,
+    pub http: reqwest::Client,
+    pub rds: Rds,
+}
+
+impl<'a> Case<'a> {
+    /// A namespace, and a cluster of the same name with a writer `NAME-1` and a reader `NAME-2`.
+    pub async fn new(suite: &'a Suite, name: &str) -> Self {
+        let client = suite.client().await;
+        let case = Self {
+            suite,
+            name: name.to_owned(),
+            client: client.clone(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .timeout(Duration::from_secs(5))
+                .build()
+                .unwrap(),
+            rds: Rds::new(&format!("http://{NODE_IP}:{MOTO_PORT}"), REGION),
+        };
+        let namespaces: Api<Namespace> = Api::all(client);
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        case.cluster(name, 2);
+        let accounts: Api<ServiceAccount> = case.api();
+        until("the namespace's account", LIMIT, async || {
+            accounts.get("default").await.ok().map(drop)
+        })
+        .await;
+        case
+    }
+
+    /// A cluster with this many instances, `NAME-1` the writer.
+    pub fn cluster(&self, name: &str, instances: u32) {
+        self.rds.create_cluster(name, "aurora-postgresql").unwrap();
+        for n in 1..=instances {
+            self.rds
+                .add_instance(name, &format!("{name}-{n}"), CLASS)
+                .unwrap();
+        }
+    }
+
+    /// Fails the test's cluster over, to this of its instances.
+    pub fn failover(&self, to: u32) {
+        let to = format!("{}-{to}", self.name);
+        self.rds.failover(&self.name, Some(&to)).unwrap();
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Makes an object.
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        let made = self
+            .api::<K>()
+            .create(&PostParams::default(), &object)
+            .await;
+        made.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Merges a patch into an object.
+    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let patched = self
+            .api::<K>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+/// The pods of tests that are over make room for others; those of a failed one stay to be looked at.
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let arguments = ["delete", "namespace", &self.name, "--wait=false"];
+            let _ = self.suite.stand.kubectl(&arguments);
+        }
+    }
+}
+
+/// Waits without a runtime.
+pub fn wait_blocking(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    wait::until(what, limit, || Ok(probe().then_some(()))).unwrap();
+}
