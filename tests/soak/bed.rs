@@ -244,7 +244,7 @@ pub struct Used {
 
 /// What a process has used so far.
 pub fn used(process: &Identity) -> Used {
-    /// What the kernel counts CPU time in, for programs: USER_HZ.
+    /// What the kernel counts CPU time in, for programs: `USER_HZ`.
     const TICKS_PER_SECOND: f64 = 100.0;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", process.pid)).unwrap();
     let status = read("status");

@@ -76,7 +76,7 @@ pub fn run(server: &Server<'_>) {
     let (noted, _) = bed.noted(from);
     let last = used(&operator);
     let writes: Vec<_> = noted.iter().filter(|n| n.is_write()).collect();
-    let reads = noted
+    let looks = noted
         .iter()
         .filter(|n| ["get", "list"].contains(&n.verb.as_str()))
         .count();
@@ -85,8 +85,8 @@ pub fn run(server: &Server<'_>) {
     let (calls, start, mut turn) = (bed.relay.calls(), Instant::now(), 0_usize);
     bed.keep("moving", moving, || {
         turn += 1;
-        let (cluster, writer) = ("c0", format!("c0-{}", 2 - (turn + 1) % 2));
-        bed.rds.failover(cluster, Some(&writer)).is_ok()
+        let member = format!("c0-{}", 2 - (turn + 1) % 2);
+        bed.rds.failover("c0", Some(&member)).is_ok()
     });
     let (calls, elapsed) = (bed.relay.calls() - calls, start.elapsed());
     let busy = rate(calls, elapsed);
@@ -98,7 +98,7 @@ pub fn run(server: &Server<'_>) {
             "test": "fleet", "policies": POLICIES, "clusters": CLUSTERS, "pods": WITH_POD,
             "ready_after_seconds": ready.as_secs_f64(), "idle_seconds": idle.as_secs(),
             "rds_calls_per_second_quiet": quiet, "rds_calls_per_second_moving": busy,
-            "writes_idle": writes.len(), "reads_idle": reads, "rss_kib": last.rss_kib, "rss_kib_before": first.rss_kib,
+            "writes_idle": writes.len(), "reads_idle": looks, "rss_kib": last.rss_kib, "rss_kib_before": first.rss_kib,
             "rss_kib_end": end.rss_kib, "cpu_seconds_idle": last.cpu_seconds - first.cpu_seconds,
             "cpu_seconds_start": first.cpu_seconds, "cpu_seconds_moving": end.cpu_seconds - last.cpu_seconds,
         })

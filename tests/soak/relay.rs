@@ -80,6 +80,11 @@ impl Relay {
         self.inner.mode.store(mode as u8, Relaxed);
     }
 
+    /// Lists of clusters that came while [`Mode::Alternating`]; every second one was swapped.
+    pub fn alternated(&self) -> u64 {
+        self.inner.lists.load(Relaxed)
+    }
+
     /// Calls so far.
     pub fn calls(&self) -> u64 {
         self.inner.calls.load(Relaxed)

@@ -76,6 +76,9 @@ pub fn run(server: &Server<'_>) {
     let recovered_empty = recovery(&bed, "empty answers");
 
     bed.relay.set(Mode::Alternating);
+    bed.until("answers that alternate", NOTICED, || {
+        bed.relay.alternated() >= 10
+    });
     bed.keep("calm while answers alternate", part, calm);
     bed.relay.set(Mode::Pass);
     let recovered_alternating = recovery(&bed, "alternating answers");
