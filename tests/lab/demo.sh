@@ -304,7 +304,8 @@ follow() {
     if (($(since "$from" | cut -d. -f1) >= FOLLOW_SECONDS)); then
       die "no end after $FOLLOW_SECONDS s: $done_pods of 6 pods were recycled for epoch $epoch"
     fi
-    IFS= read -r -t 5 -u 3 line || continue
+    # Without IFS= before it: bash 5.2 was seen to crash in the EXIT trap after Ctrl-C in such a read.
+    read -r -t 5 -u 3 line || continue
     at="$(since "$from") s"
     case $line in
       'dbp|'*)
