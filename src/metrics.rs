@@ -86,7 +86,6 @@ pub struct Metrics {
     leader: Gauge,
     polls: Family<ByResult, Counter>,
     last_success: Gauge<f64, AtomicU64>,
-    changes: Family<ByTrigger, Counter>,
     epochs: Family<ByTrigger, Counter>,
     runs: Family<ByRun, Counter>,
     run_duration: Histograms<ByResult>,
@@ -121,7 +120,6 @@ impl Metrics {
             leader: Gauge::default(),
             polls: Family::default(),
             last_success: Gauge::default(),
-            changes: Family::default(),
             epochs: Family::default(),
             runs: Family::default(),
             run_duration: Family::new_with_constructor(run),
@@ -151,7 +149,6 @@ impl Metrics {
         r.register("leader", "1 if this replica leads", self.leader.clone());
         r.register("topology_polls", "Readings of the topology", self.polls.clone());
         r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
-        r.register("topology_changes", "Changes of topologies, settled or not", self.changes.clone());
         r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
         r.register("runs", "Runs ended, by their first trigger", self.runs.clone());
         r.register("run_duration_seconds", "Duration of runs", self.run_duration.clone());
@@ -167,7 +164,7 @@ impl Metrics {
         r.register("pods_stale_since_timestamp_seconds", "When the oldest due epoch with stale pods opened; 0 without", self.stale_since.clone());
         r.register("reconcile_duration_seconds", "Duration of a pass over one policy", self.reconciles.clone());
         r.register("reconcile_errors", "Passes that failed", self.errors.clone());
-        r.register("detection_to_start_seconds", "From the first reading of a change to the first effect", self.reaction.clone());
+        r.register("open_to_start_seconds", "From the opening of an epoch to the first effect of its run", self.reaction.clone());
     }
 
     fn begin(&self) {
@@ -177,7 +174,6 @@ impl Metrics {
             });
         }
         for trigger in TRIGGERS.map(Trigger::as_str) {
-            let _ = self.changes.get_or_create(&ByTrigger { trigger });
             let _ = self.epochs.get_or_create(&ByTrigger { trigger });
             for result in RESULTS.map(RunResult::as_str) {
                 let _ = self.runs.get_or_create(&ByRun { trigger, result });
@@ -205,12 +201,6 @@ impl Metrics {
         self.last_success.set(seconds(at));
     }
 
-    /// A change was seen.
-    pub fn changed(&self, trigger: Trigger) {
-        let trigger = trigger.as_str();
-        self.changes.get_or_create(&ByTrigger { trigger }).inc();
-    }
-
     /// An epoch was raised.
     pub fn epoch(&self, triggers: &[Trigger]) {
         for trigger in triggers {
@@ -228,7 +218,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A run's first effect came so long after its change was first read.
+    /// A run's first effect came so long after its epoch opened.
     pub fn reacted(&self, trigger: Trigger, after: Duration) {
         let trigger = trigger.as_str();
         self.reaction

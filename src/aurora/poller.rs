@@ -63,11 +63,11 @@ impl PollResult {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Ok => "ok",
-            Self::Throttled => "throttled",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
-            Self::NotWhole => "not_whole",
+            Self::Ok => "Ok",
+            Self::Throttled => "Throttled",
+            Self::Denied => "Denied",
+            Self::Failed => "Failed",
+            Self::NotWhole => "NotWhole",
         }
     }
 }

@@ -25,7 +25,6 @@ fn every_metric_has_its_documented_name() {
         "dbbalance_leader 1",
         "dbbalance_topology_polls_total{result=\"Throttled\"} 0",
         "dbbalance_topology_last_success_timestamp_seconds 0",
-        "dbbalance_topology_changes_total{trigger=\"Failover\"} 0",
         "dbbalance_epochs_total{trigger=\"ReaderAdded\"} 0",
         "dbbalance_runs_total{trigger=\"Manual\",result=\"Halted\"} 1",
         "dbbalance_run_duration_seconds_count{result=\"Halted\"} 1",
@@ -41,7 +40,7 @@ fn every_metric_has_its_documented_name() {
         "dbbalance_pods_stale_since_timestamp_seconds 0",
         "dbbalance_reconcile_duration_seconds_count 0",
         "dbbalance_reconcile_errors_total{reason=\"Kubernetes\"} 1",
-        "dbbalance_detection_to_start_seconds_count{trigger=\"Failover\"} 1",
+        "dbbalance_open_to_start_seconds_count{trigger=\"Failover\"} 1",
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }

@@ -6,6 +6,8 @@
 mod conditions;
 mod notices;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
@@ -93,6 +95,15 @@ fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
             .find(|t| t.name == target.name)
             .and_then(|t| t.run.as_ref());
         let before = before.filter(|b| b.epoch == run.epoch && b.start_time == run.start_time);
+        let first_step =
+            run.last_step_time.is_some() && before.is_none_or(|b| b.last_step_time.is_none());
+        if let (true, Some(open)) = (first_step, &target.open_time) {
+            let after = (ctx.clock)().duration_since(open.0);
+            for trigger in &run.triggers {
+                ctx.metrics
+                    .reacted(*trigger, Duration::try_from(after).unwrap_or_default());
+            }
+        }
         let (recycled, failed) = before.map_or((0, 0), |b| (b.recycled, b.failed));
         for _ in recycled..run.recycled {
             ctx.metrics
