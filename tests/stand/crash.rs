@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::app::{claim, stamped, uid, workload};
 use crate::support::audit::Change;
@@ -19,10 +19,10 @@ use crate::support::{Case, LOOK, Suite, until};
 /// Deaths with stale pods left.
 const DEATHS: usize = 20;
 /// Pods of a target; each death uses up at least one.
-const PODS: usize = 12;
+const PODS: usize = 14;
 /// Within a round the operator dies only while its first claim is younger than this: a second death at the same pod
-/// would make the pod one that has failed twice. A claim is redone after 31 s at the earliest.
-const ROUND: Duration = Duration::from_secs(22);
+/// would make the pod one that has failed twice. A claim is redone after 40 s.
+const ROUND: Duration = Duration::from_secs(29);
 
 /// Where it dies, in turn.
 const POINTS: [&str; 3] = ["claimed", "acted", "any"];
@@ -46,7 +46,10 @@ pub async fn signal(suite: &Suite) {
 }
 
 pub async fn http(suite: &Suite) {
-    in_place(suite, "c-http", &policy::http("/recycle")).await;
+    let mut recycle = policy::http("/recycle");
+    // Claims run out as late as those of signals.
+    recycle["http"]["timeoutSeconds"] = json!(10);
+    in_place(suite, "c-http", &recycle).await;
 }
 
 /// Methods that leave the pod: at most twice, and twice only the pods in flight when the operator died.
@@ -91,8 +94,9 @@ pub async fn evict(suite: &Suite) {
         let changes = case.changes();
         let evicted: Vec<_> = changes.iter().filter(|c| c.is_eviction()).collect();
         let names: BTreeSet<_> = evicted.iter().map(|c| &c.name).collect();
-        assert_eq!((evicted.len(), names.len()), (PODS * rounds, PODS * rounds));
-        tally.effects = u64::try_from(evicted.len() - PODS).unwrap();
+        assert_eq!(evicted.len(), names.len(), "no pod is evicted twice");
+        // The answer to one who has died meanwhile is no success in the log: the pods are what counts.
+        tally.effects = u64::try_from(seen.ever("web") - 2 * PODS).unwrap();
     }
     println!("figures: c-evict: {PODS} pods: {tally:?}");
 }
@@ -119,8 +123,8 @@ pub async fn rollout(suite: &Suite) {
 async fn begin(case: &Case<'_>, recycle: &Value) {
     let mut app = workload("Deployment", "web", u32::try_from(PODS).unwrap());
     // A rollout in a few steps, so that there is something to die in.
-    app["spec"]["minReadySeconds"] = serde_json::json!(1);
-    app["spec"]["strategy"] = serde_json::json!({
+    app["spec"]["minReadySeconds"] = json!(1);
+    app["spec"]["strategy"] = json!({
         "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 2},
     });
     case.deploy(app).await;
