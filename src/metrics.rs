@@ -24,7 +24,7 @@ use crate::aurora::PollResult;
 use crate::methods::{Fault, Outcome};
 
 pub use words::RecycleResult;
-use words::{METHODS, OUTCOMES, RESULTS, STATUSES, TRIGGERS, method_word};
+use words::{METHODS, OUTCOMES, RESULTS, STATUSES, TRIGGERS};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -179,7 +179,7 @@ impl Metrics {
                 let _ = self.runs.get_or_create(&ByRun { trigger, result });
             }
         }
-        for method in METHODS.map(method_word) {
+        for method in METHODS.map(Method::as_str) {
             for result in RecycleResult::ALL.map(RecycleResult::as_str) {
                 let _ = self.recycled.get_or_create(&ByMethod { method, result });
             }
@@ -228,7 +228,7 @@ impl Metrics {
 
     /// A pod's recycle was judged on the pod.
     pub fn recycled(&self, method: Method, result: RecycleResult) {
-        let (method, result) = (method_word(method), result.as_str());
+        let (method, result) = (method.as_str(), result.as_str());
         self.recycled
             .get_or_create(&ByMethod { method, result })
             .inc();
@@ -248,14 +248,14 @@ impl Metrics {
                 "Failed"
             }
         };
-        let method = method_word(method);
+        let method = method.as_str();
         self.effects
             .get_or_create(&ByMethod { method, result })
             .inc();
     }
 
     fn fault(&self, method: Method, fault: Fault) {
-        let (method, fault) = (method_word(method), fault.as_str());
+        let (method, fault) = (method.as_str(), fault.as_str());
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }
 

@@ -140,6 +140,20 @@ pub enum Method {
     Annotate,
 }
 
+impl Method {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "Signal",
+            Self::Http => "HTTP",
+            Self::Evict => "Evict",
+            Self::Rollout => "Rollout",
+            Self::Annotate => "Annotate",
+        }
+    }
+}
+
 /// The signal to send.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

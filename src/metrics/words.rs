@@ -52,13 +52,3 @@ pub(super) const STATUSES: [ConditionStatus; 3] = [
     ConditionStatus::Unknown,
 ];
 pub(super) const OUTCOMES: [&str; 4] = ["Done", "Blocked", "Gone", "Failed"];
-
-pub(super) const fn method_word(method: Method) -> &'static str {
-    match method {
-        Method::Signal => "Signal",
-        Method::Http => "HTTP",
-        Method::Evict => "Evict",
-        Method::Rollout => "Rollout",
-        Method::Annotate => "Annotate",
-    }
-}

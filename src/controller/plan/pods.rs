@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::spec::{Fallback, Method, TargetSpec};
+use crate::api::spec::{Fallback, TargetSpec};
 use crate::api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use crate::controller::world::TargetWorld;
 use crate::domain::pod::PodFacts;
@@ -219,7 +219,7 @@ impl<'a> Scene<'a> {
         }
         format!(
             "{}/{:08x}",
-            method_word(self.spec.recycle.method),
+            self.spec.recycle.method.as_str(),
             hash.0 & 0xffff_ffff
         )
     }
@@ -227,17 +227,5 @@ impl<'a> Scene<'a> {
     /// Whether the method was seen to work for these templates.
     pub(super) fn is_verified(&self) -> bool {
         self.target.method_verified.as_ref() == Some(&self.verify_key())
-    }
-}
-
-/// The method's word in the API.
-#[must_use]
-pub fn method_word(method: Method) -> &'static str {
-    match method {
-        Method::Signal => "Signal",
-        Method::Http => "HTTP",
-        Method::Evict => "Evict",
-        Method::Rollout => "Rollout",
-        Method::Annotate => "Annotate",
     }
 }

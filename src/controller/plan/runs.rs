@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::gates::{self, Gate, Held, Privilege};
-use super::pods::{Scene, Stage, method_word};
+use super::pods::{Scene, Stage};
 use super::show::{born_without_topology, show_settling};
 use super::sight::sight;
 use super::watch::{halt_run, was_running, watch_over};
@@ -257,7 +257,7 @@ fn go(
         plan.notices.push(Notice::CanaryPassed(format!(
             "target {}: {} works, the first pod came back; the rest follows",
             scene.spec.name,
-            method_word(method)
+            method.as_str()
         )));
         return Ok(Go::Recorded);
     }
@@ -277,7 +277,7 @@ fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
         target.pods,
         target.due_epoch,
         words(&target.triggers),
-        method_word(scene.spec.recycle.method)
+        scene.spec.recycle.method.as_str()
     )));
     let run = RunStatus {
         target: target.name.clone(),

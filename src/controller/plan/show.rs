@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::TargetPlan;
 use super::candidates::Candidates;
 use super::gates::{Gate, Held};
-use super::pods::{Scene, method_word};
+use super::pods::Scene;
 use super::steps::stamp;
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
@@ -20,7 +20,7 @@ const ANNOTATE_AT_ONCE: usize = 50;
 
 /// The next step in words, as if no gate held it.
 pub(super) fn describe(scene: &Scene, pacing: &Pacing, now: Timestamp) -> String {
-    let method = method_word(scene.spec.recycle.method);
+    let method = scene.spec.recycle.method.as_str();
     let (stale, counted) = (scene.stale.len(), scene.counted.len());
     let epoch = scene.target.due_epoch;
     if let (Method::Rollout, Some(workload)) = (scene.spec.recycle.method, &scene.world.workload) {

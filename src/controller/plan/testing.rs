@@ -62,7 +62,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
 
 /// A target with a Reader and a Writer pool of 10 connections each.
 pub(crate) fn target(name: &str, method: Method) -> TargetSpec {
-    let mut recycle = json!({ "method": super::pods::method_word(method) });
+    let mut recycle = json!({ "method": method.as_str() });
     match method {
         Method::Signal => recycle["signal"] = json!({ "name": "HUP" }),
         Method::Http => recycle["http"] = json!({ "port": 8080, "path": "/recycle" }),

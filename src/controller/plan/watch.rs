@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::gates::{self, Gate, Held};
-use super::pods::{Scene, Stage, method_word};
+use super::pods::{Scene, Stage};
 use super::runs::{count, halt};
 use super::{Notice, Plan, TargetPlan};
 use crate::api::spec::Method;
@@ -56,7 +56,7 @@ pub(super) fn watch_over(
         failed.join(", ")
     };
     let allowed = (counted / 10).max(1);
-    let method = method_word(scene.spec.recycle.method);
+    let method = scene.spec.recycle.method.as_str();
     let reverted = scene.target.reverted_epoch == Some(run.epoch);
     let halt = if reverted {
         Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
