@@ -8,6 +8,8 @@ SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
 CARGO ?= cargo
 LAB := target/debug/lab
+# One build of the operator for all tests: the crash tests need its kill points.
+TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
 IMAGE := target/image/dbbalance.tar
 STAND ?= dbb
@@ -27,34 +29,34 @@ setup:
 	    python3) how="apt-get install python3 python3-venv" ;; \
 	    cc) how="apt-get install build-essential" ;; \
 	  esac; echo "$$program is missing: install $$how" >&2; exit 1; }; done
-	@[ -e Cargo.lock ] && [ -n "$(NO_STAND)" ] || echo "--- building the stand's program (under a minute cold)"
+	@[ -x $(LAB) ] || echo "--- building the stand's program (a minute or two)"
 	@$(CARGO) build --quiet --locked -p dbbalance-lab
 
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
 	@$(SUDO) $(LAB) tools
 
-demo: tools image ## Show the story on this machine; KEEP=1 leaves it running, CLUSTER=current uses kubectl's cluster
-	@LAB=$(LAB) IMAGE=$(IMAGE) $(SUDO) tests/lab/demo.sh
+demo: $(if $(filter current,$(CLUSTER)),,tools image) ## Show the story on this machine; KEEP=1 leaves it running, CLUSTER=current uses kubectl's cluster
+	@$(if $(filter current,$(CLUSTER)),,LAB=$(LAB) IMAGE=$(IMAGE) $(SUDO)) tests/lab/demo.sh
 
 test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
 
 lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rendered manifests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features failpoints --quiet -- -D warnings
 	shellcheck .ci/run $$(git ls-files '*.sh')
 	HELM=$(CACHE)/helm-v4.3.1/helm UNTT=$(CACHE)/helm-unittest-v1.1.2/untt charts/test.sh
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(SUDO) $(CARGO) test --locked -p dbbalance --lib --bins --test rds_batches --test rds_contract --test rds_truncation
+	$(TEST) --lib --bins --test rds_batches --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
 
 test-api: tools ## The CRD and its rules against a real API server
-	$(SUDO) $(CARGO) test --locked -p dbbalance --test api
+	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test stand
-	IMAGE=$(abspath $(IMAGE)) $(SUDO) $(CARGO) test --locked -p dbbalance --test chart
+	$(TEST) --test stand
+	IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
 soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	$(CARGO) build --quiet --locked --release -p dbbalance

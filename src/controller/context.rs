@@ -32,6 +32,8 @@ pub struct Context {
     pub pollers: Pollers,
     /// Roles that policies may name.
     pub allowed: RoleAllowList,
+    /// Namespaces with the right that method Signal needs; `*` is all.
+    pub signal_namespaces: Vec<String>,
     /// The region of policies that name none.
     pub default_region: String,
     /// The limit on effects over all policies.
@@ -65,6 +67,12 @@ impl fmt::Debug for Context {
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 impl Context {
+    /// Whether method Signal was granted in the namespace.
+    #[must_use]
+    pub fn may_signal_in(&self, namespace: &str) -> bool {
+        is_listed(&self.signal_namespaces, namespace)
+    }
+
     /// How long to wait after a failed pass of this policy: doubling.
     pub fn back_off(&self, uid: &str) -> Duration {
         let mut failures = self
@@ -85,5 +93,23 @@ impl Context {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .remove(uid);
+    }
+}
+
+fn is_listed(namespaces: &[String], namespace: &str) -> bool {
+    namespaces.iter().any(|n| n == "*" || n == namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_listed;
+
+    #[test]
+    fn a_namespace_is_listed_by_name_or_by_a_star() {
+        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert!(is_listed(&list(&["shop", "pay"]), "pay"));
+        assert!(is_listed(&list(&["*"]), "pay"));
+        assert!(!is_listed(&list(&["shop"]), "pay"));
+        assert!(!is_listed(&[], "shop"));
     }
 }

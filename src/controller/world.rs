@@ -129,6 +129,8 @@ pub struct World {
     pub quiet_until: Option<Timestamp>,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
+    /// Whether the operator was granted `pods/exec` here, for method Signal.
+    pub signal_allowed: bool,
     /// Overlaps of targets within the policy: the names and a pod that both hold.
     pub overlaps: Vec<(String, String, String)>,
 }

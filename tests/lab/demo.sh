@@ -107,9 +107,18 @@ explain() {
 remove() {
   if [[ $CLUSTER == stand ]]; then
     lab down --name "$STAND" >/dev/null
-    return
+    # In a trap a bare return gives the status from before it.
+    return $?
   fi
-  local ns
+  local ns instance RDS_ENDPOINT_URL
+  # A moto of somebody's: the cluster that was made in it is noted on the namespace. A pod takes its own along.
+  RDS_ENDPOINT_URL=$(kc get namespace "$OPERATOR_NS" --ignore-not-found -o jsonpath='{.metadata.annotations.dbbalance\.io/demo-rds}')
+  if [[ $RDS_ENDPOINT_URL ]]; then
+    for instance in "$DB"-{3,2,1}; do
+      rds_call DeleteDBInstance DBInstanceIdentifier="$instance" SkipFinalSnapshot=true 2>/dev/null || true
+    done
+    rds_call DeleteDBCluster DBClusterIdentifier="$DB" SkipFinalSnapshot=true || true
+  fi
   # The policy first: the operator must not see its pods go.
   owned "$APP_NS" && kc delete namespace "$APP_NS" --wait --timeout=90s >/dev/null
   if owned "$OPERATOR_NS"; then
@@ -141,6 +150,8 @@ at_exit() {
   local code=$?
   trap '' INT TERM HUP PIPE
   set +e
+  # A signal may have come while a step's output went to a file.
+  exec >&4 2>&5
   passed
   unfollow
   if [[ $code -ge 128 ]]; then
@@ -173,7 +184,7 @@ at_exit() {
 # ---- Kubernetes and RDS, by either way -------------------------------------------------------------------------
 
 # Without the demo's own descriptors: what a stand starts outlives the demo with KEEP=1.
-lab() { "$LAB" "$@" 3<&- 9>&-; }
+lab() { "$LAB" "$@" 3<&- 4>&- 5>&- 9>&-; }
 if [[ $CLUSTER == stand ]]; then
   kc() { lab shell --name "$STAND" -- kubectl "$@"; }
   hm() { lab shell --name "$STAND" -- helm "$@"; }
@@ -199,7 +210,7 @@ rds_call() {
   for pair; do body="$body&$pair"; done
   auth="AWS4-HMAC-SHA256 Credential=demo/20260101/$REGION/rds/aws4_request, SignedHeaders=host, Signature=0"
   if [[ ${RDS_ENDPOINT_URL:-} ]]; then
-    quiet curl -fsS --max-time 20 -H "Authorization: $auth" -d "$body" "$url/"
+    quiet curl -sS --fail-with-body --max-time 20 -H "Authorization: $auth" -d "$body" "$url/"
   else
     quiet kc -n "$OPERATOR_NS" exec moto -- python3 -c 'import sys, urllib.request as u
 u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), {"Authorization": sys.argv[3]}), timeout=20).read()' \
@@ -212,6 +223,9 @@ if [[ $CLUSTER == stand ]]; then
   failover() { quiet lab rds --name "$STAND" failover "$DB" --to "$1"; }
 else
   create_cluster() {
+    # moto would put a new cluster in its place without a word.
+    ! rds_call DescribeDBClusters DBClusterIdentifier="$DB" 2>/dev/null ||
+      die "the RDS API at $endpoint has a cluster $DB already: it is left alone, and so the demo ends"
     rds_call CreateDBCluster DBClusterIdentifier="$DB" Engine=aurora-postgresql MasterUsername=demo \
       MasterUserPassword=demo-password
   }
@@ -237,16 +251,16 @@ await() {
 
 # ---- following a change ----------------------------------------------------------------------------------------
 
-# One stream of lines from four watches; each line is shorter than what a pipe takes at once.
+# One stream of lines from four watches (kubectl turns tabs into blanks, so | parts them); each line is shorter than what a pipe takes at once.
 watch_all() {
   mkfifo "$work/stream"
   exec 3<>"$work/stream"
-  local rows='dbp{"\t"}{.status.topology.writer}{"\t"}{.status.topology.readerCount}{"\t"}{.status.epoch}{"\t"}'
-  rows+='{.status.stale}{"\t"}{.status.conditions[?(@.type=="Fresh")].status}{"\t"}'
-  rows+='{.status.conditions[?(@.type=="Recycling")].status}{"\t"}'
+  local rows='dbp|{.status.topology.writer}|{.status.topology.readerCount}|{.status.epoch}|'
+  rows+='{.status.stale}|{.status.conditions[?(@.type=="Fresh")].status}|'
+  rows+='{.status.conditions[?(@.type=="Recycling")].status}|'
   rows+='{.status.conditions[?(@.type=="Ready")].status}{"\n"}'
-  local pods='pod{"\t"}{.metadata.name}{"\t"}{.metadata.annotations.dbbalance\.io/epoch}{"\n"}'
-  local events='event{"\t"}{.metadata.name}{"\t"}{.type}{"\t"}{.reason}{"\t"}{.message}{"\n"}'
+  local pods='pod|{.metadata.name}|{.metadata.annotations.dbbalance\.io/epoch}{"\n"}'
+  local events='event|{.metadata.name}|{.type}|{.reason}|{.message}{"\n"}'
   watch_one get dbp "$POLICY" -w -o jsonpath="$rows"
   watch_one get pods -l app=web -w -o jsonpath="$pods"
   watch_one get events --field-selector "involvedObject.name=$POLICY" -w -o jsonpath="$events"
@@ -274,7 +288,7 @@ rows() {
 }
 
 declare -A seen=() stamp=() signals=()
-policy_row='  %-7s %-12s %-14s %-8s %-6s %-6s %-6s %-9s\n'
+policy_row='%-7s %-12s %-14s %-8s %-6s %-6s %-6s %s'
 
 # Reads the stream until the pods are at an epoch and have caught that many signals. With $3 silent: only learns.
 follow() {
@@ -293,28 +307,29 @@ follow() {
     IFS= read -r -t 5 -u 3 line || continue
     at="$(since "$from") s"
     case $line in
-      dbp$'\t'*)
-        # Tabs would be merged by read, as blanks are.
-        IFS='|' read -r _ a b c d e f g <<<"${line//$'\t'/|}"
+      'dbp|'*)
+              IFS='|' read -r _ a b c d e f g <<<"$line"
         state=''
         [[ $c != "$epoch" || $f == True ]] || state=$d
         if [[ $last_dbp != "$line" ]]; then
           last_dbp=$line
           # shellcheck disable=SC2059 # one format for the head and the rows
-          [[ $silent ]] || row "$at" dbp "$(printf "$policy_row" "$POLICY" "$DB" "$a" "$b" "$c" "$d" "$e" "$g" | cut -c 3-)"
+          [[ $silent ]] || row "$at" dbp "$(printf "$policy_row" "$POLICY" "$DB" "$a" "$b" "$c" "$d" "$e" "$g")"
         fi
         ;;
-      event$'\t'*)
-        IFS='|' read -r _ name a b c <<<"${line//$'\t'/|}"
+      'event|'*)
+        IFS='|' read -r _ name a b c <<<"$line"
         [[ ! ${seen[$name]:-} ]] || continue
         seen[$name]=1
         [[ ! $silent ]] || continue
         [[ $b != RunSucceeded ]] || succeeded=1
+        # Said in full a moment before, as the epoch settled.
+        [[ $b != EpochOpened ]] || c=${c%%:*}
         rows "$at" event "$b: $c"
         [[ $b != RunHalted ]] || die 'the run has halted'
         ;;
-      pod$'\t'*)
-        IFS='|' read -r _ name a <<<"${line//$'\t'/|}"
+      'pod|'*)
+        IFS='|' read -r _ name a <<<"$line"
         stamp[$name]=$a
         ;;
       \[pod/*\]*)
@@ -335,7 +350,7 @@ follow() {
 # The heading of the policy's rows.
 columns() {
   # shellcheck disable=SC2059
-  printf '%s%17s%s%s\n' "$dim" '' "$(printf "$policy_row" NAME CLUSTER WRITER READERS EPOCH STALE FRESH READY | cut -c 3-)" "$off"
+  printf '%s%18s%s%s\n' "$dim" '' "$(printf "$policy_row" NAME CLUSTER WRITER READERS EPOCH STALE FRESH READY)" "$off"
 }
 
 # ---- before anything is made -----------------------------------------------------------------------------------
@@ -389,6 +404,7 @@ check_current() {
   [[ $answer == [yY]* ]] || { trap - EXIT; echo 'Nothing was done.'; exit 1; }
 }
 
+exec 4>&1 5>&2
 trap at_exit EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -408,7 +424,7 @@ esac
 printf 'To stop      Ctrl-C at any time; nothing stays\n'
 [[ ! $KEEP ]] || printf 'Afterwards   all is left running (KEEP=1)\n'
 readonly OPERATOR_NS APP_NS
-work=$(mktemp -d)
+work=$(mktemp -d -t dbb-demo.XXXXXX)
 
 if [[ ${STOP:-} ]]; then
   [[ $CLUSTER == current ]] || usage "STOP=1 is for CLUSTER=current; here: $(how_to_stop)"
@@ -483,13 +499,14 @@ fi
 begin 3 'Install the operator with its Helm chart: two replicas, one leads'
 values=(--set-string "image.repository=${operator_image%:*}" --set-string "image.tag=${operator_image##*:}"
   --set "image.pullPolicy=$pull" --set "signal.namespaces={$APP_NS}"
-  --set "aws.region=$REGION" --set "aws.rdsEndpointURL=$endpoint"
+  --set logging.format=text --set "aws.region=$REGION" --set "aws.rdsEndpointURL=$endpoint"
   --set 'extraEnv[0].name=AWS_ACCESS_KEY_ID' --set 'extraEnv[0].value=demo'
   --set 'extraEnv[1].name=AWS_SECRET_ACCESS_KEY' --set 'extraEnv[1].value=demo')
 if [[ $CLUSTER == current ]]; then
   values+=(--set "watch.namespaces={$APP_NS}" --set rbac.aggregateClusterRoles=false)
 fi
-typed "helm install dbbalance charts/dbbalance -n $OPERATOR_NS --set signal.namespaces={$APP_NS} ..."
+typed "helm install dbbalance charts/dbbalance -n $OPERATOR_NS \\"
+say "${cyan}    --set signal.namespaces={$APP_NS} ...$off"
 [[ $CLUSTER == current ]] || quiet kc create namespace "$APP_NS"
 quiet hm install dbbalance "$here/charts/dbbalance" -n "$OPERATOR_NS" --create-namespace "${values[@]}"
 await "$OPERATOR_NS" deployment/dbbalance
@@ -499,6 +516,9 @@ finish
 
 begin 4 "An Aurora cluster $DB, and an app with pools to it"
 create_cluster
+if [[ ${RDS_ENDPOINT_URL:-} && $CLUSTER == current ]]; then
+  quiet kc annotate namespace "$OPERATOR_NS" "dbbalance.io/demo-rds=$RDS_ENDPOINT_URL"
+fi
 add_instance "$DB-1"
 add_instance "$DB-2"
 say "$DB: writer $DB-1, reader $DB-2"
@@ -540,7 +560,7 @@ spec:
           $container
 YAML
 await "$APP_NS" deployment/web
-say 'web: 6 pods. The app only counts the signals it catches; a real one would renew its pools on each.'
+say 'web: 6 pods. The app counts the signals it catches; a real one renews its pools on each.'
 finish
 
 # ---- 5: the policy ---------------------------------------------------------------------------------------------
@@ -561,7 +581,7 @@ spec:
       recycle:
         method: Signal
         signal: {name: HUP}
-  # Short for a demo; the defaults are 30 s to settle, 10 s between steps and 300 s between runs.
+  # Short, for a demo. Defaults: 30 s to settle, 10 s between steps, 300 s between runs.
   triggers: {readerAdded: {settleSeconds: 3}, readerRemoved: {settleSeconds: 3}}
   pacing: {intervalSeconds: 2}
   limits: {cooldownSeconds: 0}
@@ -582,7 +602,7 @@ pace 3
 # ---- 6 and 7: changes ------------------------------------------------------------------------------------------
 
 begin 6 "Auto scaling adds a reader, $DB-3"
-note 'Without the operator it would stay idle: the pools are connected, and nobody looks up DNS again.'
+note 'By itself it would stay idle: the pools are connected, and none looks up DNS again.'
 watch_all
 follow 1 0 silent
 columns
@@ -593,7 +613,7 @@ finish
 pace 5
 
 begin 7 "A failover: $DB-2 becomes the writer"
-note 'Pools hold healthy sockets to the old writer, where writes now fail. A failover does not settle.'
+note 'Pools hold healthy sockets to the old writer, where writes now fail.'
 columns
 row '0.0 s' rds "fail over to $DB-2"
 failover "$DB-2"
@@ -618,9 +638,10 @@ pace 4
 printf '\n'
 typed "kubectl describe dbp $POLICY    (shortened)"
 kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath="$CONDITIONS" | while IFS=$'\t' read -r type value reason message; do
-  printf '      %-18s%-8s %-13s %s\n' "$type" "$value" "$reason" "${message:0:52}"
+  printf '      %-18s%-8s %-13s ' "$type" "$value" "$reason"
+  fold -s -w 52 <<<"$message" | sed '2,$s/^/                                               /'
 done
-kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath='{range .status.plan[*]}Plan {.target}: {.action} {.message}{"\n"}{end}{range .status.history[*]}Run for epoch {.epoch}, {.triggers[*]}: {.recycled} of {.pods} pods, {.failed} failed, {.result}, {.startTime} to {.endTime}{"\n"}{end}' | indent
+kc -n "$APP_NS" get dbp "$POLICY" -o jsonpath='{range .status.plan[*]}Plan for {.target}: {.action} {.message}{"\n"}{end}{range .status.history[*]}Run for epoch {.epoch}, {.triggers[*]}: {.recycled} of {.pods} pods, {.failed} failed, {.result}, {.startTime} to {.endTime}{"\n"}{end}' | sed 's/ *$//' | indent
 finish
 
 # ---- what next -------------------------------------------------------------------------------------------------
@@ -633,16 +654,19 @@ fi
 printf '\n%sTry next%s\n' "$bold" "$off"
 if [[ $CLUSTER == stand ]]; then
   # From the folder of the checkout, short if it can be.
-  short=${LAB#"$PWD/"}
-  say "$short shell --name $STAND              a shell in the stand; the following in there"
-  say "kubectl get dbp -A -w"
-  say "$short rds delete-instance $DB-3    a reader leaves"
-  say "$short rds failover $DB --to $DB-1"
-else
-  say "kubectl get dbp -A -w"
+  short=${LAB#"$PWD/"} sudo=${SUDO_USER:+sudo -E }
+  note 'a shell in the stand, and the rest in there'
+  typed "${sudo}$short shell --name $STAND"
+  note 'a reader leaves'
+  typed "$short rds delete-instance $DB-3"
+  note 'back to the first writer'
+  typed "$short rds failover $DB --to $DB-1"
 fi
-say "kubectl -n $APP_NS annotate dbp $POLICY --overwrite dbbalance.io/recycle-requested=\$(date +%s)"
-say "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until=2099-01-01T00:00:00Z    pause"
-say "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until-    go on"
-say "kubectl -n $APP_NS describe dbp $POLICY"
-say "kubectl -n $APP_NS get events --sort-by=.lastTimestamp"
+note 'recycle all pods once'
+typed "kubectl -n $APP_NS annotate dbp $POLICY --overwrite dbbalance.io/recycle-requested=\$(date +%s)"
+note 'pause, and go on'
+typed "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until=2099-01-01T00:00:00Z"
+typed "kubectl -n $APP_NS annotate dbp $POLICY dbbalance.io/pause-until-"
+note 'look'
+typed "kubectl -n $APP_NS get dbp -w"
+typed "kubectl -n $APP_NS describe dbp $POLICY"

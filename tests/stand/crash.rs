@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use crate::support::app::{claim, stamped, uid, workload};
+use crate::support::audit::Change;
 use crate::support::operator::{Operator, Settings};
 use crate::support::policy::{self, policy, target};
 use crate::support::{Case, LOOK, Suite, until};
@@ -130,7 +131,7 @@ async fn begin(case: &Case<'_>, recycle: &Value) {
     let operator = Operator::start(case).await;
     let before = case.changes();
     assert!(
-        !before.iter().any(|c| c.is_effect()),
+        !before.iter().any(Change::is_effect),
         "first sight recycles nothing"
     );
     case.failover(2);
@@ -147,7 +148,7 @@ async fn round(
     points: &[&str],
     tally: &mut Tally,
 ) -> BTreeSet<String> {
-    let slow = Settings::default().slow();
+    let slow = Settings::default().slow(5);
     let initial: BTreeSet<String> = case.pods("web").await.iter().map(uid).collect();
     let stale = async || {
         let mut pods = case.pods("web").await;
@@ -171,7 +172,8 @@ async fn round(
                 let operator = Operator::with(case, "one", &slow).await;
                 let before = marks(&stale().await);
                 until("progress", Duration::from_mins(1), async || {
-                    (marks(&stale().await) != before).then_some(())
+                    let now = marks(&stale().await);
+                    (now.is_empty() || now != before).then_some(())
                 })
                 .await;
                 let chance =

@@ -38,8 +38,7 @@ async fn lose_the_leader(suite: &Suite, name: &str, recycle: &Value, cut: bool) 
     let case = Case::new(suite, name).await;
     let seen = case.watch_pods().await;
     case.deployment("web", u32::try_from(PODS).unwrap()).await;
-    let mut slow = Settings::default().slow();
-    slow.arguments.push("--actions-per-second=2".to_owned());
+    let slow = Settings::default().slow(1);
     let proxy = Proxy::start();
     let through_proxy = Settings {
         api_port: Some(proxy.port),

@@ -42,6 +42,11 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
+    // An interrupted run ends its waits, and takes the stand away like any other.
+    if let Err(error) = dbbalance_lab::interrupt::catch() {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
     arguments.test_threads.get_or_insert(THREADS);
     // The longest first.
     let tests = trials![

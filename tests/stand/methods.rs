@@ -7,7 +7,8 @@ use dbbalance::api::conditions::ConditionType;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::support::app::{annotation, recycles, stamped, uid, with_env, workload};
+use crate::support::app::{Count, annotation, recycles, stamped, uid, with_env, workload};
+use crate::support::audit::Change;
 use crate::support::operator::Operator;
 use crate::support::policy::{evict, http, policy, rollout, says, signal, target, targets};
 use crate::support::{Case, LIMIT, Suite, until};
@@ -72,7 +73,7 @@ pub async fn a_redirect_is_not_followed(suite: &Suite) {
     })
     .await;
     let counts = case.counts("web").await;
-    let calls: u64 = counts.values().map(|c| c.effects()).sum();
+    let calls: u64 = counts.values().map(Count::effects).sum();
     assert_eq!(calls, 1, "{counts:?}");
 }
 
@@ -119,7 +120,7 @@ pub async fn a_failing_first_pod_is_no_storm_of_evictions(suite: &Suite) {
     .await;
     assert_eq!(uids(&case, "web", 3).await, before, "nothing is evicted");
     let counts = case.counts("web").await;
-    let calls: u64 = counts.values().map(|c| c.effects()).sum();
+    let calls: u64 = counts.values().map(Count::effects).sum();
     assert_eq!(calls, 2, "one pod, tried twice: {counts:?}");
 }
 
@@ -232,7 +233,7 @@ pub async fn a_user_holds_and_releases(suite: &Suite) {
     };
     held("Observe").await;
     let changes = case.changes();
-    assert!(!changes.iter().any(|c| c.is_effect()), "{changes:?}");
+    assert!(!changes.iter().any(Change::is_effect), "{changes:?}");
     let pause = |until: Option<&str>| json!({"metadata": {"annotations": {"dbbalance.io/pause-until": until}}});
     case.patch::<DbBalancePolicy>("p", json!({"spec": {"mode": "Enforce", "suspend": true}}))
         .await;

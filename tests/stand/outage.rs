@@ -16,11 +16,11 @@ const WATCHED: Duration = Duration::from_secs(6);
 pub async fn nothing_is_recycled_while_rds_fails(suite: &Suite) {
     let case = Case::new(suite, "o-outage").await;
     case.deployment("web", 2).await;
-    let faulty = Settings {
+    let settings = Settings {
         rds_port: Some(FAULTS_PORT),
         ..Settings::default()
     };
-    let _operator = Operator::with(&case, "one", &faulty).await;
+    let _operator = Operator::with(&case, "one", &settings).await;
     let targets = [target("Deployment", "web", &signal())];
     case.baseline(policy("p", "o-outage", &targets)).await;
     let faults = rds::control(&suite.stand);

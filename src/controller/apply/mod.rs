@@ -27,6 +27,9 @@ use recycle::{Recycled, recycle, report_lost};
 /// when it is lifted, seldom enough to be no loop.
 const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
+/// From the creation of an epoch's event to its open time: the granularity of the API server's times.
+const OPENING: SignedDuration = SignedDuration::from_secs(1);
+
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Applied {
@@ -83,9 +86,7 @@ pub async fn apply(
         ctx.memory
             .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
-        let time = created
-            .saturating_add(SignedDuration::from_secs(1))
-            .unwrap_or(created);
+        let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
     }
     let note = topology_note(status.topology.as_ref());

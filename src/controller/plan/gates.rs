@@ -213,6 +213,16 @@ pub(super) fn standing(
             ),
         ));
     }
+    // Said before anything is tried: an attempt would be a refused request for every epoch.
+    if spec.recycle.method == Method::Signal && !world.signal_allowed {
+        return Err(Held::new(
+            Gate::Refused,
+            format!(
+                "spec.targets[{}].recycle.method: Signal is not granted in namespace {}: list it in the chart's value signal.namespaces, or choose another method",
+                spec.name, world.policy.namespace
+            ),
+        ));
+    }
     Ok(())
 }
 

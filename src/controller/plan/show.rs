@@ -62,7 +62,7 @@ pub(super) fn show_settling(
     if let Err(held) = standing
         && matches!(
             held.gate,
-            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound
+            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound | Gate::Refused
         )
     {
         part.held = Some(held);

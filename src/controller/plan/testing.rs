@@ -168,6 +168,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         highest_stamp: None,
         quiet_until: None,
         role_allowed: true,
+        signal_allowed: true,
         overlaps: vec![],
     }
 }

@@ -24,7 +24,7 @@ use dbbalance_lab::cache::Cache;
 use dbbalance_lab::rds::client::{CLASS, Client as Rds};
 use dbbalance_lab::rds::{self, MOTO_PORT, REGION};
 use dbbalance_lab::stand::{NODE_IP, Options, Stand};
-use dbbalance_lab::{image, wait};
+use dbbalance_lab::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -138,6 +138,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
         if let Some(value) = probe().await {
             return value;
         }
+        assert!(!interrupt::pending(), "interrupted");
         assert!(
             Instant::now() < deadline,
             "{what}: not within {} s",
@@ -188,13 +189,20 @@ impl<'a> Case<'a> {
         case
     }
 
-    /// A cluster with this many instances, `NAME-1` the writer.
+    /// A cluster with this many instances, `NAME-1` the writer. moto now and then answers 500 when others write too.
     pub fn cluster(&self, name: &str, instances: u32) {
-        self.rds.create_cluster(name, "aurora-postgresql").unwrap();
+        wait_blocking("a cluster", LIMIT, || {
+            let made = self.rds.create_cluster(name, "aurora-postgresql");
+            made.is_ok() || self.rds.describe_cluster(name).is_ok()
+        });
         for n in 1..=instances {
-            self.rds
-                .add_instance(name, &format!("{name}-{n}"), CLASS)
-                .unwrap();
+            let instance = format!("{name}-{n}");
+            wait_blocking("an instance", LIMIT, || {
+                let made = self.rds.add_instance(name, &instance, CLASS);
+                let found = || self.rds.describe_instances(name).ok();
+                made.is_ok()
+                    || found().is_some_and(|all| all.iter().any(|i| i.identifier == instance))
+            });
         }
     }
 

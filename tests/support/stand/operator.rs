@@ -27,7 +27,7 @@ use super::{Case, LIMIT, wait_blocking};
 pub struct Settings {
     /// Where it dies.
     pub failpoint: Option<&'static str>,
-    /// Further arguments; of two alike the later holds.
+    /// Further arguments.
     pub arguments: Vec<String>,
     /// Another port of the API server, on loopback.
     pub api_port: Option<u16>,
@@ -38,10 +38,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Effects one after another, so that a death leaves stale pods.
-    pub fn slow(mut self) -> Self {
-        let slow = ["--actions-per-second=5", "--actions-burst=1"];
-        self.arguments.extend(slow.map(str::to_owned));
+    /// Effects one after another, so many a second, so that a death leaves stale pods.
+    pub fn slow(mut self, rate: u32) -> Self {
+        let rate = format!("--actions-per-second={rate}");
+        self.arguments
+            .extend([rate, "--actions-burst=1".to_owned()]);
         self
     }
 

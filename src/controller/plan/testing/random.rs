@@ -174,6 +174,7 @@ fn standing(tape: &mut Tape, world: &mut World) {
         13 => world.highest_stamp = Some(7),
         12 => world.spec.triggers.failover.settle_seconds = 60,
         11 => world.spec.triggers.failover.enabled = false,
+        10 => world.signal_allowed = false,
         _ => {}
     }
 }

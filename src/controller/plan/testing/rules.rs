@@ -41,6 +41,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     let (spec, found) = (&world.spec.targets[index], &world.targets[index]);
     assert!(found.owned_by.is_none(), "a step on another policy's pods");
     assert!(spec.workload_ref.is_none() || found.workload.is_some());
+    assert!(spec.recycle.method != Method::Signal || world.signal_allowed);
     assert!(!found.workload.as_ref().is_some_and(|w| w.ignored));
     let recorded = world.status.targets.iter().find(|t| t.name == spec.name);
     let recorded = recorded.expect("a step on an unrecorded target");

@@ -7,7 +7,7 @@ use crate::api::spec::{Fallback, Method};
 use crate::api::status::Trigger;
 use crate::controller::plan::Gate;
 use crate::controller::plan::testing::{
-    at, baseline, claim, due, due_at, look, pod, pods_of, record, running, target, unseen,
+    at, baseline, claim, due, due_at, look, pod, pods_of, quiet, record, running, target, unseen,
     verified, verify,
 };
 use crate::controller::world::World;
@@ -176,4 +176,24 @@ fn a_selector_takes_pods_by_their_number_and_a_terminating_stateful_pod_is_missi
     }
     world.targets[0].pods[0].terminating = true;
     assert!(look(&world, 111).takes().is_empty());
+}
+
+#[test]
+fn a_signal_that_was_not_granted_is_refused_before_it_is_due_and_never_tried() {
+    let mut quiet = quiet(Method::Signal, 4);
+    quiet.signal_allowed = false;
+    let held = look(&quiet, 50).targets[0].held.clone().unwrap();
+    assert_eq!(held.gate, Gate::Refused);
+    assert!(
+        held.message.contains("signal.namespaces"),
+        "{}",
+        held.message
+    );
+
+    let mut due = due(Method::Signal, 4, Trigger::Failover);
+    due.signal_allowed = false;
+    due.spec.targets[0].recycle.fallback = Some(Fallback::Evict);
+    let due = record(due, 110);
+    assert!(look(&due, 111).takes().is_empty());
+    assert_eq!(look(&due, 111).gate(), Some(Gate::Refused));
 }
