@@ -146,6 +146,12 @@ how_to_stop() {
   fi
 }
 
+reading='' interrupted=''
+on_signal() {
+  [[ $reading ]] || exit "$1"
+  interrupted=$1
+}
+
 at_exit() {
   local code=$?
   trap '' INT TERM HUP PIPE
@@ -304,8 +310,12 @@ follow() {
     if (($(since "$from" | cut -d. -f1) >= FOLLOW_SECONDS)); then
       die "no end after $FOLLOW_SECONDS s: $done_pods of 6 pods were recycled for epoch $epoch"
     fi
-    # Without IFS= before it: bash 5.2 was seen to crash in the EXIT trap after Ctrl-C in such a read.
-    read -r -t 5 -u 3 line || continue
+    # bash 5.2 crashes some seconds after an exit out of a trap within read -t, so the signal waits for its end.
+    reading=1
+    read -r -t 1 -u 3 line || line=''
+    reading=''
+    [[ ! $interrupted ]] || exit "$interrupted"
+    [[ $line ]] || continue
     at="$(since "$from") s"
     case $line in
       'dbp|'*)
@@ -407,10 +417,10 @@ check_current() {
 
 exec 4>&1 5>&2
 trap at_exit EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 141' PIPE
-trap 'exit 143' TERM
+trap 'on_signal 129' HUP
+trap 'on_signal 130' INT
+trap 'on_signal 141' PIPE
+trap 'on_signal 143' TERM
 
 printf '%sdbbalance: an Aurora cluster changes, and the connection pools of the pods follow%s\n\n' "$bold" "$off"
 case $CLUSTER in
