@@ -1,5 +1,6 @@
 //! The stand with the operator installed, and the few calls that all scenarios make.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A stand of this program's own, taken away at its end.
 pub struct Own {
+    /// Another run waits: it would take this stand for a dead one's.
+    _lock: File,
     pub stand: Stand,
     pub image: PathBuf,
 }
@@ -35,6 +38,8 @@ impl Own {
             "the operator's image is missing: make it with `make image`, and give its path as IMAGE",
         );
         let name = "dbb-chart";
+        let lock = File::create(Cache::locate().unwrap().path(".chart-test.lock")).unwrap();
+        lock.lock().unwrap();
         Stand::down(name).unwrap();
         let options = Options {
             name: name.to_owned(),
@@ -47,7 +52,11 @@ impl Own {
                 panic!("{error:#}");
             }
         };
-        Self { stand, image }
+        Self {
+            _lock: lock,
+            stand,
+            image,
+        }
     }
 }
 

@@ -42,7 +42,7 @@ async fn looked_at_all(lab: &Lab) {
             line.rsplit_once(' ')?.1.parse::<f64>().ok()
         };
         let passes = count("dbbalance_reconcile_duration_seconds_count")?;
-        let read = count("dbbalance_topology_polls_total{result=\"ok\"}")?;
+        let read = count("dbbalance_topology_polls_total{result=\"Ok\"}")?;
         let leads = count("dbbalance_leader")? > 0.0;
         (leads && passes >= f64::from(u32::try_from(2 * policies).unwrap()) && read >= 3.0)
             .then_some(())
