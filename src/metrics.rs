@@ -150,12 +150,12 @@ impl Metrics {
         r.register("topology_polls", "Readings of the topology", self.polls.clone());
         r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
         r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
-        r.register("runs", "Runs ended, by their first trigger", self.runs.clone());
+        r.register("runs", "Runs ended, by each of their triggers", self.runs.clone());
         r.register("run_duration_seconds", "Duration of runs", self.run_duration.clone());
         r.register("pods_recycled", "Recycles of pods, by what was then seen on the pod", self.recycled.clone());
         r.register("effects", "Effects asked for", self.effects.clone());
         r.register("effect_faults", "Effects that failed, by how", self.faults.clone());
-        r.register("effects_blocked", "Passes in which a gate held a due step, by the first gate", self.blocked.clone());
+        r.register("effects_blocked", "Effects that were refused for a while, by what refused them", self.blocked.clone());
         r.register("reverts_detected", "Stamps on pod templates that somebody took away", self.reverts.clone());
         r.register("policies", "Policies", self.policies.clone());
         r.register("policies_paused", "Policies that are paused or suspended", self.paused.clone());

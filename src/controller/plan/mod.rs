@@ -6,7 +6,9 @@
 
 mod candidates;
 mod epochs;
+mod gate;
 mod gates;
+mod life;
 mod pods;
 mod runs;
 mod show;
@@ -29,8 +31,9 @@ use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Stamp};
 
 pub use epochs::{open, recorded_topology};
-pub use gates::{Gate, Held};
-pub use runs::{halt, status_time};
+pub use gate::{Gate, Held};
+pub use life::halt;
+pub use runs::status_time;
 
 /// What is done next.
 #[derive(Clone, Debug, PartialEq)]

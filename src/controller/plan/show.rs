@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::TargetPlan;
 use super::candidates::Candidates;
-use super::gates::{Gate, Held};
+use super::gate::{Gate, Held};
 use super::pods::Scene;
 use super::steps::stamp;
 use crate::api::spec::{Method, Pacing};

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use super::candidates::{Candidates, take};
-use super::gates::{Gate, Held};
+use super::gate::{Gate, Held};
 use super::pods::{Scene, Stage};
 use super::runs::load;
 use super::{PodStep, Step};

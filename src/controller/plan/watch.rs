@@ -4,9 +4,11 @@
 
 use jiff::Timestamp;
 
-use super::gates::{self, Gate, Held};
+use super::gate::{Gate, Held};
+use super::gates;
+use super::life::halt;
 use super::pods::{Scene, Stage};
-use super::runs::{count, halt};
+use super::runs::count;
 use super::{Notice, Plan, TargetPlan};
 use crate::api::spec::Method;
 use crate::api::status::{RunResult, TargetStatus};

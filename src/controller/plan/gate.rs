@@ -1,0 +1,142 @@
+//! The gates' names, in their order, and what a closed one says.
+//!
+//! Only words; the checks are in `gates`.
+
+use jiff::Timestamp;
+
+/// A gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gate {
+    /// `mode: Observe`.
+    Observe,
+    /// `suspend: true`.
+    Suspended,
+    /// `pause-until`.
+    Paused,
+    /// The policy has a problem.
+    InvalidSpec,
+    /// An older policy owns the pods.
+    TargetConflict,
+    /// The workload is not there.
+    TargetNotFound,
+    /// The topology was not read lately.
+    TopologyNotCurrent,
+    /// A writer change is settling.
+    Settle,
+    /// A failover is settled and not open.
+    EpochNotOpen,
+    /// A window.
+    Window,
+    /// The cool-down after the last run.
+    Cooldown,
+    /// Too many runs in an hour.
+    HourlyLimit,
+    /// Readers come and go.
+    Flapping,
+    /// The workload is paused, in a rollout, or not complete.
+    TargetNotSettled,
+    /// The method is refused for this workload.
+    Refused,
+    /// The connection budget.
+    Budget,
+    /// No limit is known.
+    BudgetUnknown,
+    /// The pace within a run, and of runs on a cluster.
+    Pacing,
+    /// The first pod has not come back yet.
+    Canary,
+    /// A `PodDisruptionBudget`, or what else the API server said.
+    DisruptionBudget,
+    /// The run has halted.
+    Halted,
+}
+
+impl Gate {
+    /// All gates.
+    pub const ALL: [Self; 21] = [
+        Self::Observe,
+        Self::Suspended,
+        Self::Paused,
+        Self::InvalidSpec,
+        Self::TargetConflict,
+        Self::TargetNotFound,
+        Self::TopologyNotCurrent,
+        Self::Settle,
+        Self::EpochNotOpen,
+        Self::Window,
+        Self::Cooldown,
+        Self::HourlyLimit,
+        Self::Flapping,
+        Self::TargetNotSettled,
+        Self::Refused,
+        Self::Budget,
+        Self::BudgetUnknown,
+        Self::Pacing,
+        Self::Canary,
+        Self::DisruptionBudget,
+        Self::Halted,
+    ];
+
+    /// The word in `status.plan`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "Observe",
+            Self::Suspended => "Suspended",
+            Self::Paused => "Paused",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::TargetConflict => "TargetConflict",
+            Self::TargetNotFound => "TargetNotFound",
+            Self::TopologyNotCurrent => "TopologyNotCurrent",
+            Self::Settle => "Settle",
+            Self::EpochNotOpen => "EpochNotOpen",
+            Self::Window => "Window",
+            Self::Cooldown => "Cooldown",
+            Self::HourlyLimit => "HourlyLimit",
+            Self::Flapping => "Flapping",
+            Self::TargetNotSettled => "TargetNotSettled",
+            Self::Refused => "Refused",
+            Self::Budget => "Budget",
+            Self::BudgetUnknown => "BudgetUnknown",
+            Self::Pacing => "Pacing",
+            Self::Canary => "Canary",
+            Self::DisruptionBudget => "DisruptionBudget",
+            Self::Halted => "Halted",
+        }
+    }
+
+    /// Whether only the pace holds: the progress deadline counts on.
+    #[must_use]
+    pub const fn is_pace(self) -> bool {
+        matches!(self, Self::Pacing | Self::Canary)
+    }
+}
+
+/// A gate that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub gate: Gate,
+    /// Why, with the arithmetic.
+    pub message: String,
+    /// When it opens, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+impl Held {
+    pub(super) fn new(gate: Gate, message: impl Into<String>) -> Self {
+        Self {
+            gate,
+            message: message.into(),
+            until: None,
+        }
+    }
+
+    pub(super) fn until(gate: Gate, message: impl Into<String>, until: Timestamp) -> Self {
+        Self {
+            gate,
+            message: message.into(),
+            until: Some(until),
+        }
+    }
+}
