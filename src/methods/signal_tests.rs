@@ -44,8 +44,9 @@ impl Catcher {
     fn of(signal: &str) -> Self {
         let script =
             format!("trap 'exit 7' {signal}; echo ready; while :; do read -r x || :; done");
-        let mut child = Command::new("bash")
-            .args(["-c", &script])
+        // A shell cannot trap a signal that it was started to ignore, as by nohup.
+        let mut child = Command::new("env")
+            .args(["--default-signal", "bash", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
