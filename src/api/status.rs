@@ -249,7 +249,7 @@ pub struct RunStatus {
     pub failed: i32,
     /// Running, Succeeded, Halted or Superseded.
     pub result: RunResult,
-    /// Why it halted, or what stands in its way for good.
+    /// Why it halted; while it runs, the last failure on a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When an edit let a halted run go on; older claims do not count any more.

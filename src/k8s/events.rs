@@ -32,8 +32,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub enum EventReason {
     /// A policy saw its cluster for the first time.
     TopologyBaseline,
-    /// The topology changed.
-    TopologyChanged,
     /// A change has settled and raised the epoch.
     EpochSettled,
     /// An epoch opened; the event's creation is its open time.
@@ -50,10 +48,8 @@ pub enum EventReason {
     RunSuperseded,
     /// The first pod came back.
     CanaryPassed,
-    /// The first pod did not come back.
-    CanaryFailed,
-    /// A step of a run began.
-    StepStarted,
+    /// A method failed on a pod.
+    RecycleFailed,
     /// A method failed on a pod, so its fallback was used.
     FallbackUsed,
     /// Somebody took a template's stamp away.
@@ -82,7 +78,6 @@ impl EventReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TopologyBaseline => "TopologyBaseline",
-            Self::TopologyChanged => "TopologyChanged",
             Self::EpochSettled => "EpochSettled",
             Self::EpochOpened => "EpochOpened",
             Self::TopologyStale => "TopologyStale",
@@ -91,8 +86,7 @@ impl EventReason {
             Self::RunHalted => "RunHalted",
             Self::RunSuperseded => "RunSuperseded",
             Self::CanaryPassed => "CanaryPassed",
-            Self::CanaryFailed => "CanaryFailed",
-            Self::StepStarted => "StepStarted",
+            Self::RecycleFailed => "RecycleFailed",
             Self::FallbackUsed => "FallbackUsed",
             Self::RevertDetected => "RevertDetected",
             Self::StatusLost => "StatusLost",

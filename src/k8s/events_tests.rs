@@ -107,12 +107,7 @@ async fn two_changes_in_a_row_are_two_events_with_their_own_notes() {
     let policy = policy();
     for note in ["2 readers -> 3", "3 readers -> 2", "3 readers -> 2"] {
         events
-            .publish(
-                &policy,
-                EventType::Normal,
-                EventReason::TopologyChanged,
-                note,
-            )
+            .publish(&policy, EventType::Normal, EventReason::EpochSettled, note)
             .await;
     }
     let asked = asked.await.unwrap();

@@ -46,8 +46,8 @@ pub struct TargetApplied {
     pub stepped: bool,
     /// Pods whose effect was made, by the fallback.
     pub fallbacks: usize,
-    /// Failures, as pod and message.
-    pub failures: Vec<String>,
+    /// The first failure.
+    pub failure: Option<String>,
     /// A failure that every pod of the template would meet, on the canary.
     pub structural: Option<String>,
     /// What holds the target for a while.
@@ -233,7 +233,7 @@ async fn recycle_all(
                 if fault.is_structural() && canary {
                     done.structural = Some(message.clone());
                 }
-                done.failures.push(message);
+                done.failure.get_or_insert(message);
             }
         }
     }

@@ -105,6 +105,7 @@ pub(super) fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
     };
     let end = gates::to_second(now);
     run.result = RunResult::Succeeded;
+    run.message = None;
     run.recycled = run.recycled.max(run.stale);
     run.last_progress_time = end.clone();
     run.end_time = Some(end.clone());

@@ -149,6 +149,8 @@ pub enum Notice {
     Conflict(String),
     /// Pods were recycled by the fallback.
     FallbackUsed(String),
+    /// The method failed on a pod.
+    RecycleFailed(String),
 }
 
 /// Plans a pass.

@@ -23,6 +23,9 @@ use crate::domain::budget::Load;
 /// How many ended runs the status keeps.
 const HISTORY: usize = 10;
 
+/// How soon a gate is looked at again that policies of other namespaces may hold.
+const RECHECK_SECONDS: i32 = 5;
+
 /// Moves every target's run on.
 pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut Plan) {
     let specs = world.spec.targets.iter().zip(&world.targets);
@@ -102,6 +105,9 @@ fn advance_target(
             halt_run(&mut scene.target, message, generation, now, plan);
         }
         show_settling(world, &scene, now, &mut part, standing);
+        if let Some(until) = part.held.as_ref().and_then(|h| h.until) {
+            plan.wake_at(until);
+        }
         return (scene.target, part, Load::default());
     }
 
@@ -133,6 +139,9 @@ fn advance_target(
             part.running = scene.running().is_some() && held.gate.is_pace();
             if let Some(until) = held.until {
                 plan.wake_at(until);
+            } else if matches!(held.gate, Gate::Pacing | Gate::Budget) {
+                // What others on the cluster hold changes without a notice to this policy.
+                plan.wake_at(gates::after(now, RECHECK_SECONDS));
             }
             part.held = Some(held);
         }

@@ -62,7 +62,12 @@ pub(super) fn show_settling(
     if let Err(held) = standing
         && matches!(
             held.gate,
-            Gate::InvalidSpec | Gate::TargetConflict | Gate::TargetNotFound | Gate::Refused
+            Gate::InvalidSpec
+                | Gate::TargetConflict
+                | Gate::TargetNotFound
+                | Gate::Refused
+                | Gate::Suspended
+                | Gate::Paused
         )
     {
         part.held = Some(held);

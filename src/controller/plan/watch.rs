@@ -52,11 +52,10 @@ pub(super) fn watch_over(
         run.last_progress_time.0,
         world.spec.pacing.progress_deadline_seconds,
     );
-    let names = || {
-        let mut failed: Vec<&str> = Vec::new();
-        failed.extend(part.held.iter().map(|h| h.message.as_str()));
-        failed.join(", ")
-    };
+    let cause = run
+        .message
+        .as_ref()
+        .map_or_else(String::new, |m| format!("; the last failure: {m}"));
     let allowed = (counted / 10).max(1);
     let method = scene.spec.recycle.method.as_str();
     let reverted = scene.target.reverted_epoch == Some(run.epoch);
@@ -64,21 +63,19 @@ pub(super) fn watch_over(
         Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned())
     } else if usize::try_from(failed).unwrap_or(0) > allowed {
         Some(format!(
-            "{method} failed twice on {failed} of {counted} pods, {allowed} may fail"
+            "{method} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}"
         ))
     } else if failed > 0 && !verified && scene.spec.recycle.method != Method::Rollout {
         Some(format!(
-            "{method} failed twice on the first pod, so no other is tried"
+            "{method} failed twice on the first pod, so no other is tried{cause}"
         ))
     } else if !outer && now >= deadline {
-        let waits = names();
-        let waits = if waits.is_empty() {
-            String::new()
-        } else {
-            format!(": {waits}")
-        };
+        let waits = part
+            .held
+            .as_ref()
+            .map_or_else(String::new, |h| format!(": {}", h.message));
         Some(format!(
-            "no progress for {} s with {stale} of {counted} pods stale{waits}",
+            "no progress for {} s with {stale} of {counted} pods stale{waits}{cause}",
             world.spec.pacing.progress_deadline_seconds
         ))
     } else {

@@ -142,6 +142,15 @@ fn merge(
                 run.last_progress_time = status_time(now);
             }
         }
+        if let (Some(failure), Some(run)) = (&done.failure, target.run.as_mut()) {
+            if run.message.as_ref() != Some(failure) {
+                told.push(Notice::RecycleFailed(format!(
+                    "target {}: {failure}",
+                    target.name
+                )));
+            }
+            run.message = Some(failure.clone());
+        }
         if let Some(blockade) = &done.blockade {
             stay_blocked(world, target, &mut status.plan, blockade);
         }

@@ -52,23 +52,48 @@ pub(super) async fn tell(
                 .await;
         }
     }
+    let paused = (is_paused(&world.status), is_paused(status));
+    if paused == (false, true) {
+        let note = "paused: nothing is done until it is resumed; topology is still followed";
+        ctx.events
+            .publish(policy, EventType::Normal, EventReason::Paused, note)
+            .await;
+    } else if paused == (true, false) {
+        let note = "resumed: what became due is done now, paced";
+        ctx.events
+            .publish(policy, EventType::Normal, EventReason::Resumed, note)
+            .await;
+    }
     for plan in &status.plan {
         let before = world.status.plan.iter().find(|p| p.target == plan.target);
         let gate = plan.waiting_for.as_deref();
         if before.and_then(|p| p.waiting_for.as_deref()) == gate {
             continue;
         }
-        if let Some(gate @ ("DisruptionBudget" | "Budget" | "BudgetUnknown" | "Refused")) = gate {
-            let note = format!(
-                "target {}: {gate}: {}",
-                plan.target,
-                plan.message.as_deref().unwrap_or_default()
-            );
-            ctx.events
-                .publish(policy, EventType::Warning, EventReason::Blocked, &note)
-                .await;
-        }
+        let reason = match gate {
+            Some("DisruptionBudget" | "Budget" | "BudgetUnknown" | "Refused") => {
+                EventReason::Blocked
+            }
+            Some("HourlyLimit" | "Flapping") => EventReason::LimitReached,
+            _ => continue,
+        };
+        let note = format!(
+            "target {}: {}: {}",
+            plan.target,
+            gate.unwrap_or_default(),
+            plan.message.as_deref().unwrap_or_default()
+        );
+        ctx.events
+            .publish(policy, EventType::Warning, reason, &note)
+            .await;
     }
+}
+
+fn is_paused(status: &DbBalancePolicyStatus) -> bool {
+    status
+        .plan
+        .iter()
+        .any(|p| matches!(p.waiting_for.as_deref(), Some("Paused" | "Suspended")))
 }
 
 /// The message of a condition that has just turned False.
@@ -98,6 +123,7 @@ fn words(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::RevertDetected(n) => (Warning, EventReason::RevertDetected, n),
         Notice::Conflict(n) => (Warning, EventReason::TargetConflict, n),
         Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
+        Notice::RecycleFailed(n) => (Warning, EventReason::RecycleFailed, n),
     }
 }
 
@@ -133,6 +159,7 @@ fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
         | Notice::RunStarted(_)
         | Notice::CanaryPassed(_)
         | Notice::Conflict(_)
-        | Notice::FallbackUsed(_) => {}
+        | Notice::FallbackUsed(_)
+        | Notice::RecycleFailed(_) => {}
     }
 }

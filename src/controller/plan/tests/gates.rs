@@ -7,7 +7,8 @@ use crate::api::spec::{Method, Mode};
 use crate::api::status::{PendingEpochStatus, RunResult, RunStatus, Trigger};
 use crate::controller::plan::Gate;
 use crate::controller::plan::testing::{
-    at, baseline, due, due_at, look, record, running, stamp, target, unseen, verified, verify, view,
+    at, baseline, due, due_at, look, quiet, record, running, stamp, target, unseen, verified,
+    verify, view,
 };
 use crate::controller::world::{Blockade, Reading, World};
 use crate::domain::workload::Strategy;
@@ -63,6 +64,27 @@ fn with_no_gate_a_run_begins_and_the_next_pass_acts() {
     assert_eq!((plan.gate(), plan.targets[0].step.is_none()), (None, true));
     assert_eq!(plan.wake, Some(at(110)));
     assert_eq!(look(&record(world, 110), 110).takes(), ["web-0"]);
+}
+
+#[test]
+fn a_paused_policy_at_rest_says_so_and_looks_again_when_the_pause_ends() {
+    let mut world = quiet(Method::Signal, 4);
+    world.policy.pause_until = Some("2026-06-01T00:00:00Z".into());
+    let plan = look(&world, 10);
+    assert_eq!(plan.gate(), Some(Gate::Paused));
+    assert_eq!(
+        plan.wake,
+        plan.targets[0].held.as_ref().and_then(|h| h.until)
+    );
+    assert!(plan.wake.is_some());
+}
+
+#[test]
+fn what_policies_of_other_namespaces_hold_is_looked_at_again_soon() {
+    let mut world = ready_to_begin();
+    world.others.running = 3;
+    assert_eq!(gate(&world, 110), Some(Gate::Pacing));
+    assert_eq!(look(&world, 110).wake, Some(at(115)));
 }
 
 #[test]

@@ -274,8 +274,11 @@ fn more_than_a_tenth_of_failed_pods_halt_a_run_and_one_may_fail() {
     world.targets[0].pods[0].claim = Some(claim(2, Claim::FAILED, 111));
     assert_eq!(look(&world, 120).gate(), None);
     world.targets[0].pods[1].claim = Some(claim(2, 2, 20));
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.message = Some("answered 500".into());
     let plan = look(&world, 120);
     assert_eq!(plan.gate(), Some(Gate::Halted));
+    assert!(plan.why().contains("the last failure: answered 500"));
     assert!(
         plan.why().contains("2 of 8 pods, 1 may fail"),
         "{}",
