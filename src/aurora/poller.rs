@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{RoleAllowList, SourceKey};
@@ -221,17 +220,6 @@ impl Pollers {
             }
             !clusters.is_empty()
         });
-    }
-
-    /// Says whether DNS answers something else than the topology. While it does, the cluster is read as often as
-    /// one that moves; a topology that nobody has confirmed by DNS may be about to change.
-    pub fn dns_disagrees(&self, key: &ClusterKey, disagrees: bool) {
-        let seat = self.shared.seats().get(&key.source).map(Arc::clone);
-        if let Some(seat) = seat
-            && let Some(entry) = seat.clusters().get_mut(&key.cluster)
-        {
-            entry.dns_disagrees(disagrees, Instant::now());
-        }
     }
 
     /// What is known of this cluster now. Of one that is not watched: nothing, pending.

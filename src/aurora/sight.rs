@@ -57,9 +57,8 @@ pub(super) struct Entry {
     tracker: Tracker,
     sight: Sight,
     last: Option<Reading>,
-    /// When an answer last differed from the one before, or DNS began to disagree.
+    /// When an answer last differed from the one before.
     stirred: Option<Instant>,
-    dns_disagrees: bool,
 }
 
 impl Entry {
@@ -92,15 +91,7 @@ impl Entry {
         let stirring = self
             .stirred
             .is_some_and(|at| now.duration_since(at) < restless_for);
-        self.sight.unconfirmed || (stirring && (self.sight.moving || self.dns_disagrees))
-    }
-
-    /// See `Pollers::dns_disagrees`.
-    pub(super) fn dns_disagrees(&mut self, disagrees: bool, tick: Instant) {
-        if disagrees && !self.dns_disagrees {
-            self.stirred = Some(tick);
-        }
-        self.dns_disagrees = disagrees;
+        self.sight.unconfirmed || (stirring && self.sight.moving)
     }
 
     /// Takes in a whole reading. Tells whether a reconcile must see the outcome.

@@ -5,6 +5,7 @@ mod fake;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::*;
@@ -111,25 +112,6 @@ async fn reads_are_quick_while_something_moves_and_slow_when_quiet() {
     seconds(20.0).await;
     assert_eq!(fake.polls() - before, 20);
     // An instance that does not move for minutes is not worth it.
-    seconds(600.0).await;
-    let before = fake.polls();
-    seconds(20.0).await;
-    assert_eq!(fake.polls() - before, 4);
-}
-
-#[tokio::test(start_paused = true)]
-async fn reads_are_quick_while_dns_disagrees_but_not_for_ever() {
-    let (fake, a) = (Fake::default(), key("r1", "a"));
-    fake.say("a", "w1 r2");
-    let pollers = pollers(&fake);
-    pollers.watch(&a, None);
-    seconds(10.0).await;
-    pollers.dns_disagrees(&a, true);
-    seconds(5.0).await;
-    let before = fake.polls();
-    seconds(20.0).await;
-    pollers.dns_disagrees(&a, true);
-    assert_eq!(fake.polls() - before, 20);
     seconds(600.0).await;
     let before = fake.polls();
     seconds(20.0).await;

@@ -275,7 +275,6 @@ impl Plan {
     }
 
     /// The words of the gate that holds the first target.
-    #[allow(dead_code)]
     pub(crate) fn why(&self) -> &str {
         self.targets[0].held.as_ref().map_or("", |h| &h.message)
     }
