@@ -74,8 +74,6 @@ impl Reading {
 /// What holds a target's effects for a while, learned from the last attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blockade {
-    /// The word for it.
-    pub by: &'static str,
     /// In words.
     pub message: String,
     /// When to try again.

@@ -147,22 +147,6 @@ pub async fn replace_claim(
     stamped(json_patch(client, pod, ops).await, pod, "claiming")
 }
 
-/// Stamps a pod that needs no effect, if it is still at the seen resourceVersion.
-pub async fn stamp_without_effect(
-    client: &Client,
-    pod: &PodRef,
-    resource_version: &str,
-    stamp: &str,
-    topology: &TopologyNote,
-) -> StampOutcome {
-    let mut values = notes(topology);
-    values.insert(annotations::EPOCH.to_owned(), stamp.into());
-    let body = json!({"metadata": {
-        "uid": pod.uid, "resourceVersion": resource_version, "annotations": values
-    }});
-    stamped(merge_patch(client, pod, &body).await, pod, "stamping")
-}
-
 /// Tells a pod that was born fresh the topology.
 pub async fn annotate_topology(
     client: &Client,

@@ -131,23 +131,6 @@ async fn a_stamp_on_a_pod_with_another_claim_loses() {
 }
 
 #[tokio::test]
-async fn a_stamp_without_effect_tests_uid_and_version() {
-    let (client, seen) = answering(200, ok());
-    let came = stamp_without_effect(&client, &pod_ref(), "77", "s", &topology()).await;
-    assert_eq!(came, StampOutcome::Stamped);
-    let seen = seen.await.unwrap();
-    assert_eq!(seen.content_type, "application/merge-patch+json");
-    assert_eq!(
-        seen.body,
-        json!({"metadata": {"uid": "u-1", "resourceVersion": "77", "annotations": {
-            "dbbalance.io/epoch": "s",
-            "dbbalance.io/writer": "db-1",
-            "dbbalance.io/readers": "db-2,db-3"
-        }}})
-    );
-}
-
-#[tokio::test]
 async fn topology_goes_to_that_very_pod_only() {
     let (client, seen) = answering(
         422,

@@ -174,11 +174,11 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
-                done.blockade = Some(blockade(ctx, fault.as_str(), message));
+                done.blockade = Some(blockade(ctx, message));
             }
         }
-        Err(Outcome::Blocked { by, message }) => {
-            done.blockade = Some(blockade(ctx, by.as_str(), message));
+        Err(Outcome::Blocked { by: _, message }) => {
+            done.blockade = Some(blockade(ctx, message));
         }
         Err(Outcome::Gone | Outcome::Done) => {}
     }
@@ -202,7 +202,7 @@ async fn recycle_all(
         let result_word = match &result {
             Recycled::Done => "done",
             Recycled::Untouched => "untouched",
-            Recycled::Blocked(..) => "blocked",
+            Recycled::Blocked(_) => "blocked",
             Recycled::Failed(..) => "failed",
         };
         tracing::info!(
@@ -219,8 +219,8 @@ async fn recycle_all(
                 done.stepped = true;
                 done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
             }
-            Recycled::Blocked(by, message) => {
-                done.blockade = Some(blockade(ctx, by.as_str(), message));
+            Recycled::Blocked(message) => {
+                done.blockade = Some(blockade(ctx, message));
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
@@ -240,11 +240,11 @@ async fn recycle_all(
     done
 }
 
-fn blockade(ctx: &Context, by: &'static str, message: String) -> Blockade {
+fn blockade(ctx: &Context, message: String) -> Blockade {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
-    Blockade { by, message, until }
+    Blockade { message, until }
 }
 
 async fn annotate_born(

@@ -251,7 +251,6 @@ impl Model {
                 pod.claim = pod.claim.take().and_then(Claim::released);
                 let until = self.now.saturating_add(seconds(10)).unwrap();
                 found.blockade = Some(Blockade {
-                    by: "DisruptionBudget",
                     message: "429".into(),
                     until,
                 });

@@ -208,7 +208,6 @@ fn target_world(tape: &mut Tape, name: &str) -> TargetWorld {
         14 => found.owned_by = Some("older".into()),
         13 => {
             found.blockade = Some(Blockade {
-                by: "PDB",
                 message: "429".into(),
                 until: at(NOW + 5),
             });

@@ -326,7 +326,6 @@ fn the_pace_lies_between_two_steps() {
 fn a_disruption_budget_holds_until_the_next_try() {
     let mut world = verified(Method::Evict, 4, ADDED);
     world.targets[0].blockade = Some(Blockade {
-        by: "DisruptionBudget",
         message: "Cannot evict pod".into(),
         until: at(120),
     });
