@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::Load;
@@ -74,6 +75,8 @@ impl Reading {
 /// What holds a target's effects for a while, learned from the last attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blockade {
+    /// The gate that it is.
+    pub gate: Gate,
     /// In words.
     pub message: String,
     /// When to try again.

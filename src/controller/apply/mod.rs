@@ -15,12 +15,12 @@ use crate::api::DbBalancePolicy;
 use crate::api::spec::{Method, TargetSpec};
 use crate::controller::context::Context;
 use crate::controller::errors::Error;
-use crate::controller::plan::{Plan, PodStep, Step, TargetPlan};
+use crate::controller::plan::{Gate, Plan, PodStep, Step, TargetPlan};
 use crate::controller::world::{Blockade, World};
 use crate::domain::stamp::{Claim, Stamp};
 use crate::methods::annotate::{self, TopologyNote};
 use crate::methods::rollout::WorkloadTarget;
-use crate::methods::{Outcome, PodRef, rollout};
+use crate::methods::{BlockedBy, Outcome, PodRef, rollout};
 use recycle::{Recycled, recycle, report_lost};
 
 /// How long a disruption budget is left alone before it is asked again: often enough to go on soon
@@ -174,11 +174,11 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
-                done.blockade = Some(blockade(ctx, message));
+                done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
             }
         }
         Err(Outcome::Blocked { by: _, message }) => {
-            done.blockade = Some(blockade(ctx, message));
+            done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
         }
         Err(Outcome::Gone | Outcome::Done) => {}
     }
@@ -202,7 +202,7 @@ async fn recycle_all(
         let result_word = match &result {
             Recycled::Done => "done",
             Recycled::Untouched => "untouched",
-            Recycled::Blocked(_) => "blocked",
+            Recycled::Blocked(..) => "blocked",
             Recycled::Failed(..) => "failed",
         };
         tracing::info!(
@@ -219,8 +219,8 @@ async fn recycle_all(
                 done.stepped = true;
                 done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
             }
-            Recycled::Blocked(message) => {
-                done.blockade = Some(blockade(ctx, message));
+            Recycled::Blocked(by, message) => {
+                done.blockade = Some(blockade(ctx, gate_of(by), message));
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
@@ -240,11 +240,22 @@ async fn recycle_all(
     done
 }
 
-fn blockade(ctx: &Context, message: String) -> Blockade {
+fn gate_of(by: BlockedBy) -> Gate {
+    match by {
+        BlockedBy::DisruptionBudget | BlockedBy::TooManyDisruptionBudgets => Gate::DisruptionBudget,
+        BlockedBy::ApiServerBusy | BlockedBy::NamespaceTerminating => Gate::ApiServer,
+    }
+}
+
+fn blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
-    Blockade { message, until }
+    Blockade {
+        gate,
+        message,
+        until,
+    }
 }
 
 async fn annotate_born(

@@ -9,14 +9,14 @@ use crate::controller::plan::PodStep;
 use crate::controller::world::World;
 use crate::domain::stamp::{Claim, Stamp};
 use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use crate::methods::{Fault, Outcome, PodRef, evict, signal};
+use crate::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
 
 /// What came of one pod.
 pub(super) enum Recycled {
     Done,
     /// Nothing was done: the pod is gone, changed, or this replica does not lead any more.
     Untouched,
-    Blocked(String),
+    Blocked(BlockedBy, String),
     Failed(Fault, String),
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn recycle(
             }
             Recycled::Done
         }
-        Outcome::Blocked { by: _, message } => {
+        Outcome::Blocked { by, message } => {
             let let_go = match claim.clone().released() {
                 None => annotate::release(client, &of, &value).await,
                 Some(before) => {
@@ -85,7 +85,7 @@ pub(super) async fn recycle(
                 }
             };
             report_lost(let_go, &of, "releasing the claim");
-            Recycled::Blocked(message)
+            Recycled::Blocked(by, message)
         }
         Outcome::Failed { fault, message } => {
             mark_failure(client, &of, claim, fault, canary).await;

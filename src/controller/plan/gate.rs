@@ -45,15 +45,17 @@ pub enum Gate {
     Pacing,
     /// The first pod has not come back yet.
     Canary,
-    /// A `PodDisruptionBudget`, or what else the API server said.
+    /// A `PodDisruptionBudget`.
     DisruptionBudget,
+    /// The API server refused the effect for another reason that passes.
+    ApiServer,
     /// The run has halted.
     Halted,
 }
 
 impl Gate {
     /// All gates.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Observe,
         Self::Suspended,
         Self::Paused,
@@ -74,6 +76,7 @@ impl Gate {
         Self::Pacing,
         Self::Canary,
         Self::DisruptionBudget,
+        Self::ApiServer,
         Self::Halted,
     ];
 
@@ -101,6 +104,7 @@ impl Gate {
             Self::Pacing => "Pacing",
             Self::Canary => "Canary",
             Self::DisruptionBudget => "DisruptionBudget",
+            Self::ApiServer => "APIServer",
             Self::Halted => "Halted",
         }
     }

@@ -212,7 +212,7 @@ fn summarise(plan: &mut Plan) {
             not_before: t
                 .held
                 .as_ref()
-                .filter(|h| h.gate != Gate::DisruptionBudget)
+                .filter(|h| !matches!(h.gate, Gate::DisruptionBudget | Gate::ApiServer))
                 .and_then(|h| h.until)
                 .map(gates::to_second),
         })

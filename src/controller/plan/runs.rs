@@ -253,11 +253,7 @@ fn go(
         return Err(Held::until(Gate::EpochNotOpen, message, until));
     }
     if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
-        return Err(Held::until(
-            Gate::DisruptionBudget,
-            b.message.clone(),
-            b.until,
-        ));
+        return Err(Held::until(b.gate, b.message.clone(), b.until));
     }
     if scene.running().is_some_and(|r| r.last_step_time.is_some())
         && !scene.is_verified()

@@ -18,7 +18,7 @@ use super::apply::Applied;
 use super::context::Context;
 use super::errors::Error;
 use super::memory::Recorded;
-use super::plan::{Gate, Notice, Plan, halt, open, status_time};
+use super::plan::{Notice, Plan, halt, open, status_time};
 use super::validate::Valid;
 use super::world::{Blockade, World};
 use crate::api::DbBalancePolicy;
@@ -188,7 +188,7 @@ fn stay_blocked(
     plan: &mut [PlanStatus],
     blockade: &Blockade,
 ) {
-    let gate = Gate::DisruptionBudget.as_str();
+    let gate = blockade.gate.as_str();
     let Some(shown) = plan.iter_mut().find(|p| p.target == target.name) else {
         return;
     };

@@ -71,7 +71,7 @@ pub(super) async fn tell(
             continue;
         }
         let reason = match gate {
-            Some("DisruptionBudget" | "Budget" | "BudgetUnknown" | "Refused") => {
+            Some("DisruptionBudget" | "APIServer" | "Budget" | "BudgetUnknown" | "Refused") => {
                 EventReason::Blocked
             }
             Some("HourlyLimit" | "Flapping") => EventReason::LimitReached,

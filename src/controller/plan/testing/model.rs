@@ -251,6 +251,7 @@ impl Model {
                 pod.claim = pod.claim.take().and_then(Claim::released);
                 let until = self.now.saturating_add(seconds(10)).unwrap();
                 found.blockade = Some(Blockade {
+                    gate: crate::controller::plan::Gate::DisruptionBudget,
                     message: "429".into(),
                     until,
                 });

@@ -208,6 +208,7 @@ fn target_world(tape: &mut Tape, name: &str) -> TargetWorld {
         14 => found.owned_by = Some("older".into()),
         13 => {
             found.blockade = Some(Blockade {
+                gate: crate::controller::plan::Gate::DisruptionBudget,
                 message: "429".into(),
                 until: at(NOW + 5),
             });

@@ -326,6 +326,7 @@ fn the_pace_lies_between_two_steps() {
 fn a_disruption_budget_holds_until_the_next_try() {
     let mut world = verified(Method::Evict, 4, ADDED);
     world.targets[0].blockade = Some(Blockade {
+        gate: Gate::DisruptionBudget,
         message: "Cannot evict pod".into(),
         until: at(120),
     });
@@ -333,6 +334,13 @@ fn a_disruption_budget_holds_until_the_next_try() {
     assert_eq!(
         (plan.gate(), plan.wake),
         (Some(Gate::DisruptionBudget), Some(at(120)))
+    );
+    let mut busy = world.clone();
+    busy.targets[0].blockade.as_mut().unwrap().gate = Gate::ApiServer;
+    assert_eq!(
+        gate(&busy, 119),
+        Some(Gate::ApiServer),
+        "what is no budget is not called one"
     );
     assert_eq!(gate(&world, 120), None);
 }
