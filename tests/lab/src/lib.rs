@@ -13,6 +13,7 @@
 // again on each of them would only hide the ones that have something of their own to say.
 #![allow(clippy::missing_errors_doc)]
 
+pub mod aurora;
 pub mod cache;
 pub mod image;
 pub mod interrupt;
