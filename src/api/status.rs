@@ -8,6 +8,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::balance::{
+    BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, ShareStatus,
+};
+
 /// What the operator found and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +51,11 @@ pub struct DbBalancePolicyStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub targets: Vec<TargetStatus>,
+    /// What was last measured of each target's connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["target".to_owned()]))]
+    pub balance: Vec<BalanceStatus>,
     /// What would be done next for each target, and the first gate that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -93,6 +102,9 @@ pub struct MemberStatus {
     pub resource_id: String,
     /// Writer or Reader.
     pub role: RoleStatus,
+    /// The address that its endpoint was last seen to lead to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// A member's role.

@@ -171,7 +171,9 @@ pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
         .map(|p| {
             (
                 p.endpoint,
-                u64::try_from(p.connections_per_pod).unwrap_or(0),
+                p.connections_per_pod
+                    .and_then(|n| u64::try_from(n).ok())
+                    .unwrap_or(0),
             )
         })
         .collect()

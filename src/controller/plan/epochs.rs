@@ -266,6 +266,7 @@ pub fn recorded(topology: &Topology) -> TopologyStatus {
                     Role::Writer => RoleStatus::Writer,
                     Role::Reader => RoleStatus::Reader,
                 },
+                address: None,
             })
             .collect(),
     }
