@@ -3,6 +3,7 @@
 //! Values only. `observe` fills it; nothing here reads anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,8 @@ use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::{Holding, Load};
+use crate::domain::dns::DnsView;
+use crate::domain::evidence::{Measured, Socket};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::PolicyMark;
@@ -94,6 +97,18 @@ pub struct TargetWorld {
     pub owned_by: Option<String>,
     /// What the last attempt met.
     pub blockade: Option<Blockade>,
+    /// What was measured; nothing without evidence.
+    pub evidence: TargetEvidence,
+}
+
+/// What was measured of a target's pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetEvidence {
+    /// The last reading of each pod, by UID.
+    pub measured: Measured,
+    /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers: by them
+    /// a recycle is proved.
+    pub before: BTreeMap<String, Vec<Socket>>,
 }
 
 /// What others do on the same cluster.
@@ -118,6 +133,8 @@ pub struct World {
     pub status: DbBalancePolicyStatus,
     /// The cluster.
     pub reading: Reading,
+    /// What DNS has answered.
+    pub dns: Arc<DnsView>,
     /// Since when differences have been there.
     pub settling: Settling,
     /// One entry for each of `spec.targets`, in order.
@@ -132,6 +149,8 @@ pub struct World {
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.
     pub signal_allowed: bool,
+    /// Whether the operator was granted `pods/exec` here, for evidence by `ProcNet`.
+    pub evidence_allowed: bool,
     /// Overlaps of targets within the policy: the names and a pod that both hold.
     pub overlaps: Vec<(String, String, String)>,
 }

@@ -35,10 +35,11 @@ pub(super) const TRIGGERS: [Trigger; 6] = [
     Trigger::Manual,
     Trigger::Imbalance,
 ];
-pub(super) const RESULTS: [RunResult; 3] = [
+pub(super) const RESULTS: [RunResult; 4] = [
     RunResult::Succeeded,
     RunResult::Halted,
     RunResult::Superseded,
+    RunResult::Uneven,
 ];
 pub(super) const METHODS: [Method; 5] = [
     Method::Signal,

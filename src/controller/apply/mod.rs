@@ -99,9 +99,15 @@ pub async fn apply(
             annotate,
             in_flight: _,
             running: _,
+            measure: _,
+            look: _,
         } = target;
         let done = match step {
             None => TargetApplied::default(),
+            Some(Step::Stamp { pods, stamp }) => {
+                stamp_all(world, pods, stamp, &note, ctx).await;
+                TargetApplied::default()
+            }
             Some(Step::Rollout { kind, name, stamp }) => {
                 let uid = world
                     .targets
@@ -238,6 +244,32 @@ async fn recycle_all(
         }
     }
     done
+}
+
+/// Stamps pods that need no effect. A stamp that does not go through is planned again.
+async fn stamp_all(
+    world: &World,
+    pods: &[(String, String, String)],
+    stamp: &Stamp,
+    note: &TopologyNote,
+    ctx: &Context,
+) {
+    for (name, uid, version) in pods {
+        ctx.limiter.take().await;
+        if !ctx.leadership.leads() {
+            return;
+        }
+        let of = PodRef {
+            namespace: world.policy.namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+        };
+        let text = stamp.to_string();
+        let client = &ctx.clients.effects;
+        let stamped = annotate::stamp_without_effect(client, &of, version, &text, note).await;
+        report_lost(stamped, &of, "stamping");
+    }
+    tracing::info!(pods = pods.len(), %stamp, "stamped without effect: connections are where they should be");
 }
 
 fn gate_of(by: BlockedBy) -> Gate {

@@ -33,6 +33,10 @@ pub enum Gate {
     HourlyLimit,
     /// Readers come and go.
     Flapping,
+    /// Connections are not measured well enough to act on.
+    Evidence,
+    /// DNS does not lead to where connections are missing.
+    Dns,
     /// The workload is paused, in a rollout, or not complete.
     TargetNotSettled,
     /// The method is refused for this workload.
@@ -55,7 +59,7 @@ pub enum Gate {
 
 impl Gate {
     /// All gates.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Observe,
         Self::Suspended,
         Self::Paused,
@@ -69,6 +73,8 @@ impl Gate {
         Self::Cooldown,
         Self::HourlyLimit,
         Self::Flapping,
+        Self::Evidence,
+        Self::Dns,
         Self::TargetNotSettled,
         Self::Refused,
         Self::Budget,
@@ -97,6 +103,8 @@ impl Gate {
             Self::Cooldown => "Cooldown",
             Self::HourlyLimit => "HourlyLimit",
             Self::Flapping => "Flapping",
+            Self::Evidence => "Evidence",
+            Self::Dns => "DNS",
             Self::TargetNotSettled => "TargetNotSettled",
             Self::Refused => "Refused",
             Self::Budget => "Budget",

@@ -144,6 +144,7 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
             .collect(),
         owned_by: None,
         blockade: None,
+        evidence: crate::controller::world::TargetEvidence::default(),
     }
 }
 
@@ -165,6 +166,8 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         reading: Reading::Current(view("abc")),
         settling: Settling::default(),
         targets: worlds,
+        dns: std::sync::Arc::default(),
+        evidence_allowed: true,
         others: Others::default(),
         highest_stamp: None,
         quiet_until: None,
@@ -294,6 +297,6 @@ impl Plan {
 pub(crate) fn pods_of(step: Option<&Step>) -> &[PodStep] {
     match step {
         Some(Step::Pods { pods, .. }) => pods,
-        Some(Step::Rollout { .. }) | None => &[],
+        Some(Step::Rollout { .. } | Step::Stamp { .. }) | None => &[],
     }
 }
