@@ -163,6 +163,7 @@ async fn control(
         pollers,
         allowed: RoleAllowList::new(args.allowed_role_arns.0.clone()),
         signal_namespaces: args.signal_namespaces.0.clone(),
+        evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
         limiter: Bucket::new(
             Duration::from_secs(1) / args.actions_per_second.max(1),

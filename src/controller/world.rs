@@ -132,6 +132,8 @@ pub struct World {
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.
     pub signal_allowed: bool,
+    /// Whether it was granted that for evidence by `ProcNet`.
+    pub evidence_allowed: bool,
     /// Overlaps of targets within the policy: the names and a pod that both hold.
     pub overlaps: Vec<(String, String, String)>,
 }

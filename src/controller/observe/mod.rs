@@ -175,6 +175,7 @@ fn gather(
         quiet_until: memory.quiet_until,
         role_allowed: ctx.allowed.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
+        evidence_allowed: ctx.may_measure_in(&facts.namespace),
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),

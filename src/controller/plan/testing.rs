@@ -169,6 +169,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         quiet_until: None,
         role_allowed: true,
         signal_allowed: true,
+        evidence_allowed: true,
         overlaps: vec![],
     }
 }
