@@ -13,6 +13,7 @@ use super::errors::Error;
 use super::observe::{cluster_key, observe, others};
 use super::plan::plan;
 use super::validate::validate;
+use super::wishes::wish;
 use super::{apply::apply, report::report};
 use crate::api::DbBalancePolicy;
 use crate::k8s::watch::WatchedPolicy;
@@ -63,6 +64,7 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
         });
         plan
     };
+    wish(&current, &world, &plan, now, ctx);
     let applied = apply(&current, &world, &plan, ctx).await?;
     let reported = report(&current, &world, &valid, &plan, &applied, ctx).await?;
     let acted = applied.targets.values().any(|t| t.stepped);

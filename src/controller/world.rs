@@ -11,12 +11,12 @@ use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::{Holding, Load};
-use crate::domain::dns::DnsView;
-use crate::domain::evidence::{Measured, Socket};
+use crate::domain::dns::{AddressBook, DnsView};
+use crate::domain::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::PolicyMark;
-use crate::domain::topology::ClusterView;
+use crate::domain::topology::{ClusterView, Topology};
 use crate::domain::workload::WorkloadFacts;
 
 /// The policy object besides its spec and status.
@@ -196,6 +196,33 @@ pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
             )
         })
         .collect()
+}
+
+/// What these pods of a target hold: as measured, and of those that were not read by what their pools may
+/// hold.
+#[must_use]
+pub fn holding<'a>(
+    spec: &TargetSpec,
+    uids: impl Iterator<Item = &'a str>,
+    measured: &Measured,
+    book: &AddressBook,
+    topology: Option<&Topology>,
+) -> Holding {
+    let mut held = Holding::default();
+    let mut unread = 0;
+    for uid in uids {
+        let reading = measured.pods.get(uid).and_then(PodMeasurement::reading);
+        let (Some(reading), Some(topology)) = (reading, topology) else {
+            unread += 1;
+            continue;
+        };
+        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        for (instance, on) in pod.by_instance {
+            *held.measured.entry(instance).or_default() += u64::from(on.connections);
+        }
+    }
+    held.estimated = Load::of(&pools(spec), unread);
+    held
 }
 
 /// Whether a pod's controller may recreate it, so that an eviction is a recycle.

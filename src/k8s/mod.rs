@@ -4,5 +4,6 @@
 
 pub mod clients;
 pub mod events;
+pub mod exec;
 pub mod lease;
 pub mod watch;

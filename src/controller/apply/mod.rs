@@ -204,6 +204,7 @@ async fn recycle_all(
         .iter()
         .map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
     let mut done = TargetApplied::default();
+    remember_sockets(world, spec, pods, ctx);
     for (pod, result) in pods.iter().zip(join_all(recycles).await) {
         let result_word = match &result {
             Recycled::Done => "done",
@@ -244,6 +245,22 @@ async fn recycle_all(
         }
     }
     done
+}
+
+/// Keeps the sockets of pods as they are before their recycle: that it has renewed them is proved by them.
+fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Context) {
+    let mut targets = world.spec.targets.iter().zip(&world.targets);
+    let Some((_, found)) = targets.find(|(s, _)| s.name == spec.name) else {
+        return;
+    };
+    let read = |uid: &str| found.evidence.measured.pods.get(uid)?.reading().cloned();
+    ctx.memory.note(&world.policy.uid, |memory| {
+        for pod in pods {
+            if let Some(reading) = read(&pod.uid) {
+                memory.before.insert(pod.uid.clone(), reading.sockets);
+            }
+        }
+    });
 }
 
 /// Stamps pods that need no effect. A stamp that does not go through is planned again.

@@ -15,10 +15,10 @@ use super::show::{born_without_topology, show_settling};
 use super::sight::sight;
 use super::watch::{halt_run, was_running, watch_over};
 use super::{Notice, Plan, TargetPlan, steer, steps};
-use crate::api::spec::{EvidenceSource, TargetSpec};
+use crate::api::spec::EvidenceSource;
 use crate::api::status::{BalanceStatus, DbBalancePolicyStatus, RunResult, TargetStatus, Trigger};
 use crate::controller::validate::Valid;
-use crate::controller::world::{World, pools};
+use crate::controller::world::World;
 use crate::domain::budget::Load;
 use crate::domain::settle::Settling;
 
@@ -347,12 +347,6 @@ pub(super) fn is_measured(world: &World) -> bool {
 /// A number of pods as the status holds it.
 pub(super) fn count(pods: usize) -> i32 {
     i32::try_from(pods).unwrap_or(i32::MAX)
-}
-
-/// The load of one target's pods.
-#[must_use]
-pub(super) fn load(spec: &TargetSpec, pods: usize) -> Load {
-    Load::of(&pools(spec), pods)
 }
 
 /// A time as the status holds it.

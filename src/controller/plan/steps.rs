@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::candidates::{Candidates, take};
 use super::gate::{Gate, Held};
 use super::pods::{Scene, Stage};
-use super::runs::load;
 use super::{PodStep, Step};
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
+use crate::controller::world::holding;
 use crate::domain::budget::{Holding, Load, Verdict, judge};
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
 use crate::domain::stamp::Stamp;
@@ -236,27 +236,26 @@ pub(super) fn within_budget(
     }
 }
 
-/// What this policy's pods hold, or will once they have started. The terminating ones keep their
-/// connections.
+/// What this policy's pods hold, or will once they have started; where they were measured, what they do. The
+/// terminating ones keep their connections.
 #[must_use]
 pub fn held(world: &World) -> Holding {
-    let estimated = world.spec.targets.iter().zip(&world.targets).fold(
-        Load::default(),
-        |sum, (spec, found)| {
-            sum.plus(load(
-                spec,
-                found
-                    .pods
-                    .iter()
-                    .filter(|p| !p.finished && (p.started.is_some() || !p.terminating))
-                    .count(),
-            ))
-        },
-    );
-    Holding {
-        estimated,
-        ..Holding::default()
-    }
+    let targets = world.spec.targets.iter().zip(&world.targets);
+    targets.fold(Holding::default(), |sum, (spec, found)| {
+        let pods = found
+            .pods
+            .iter()
+            .filter(|p| !p.finished && (p.started.is_some() || !p.terminating));
+        let uids = pods.map(|p| p.uid.as_str());
+        let view = world.reading.current().map(|v| &v.topology);
+        sum.plus(&holding(
+            spec,
+            uids,
+            &found.evidence.measured,
+            &world.dns.book,
+            view,
+        ))
+    })
 }
 
 /// When the interval since the last step is over, if it is not.

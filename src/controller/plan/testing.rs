@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod kube;
+pub(crate) mod measured;
 pub(crate) mod model;
 pub(crate) mod random;
 pub(crate) mod rules;
@@ -167,12 +168,12 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         settling: Settling::default(),
         targets: worlds,
         dns: std::sync::Arc::default(),
-        evidence_allowed: true,
         others: Others::default(),
         highest_stamp: None,
         quiet_until: None,
         role_allowed: true,
         signal_allowed: true,
+        evidence_allowed: true,
         overlaps: vec![],
     }
 }

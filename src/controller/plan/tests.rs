@@ -5,6 +5,7 @@ mod epochs;
 mod gates;
 mod privileges;
 mod runs;
+mod steer;
 mod steps;
 mod stories;
 mod worlds;

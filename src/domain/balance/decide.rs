@@ -102,8 +102,7 @@ fn recall(inputs: &Inputs) -> Memory {
 /// Nothing is done on evidence that tells nothing.
 fn unknown(reason: Unknown, memory: Memory, now: Timestamp) -> Decision {
     // Reading again helps only against reads that failed.
-    let measure =
-        matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
+    let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
         verdict: Verdict::Unknown { reason },
         urgent: vec![],

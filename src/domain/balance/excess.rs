@@ -214,7 +214,10 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut Memory) -> 
         let named = fleet.places.iter().enumerate();
         named.filter(move |(i, _)| bits & bit(*i) != 0)
     };
-    let sees = !matches!(inputs.reach, Reach::Unseen | Reach::Slow { resolver: false });
+    let sees = !matches!(
+        inputs.reach,
+        Reach::Unseen | Reach::Slow { resolver: false }
+    );
     let mut receivers = judged.under;
     let mut unnamed = vec![];
     if sees && judged.under & memory.named == 0 {
@@ -317,7 +320,9 @@ fn able<'a>(inputs: &Inputs, fleet: &'a Fleet<'a>, judged: &Judged) -> Able<'a> 
     let by = inputs.settings;
     let helps = |rows: &[&'a Row<'a>]| {
         let candidates = all(rows, judged.under);
-        !pick(&candidates, &judged.band, &judged.held, 1).pods.is_empty()
+        !pick(&candidates, &judged.band, &judged.held, 1)
+            .pods
+            .is_empty()
     };
     let rows: Vec<&Row> = fleet
         .rows

@@ -39,6 +39,7 @@ mod testing;
 mod tests;
 
 pub use decide::decide;
+pub use fleet::misplaced;
 pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
 pub use memory::Memory;
 pub use odds::{Blind, Odds};

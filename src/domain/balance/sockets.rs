@@ -67,14 +67,16 @@ mod tests {
 
     #[test]
     fn a_recycle_is_proved_when_every_connection_is_new() {
-        let renewal = Renewal::between(&[socket(1, A), socket(2, A)], &[socket(3, A), socket(4, B)]);
+        let renewal =
+            Renewal::between(&[socket(1, A), socket(2, A)], &[socket(3, A), socket(4, B)]);
         assert!(renewal.is_proved());
         assert_eq!(renewal.gone.len(), 2);
     }
 
     #[test]
     fn one_connection_that_stayed_disproves_it() {
-        let renewal = Renewal::between(&[socket(1, A), socket(2, A)], &[socket(2, A), socket(3, B)]);
+        let renewal =
+            Renewal::between(&[socket(1, A), socket(2, A)], &[socket(2, A), socket(3, B)]);
         assert!(!renewal.is_proved());
         assert_eq!(renewal.kept.into_iter().collect::<Vec<_>>(), [socket(2, A)]);
     }

@@ -356,7 +356,9 @@ impl fmt::Display for Wait {
                 f,
                 "every pod that could help was recycled as often as a pod may be, after {moved} recycles"
             ),
-            Self::NotTriggered { opens: Some(at), .. } => write!(
+            Self::NotTriggered {
+                opens: Some(at), ..
+            } => write!(
                 f,
                 "uneven without a change of the topology; taken up at {} if it stays",
                 whole(*at)

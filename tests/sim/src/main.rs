@@ -35,7 +35,11 @@ fn print(flags: &Flags) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut all: Vec<Figures> = vec![];
     for part in parts() {
-        writeln!(out, "\n{}, {} runs a row; the study's figures in brackets", part.name, flags.runs)?;
+        writeln!(
+            out,
+            "\n{}, {} runs a row; the study's figures in brackets",
+            part.name, flags.runs
+        )?;
         writeln!(
             out,
             "{:46} {:>13} {:>21} {:>19} {:>5} {:>11} {:>8}",
@@ -49,8 +53,18 @@ fn print(flags: &Flags) -> std::io::Result<()> {
                 "{:46} {:>13} {:>21} {:>19} {:>5} {:>11} {:>8}",
                 found.name,
                 format!("{:.0}{}", found.even_percent, said(study.even)),
-                format!("{:.0}/{:.0}{}", found.seconds.mean, found.seconds.p95, said(study.seconds)),
-                format!("{:.1}/{:.0}{}", found.pods.mean, found.pods.p95, said(study.pods)),
+                format!(
+                    "{:.0}/{:.0}{}",
+                    found.seconds.mean,
+                    found.seconds.p95,
+                    said(study.seconds)
+                ),
+                format!(
+                    "{:.1}/{:.0}{}",
+                    found.pods.mean,
+                    found.pods.p95,
+                    said(study.pods)
+                ),
                 found.busy,
                 format!("{:.2}/{:.2}", found.share.mean, found.share.p95),
                 found.unended,

@@ -193,9 +193,7 @@ impl Controller<'_> {
         }
         let places: Vec<(usize, Option<String>)> = match self.look_ups {
             LookUps::Own => vec![(0, None); self.settings.looks],
-            LookUps::InPod => (0..self.case.nodes())
-                .map(|n| (n, Some(node(n))))
-                .collect(),
+            LookUps::InPod => (0..self.case.nodes()).map(|n| (n, Some(node(n)))).collect(),
         };
         let old = world.now.saturating_sub(3 * SECOND);
         while self.looks.front().is_some_and(|l| l.at < time(old)) {

@@ -56,24 +56,75 @@ pub fn key() -> Part {
         name: "20 pods of 10 connections, 2 readers become 3, 2 CoreDNS caches",
         rows: vec![
             row("nothing", Strategy::Nothing, study(0.0, 0.0, 0.0)),
-            row("rolling restart 25 %/25 %", Strategy::RollingRestart, study(6.0, 46.0, 20.0)),
-            row("evict blind, 1 at a time", Strategy::EvictBlind(1), study(12.0, 302.0, 20.0)),
-            row("evict blind, 25 %", Strategy::EvictBlind(5), study(8.0, 80.0, 20.0)),
-            row("signal all at once", Strategy::SignalAll, study(0.0, 2.0, 20.0)),
-            row("signal blind, one per 6 s", Strategy::SignalBlind(6_000), study(9.0, 101.0, 20.0)),
-            row("totals, blind choice of pods", Strategy::Totals, study(100.0, 173.0, 51.0)),
-            row("evidence, signal", Strategy::evidence_only(), study(100.0, 38.0, 19.3)),
+            row(
+                "rolling restart 25 %/25 %",
+                Strategy::RollingRestart,
+                study(6.0, 46.0, 20.0),
+            ),
+            row(
+                "evict blind, 1 at a time",
+                Strategy::EvictBlind(1),
+                study(12.0, 302.0, 20.0),
+            ),
+            row(
+                "evict blind, 25 %",
+                Strategy::EvictBlind(5),
+                study(8.0, 80.0, 20.0),
+            ),
+            row(
+                "signal all at once",
+                Strategy::SignalAll,
+                study(0.0, 2.0, 20.0),
+            ),
+            row(
+                "signal blind, one per 6 s",
+                Strategy::SignalBlind(6_000),
+                study(9.0, 101.0, 20.0),
+            ),
+            row(
+                "totals, blind choice of pods",
+                Strategy::Totals,
+                study(100.0, 173.0, 51.0),
+            ),
+            row(
+                "evidence, signal",
+                Strategy::evidence_only(),
+                study(100.0, 38.0, 19.3),
+            ),
             row("evidence, evict", evict, study(100.0, 133.0, 22.1)),
-            row("evidence and gate, one look", Strategy::one_look(), study(100.0, 27.0, 10.5)),
-            row("evidence and gate, all 8 agree", Strategy::all_agree(), study(100.0, 61.0, 6.7)),
-            row("recommended", Strategy::recommended(), study(100.0, 50.0, 8.0)),
+            row(
+                "evidence and gate, one look",
+                Strategy::one_look(),
+                study(100.0, 27.0, 10.5),
+            ),
+            row(
+                "evidence and gate, all 8 agree",
+                Strategy::all_agree(),
+                study(100.0, 61.0, 6.7),
+            ),
+            row(
+                "recommended",
+                Strategy::recommended(),
+                study(100.0, 50.0, 8.0),
+            ),
             row(
                 "recommended, patience 40 s",
                 Strategy::gated(Settings::new(15, Some(2))),
                 Study::default(),
             ),
-            each("look-up a connection: blind", Strategy::SignalBlind(6_000), Study { even: Some(28.0), ..Study::default() }),
-            each("look-up a connection: recommended", Strategy::recommended(), study(100.0, 40.0, 7.0)),
+            each(
+                "look-up a connection: blind",
+                Strategy::SignalBlind(6_000),
+                Study {
+                    even: Some(28.0),
+                    ..Study::default()
+                },
+            ),
+            each(
+                "look-up a connection: recommended",
+                Strategy::recommended(),
+                study(100.0, 40.0, 7.0),
+            ),
         ],
     }
 }
@@ -185,17 +236,83 @@ pub fn failures() -> Part {
     Part {
         name: "failure modes",
         rows: vec![
-            (Case { late: 60_000, ..case("absent from DNS for 60 s: evidence only", evidence()) }, pods(51.0)),
-            (Case { late: 60_000, ..case("absent from DNS for 60 s: recommended", best()) }, pods(9.4)),
-            (Case { half_stale: true, ..case("half of the answers stale: evidence only", evidence()) }, pods(38.0)),
-            (Case { half_stale: true, ..case("half of the answers stale: recommended", best()) }, study(100.0, 103.0, 11.4)),
-            (Case { process: ProcessCache::Cold, ..case("JVM cache 30 s, cold: recommended", best()) }, pods(6.4)),
-            (Case { process: ProcessCache::Warm, ..case("JVM cache 30 s, always warm: evidence only", evidence()) }, study(100.0, 41.0, 17.6)),
-            (Case { process: ProcessCache::Warm, ..case("JVM cache 30 s, always warm: recommended", best()) }, study(100.0, 87.0, 16.8)),
-            (Case { reopen: 10_000, ..case("pool reopens over 10 s: evidence only", evidence()) }, pods(16.6)),
-            (Case { reopen: 10_000, ..case("pool reopens over 10 s: recommended", best()) }, pods(11.4)),
-            (Case { reopen: 30_000, ..case("pool reopens over 30 s: evidence only", evidence()) }, pods(16.0)),
-            (Case { reopen: 30_000, ..case("pool reopens over 30 s: recommended", best()) }, study(100.0, 225.0, 14.0)),
+            (
+                Case {
+                    late: 60_000,
+                    ..case("absent from DNS for 60 s: evidence only", evidence())
+                },
+                pods(51.0),
+            ),
+            (
+                Case {
+                    late: 60_000,
+                    ..case("absent from DNS for 60 s: recommended", best())
+                },
+                pods(9.4),
+            ),
+            (
+                Case {
+                    half_stale: true,
+                    ..case("half of the answers stale: evidence only", evidence())
+                },
+                pods(38.0),
+            ),
+            (
+                Case {
+                    half_stale: true,
+                    ..case("half of the answers stale: recommended", best())
+                },
+                study(100.0, 103.0, 11.4),
+            ),
+            (
+                Case {
+                    process: ProcessCache::Cold,
+                    ..case("JVM cache 30 s, cold: recommended", best())
+                },
+                pods(6.4),
+            ),
+            (
+                Case {
+                    process: ProcessCache::Warm,
+                    ..case("JVM cache 30 s, always warm: evidence only", evidence())
+                },
+                study(100.0, 41.0, 17.6),
+            ),
+            (
+                Case {
+                    process: ProcessCache::Warm,
+                    ..case("JVM cache 30 s, always warm: recommended", best())
+                },
+                study(100.0, 87.0, 16.8),
+            ),
+            (
+                Case {
+                    reopen: 10_000,
+                    ..case("pool reopens over 10 s: evidence only", evidence())
+                },
+                pods(16.6),
+            ),
+            (
+                Case {
+                    reopen: 10_000,
+                    ..case("pool reopens over 10 s: recommended", best())
+                },
+                pods(11.4),
+            ),
+            (
+                Case {
+                    reopen: 30_000,
+                    ..case("pool reopens over 30 s: evidence only", evidence())
+                },
+                pods(16.0),
+            ),
+            (
+                Case {
+                    reopen: 30_000,
+                    ..case("pool reopens over 30 s: recommended", best())
+                },
+                study(100.0, 225.0, 14.0),
+            ),
         ],
     }
 }

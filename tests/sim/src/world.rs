@@ -141,7 +141,13 @@ impl World {
         let each = self.case.connections / draws;
         for _ in 0..draws {
             let open = close + self.rng.u64(100..=self.case.reopen);
-            self.at(open, Event::Open { pod, connections: each });
+            self.at(
+                open,
+                Event::Open {
+                    pod,
+                    connections: each,
+                },
+            );
         }
         self.pods[pod].opening = each * draws;
     }
@@ -300,7 +306,9 @@ impl World {
         let real = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         let w = f64::from(self.case.connections);
         let fair = real(p) * w / real(n);
-        let hi = (1.15 * fair).max(real(p.div_ceil(n)) * w).max(fair + w / 2.0);
+        let hi = (1.15 * fair)
+            .max(real(p.div_ceil(n)) * w)
+            .max(fair + w / 2.0);
         let lo = (0.5 * fair).min(real(p / n) * w);
         let inside = held
             .iter()
