@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 pub use reading::{MemberReading, Reading};
 
-use super::topology::{ClusterView, MemberId, Topology};
+use super::topology::{ClusterView, Endpoints, MemberId, Topology};
 use reading::Standing;
 
 /// Readings that must agree before a topology counts. Two, as a single answer may come from a replica of the
@@ -195,11 +195,13 @@ impl Tracker {
         let view = ClusterView {
             topology: candidate,
             engine: reading.engine.clone(),
+            endpoints: Endpoints::default(),
             facts: BTreeMap::new(),
         };
         if let Some(mut old) = self.confirmed.replace(view) {
             if let Some(view) = &mut self.confirmed {
                 view.facts = std::mem::take(&mut old.facts);
+                view.endpoints = std::mem::take(&mut old.endpoints);
             }
             self.superseded.push((old.topology, now));
         }
@@ -214,6 +216,16 @@ fn at_least(span: Duration, since: Timestamp, now: Timestamp) -> bool {
 
 /// Facts are no part of a topology: the last answer counts, and what it leaves out stays as it was.
 fn refresh_facts(view: &mut ClusterView, reading: &Reading) {
+    let (known, read) = (&mut view.endpoints, &reading.endpoints);
+    for (known, read) in [
+        (&mut known.writer, &read.writer),
+        (&mut known.reader, &read.reader),
+    ] {
+        if read.is_some() {
+            known.clone_from(read);
+        }
+    }
+    known.port = read.port.or(known.port);
     let mut facts = std::mem::take(&mut view.facts);
     for (member, _) in view.topology.members() {
         let mut known = facts.remove(&member.instance).unwrap_or_default();

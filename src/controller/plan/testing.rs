@@ -25,7 +25,7 @@ use crate::domain::change::tests::topology;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, PolicyMark, Stamp};
-use crate::domain::topology::{ClusterView, Fingerprint, MemberFacts};
+use crate::domain::topology::{ClusterView, Endpoints, Fingerprint, MemberFacts};
 use crate::domain::workload::{Strategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
@@ -56,6 +56,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
     ClusterView {
         topology,
         engine: "aurora-postgresql".into(),
+        endpoints: Endpoints::default(),
         facts,
     }
 }
