@@ -3,6 +3,7 @@
 //! Values only. `observe` fills it; nothing here reads anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::Load;
+use crate::domain::dns::DnsView;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::PolicyMark;
@@ -118,6 +120,8 @@ pub struct World {
     pub status: DbBalancePolicyStatus,
     /// The cluster.
     pub reading: Reading,
+    /// What DNS has answered.
+    pub dns: Arc<DnsView>,
     /// Since when differences have been there.
     pub settling: Settling,
     /// One entry for each of `spec.targets`, in order.

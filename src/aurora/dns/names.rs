@@ -32,15 +32,15 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// Questions of one name that may be unanswered at once.
 const IN_FLIGHT: usize = 16;
 
-/// A name to look up.
+/// A name to look up. Instances come first: by their addresses the other answers are understood.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
+    /// An instance's endpoint.
+    Instance(InstanceId, Family),
     /// The cluster endpoint.
     Writer,
     /// The reader endpoint.
     Reader,
-    /// An instance's endpoint.
-    Instance(InstanceId, Family),
 }
 
 impl Question {

@@ -49,7 +49,11 @@ pub async fn observe(
         .and_then(|s| s.topology.as_ref())
         .and_then(recorded_topology);
     ctx.pollers.watch(&key, hint);
-    let world = gather(&current, ctx, &memory, ctx.pollers.sight(&key), &key);
+    let sight = ctx.pollers.sight(&key);
+    if let Some(view) = &sight.view {
+        ctx.dns.watch(&key, view);
+    }
+    let world = gather(&current, ctx, &memory, sight, &key);
     Ok((current, world))
 }
 
@@ -179,6 +183,7 @@ fn gather(
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
         reading: reading(sight),
+        dns: ctx.dns.view(key),
         settling: memory.settling.clone(),
         targets,
         others: Others::default(),

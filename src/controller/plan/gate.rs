@@ -23,7 +23,9 @@ pub enum Gate {
     TopologyNotCurrent,
     /// A writer change is settling.
     Settle,
-    /// A failover is settled and not open.
+    /// A change is settled, and DNS has not followed it yet.
+    Dns,
+    /// A change is settled, and its epoch opens in the next pass.
     EpochNotOpen,
     /// A window.
     Window,
@@ -55,7 +57,7 @@ pub enum Gate {
 
 impl Gate {
     /// All gates.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Observe,
         Self::Suspended,
         Self::Paused,
@@ -64,6 +66,7 @@ impl Gate {
         Self::TargetNotFound,
         Self::TopologyNotCurrent,
         Self::Settle,
+        Self::Dns,
         Self::EpochNotOpen,
         Self::Window,
         Self::Cooldown,
@@ -92,6 +95,7 @@ impl Gate {
             Self::TargetNotFound => "TargetNotFound",
             Self::TopologyNotCurrent => "TopologyNotCurrent",
             Self::Settle => "Settle",
+            Self::Dns => "DNS",
             Self::EpochNotOpen => "EpochNotOpen",
             Self::Window => "Window",
             Self::Cooldown => "Cooldown",

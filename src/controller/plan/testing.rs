@@ -10,6 +10,7 @@ pub(crate) mod random;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -17,15 +18,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{Gate, Plan, PodStep, Step, plan};
-use crate::api::spec::{DbBalancePolicySpec, Method, TargetSpec, WorkloadKind};
+use crate::api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
 use crate::api::status::{DbBalancePolicyStatus, Trigger};
 use crate::controller::validate::validate;
 use crate::controller::world::{Others, PolicyFacts, Reading, TargetWorld, World};
 use crate::domain::change::tests::topology;
+use crate::domain::dns::{DnsView, Look};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, PolicyMark, Stamp};
-use crate::domain::topology::{ClusterView, Endpoints, Fingerprint, MemberFacts};
+use crate::domain::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
 use crate::domain::workload::{Strategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
@@ -61,6 +63,29 @@ pub(crate) fn view(names: &str) -> ClusterView {
     }
 }
 
+/// What DNS has answered at both endpoints, eight times a second and last at `end`, by letters; `-` failed.
+pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
+    let looks = |letters: &str| {
+        let first = i64::try_from(letters.len()).unwrap() - 1;
+        let look = |(n, letter): (i64, char)| {
+            let found = (letter != '-').then(|| InstanceId(letter.to_string()));
+            Look {
+                at: at(end) - SignedDuration::from_millis((first - n) * 125),
+                address: found.as_ref().map(|_| [10, 0, 0, letter as u8].into()),
+                failure: found.is_none().then_some("NXDOMAIN"),
+                instance: found,
+                ttl: 1,
+            }
+        };
+        (0..).zip(letters.chars()).map(look).collect()
+    };
+    DnsView {
+        writer: looks(writer),
+        reader: looks(reader),
+        ..DnsView::default()
+    }
+}
+
 /// A target with a Reader and a Writer pool of 10 connections each.
 pub(crate) fn target(name: &str, method: Method) -> TargetSpec {
     let mut recycle = json!({ "method": method.as_str() });
@@ -88,6 +113,9 @@ pub(crate) fn spec(targets: Vec<TargetSpec>) -> DbBalancePolicySpec {
     }))
     .unwrap();
     spec.targets = targets;
+    // Most tests are not about DNS: without a resolver, every change would be held.
+    spec.dns.on_timeout = OnTimeout::Proceed;
+    spec.dns.timeout_seconds = 0;
     spec
 }
 
@@ -163,6 +191,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         spec: spec(targets),
         status: DbBalancePolicyStatus::default(),
         reading: Reading::Current(view("abc")),
+        dns: Arc::default(),
         settling: Settling::default(),
         targets: worlds,
         others: Others::default(),
