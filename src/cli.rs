@@ -2,7 +2,7 @@
 //!
 //! Parses and checks ranges; reads no file and starts nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -146,6 +146,22 @@ pub struct RunArgs {
     )]
     pub poll_moving_seconds: u64,
 
+    /// The DNS servers that pods use, as IP or IP:port, comma separated. Empty: those of this pod's
+    /// /etc/resolv.conf.
+    #[arg(
+        long, env = "DBBALANCE_DNS_SERVERS", default_value = "", hide_default_value = true,
+        value_parser = parse_servers, value_name = "IP[:PORT],..."
+    )]
+    pub dns_servers: Servers,
+
+    /// The most DNS look-ups a second, over all clusters.
+    // Least: one cluster at the idle pace. Most: what the resolver of a VPC lets one host ask (1024/s).
+    #[arg(
+        long, env = "DBBALANCE_DNS_LOOKUPS_PER_SECOND", default_value_t = 50,
+        value_parser = value_parser!(u32).range(5..=1000)
+    )]
+    pub dns_lookups_per_second: u32,
+
     /// How log lines are written.
     #[arg(long, env = "DBBALANCE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -158,6 +174,10 @@ pub struct RunArgs {
 /// A comma-separated list, without empty items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List(pub Vec<String>);
+
+/// DNS servers, in the order in which they are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers(pub Vec<SocketAddr>);
 
 impl RunArgs {
     /// Checks what no single flag can: relations between them.
@@ -210,6 +230,19 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
 
 fn list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<List, String> {
     items(text).map(check).collect::<Result<_, _>>().map(List)
+}
+
+fn parse_servers(text: &str) -> Result<Servers, String> {
+    let server = |item: &str| {
+        let plain = item.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        plain
+            .or_else(|_| item.parse())
+            .map_err(|_| format!("{item:?} is no IP or IP:port of a DNS server"))
+    };
+    items(text)
+        .map(server)
+        .collect::<Result<_, _>>()
+        .map(Servers)
 }
 
 fn parse_namespaces(text: &str) -> Result<List, String> {
@@ -343,6 +376,16 @@ mod tests {
         assert!(run(&["--watch-namespaces", "Shop"]).is_err());
         assert!(run(&["--allowed-role-arns", "arn:aws:iam::123456789012:role/r"]).is_ok());
         assert!(run(&["--allowed-role-arns", "r"]).is_err());
+    }
+
+    #[test]
+    fn dns_servers_are_addresses_with_or_without_a_port() {
+        let args = run(&["--dns-servers", "10.96.0.10, 127.0.0.1:5353,[fd00::a]:53"]).unwrap();
+        let shown: Vec<String> = args.dns_servers.0.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.96.0.10:53", "127.0.0.1:5353", "[fd00::a]:53"]);
+        assert!(run(&["--dns-servers", "kube-dns"]).is_err());
+        assert!(run(&[]).unwrap().dns_servers.0.is_empty());
+        assert!(run(&["--dns-lookups-per-second", "4"]).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::spec::{Method, Mode};
 use crate::api::status::{RunResult, Trigger};
 use crate::aurora::PollResult;
+use crate::aurora::dns::LookupResult;
 use crate::methods::{Fault, Outcome};
 
 pub use words::RecycleResult;
@@ -85,6 +86,7 @@ pub struct Metrics {
     registry: Registry,
     leader: Gauge,
     polls: Family<ByResult, Counter>,
+    lookups: Family<ByResult, Counter>,
     last_success: Gauge<f64, AtomicU64>,
     epochs: Family<ByTrigger, Counter>,
     runs: Family<ByRun, Counter>,
@@ -119,6 +121,7 @@ impl Metrics {
             registry: Registry::with_prefix("dbbalance"),
             leader: Gauge::default(),
             polls: Family::default(),
+            lookups: Family::default(),
             last_success: Gauge::default(),
             epochs: Family::default(),
             runs: Family::default(),
@@ -148,6 +151,7 @@ impl Metrics {
         r.register("build", "What is running", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
         r.register("leader", "1 if this replica leads", self.leader.clone());
         r.register("topology_polls", "Readings of the topology", self.polls.clone());
+        r.register("dns_lookups", "Look-ups of the clusters' endpoints", self.lookups.clone());
         r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
         r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
         r.register("runs", "Runs ended, by each of their triggers", self.runs.clone());
@@ -173,6 +177,11 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
+        for result in LookupResult::ALL {
+            let _ = self.lookups.get_or_create(&ByResult {
+                result: result.as_str(),
+            });
+        }
         for trigger in TRIGGERS.map(Trigger::as_str) {
             let _ = self.epochs.get_or_create(&ByTrigger { trigger });
             for result in RESULTS.map(RunResult::as_str) {
@@ -194,6 +203,12 @@ impl Metrics {
     pub fn polled(&self, result: PollResult) {
         let result = result.as_str();
         self.polls.get_or_create(&ByResult { result }).inc();
+    }
+
+    /// A look-up has ended.
+    pub fn looked_up(&self, result: LookupResult) {
+        let result = result.as_str();
+        self.lookups.get_or_create(&ByResult { result }).inc();
     }
 
     /// The last whole reading; with several pollers the oldest of theirs.

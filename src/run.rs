@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::spec::Mode;
 use crate::aurora::bucket::Bucket;
+use crate::aurora::dns::resolver::{Resolver, ResolverError};
+use crate::aurora::dns::{DnsConfig, DnsNews, DnsWatch, LookupResult, LookupStats};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
 use crate::aurora::{
     Cadence, ClusterKey, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
@@ -55,6 +57,9 @@ pub enum RunError {
     /// The pods' HTTP client.
     #[error("cannot make the client that calls pods")]
     Caller(#[from] reqwest::Error),
+    /// The resolver.
+    #[error(transparent)]
+    Dns(#[from] ResolverError),
     /// The probes' listener.
     #[error(transparent)]
     Http(#[from] crate::http::HttpError),
@@ -160,12 +165,15 @@ async fn control(
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
     let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
     let measured = probe.changes();
+    let dns = dns(args, &metrics, stop)?;
+    let looked = dns.news();
     let ctx = Arc::new(Context {
         events: Events::new(clients.normal.clone(), identity),
         clients,
         stores: stores.clone(),
         leadership,
         pollers,
+        dns,
         allowed: RoleAllowList::new(args.allowed_role_arns.0.clone()),
         signal_namespaces: args.signal_namespaces.0.clone(),
         evidence_namespaces: args.evidence_namespaces.0.clone(),
@@ -201,6 +209,7 @@ async fn control(
         .reconcile_on(touched(stores.clone()))
         .reconcile_on(moved(poked, Arc::clone(&ctx)))
         .reconcile_on(measured.map(|key| ObjectRef::new(&key.policy).within(&key.namespace)))
+        .reconcile_on(moved(sensed(looked, ctx.pollers.clone()), Arc::clone(&ctx)))
         .reconcile_on(everything(elections, stores))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(reconcile, on_error, Arc::clone(&ctx))
@@ -246,6 +255,39 @@ fn pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> 
         }),
     };
     Pollers::new(config, stop.clone())
+}
+
+fn dns(
+    args: &RunArgs,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Result<DnsWatch, ResolverError> {
+    let config = DnsConfig {
+        resolver: Arc::new(Resolver::new(&args.dns_servers.0)?),
+        lookups_per_second: args.dns_lookups_per_second,
+        clock: Arc::new(Timestamp::now),
+        stats: Arc::new(LookupCounter(Arc::clone(metrics))),
+    };
+    Ok(DnsWatch::new(config, stop.clone()))
+}
+
+struct LookupCounter(Arc<Metrics>);
+
+impl LookupStats for LookupCounter {
+    fn looked_up(&self, result: LookupResult) {
+        self.0.looked_up(result);
+    }
+}
+
+/// News of DNS: tells the pollers, and passes on what policies must look at.
+fn sensed(news: impl Stream<Item = DnsNews>, pollers: Pollers) -> impl Stream<Item = ClusterKey> {
+    news.filter_map(move |news| {
+        pollers.hear(&news.key, news.writer);
+        if news.sensed {
+            pollers.poke(&news.key);
+        }
+        futures::future::ready(news.wake.then_some(news.key))
+    })
 }
 
 /// Counts polls, and tells the oldest of the pollers' last successes.
@@ -338,6 +380,7 @@ async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>
         );
         ctx.pollers.retain(&HashSet::new());
         ctx.probe.retain(&HashSet::new());
+        ctx.dns.retain(&HashSet::new());
     }
 }
 
@@ -360,6 +403,7 @@ async fn keep_house(ctx: Arc<Context>) {
             .iter()
             .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
         ctx.probe.retain(&measured.collect());
+        ctx.dns.retain(&keys);
         ctx.memory
             .retain(&policies.iter().filter_map(|p| p.uid()).collect());
         let mut fleet = Fleet::default();

@@ -177,6 +177,20 @@ pub struct PendingEpochStatus {
     pub targets: Vec<String>,
     /// The change in words, before and after.
     pub message: String,
+    /// The readers that it added; each must have been named by the reader endpoint before it opens.
+    // Aurora: at most 15 readers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub added: Vec<String>,
+    /// When its last change settled. DNS has spec.dns.timeoutSeconds from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_time: Option<Time>,
+    /// What DNS must say before it opens, and what it has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// DNS has taken longer than spec.dns.timeoutSeconds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
 }
 
 /// What is known of one target.

@@ -3,7 +3,8 @@
 //! - [`access`] says by whose right, and which roles may be used;
 //! - [`factory`] makes a source, [`rds`] asks AWS: two batched calls for up to a hundred clusters;
 //! - [`validate`] says whether an answer is whole, and makes it a reading;
-//! - [`poller`] asks at the right pace, one task per account role and region, through the [`bucket`].
+//! - [`poller`] asks at the right pace, one task per account role and region, through the [`bucket`];
+//! - [`dns`] looks at the endpoints, as pods see them.
 //!
 //! It tells what was read and never acts on it: what a change means is decided in `domain` and `controller`.
 
@@ -11,6 +12,7 @@ pub mod access;
 mod body;
 pub mod bucket;
 pub mod cadence;
+pub mod dns;
 pub mod error;
 pub mod factory;
 mod fault;
@@ -28,6 +30,7 @@ use async_trait::async_trait;
 
 pub use access::{RoleAllowList, RoleKey, SourceKey};
 pub use cadence::Cadence;
+pub use dns::{DnsConfig, DnsNews, DnsWatch};
 pub use error::{ErrorClass, ReadingError, SourceError};
 
 pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig, Pollers};

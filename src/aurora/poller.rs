@@ -22,7 +22,7 @@ use super::access::{RoleAllowList, SourceKey};
 use super::cadence::Cadence;
 use super::sight::{Entry, Sight};
 use super::{ClusterSource, ErrorClass, SourceFactory};
-use crate::domain::topology::{ClusterId, Topology};
+use crate::domain::topology::{ClusterId, InstanceId, Topology};
 
 /// One cluster, and by whose right it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,6 +144,8 @@ struct Seat {
     clusters: Mutex<BTreeMap<ClusterId, Entry>>,
     /// A new cluster is there.
     arrival: Notify,
+    /// Somebody has reason to believe that something has changed.
+    poke: Notify,
     stop: CancellationToken,
 }
 
@@ -181,6 +183,7 @@ impl Pollers {
                     source: key.source.clone(),
                     clusters: Mutex::default(),
                     arrival: Notify::new(),
+                    poke: Notify::new(),
                     stop: self.shared.stop.child_token(),
                 });
                 let allowed = self.shared.config.allowed.check(&key.source);
@@ -203,6 +206,24 @@ impl Pollers {
         }
         clusters.insert(key.cluster.clone(), entry);
         seat.arrival.notify_one();
+    }
+
+    /// Reads this cluster's source now, as soon as its bucket lets it: DNS has shown something new. A source that
+    /// fails is not read sooner for it.
+    pub fn poke(&self, key: &ClusterKey) {
+        if let Some(seat) = self.shared.seats().get(&key.source) {
+            seat.poke.notify_one();
+        }
+    }
+
+    /// Takes in which instance DNS agrees to be the writer; `None` if it does not agree on any.
+    pub fn hear(&self, key: &ClusterKey, writer: Option<InstanceId>) {
+        let seat = self.shared.seats().get(&key.source).map(Arc::clone);
+        if let Some(seat) = seat
+            && let Some(entry) = seat.clusters().get_mut(&key.cluster)
+        {
+            entry.hear(writer);
+        }
     }
 
     /// Forgets all other clusters, and ends the pollers that have none left.

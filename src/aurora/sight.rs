@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::domain::topology::{ClusterView, Topology};
+use crate::domain::topology::{ClusterView, InstanceId, Topology};
 use crate::domain::tracker::{Reading, Tracker};
 
 /// Failed or not whole readings in a row after which the topology is not observed any more (DESIGN 4.1).
@@ -75,6 +75,11 @@ impl Entry {
         if self.last.is_none() {
             self.tracker.seed(hint);
         }
+    }
+
+    /// See [`Tracker::hear`].
+    pub(super) fn hear(&mut self, writer: Option<InstanceId>) {
+        self.tracker.hear(writer);
     }
 
     pub(super) fn sight(&self) -> &Sight {

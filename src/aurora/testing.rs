@@ -32,6 +32,7 @@ pub(super) fn reading(cluster: &str, text: &str) -> Reading {
         resource: ResourceId(format!("cluster-{cluster}")),
         status: "available".to_owned(),
         engine: "aurora-postgresql".to_owned(),
+        endpoints: crate::domain::topology::Endpoints::default(),
         writer,
         members,
     }

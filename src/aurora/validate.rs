@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
 
 use super::error::ReadingError;
-use crate::domain::topology::{ClusterId, InstanceId, MemberId, ResourceId};
+use crate::domain::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
 use crate::domain::tracker::{MemberReading, Reading};
 
 /// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
@@ -103,9 +103,19 @@ pub fn reading(
         resource: ResourceId(resource.to_owned()),
         status: status.to_owned(),
         engine: engine.to_owned(),
+        endpoints: Endpoints {
+            writer: host(cluster.endpoint()),
+            reader: host(cluster.reader_endpoint()),
+            port: cluster.port().and_then(|p| u16::try_from(p).ok()),
+        },
         writer,
         members: listed.into_values().collect(),
     })
+}
+
+/// A host name, lower case; what is cut short or empty is none.
+fn host(name: Option<&str>) -> Option<String> {
+    name.filter(|n| !n.is_empty()).map(str::to_ascii_lowercase)
 }
 
 /// The members' names and writer flags.
@@ -155,7 +165,7 @@ fn listed<'a>(
         let facts = MemberReading {
             status: status.to_owned(),
             class: row.db_instance_class().map(str::to_owned),
-            endpoint: row.endpoint().and_then(|e| e.address()).map(str::to_owned),
+            endpoint: host(row.endpoint().and_then(|e| e.address())),
         };
         if listed.insert(instance, (id, facts)).is_some() {
             return Err(format!("instance {name} is listed twice"));

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::memory::Memory;
 use crate::aurora::access::RoleAllowList;
 use crate::aurora::bucket::Bucket;
+use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::evidence::Probe;
 use crate::k8s::clients::Clients;
@@ -31,6 +32,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Readers of topologies.
     pub pollers: Pollers,
+    /// Looks at the clusters' endpoints.
+    pub dns: DnsWatch,
     /// Roles that policies may name.
     pub allowed: RoleAllowList,
     /// Namespaces with the right that method Signal needs; `*` is all.

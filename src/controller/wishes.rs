@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
-use super::observe::probe_key;
+use super::observe::{cluster_key, probe_key};
 use super::plan::Plan;
 use super::world::World;
 use crate::api::DbBalancePolicy;
@@ -16,8 +16,16 @@ use crate::evidence::{Freshness, PodToRead};
 /// A reading as young as this is new enough for somebody who waits: pods change within about a second.
 const NEW: SignedDuration = SignedDuration::from_secs(1);
 
+/// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
+const WANTED: SignedDuration = SignedDuration::from_secs(15);
+
 /// Says what is wanted until the next pass.
 pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp, ctx: &Context) {
+    // Somebody waits for DNS: an epoch that is pending, or a target that is steered.
+    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.look) {
+        let until = now.saturating_add(WANTED).unwrap_or(Timestamp::MAX);
+        ctx.dns.want(&cluster_key(&world.spec.cluster, ctx), until);
+    }
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
     }
@@ -50,16 +58,13 @@ fn pods(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -> Vec<Po
         .collect()
 }
 
-/// The port of the target's connections: its own, else the cluster's.
+/// The port of the target's connections: its own, else the cluster's, else the default of its engine.
 fn port(world: &World, spec: &TargetSpec) -> u16 {
+    let view = world.reading.current();
+    let default = match view.map(|v| v.engine.as_str()) {
+        Some("aurora-mysql") => 3306,
+        _ => 5432,
+    };
     let own = spec.port.and_then(|p| u16::try_from(p).ok());
-    own.unwrap_or_else(|| {
-        let engine = world.reading.current().map(|v| v.engine.as_str());
-        // The defaults of the engines, where the cluster's port is not known.
-        if engine == Some("aurora-mysql") {
-            3306
-        } else {
-            5432
-        }
-    })
+    own.or_else(|| view?.endpoints.port).unwrap_or(default)
 }

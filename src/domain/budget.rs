@@ -216,6 +216,7 @@ mod tests {
         ClusterView {
             topology,
             engine: "aurora-postgresql".into(),
+            endpoints: crate::domain::topology::Endpoints::default(),
             facts,
         }
     }

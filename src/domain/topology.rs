@@ -101,6 +101,17 @@ impl Topology {
     }
 }
 
+/// The cluster's own endpoints. No part of the topology: another name of the same members is no change.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Endpoints {
+    /// The cluster endpoint's host name, which leads to the writer.
+    pub writer: Option<String>,
+    /// The reader endpoint's host name.
+    pub reader: Option<String>,
+    /// The port of all endpoints.
+    pub port: Option<u16>,
+}
+
 /// A cluster as last read: its topology and what else the reading told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterView {
@@ -108,6 +119,8 @@ pub struct ClusterView {
     pub topology: Topology,
     /// `aurora-postgresql` or `aurora-mysql`.
     pub engine: String,
+    /// The cluster's endpoints.
+    pub endpoints: Endpoints,
     /// Facts of each member by its name.
     pub facts: BTreeMap<InstanceId, MemberFacts>,
 }

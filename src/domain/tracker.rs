@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 pub use reading::{MemberReading, Reading};
 
-use super::topology::{ClusterView, MemberId, Topology};
+use super::topology::{ClusterView, Endpoints, InstanceId, MemberId, Topology};
 use reading::Standing;
 
 /// Readings that must agree before a topology counts. Two, as a single answer may come from a replica of the
@@ -56,6 +56,8 @@ pub struct Tracker {
     down_since: BTreeMap<MemberId, Timestamp>,
     /// The topology that waits for confirmation, and how many readings in a row have told it.
     pending: Option<(Topology, u32)>,
+    /// The instance that DNS agrees to be the writer.
+    heard: Option<InstanceId>,
     /// Topologies that were confirmed before, with the time when another one took their place.
     superseded: Vec<(Topology, Timestamp)>,
 }
@@ -77,6 +79,27 @@ impl Tracker {
         if blank && self.inside.is_empty() {
             self.hint = Some(hint);
         }
+    }
+
+    /// Takes in which instance DNS agrees to be the writer, as of now: then one reading that says so is enough
+    /// (DESIGN 4.1).
+    pub fn hear(&mut self, writer: Option<InstanceId>) {
+        self.heard = writer;
+    }
+
+    /// Whether DNS confirms the change to this topology: another writer, the one that DNS names, and nobody left.
+    /// A removal needs two readings in any case.
+    fn is_heard(&self, candidate: &Topology) -> bool {
+        let Some(view) = &self.confirmed else {
+            return false;
+        };
+        let old = &view.topology;
+        let stays = |m: &MemberId| candidate.members().any(|(c, _)| c == m);
+        old.resource == candidate.resource
+            && old.arn == candidate.arn
+            && old.writer != candidate.writer
+            && self.heard.as_ref() == Some(&candidate.writer.instance)
+            && old.members().all(|(m, _)| stays(m))
     }
 
     /// The confirmed view; none before two readings have agreed.
@@ -182,24 +205,27 @@ impl Tracker {
             _ => 1,
         };
         let restores = self.superseded.iter().any(|(old, _)| *old == candidate);
-        if agreeing
-            < if restores {
-                AGREEING_TO_RESTORE
-            } else {
-                AGREEING
-            }
-        {
+        let needed = if restores {
+            AGREEING_TO_RESTORE
+        } else if self.is_heard(&candidate) {
+            1
+        } else {
+            AGREEING
+        };
+        if agreeing < needed {
             self.pending = Some((candidate, agreeing));
             return false;
         }
         let view = ClusterView {
             topology: candidate,
             engine: reading.engine.clone(),
+            endpoints: Endpoints::default(),
             facts: BTreeMap::new(),
         };
         if let Some(mut old) = self.confirmed.replace(view) {
             if let Some(view) = &mut self.confirmed {
                 view.facts = std::mem::take(&mut old.facts);
+                view.endpoints = std::mem::take(&mut old.endpoints);
             }
             self.superseded.push((old.topology, now));
         }
@@ -214,6 +240,16 @@ fn at_least(span: Duration, since: Timestamp, now: Timestamp) -> bool {
 
 /// Facts are no part of a topology: the last answer counts, and what it leaves out stays as it was.
 fn refresh_facts(view: &mut ClusterView, reading: &Reading) {
+    let (known, read) = (&mut view.endpoints, &reading.endpoints);
+    for (known, read) in [
+        (&mut known.writer, &read.writer),
+        (&mut known.reader, &read.reader),
+    ] {
+        if read.is_some() {
+            known.clone_from(read);
+        }
+    }
+    known.port = read.port.or(known.port);
     let mut facts = std::mem::take(&mut view.facts);
     for (member, _) in view.topology.members() {
         let mut known = facts.remove(&member.instance).unwrap_or_default();

@@ -73,6 +73,7 @@ impl Poller {
         }
         tokio::select! {
             () = sleep_until(due) => false,
+            () = self.seat.poke.notified() => false,
             () = self.seat.arrival.notified() => {
                 sleep(self.gather()).await;
                 Instant::now() < due

@@ -52,7 +52,11 @@ pub async fn observe(
         .and_then(|s| s.topology.as_ref())
         .and_then(recorded_topology);
     ctx.pollers.watch(&key, hint);
-    let world = gather(&current, ctx, &memory, ctx.pollers.sight(&key), &key);
+    let sight = ctx.pollers.sight(&key);
+    if let Some(view) = &sight.view {
+        ctx.dns.watch(&key, view);
+    }
+    let world = gather(&current, ctx, &memory, sight, &key);
     Ok((current, world))
 }
 
@@ -185,9 +189,9 @@ fn gather(
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
         reading: reading(sight),
+        dns: ctx.dns.view(key),
         settling: memory.settling.clone(),
         targets,
-        dns: Arc::default(),
         others: Others::default(),
         overlaps,
     }
@@ -305,7 +309,7 @@ fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
     let all = ctx.stores.pods_in(&namespace);
     let lineage = Lineage::of(&ctx.stores, &namespace);
     let view = ctx.pollers.sight(key).view;
-    let dns = crate::domain::dns::DnsView::default();
+    let dns = ctx.dns.view(key);
     let mut sum = Holding::default();
     for spec in &policy.spec.targets {
         let taker = Taker::new(spec);

@@ -3,13 +3,12 @@
 //! Runs in every mode, also suspended and paused: epochs are counted whatever is done about them.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::gates::{to_second, whole_second};
-use super::{Notice, Opening, Plan};
+use super::{Notice, Plan, pending};
 use crate::api::status::{
     DbBalancePolicyStatus, MemberStatus, PendingEpochStatus, RoleStatus, TopologyStatus, Trigger,
 };
@@ -34,18 +33,8 @@ pub(super) fn advance(world: &World, now: Timestamp, plan: &mut Plan) {
     }
     let token = new_token(world, &plan.status);
     plan.settling = plan.settling.observe(&settled, confirmed, now);
-    if let Some(pending) = plan.status.pending_epoch.clone() {
-        match token {
-            // It opens with the pending epoch, but not before it is recorded with it.
-            Some(token) => join_token(world, pending, token, plan),
-            None => {
-                plan.open = Some(Opening {
-                    epoch: pending.epoch,
-                    note: format!("epoch {} is open: {}", pending.epoch, pending.message),
-                });
-            }
-        }
-        return;
+    if plan.status.pending_epoch.is_some() {
+        return pending::advance(world, &settled, confirmed, token, now, plan);
     }
     let changes = plan.settling.settled(&world.spec.triggers, now);
     for (_, at) in plan.settling.unsettled(&world.spec.triggers, now) {
@@ -119,21 +108,6 @@ fn new_token(world: &World, status: &DbBalancePolicyStatus) -> Option<String> {
         .filter(|t| !t.is_empty() && status.recycle_requested.as_ref() != Some(t))
 }
 
-fn join_token(world: &World, mut pending: PendingEpochStatus, token: String, plan: &mut Plan) {
-    plan.notices.push(Notice::Requested(format!(
-        "token {token:?} is taken up with epoch {}, which is pending",
-        pending.epoch
-    )));
-    if !pending.triggers.contains(&Trigger::Manual) {
-        pending.triggers.push(Trigger::Manual);
-    }
-    // The event by which it opens is named by its words: one from before the token must not serve.
-    let _ = write!(pending.message, "; requested by token {token:?}");
-    pending.targets = world.spec.targets.iter().map(|t| t.name.clone()).collect();
-    plan.status.pending_epoch = Some(pending);
-    plan.status.recycle_requested = Some(token);
-}
-
 fn raise(
     world: &World,
     settled: &Topology,
@@ -153,6 +127,13 @@ fn raise(
             .push(Notice::Requested(format!("token {token:?} is taken up")));
     }
     let targets = concerned(&world.spec, &triggers);
+    let added = changes
+        .iter()
+        .filter_map(|c| match c {
+            Change::ReaderAdded(m) => Some(m.instance.0.clone()),
+            _ => None,
+        })
+        .collect();
     let epoch = counter(&plan.status).saturating_add(1);
     let message = if changes.is_empty() {
         words.join(", ")
@@ -205,6 +186,10 @@ fn raise(
         triggers,
         targets,
         message,
+        added,
+        settled_time: Some(Time(whole_second(now))),
+        waiting_for: None,
+        timed_out: false,
     });
 }
 

@@ -23,7 +23,9 @@ pub enum Gate {
     TopologyNotCurrent,
     /// A writer change is settling.
     Settle,
-    /// A failover is settled and not open.
+    /// DNS has not followed a settled change yet, or does not lead to where connections are missing.
+    Dns,
+    /// A change is settled, and its epoch opens in the next pass.
     EpochNotOpen,
     /// A window.
     Window,
@@ -35,8 +37,6 @@ pub enum Gate {
     Flapping,
     /// Connections are not measured well enough to act on.
     Evidence,
-    /// DNS does not lead to where connections are missing.
-    Dns,
     /// The workload is paused, in a rollout, or not complete.
     TargetNotSettled,
     /// The method is refused for this workload.
@@ -68,13 +68,13 @@ impl Gate {
         Self::TargetNotFound,
         Self::TopologyNotCurrent,
         Self::Settle,
+        Self::Dns,
         Self::EpochNotOpen,
         Self::Window,
         Self::Cooldown,
         Self::HourlyLimit,
         Self::Flapping,
         Self::Evidence,
-        Self::Dns,
         Self::TargetNotSettled,
         Self::Refused,
         Self::Budget,
@@ -98,13 +98,13 @@ impl Gate {
             Self::TargetNotFound => "TargetNotFound",
             Self::TopologyNotCurrent => "TopologyNotCurrent",
             Self::Settle => "Settle",
+            Self::Dns => "DNS",
             Self::EpochNotOpen => "EpochNotOpen",
             Self::Window => "Window",
             Self::Cooldown => "Cooldown",
             Self::HourlyLimit => "HourlyLimit",
             Self::Flapping => "Flapping",
             Self::Evidence => "Evidence",
-            Self::Dns => "DNS",
             Self::TargetNotSettled => "TargetNotSettled",
             Self::Refused => "Refused",
             Self::Budget => "Budget",

@@ -122,13 +122,7 @@ pub(super) fn epoch(
     if let Some(pending) = &scene.status.pending_epoch {
         let mine = pending.targets.contains(&scene.spec.name);
         if mine && pending.triggers.iter().any(|t| t.is_urgent()) {
-            return Err(Held::new(
-                Gate::EpochNotOpen,
-                format!(
-                    "epoch {} ({}) is settled and not open yet",
-                    pending.epoch, pending.message
-                ),
-            ));
+            return Err(super::pending::held(world, pending));
         }
     }
     Ok(())

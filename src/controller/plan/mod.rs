@@ -9,6 +9,7 @@ mod epochs;
 mod gate;
 mod gates;
 mod life;
+mod pending;
 mod pods;
 mod runs;
 mod show;
@@ -145,6 +146,8 @@ pub enum Notice {
     StatusLost(String),
     /// A change has settled and raised an epoch.
     Settled(String),
+    /// DNS has not followed a change in time.
+    DnsLate(String),
     /// A token was taken up.
     Requested(String),
     /// A run began.

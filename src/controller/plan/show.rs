@@ -76,7 +76,7 @@ pub(super) fn show_settling(
     if let Some(pending) = &scene.status.pending_epoch {
         if pending.targets.contains(&scene.spec.name) {
             part.action = format!("recycle for epoch {}", pending.epoch);
-            part.held = Some(Held::new(Gate::EpochNotOpen, pending.message.clone()));
+            part.held = Some(super::pending::held(world, pending));
         }
         return;
     }

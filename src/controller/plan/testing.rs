@@ -11,6 +11,7 @@ pub(crate) mod random;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,15 +19,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{Gate, Plan, PodStep, Step, plan};
-use crate::api::spec::{DbBalancePolicySpec, Method, TargetSpec, WorkloadKind};
+use crate::api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
 use crate::api::status::{DbBalancePolicyStatus, Trigger};
 use crate::controller::validate::validate;
 use crate::controller::world::{Others, PolicyFacts, Reading, TargetWorld, World};
 use crate::domain::change::tests::topology;
+use crate::domain::dns::{DnsView, Look};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, PolicyMark, Stamp};
-use crate::domain::topology::{ClusterView, Fingerprint, MemberFacts};
+use crate::domain::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
 use crate::domain::workload::{Strategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
@@ -57,7 +59,31 @@ pub(crate) fn view(names: &str) -> ClusterView {
     ClusterView {
         topology,
         engine: "aurora-postgresql".into(),
+        endpoints: Endpoints::default(),
         facts,
+    }
+}
+
+/// What DNS has answered at both endpoints, eight times a second and last at `end`, by letters; `-` failed.
+pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
+    let looks = |letters: &str| {
+        let first = i64::try_from(letters.len()).unwrap() - 1;
+        let look = |(n, letter): (i64, char)| {
+            let found = (letter != '-').then(|| InstanceId(letter.to_string()));
+            Look {
+                at: at(end) - SignedDuration::from_millis((first - n) * 125),
+                address: found.as_ref().map(|_| [10, 0, 0, letter as u8].into()),
+                failure: found.is_none().then_some("NXDOMAIN"),
+                instance: found,
+                ttl: 1,
+            }
+        };
+        (0..).zip(letters.chars()).map(look).collect()
+    };
+    DnsView {
+        writer: looks(writer),
+        reader: looks(reader),
+        ..DnsView::default()
     }
 }
 
@@ -88,6 +114,9 @@ pub(crate) fn spec(targets: Vec<TargetSpec>) -> DbBalancePolicySpec {
     }))
     .unwrap();
     spec.targets = targets;
+    // Most tests are not about DNS: without a resolver, every change would be held.
+    spec.dns.on_timeout = OnTimeout::Proceed;
+    spec.dns.timeout_seconds = 0;
     spec
 }
 
@@ -165,9 +194,9 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         spec: spec(targets),
         status: DbBalancePolicyStatus::default(),
         reading: Reading::Current(view("abc")),
+        dns: Arc::default(),
         settling: Settling::default(),
         targets: worlds,
-        dns: std::sync::Arc::default(),
         others: Others::default(),
         highest_stamp: None,
         quiet_until: None,

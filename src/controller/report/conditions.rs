@@ -190,8 +190,13 @@ fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
             ConditionStatus::False,
             "EpochNotOpen",
             format!(
-                "epoch {} has settled and is not open yet: {}",
-                pending.epoch, pending.message
+                "epoch {} has settled and is not open yet: {}{}",
+                pending.epoch,
+                pending.message,
+                pending
+                    .waiting_for
+                    .as_ref()
+                    .map_or(String::new(), |w| format!("; waits for DNS: {w}"))
             ),
         );
     }

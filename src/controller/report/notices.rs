@@ -114,6 +114,7 @@ fn words(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::Baseline(n) => (Normal, EventReason::TopologyBaseline, n),
         Notice::StatusLost(n) => (Warning, EventReason::StatusLost, n),
         Notice::Settled(n) => (Normal, EventReason::EpochSettled, n),
+        Notice::DnsLate(n) => (Warning, EventReason::Blocked, n),
         Notice::Requested(n) => (Normal, EventReason::RecycleRequested, n),
         Notice::RunStarted(n) => (Normal, EventReason::RunStarted, n),
         Notice::CanaryPassed(n) => (Normal, EventReason::CanaryPassed, n),
@@ -157,6 +158,7 @@ fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
         Notice::RevertDetected(_) => ctx.metrics.reverted(),
         Notice::Baseline(_)
         | Notice::StatusLost(_)
+        | Notice::DnsLate(_)
         | Notice::Requested(_)
         | Notice::RunStarted(_)
         | Notice::CanaryPassed(_)

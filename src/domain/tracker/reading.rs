@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::topology::{MemberId, ResourceId};
+use crate::domain::topology::{Endpoints, MemberId, ResourceId};
 
 /// The word for a member, or a cluster, at which nothing is going on.
 const AVAILABLE: &str = "available";
@@ -56,6 +56,8 @@ pub struct Reading {
     pub status: String,
     /// `aurora-postgresql` or `aurora-mysql`.
     pub engine: String,
+    /// The cluster's endpoints.
+    pub endpoints: Endpoints,
     /// The member whose writer flag is set.
     pub writer: Option<MemberId>,
     /// All listed members, at least one.

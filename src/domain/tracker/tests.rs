@@ -34,6 +34,7 @@ fn reading(text: &str) -> Reading {
         resource: ResourceId("cluster-1".to_owned()),
         status: "available".to_owned(),
         engine: "aurora-postgresql".to_owned(),
+        endpoints: crate::domain::topology::Endpoints::default(),
         writer,
         members,
     }

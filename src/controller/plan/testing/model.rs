@@ -3,6 +3,7 @@
 //! It holds safety rules 1 to 4 at each effect. What it does to pods is done by `kube`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -48,10 +49,12 @@ pub(crate) struct Model {
     pub(crate) resumed: usize,
     /// Workloads that are away for a while.
     pub(crate) gone: Vec<Option<WorkloadFacts>>,
+    /// What DNS serves: a topology in letters, or `-` while it fails. None looks at nothing.
+    pub(crate) dns: Option<String>,
     /// Print what happens.
     pub(crate) told: bool,
-    /// Creation times of `EpochOpened`.
-    events: BTreeMap<i64, Timestamp>,
+    /// Creation times of `EpochOpened`, by its words.
+    events: BTreeMap<String, Timestamp>,
 }
 
 impl Model {
@@ -67,6 +70,7 @@ impl Model {
             effects: HashMap::new(),
             resumed: 0,
             gone: vec![None; world.targets.len()],
+            dns: None,
             told: false,
             events: BTreeMap::new(),
             world,
@@ -138,6 +142,19 @@ impl Model {
     }
 
     fn observe(&mut self) {
+        if let Some(letters) = &self.dns {
+            let readers = if letters.len() > 1 {
+                &letters[1..]
+            } else {
+                letters
+            };
+            let end = self.now.duration_since(at(0)).as_secs();
+            self.world.dns = Arc::new(super::dns_view(
+                end,
+                &letters[..1].repeat(8),
+                &readers.repeat(8),
+            ));
+        }
         let mark = self.world.policy.mark();
         let pods = self.world.targets.iter().flat_map(|t| &t.pods);
         let stamps = pods.filter_map(|p| p.stamp.as_ref());
@@ -190,7 +207,7 @@ impl Model {
         }
         if let Some(opening) = &plan.open {
             let created = Timestamp::from_second(self.now.as_second()).unwrap();
-            let created = *self.events.entry(opening.epoch).or_insert(created);
+            let created = *self.events.entry(opening.note.clone()).or_insert(created);
             open(
                 &mut status,
                 opening.epoch,
@@ -314,8 +331,9 @@ impl Model {
     pub(crate) fn settle(&mut self, most: i64) -> Plan {
         let end = self.now.saturating_add(seconds(most)).unwrap();
         loop {
-            let before = self.world.clone();
+            let mut before = self.world.clone();
             let plan = self.pass();
+            before.dns = Arc::clone(&self.world.dns);
             if self.now >= end {
                 return plan;
             }

@@ -1,13 +1,15 @@
 //! Random worlds from a tape of bytes: zero is the simplest choice, so that proptest shrinks
 //! towards a quiet world.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
-use super::{at, claim, found, stamp, target, unseen, verify, view};
-use crate::api::spec::{Fallback, Method, Mode, TargetSpec};
+use super::{at, claim, dns_view, found, stamp, target, unseen, verify, view};
+use crate::api::spec::{DnsSpec, Fallback, Method, Mode, OnTimeout, TargetSpec};
 use crate::api::status::{PendingEpochStatus, RunResult, RunStatus, TargetStatus, Trigger};
 use crate::controller::plan::epochs::recorded;
 use crate::controller::world::{Blockade, Reading, TargetWorld, World, reference};
@@ -142,7 +144,21 @@ pub(crate) fn world(bytes: &[u8]) -> World {
     if !tape.rare(12) {
         status(tape, &mut world);
     }
+    dns(tape, &mut world);
     world
+}
+
+/// Looks at both endpoints, and what happens when they do not follow.
+fn dns(tape: &mut Tape, world: &mut World) {
+    if tape.rare(2) {
+        world.spec.dns = DnsSpec::default();
+        world.spec.dns.timeout_seconds = tape.of(&[300, 0, 20]);
+        world.spec.dns.on_timeout = tape.of(&[OnTimeout::Hold, OnTimeout::Proceed]);
+    }
+    let writer = tape.of(&["bbbbbbbb", "", "aaaabbbb", "--------", "cccccccc"]);
+    let reader = tape.of(&["bcbdbcbc", "", "cccccccc", "--------", "zzbbbbbb"]);
+    let end = tape.of(&[NOW, NOW - 4, NOW - 60]);
+    world.dns = Arc::new(dns_view(end, writer, reader));
 }
 
 fn reading_facts(
@@ -262,6 +278,10 @@ fn status(tape: &mut Tape, world: &mut World) {
             triggers: vec![tape.of(&TRIGGERS)],
             targets: vec!["t0".into()],
             message: "x".into(),
+            added: vec![tape.of(&["d", "b", "z"]).into()],
+            settled_time: (!tape.rare(4)).then(|| Time(tape.time())),
+            waiting_for: tape.rare(3).then(|| "DNS".into()),
+            timed_out: tape.rare(4),
         });
     }
     if tape.rare(10) {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{pods_of, seconds};
-use crate::api::spec::{Method, Mode};
-use crate::api::status::RunResult;
+use crate::api::spec::{Method, Mode, OnTimeout};
+use crate::api::status::{RunResult, Trigger};
 use crate::controller::plan::{Plan, Step};
 use crate::controller::world::{TargetWorld, World};
+use crate::domain::dns::Look;
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, resolve};
 use crate::domain::pod::PodFacts;
 use crate::domain::topology::Role;
@@ -16,6 +17,7 @@ use crate::domain::topology::Role;
 /// Asserts every rule that one plan can break.
 pub(crate) fn check(world: &World, plan: &Plan, now: Timestamp) {
     assert_eq!(plan.targets.len(), world.spec.targets.len());
+    check_opening(world, plan, now);
     if plan.targets.iter().all(|t| t.step.is_none()) {
         return;
     }
@@ -34,6 +36,44 @@ pub(crate) fn check(world: &World, plan: &Plan, now: Timestamp) {
     check_budget(world, plan, now);
 }
 
+/// An epoch opens only as it was recorded, and with Hold only after DNS has followed.
+fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
+    let pending = world.status.pending_epoch.as_ref();
+    let Some(opening) = &plan.open else { return };
+    let pending = pending.expect("opens what is not recorded");
+    assert_eq!(opening.epoch, pending.epoch);
+    let planned = plan.status.pending_epoch.as_ref().unwrap();
+    assert_eq!(
+        (&planned.triggers, &planned.message, &planned.fingerprint),
+        (&pending.triggers, &pending.message, &pending.fingerprint)
+    );
+    if world.spec.dns.on_timeout == OnTimeout::Proceed || pending.targets.is_empty() {
+        return;
+    }
+    let topology = world.status.topology.as_ref().unwrap();
+    let named = |looks: &[Look]| -> Vec<String> {
+        let since = pending.settled_time.as_ref();
+        let fresh =
+            |l: &Look| since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5);
+        assert!(
+            looks.iter().rev().take(8).all(fresh),
+            "answers of another time"
+        );
+        let names = looks.iter().rev().take(8);
+        names
+            .map(|l| l.instance.as_ref().map_or("-".into(), |i| i.0.clone()))
+            .collect()
+    };
+    if pending.triggers.iter().any(|t| t.is_urgent()) {
+        let writer = topology.writer.clone().unwrap();
+        assert_eq!(named(&world.dns.writer), vec![writer; 8], "flicker");
+    } else if pending.triggers.contains(&Trigger::ReaderRemoved) {
+        let is_member = |n: &String| topology.members.iter().any(|m| m.instance == *n);
+        let names = named(&world.dns.reader);
+        assert!(names.len() == 8 && names.iter().all(is_member), "{names:?}");
+    }
+}
+
 fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     let Some(step) = &plan.targets[index].step else {
         return;
@@ -43,6 +83,11 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     assert!(spec.workload_ref.is_none() || found.workload.is_some());
     assert!(spec.recycle.method != Method::Signal || world.signal_allowed);
     assert!(!found.workload.as_ref().is_some_and(|w| w.ignored));
+    if let Some(pending) = &world.status.pending_epoch {
+        let urgent = pending.triggers.iter().any(|t| t.is_urgent());
+        let mine = pending.targets.contains(&spec.name);
+        assert!(!(urgent && mine), "a step while a failover is pending");
+    }
     let recorded = world.status.targets.iter().find(|t| t.name == spec.name);
     let recorded = recorded.expect("a step on an unrecorded target");
     let run = recorded

@@ -41,6 +41,10 @@ fn pending(triggers: Vec<Trigger>) -> PendingEpochStatus {
         triggers,
         targets: vec!["web".into()],
         message: "writer is now b".into(),
+        added: vec![],
+        settled_time: None,
+        waiting_for: None,
+        timed_out: false,
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::worlds::config;
-use crate::api::spec::{Fallback, Method};
+use crate::api::spec::{DnsSpec, Fallback, Method, OnTimeout};
 use crate::api::status::RunResult;
 use crate::controller::plan::testing::model::{Crash, Model};
 use crate::controller::plan::testing::random::Tape;
@@ -49,13 +49,17 @@ fn start(tape: &mut Tape) -> World {
     if tape.rare(4) {
         world.spec.limits.cooldown_seconds = 0;
     }
+    if tape.rare(2) {
+        world.spec.dns = DnsSpec::default();
+        world.spec.dns.on_timeout = tape.of(&[OnTimeout::Hold, OnTimeout::Proceed]);
+    }
     baseline(world)
 }
 
 /// One thing that happens.
 fn happen(tape: &mut Tape, model: &mut Model) {
     let index = tape.below(model.world.targets.len());
-    let what = tape.below(28);
+    let what = tape.below(30);
     model.tell(|_| format!("happens {what} to {index}"));
     match what {
         0 => {}
@@ -108,6 +112,9 @@ fn happen(tape: &mut Tape, model: &mut Model) {
             model.restart();
         }
         19..=24 => stand(tape, model, index, what),
+        25 => model.dns = model.dns.is_some().then(|| tape.of(&TOPOLOGIES).into()),
+        26 if tape.rare(2) => model.dns = model.dns.is_some().then(|| "-".into()),
+        26 => follow(model),
         _ => model.wait(tape.of(&[10, 30, 100, 400])),
     }
 }
@@ -149,6 +156,14 @@ fn edit(tape: &mut Tape, model: &mut Model) {
     world.spec.pacing.max_unavailable = tape.of(&[IntOrString::Int(1), IntOrString::Int(2)]);
 }
 
+/// DNS follows the topology.
+fn follow(model: &mut Model) {
+    if let (Some(dns), Some(view)) = (&mut model.dns, model.world.reading.current()) {
+        let letters = view.topology.members().map(|(m, _)| m.instance.0.as_str());
+        *dns = letters.collect();
+    }
+}
+
 /// All faults stop.
 fn calm(model: &mut Model) {
     model.crash = None;
@@ -166,6 +181,7 @@ fn calm(model: &mut Model) {
     if model.world.reading.current().is_none() {
         model.world.reading = Reading::Current(view("abc"));
     }
+    follow(model);
 }
 
 /// Whether a target has come to its end: fresh, or halted with a reason.
@@ -181,6 +197,8 @@ fn ended(world: &World, plan: &Plan, index: usize) -> bool {
 fn play(bytes: &[u8]) {
     let tape = &mut Tape::new(bytes);
     let mut model = Model::new(start(tape), 10);
+    // With Proceed and 0 nobody would see it.
+    model.dns = (model.world.spec.dns.timeout_seconds > 0).then(|| "abc".into());
     model.told = std::env::var("STORY").is_ok();
     for _ in 0..bytes.len() / 4 {
         happen(tape, &mut model);

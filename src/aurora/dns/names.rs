@@ -1,0 +1,379 @@
+//! What is known of one cluster's names: its looks, its address book, and when to look again.
+//!
+//! Folds answers, one after the other, and says what of them is news. It asks nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::{Answer, Failure, Family};
+use crate::domain::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
+use crate::domain::topology::{ClusterView, Endpoints, InstanceId};
+
+/// The pace while somebody waits: eight looks a second at each endpoint (the study behind DESIGN 4.7).
+const WANTED: Duration = Duration::from_millis(125);
+/// The pace while nobody does: `CoreDNS` keeps an answer for 5 s at least, so more would tell nothing.
+const IDLE: Duration = Duration::from_secs(5);
+/// The pace of an instance's endpoint while nobody waits: its address changes only with its host.
+const INSTANCE_IDLE: Duration = Duration::from_secs(30);
+/// The pace of IPv6 addresses, which most clusters have none of.
+const SECOND_FAMILY: Duration = Duration::from_mins(1);
+/// A longer TTL than this is not waited for: it may be a mistake.
+const SLOWEST: Duration = Duration::from_mins(1);
+/// How long DNS that knows more than the topology is looked at closely.
+const SENSED: Duration = Duration::from_secs(10);
+/// Looks that agree must have been made within this time; at the wanted pace they take one second.
+const AGREEING_SPAN: SignedDuration = SignedDuration::from_secs(5);
+/// How long the endpoint of a removed instance is remembered, as its address is.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Questions of one name that may be unanswered at once.
+const IN_FLIGHT: usize = 16;
+
+/// A name to look up. Instances come first: by their addresses the other answers are understood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Question {
+    /// An instance's endpoint.
+    Instance(InstanceId, Family),
+    /// The cluster endpoint.
+    Writer,
+    /// The reader endpoint.
+    Reader,
+}
+
+impl Question {
+    pub(super) const fn family(&self) -> Family {
+        match self {
+            Self::Writer | Self::Reader => Family::V4,
+            Self::Instance(_, family) => *family,
+        }
+    }
+}
+
+/// When a question was asked, and how its answers stand.
+#[derive(Clone, Debug, Default)]
+struct Turn {
+    asked: Option<Instant>,
+    ttl: Duration,
+    /// Asked, or about to be as soon as the bucket lets it.
+    open: usize,
+    /// Waits for the bucket.
+    queued: bool,
+}
+
+/// What of a look others must hear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) sensed: bool,
+    pub(super) wake: bool,
+    /// The agreed writer is another one than before.
+    pub(super) turned: bool,
+}
+
+/// What a gate could decide by; the looks that do not change it are no news.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Gist {
+    writer: BTreeSet<Option<InstanceId>>,
+    agreed: Option<InstanceId>,
+    readers: BTreeSet<InstanceId>,
+    strangers: bool,
+}
+
+/// One cluster's names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    endpoints: Endpoints,
+    instances: BTreeMap<InstanceId, String>,
+    members: BTreeSet<InstanceId>,
+    topology_writer: Option<InstanceId>,
+    writer: Looks,
+    reader: Looks,
+    book: AddressBook,
+    /// Whose endpoint a host name is or was, and when it was last listed.
+    hosts: BTreeMap<String, (InstanceId, Timestamp)>,
+    turns: BTreeMap<Question, Turn>,
+    wanted: Option<Instant>,
+    gist: Gist,
+    snapshot: Option<Arc<DnsView>>,
+}
+
+impl Names {
+    /// Takes in the view as last read. Tells whether there are names to look up that were not there before.
+    pub(super) fn adopt(&mut self, view: &ClusterView, now: Timestamp) -> bool {
+        self.topology_writer = Some(view.topology.writer.instance.clone());
+        self.members = view
+            .topology
+            .members()
+            .map(|(m, _)| m.instance.clone())
+            .collect();
+        let instances: BTreeMap<InstanceId, String> = view
+            .facts
+            .iter()
+            .filter_map(|(id, facts)| Some((id.clone(), host(facts.endpoint.as_deref()?))))
+            .collect();
+        for (id, name) in &instances {
+            self.hosts.insert(name.clone(), (id.clone(), now));
+        }
+        self.hosts
+            .retain(|_, (_, at)| now.duration_since(*at) <= KEPT_FOR);
+        let members = &self.members;
+        self.book.keep_current(|id| members.contains(id));
+        self.book.forget(now);
+        self.snapshot = None;
+        let stirred = self.endpoints != view.endpoints || self.instances != instances;
+        self.endpoints.clone_from(&view.endpoints);
+        self.instances = instances;
+        let questions = self.questions();
+        self.turns.retain(|q, _| questions.contains(q));
+        stirred
+    }
+
+    /// Looks closely until then. Tells whether that is more than before.
+    pub(super) fn want(&mut self, until: Instant) -> bool {
+        let begins = !self.is_wanted(Instant::now());
+        self.wanted = self.wanted.max(Some(until));
+        begins
+    }
+
+    fn is_wanted(&self, now: Instant) -> bool {
+        self.wanted.is_some_and(|until| now < until)
+    }
+
+    fn questions(&self) -> BTreeSet<Question> {
+        let mut questions = BTreeSet::new();
+        if self.endpoints.writer.is_some() {
+            questions.insert(Question::Writer);
+        }
+        if self.endpoints.reader.is_some() {
+            questions.insert(Question::Reader);
+        }
+        for id in self.instances.keys() {
+            questions.insert(Question::Instance(id.clone(), Family::V4));
+            questions.insert(Question::Instance(id.clone(), Family::V6));
+        }
+        questions
+    }
+
+    /// The name to ask for.
+    pub(super) fn name(&self, question: &Question) -> Option<String> {
+        match question {
+            Question::Writer => self.endpoints.writer.clone(),
+            Question::Reader => self.endpoints.reader.clone(),
+            Question::Instance(id, _) => self.instances.get(id).cloned(),
+        }
+    }
+
+    /// The questions that are due, which are then taken as queued, and when the next one is.
+    pub(super) fn due(&mut self, now: Instant) -> (Vec<Question>, Option<Instant>) {
+        let wanted = self.is_wanted(now);
+        let (mut due, mut next) = (Vec::new(), None::<Instant>);
+        for question in self.questions() {
+            let turn = self.turns.entry(question.clone()).or_default();
+            let at = turn
+                .asked
+                .map_or(now, |asked| asked + pace(&question, turn.ttl, wanted));
+            if at > now {
+                next = Some(next.map_or(at, |n| n.min(at)));
+            } else if !turn.queued && turn.open < IN_FLIGHT {
+                turn.queued = true;
+                due.push(question);
+            }
+        }
+        // When nobody wants it any more, the pace is another one.
+        let pause = self.wanted.filter(|_| wanted);
+        (due, [next, pause].into_iter().flatten().min())
+    }
+
+    /// The question goes out now.
+    pub(super) fn asks(&mut self, question: &Question, now: Instant) {
+        if let Some(turn) = self.turns.get_mut(question) {
+            turn.queued = false;
+            turn.open += 1;
+            turn.asked = Some(now);
+        }
+    }
+
+    /// Takes in an answer to a question asked at `at`, and says what of it is news.
+    pub(super) fn answered(
+        &mut self,
+        question: &Question,
+        at: Timestamp,
+        answer: Result<Answer, Failure>,
+        tick: Instant,
+    ) -> Heard {
+        if let Some(turn) = self.turns.get_mut(question) {
+            turn.open = turn.open.saturating_sub(1);
+            let ttl = answer.as_ref().map_or(0, |a| a.ttl);
+            turn.ttl = Duration::from_secs(ttl.into());
+        }
+        self.snapshot = None;
+        let sensed = match (question, answer) {
+            (Question::Instance(id, _), Ok(answer)) => {
+                self.book.note(id, &answer.addresses, at);
+                false
+            }
+            (Question::Instance(..), Err(_)) => return Heard::default(),
+            (Question::Writer, answer) => {
+                let look = self.look(at, answer);
+                let sensed = self.is_other_writer(&look);
+                self.writer.push(look);
+                sensed
+            }
+            (Question::Reader, answer) => {
+                let look = self.look(at, answer);
+                let sensed = self.is_new_reader(&look);
+                self.reader.push(look);
+                sensed
+            }
+        };
+        let wanted = self.is_wanted(tick);
+        if sensed {
+            self.wanted = self.wanted.max(Some(tick + SENSED));
+        }
+        let gist = self.gist();
+        let before = std::mem::replace(&mut self.gist, gist);
+        let told = self.gist.writer != before.writer
+            || self.gist.agreed != before.agreed
+            || self.gist.strangers != before.strangers
+            || !self.gist.readers.is_subset(&before.readers);
+        Heard {
+            sensed,
+            wake: sensed || (wanted && told),
+            turned: self.gist.agreed != before.agreed,
+        }
+    }
+
+    /// The instance that all of the last looks at the cluster endpoint named.
+    pub(super) fn agreed(&self) -> Option<InstanceId> {
+        self.gist.agreed.clone()
+    }
+
+    /// What is known, for one pass.
+    pub(super) fn view(&mut self) -> Arc<DnsView> {
+        let view = self.snapshot.take().unwrap_or_else(|| {
+            Arc::new(DnsView {
+                writer: self.writer.to_vec(),
+                reader: self.reader.to_vec(),
+                book: self.book.clone(),
+            })
+        });
+        self.snapshot = Some(Arc::clone(&view));
+        view
+    }
+
+    fn look(&self, at: Timestamp, answer: Result<Answer, Failure>) -> Look {
+        match answer {
+            Ok(answer) => {
+                let address = answer.addresses.first().map(std::net::IpAddr::to_canonical);
+                let by_name = answer.aliases.iter().rev().find_map(|a| self.named(a));
+                Look {
+                    at,
+                    address,
+                    instance: by_name.or_else(|| Some(self.book.of(address?)?.instance.clone())),
+                    ttl: answer.ttl,
+                    failure: None,
+                }
+            }
+            Err(failure) => Look {
+                at,
+                address: None,
+                instance: None,
+                ttl: 0,
+                failure: Some(failure.describe()),
+            },
+        }
+    }
+
+    /// Whose endpoint a name is: one that was listed, or one built like those (a member that was removed before
+    /// this operator began).
+    fn named(&self, alias: &str) -> Option<InstanceId> {
+        let alias = host(alias);
+        if let Some((id, _)) = self.hosts.get(&alias) {
+            return Some(id.clone());
+        }
+        let (label, zone) = alias.split_once('.')?;
+        let is_alike = |(name, (id, _)): (&String, &(InstanceId, Timestamp))| {
+            name.split_once('.')
+                .is_some_and(|(l, z)| l == id.0 && z == zone)
+        };
+        self.hosts
+            .iter()
+            .any(is_alike)
+            .then(|| InstanceId(label.to_owned()))
+    }
+
+    /// The cluster endpoint leads elsewhere than a moment ago, and not to the writer that we know.
+    fn is_other_writer(&self, look: &Look) -> bool {
+        if look.address.is_none() {
+            return false;
+        }
+        let is_known = look.instance.is_some() && look.instance == self.topology_writer;
+        let same = |before: &Look| {
+            before.instance == look.instance
+                && (look.instance.is_some() || before.address == look.address)
+        };
+        !is_known && !last_answered(&self.writer).as_ref().is_some_and(same)
+    }
+
+    /// The reader endpoint names an instance that is no member and was not named lately.
+    fn is_new_reader(&self, look: &Look) -> bool {
+        let Some(address) = look.address else {
+            return false;
+        };
+        let is_member = look
+            .instance
+            .as_ref()
+            .is_some_and(|id| self.members.contains(id));
+        let lately = self.reader.to_vec().iter().any(|before| {
+            before.instance == look.instance
+                && (look.instance.is_some() || before.address == Some(address))
+        });
+        !is_member && !lately
+    }
+
+    fn gist(&self) -> Gist {
+        let last = |looks: &Looks| {
+            let looks = looks.to_vec();
+            looks[looks.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
+        };
+        let is_member = |look: &Look| {
+            look.instance
+                .as_ref()
+                .is_some_and(|i| self.members.contains(i))
+        };
+        Gist {
+            writer: last(&self.writer).into_iter().map(|l| l.instance).collect(),
+            agreed: self.writer.agreed(AGREEING_SPAN).cloned(),
+            readers: self
+                .reader
+                .to_vec()
+                .into_iter()
+                .filter_map(|l| l.instance)
+                .collect(),
+            strangers: !last(&self.reader).iter().all(is_member),
+        }
+    }
+}
+
+fn last_answered(looks: &Looks) -> Option<Look> {
+    let looks = looks.to_vec();
+    looks.into_iter().rev().find(|l| l.address.is_some())
+}
+
+/// Never more often than the answer's TTL while nobody waits: a cache would say the same again.
+fn pace(question: &Question, ttl: Duration, wanted: bool) -> Duration {
+    match (question, wanted) {
+        (Question::Writer | Question::Reader, true) => WANTED,
+        (Question::Writer | Question::Reader, false)
+        | (Question::Instance(_, Family::V4), true) => ttl.clamp(IDLE, SLOWEST),
+        (Question::Instance(_, Family::V4), false) => ttl.clamp(INSTANCE_IDLE, SLOWEST),
+        (Question::Instance(_, Family::V6), _) => SECOND_FAMILY,
+    }
+}
+
+/// A host name as it is compared: lower case, without the last dot.
+fn host(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}

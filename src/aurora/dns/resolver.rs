@@ -1,0 +1,133 @@
+//! The resolver that pods use, asked by hickory-resolver.
+//!
+//! Asks and translates, nothing else. It keeps no answers, and asks each time from a socket of its own: so a look
+//! is what a pod would be told now, and of several caches behind one Service address each is reached in its turn.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ServerOrderingStrategy,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use thiserror::Error;
+
+use super::{Answer, Failure, Family, Resolve};
+
+/// How long an answer may take. A pod's own resolver gives up after 5 s (resolv.conf's default); by then forty
+/// looks would wait, and a cache that answers so late serves no pool.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why there is no resolver.
+#[derive(Debug, Error)]
+pub enum ResolverError {
+    /// `/etc/resolv.conf` cannot be used.
+    #[error("cannot read the resolver from /etc/resolv.conf: name it by --dns-servers")]
+    System(#[source] NetError),
+    /// It cannot be made.
+    #[error("cannot make the DNS resolver")]
+    Build(#[source] NetError),
+}
+
+/// The system's resolver, or one that is named by address.
+#[derive(Clone, Debug)]
+pub struct Resolver(TokioResolver);
+
+impl Resolver {
+    /// Asks these servers, in their order; without any, those of this pod's `/etc/resolv.conf`.
+    ///
+    /// # Errors
+    /// When none is named and the file cannot be read.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
+        let name_servers = if servers.is_empty() {
+            let (system, _) =
+                hickory_resolver::system_conf::read_system_conf().map_err(ResolverError::System)?;
+            system.name_servers
+        } else {
+            servers.iter().map(|s| server(*s)).collect()
+        };
+        let config = ResolverConfig::from_parts(None, vec![], name_servers);
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options();
+        builder.build().map(Self).map_err(ResolverError::Build)
+    }
+}
+
+fn server(address: SocketAddr) -> NameServerConfig {
+    let mut udp = ConnectionConfig::udp();
+    let mut tcp = ConnectionConfig::tcp();
+    udp.port = address.port();
+    tcp.port = address.port();
+    NameServerConfig::new(address.ip(), true, vec![udp, tcp])
+}
+
+fn options() -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.timeout = TIMEOUT;
+    // A look that fails is told as such; the next one comes soon enough.
+    options.attempts = 0;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    // As a pod's libc does: the first server, and another one only when it fails.
+    options.num_concurrent_reqs = 1;
+    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+    options.preserve_intermediates = true;
+    options
+}
+
+#[async_trait]
+impl Resolve for Resolver {
+    async fn resolve(&self, name: &str, family: Family) -> Result<Answer, Failure> {
+        // Whole names alone: with search domains each miss would be several questions.
+        let mut name = Name::from_utf8(name).map_err(|_| Failure::NoSuchName)?;
+        name.set_fqdn(true);
+        let kind = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        let found = tokio::time::timeout(TIMEOUT, self.0.lookup(name, kind))
+            .await
+            .map_err(|_| Failure::Unanswered)?
+            .map_err(|e| failure(&e))?;
+        let mut answer = Answer {
+            ttl: u32::MAX,
+            ..Answer::default()
+        };
+        for record in found.answers() {
+            answer.ttl = answer.ttl.min(record.ttl);
+            match &record.data {
+                RData::A(a) => answer.addresses.push(a.0.into()),
+                RData::AAAA(a) => answer.addresses.push(a.0.into()),
+                RData::CNAME(target) => answer.aliases.push(target.to_string()),
+                _ => {}
+            }
+        }
+        if answer.addresses.is_empty() {
+            return Err(Failure::NoAddress);
+        }
+        Ok(answer)
+    }
+}
+
+fn failure(error: &NetError) -> Failure {
+    match error {
+        NetError::Timeout => Failure::Unanswered,
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            if none.response_code == ResponseCode::NXDomain {
+                Failure::NoSuchName
+            } else {
+                Failure::NoAddress
+            }
+        }
+        NetError::Dns(_) => Failure::Refused,
+        // Refused sockets, no route: nobody answered.
+        _ => Failure::Unanswered,
+    }
+}
