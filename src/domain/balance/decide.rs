@@ -47,10 +47,13 @@ pub fn decide(inputs: &Inputs) -> Decision {
         Verdict::Unbalanced { figures }
     };
     let second = after(inputs.now, SignedDuration::from_secs(1));
+    let wake = if sweep.is_open { Some(second) } else { wake };
+    // An epoch's open time lies a second ahead.
+    let event = inputs.event.filter(|at| *at > inputs.now);
     Decision {
         verdict,
         wait: sweep.wait.or(wait),
-        wake: if sweep.is_open { Some(second) } else { wake },
+        wake: wake.into_iter().chain(event).min(),
         measure: measure || sweep.measure,
         look: look || sweep.is_open,
         urgent: sweep.pods,
@@ -102,8 +105,7 @@ fn recall(inputs: &Inputs) -> Memory {
 /// Nothing is done on evidence that tells nothing.
 fn unknown(reason: Unknown, memory: Memory, now: Timestamp) -> Decision {
     // Reading again helps only against reads that failed.
-    let measure =
-        matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
+    let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
         verdict: Verdict::Unknown { reason },
         urgent: vec![],

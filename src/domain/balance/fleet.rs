@@ -2,6 +2,8 @@
 //!
 //! Sorts connections by what they are. How even they are is judged in `shares`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::inputs::{Holdings, Inputs, PodView, Pools};
@@ -69,7 +71,11 @@ impl<'a> Fleet<'a> {
         }
         let topology = inputs.topology;
         let places = if inputs.pools.reads() && !topology.readers.is_empty() {
-            topology.readers.iter().map(|r| r.instance.clone()).collect()
+            topology
+                .readers
+                .iter()
+                .map(|r| r.instance.clone())
+                .collect()
         } else {
             vec![topology.writer.instance.clone()]
         };
@@ -118,6 +124,16 @@ pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
         inputs.now <= after(read, inputs.settings.evidence_age)
             && pod.last_recycled.is_none_or(|done| read > done)
     })
+}
+
+/// The UIDs of the pods with connections to the wrong role or to no member; none if nothing can be told.
+#[must_use]
+pub fn misplaced(inputs: &Inputs) -> BTreeSet<String> {
+    let fleet = Fleet::read(inputs);
+    let rows = fleet.iter().flat_map(|f| &f.rows);
+    rows.filter(|r| r.is_broken())
+        .map(|r| r.pod.id.clone())
+        .collect()
 }
 
 /// The bit of a place. Aurora has at most 15 readers.

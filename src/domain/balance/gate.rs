@@ -63,7 +63,11 @@ impl<'a> Answers<'a> {
 
     /// The looks that are enough to judge by: one tells all of a node's own cache.
     pub(super) fn least(&self, by: &Settings) -> usize {
-        if self.by_node.is_empty() { by.looks.max(1) } else { 1 }
+        if self.by_node.is_empty() {
+            by.looks.max(1)
+        } else {
+            1
+        }
     }
 
     /// The best share of any cache.
@@ -90,10 +94,7 @@ impl<'a> Answers<'a> {
 }
 
 /// Answers of a thousand that are wanted. One that failed is not.
-pub(super) fn share(
-    answers: &[Option<&InstanceId>],
-    wanted: impl Fn(&InstanceId) -> bool,
-) -> u32 {
+pub(super) fn share(answers: &[Option<&InstanceId>], wanted: impl Fn(&InstanceId) -> bool) -> u32 {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let hits = answers.iter().flatten().filter(|id| wanted(id)).count();
     permille(count(hits), count(answers.len()))
@@ -111,7 +112,13 @@ pub(super) fn need(since: Timestamp, under: usize, places: usize, inputs: &Input
 }
 
 /// Scores a batch: what its receivers gained of what it moved.
-pub(super) fn score(record: Record, batch: &Batch, held: u32, chance: u32, by: &Settings) -> Record {
+pub(super) fn score(
+    record: Record,
+    batch: &Batch,
+    held: u32,
+    chance: u32,
+    by: &Settings,
+) -> Record {
     let gained = held.saturating_sub(batch.held).min(batch.connections);
     let mut record = Record {
         batches: record.batches.saturating_add(1),

@@ -57,8 +57,7 @@ impl Blind {
     #[must_use]
     pub fn odds(&self, duration: SignedDuration, by: &Settings) -> Odds {
         let pods = real(self.pods.max(1));
-        let windows =
-            real(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.seconds();
+        let windows = real(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.seconds();
         // All at once is still one draw a cache.
         let draws = (1.0 / (1.0 / pods + 1.0 / windows.max(real(self.caches.max(1))))).max(1.0);
         let percent = within(self.pods, self.readers, nearest(draws), by) * 100.0;

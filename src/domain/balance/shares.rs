@@ -113,16 +113,14 @@ pub(super) fn judge(
     let none_under = !held.iter().any(|c| band.is_under(*c));
     let is_even = inside || none_under || is_stuck(&band, &held);
     let (_, least, most) = tolerated(total, held.len(), by);
-    let limited_by =
-        (is_even && !is_between(&held, least, most)).then_some(LimitedBy::PodQuantum);
+    let limited_by = (is_even && !is_between(&held, least, most)).then_some(LimitedBy::PodQuantum);
     let far = band.fair * f64::from(by.drift_percent) / 100.0;
     let is_far = !is_even
         && held
             .iter()
             .any(|c| f64::from(*c) > far || f64::from(*c) < band.lo - 0.001);
-    let sum = |of: fn(&super::fleet::Row) -> u32| {
-        fleet.rows.iter().map(of).fold(0, u32::saturating_add)
-    };
+    let sum =
+        |of: fn(&super::fleet::Row) -> u32| fleet.rows.iter().map(of).fold(0, u32::saturating_add);
     let excess = if is_even {
         0
     } else {
