@@ -64,8 +64,8 @@ pub fn run(
         views: BTreeMap::new(),
         reading: None,
     };
-    let mut tick = 0;
-    while world.now < DEADLINE {
+    let mut tick = world.began;
+    while world.now < world.began + DEADLINE {
         let decision = controller.decide(world);
         if decision.memory.episode.is_none() {
             if decision.verdict.is_balanced() {
@@ -143,7 +143,7 @@ impl Controller<'_> {
             looks: &looks,
             writer_looks: &[],
             free: self.case.max_unavailable().saturating_sub(world.away()),
-            event: Some(time(0)),
+            event: Some(time(world.began)),
             reach: self.reach,
             settings: self.settings,
             memory: &self.memory,
@@ -193,9 +193,7 @@ impl Controller<'_> {
         }
         let places: Vec<(usize, Option<String>)> = match self.look_ups {
             LookUps::Own => vec![(0, None); self.settings.looks],
-            LookUps::InPod => (0..self.case.nodes())
-                .map(|n| (n, Some(node(n))))
-                .collect(),
+            LookUps::InPod => (0..self.case.nodes()).map(|n| (n, Some(node(n)))).collect(),
         };
         let old = world.now.saturating_sub(3 * SECOND);
         while self.looks.front().is_some_and(|l| l.at < time(old)) {
