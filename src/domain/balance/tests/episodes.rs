@@ -73,6 +73,22 @@ fn a_batch_settles_and_is_measured_before_the_next() {
 }
 
 #[test]
+fn after_a_batch_of_one_every_pod_is_measured_anew() {
+    let mut stage = Stage::readers(&[8, 7, 5]);
+    stage.answers(&["r02"; 8]);
+    assert_eq!(stage.pass().moves.len(), 1);
+    // Nothing is in flight, and 20 of 20 pods have been read within 10 s, but before the batch settled.
+    stage.now = at(4);
+    stage.answers(&["r02"; 8]);
+    let decision = stage.pass();
+    assert!(decision.moves.is_empty() && decision.measure);
+    assert!(matches!(
+        decision.wait,
+        Some(Wait::MeasureFirst { usable: 0, .. })
+    ));
+}
+
+#[test]
 fn the_same_memory_in_an_unchanged_world_moves_nothing_more() {
     let mut stage = Stage::readers(&[10, 10, 0]);
     stage.answers(&["r02"; 8]);
