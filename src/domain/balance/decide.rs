@@ -47,10 +47,13 @@ pub fn decide(inputs: &Inputs) -> Decision {
         Verdict::Unbalanced { figures }
     };
     let second = after(inputs.now, SignedDuration::from_secs(1));
+    let wake = if sweep.is_open { Some(second) } else { wake };
+    // An epoch's open time lies a second ahead.
+    let event = inputs.event.filter(|at| *at > inputs.now);
     Decision {
         verdict,
         wait: sweep.wait.or(wait),
-        wake: if sweep.is_open { Some(second) } else { wake },
+        wake: wake.into_iter().chain(event).min(),
         measure: measure || sweep.measure,
         look: look || sweep.is_open,
         urgent: sweep.pods,

@@ -1,15 +1,16 @@
 //! The excess: an episode moves what a reader has too much of, batch by batch, until the shares are even.
 //!
-//! Each batch settles and is measured before the next: spacing is never a timer. Which pods make a
-//! batch is decided in `pick`, whether DNS serves the right readers in `gate`.
+//! Each batch settles and is measured before the next: spacing is never a timer. Which pods may be
+//! taken is decided in `candidates`, which make a batch in `pick`, whether DNS serves the right readers in `gate`.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{Fleet, Row, bit, is_share, is_usable};
-use super::gate::{Answers, need, score, share};
+use super::candidates::{Able, able, all, behind_gate};
+use super::fleet::{Fleet, bit, is_share};
+use super::gate::{Answers, need, score};
 use super::inputs::{Inputs, Reach};
 use super::memory::{Batch, Episode, GaveUp, GaveUpReason, Memory};
-use super::pick::{Candidate, Picked, pick};
+use super::pick::{Picked, pick};
 use super::shares::{Judged, ceil, permille, real};
 use super::verdict::{Wait, after};
 use crate::domain::topology::InstanceId;
@@ -218,17 +219,21 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut Memory) -> 
         inputs.reach,
         Reach::Unseen | Reach::Slow { resolver: false }
     );
+    let answers = Answers::fresh(inputs.looks, now, by);
     let mut receivers = judged.under;
     let mut unnamed = vec![];
     if sees && judged.under & memory.named == 0 {
         unnamed = names(judged.under).map(|(_, id)| id.clone()).collect();
         let until = after(episode.since, by.naming);
-        if now < until {
+        // Where no look-up is answered, pods would find nobody either.
+        let (_, answered) = answers.agreement(|_| true);
+        if now < until || answered == 0 {
             let wait = Wait::NeverNamed {
                 readers: unnamed,
                 until,
             };
-            return Steer::wait(wait, Some(until));
+            let second = after(now, SignedDuration::from_secs(1));
+            return Steer::wait(wait, Some(second));
         }
     } else if sees {
         receivers &= memory.named;
@@ -236,15 +241,16 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut Memory) -> 
     let gated = asks && unnamed.is_empty();
 
     let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let wanted: Vec<&InstanceId> = names(receivers).map(|(_, id)| id).collect();
+    let share = answers.best(|id| wanted.contains(&id));
+    let since = episode.waiting_since.unwrap_or(now);
+    let gated = gated && !(share > 0 && is_overdue(since, inputs));
     let picked = if gated {
-        let since = *episode.waiting_since.get_or_insert(now);
-        let answers = Answers::fresh(inputs.looks, now, by);
-        let wanted: Vec<&InstanceId> = names(receivers).map(|(_, id)| id).collect();
+        episode.waiting_since = Some(since);
         let need = need(since, wanted.len(), fleet.places.len(), inputs);
         let candidates = behind_gate(&rows, &answers, fleet, &wanted, need, inputs);
         let picked = pick(&candidates, &judged.band, &judged.held, most);
         if picked.pods.is_empty() {
-            let share = answers.best(|id| wanted.contains(&id));
             let wait = Wait::GateClosed { share, need, since };
             let second = after(now, SignedDuration::from_secs(1));
             return Steer::wait(wait, Some(second));
@@ -252,12 +258,7 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut Memory) -> 
         picked
     } else {
         let candidates = all(&rows, receivers);
-        let most = match inputs.reach {
-            Reach::Slow { .. } => most,
-            Reach::Prompt | Reach::Unseen => most
-                .min((fleet.pods / 10).max(1))
-                .min(judged.band.deepest_deficit(&judged.held).max(1)),
-        };
+        let most = most.min(ungated(inputs, fleet, judged));
         pick(&candidates, &judged.band, &judged.held, most)
     };
     if picked.pods.is_empty() {
@@ -266,6 +267,26 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut Memory) -> 
     Steer {
         unnamed,
         ..take(inputs, judged, memory, &picked, gated)
+    }
+}
+
+/// An answer that alternates can stay at chance for ever: the gate does not hold longer than it would
+/// for a reader that nobody names, as long as somebody does.
+fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
+    let by = inputs.settings;
+    [by.patience, by.yielding, by.naming]
+        .into_iter()
+        .fold(since, after)
+        <= inputs.now
+}
+
+/// The most pods of a batch that nobody looked up for.
+fn ungated(inputs: &Inputs, fleet: &Fleet, judged: &Judged) -> usize {
+    match inputs.reach {
+        Reach::Slow { .. } => usize::MAX,
+        Reach::Prompt | Reach::Unseen => (fleet.pods / 10)
+            .min(judged.band.deepest_deficit(&judged.held))
+            .max(1),
     }
 }
 
@@ -307,86 +328,6 @@ fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut Memory) -> Steer 
         look: false,
         ..Steer::wait(Wait::GaveUp(gave_up), memory.rest_until)
     }
-}
-
-/// The pods that may be taken, as far as they themselves are concerned.
-enum Able<'a> {
-    Rows(Vec<&'a Row<'a>>),
-    Wait(Wait, Timestamp),
-    None,
-}
-
-fn able<'a>(inputs: &Inputs, fleet: &'a Fleet<'a>, judged: &Judged) -> Able<'a> {
-    let by = inputs.settings;
-    let helps = |rows: &[&'a Row<'a>]| {
-        let candidates = all(rows, judged.under);
-        !pick(&candidates, &judged.band, &judged.held, 1)
-            .pods
-            .is_empty()
-    };
-    let rows: Vec<&Row> = fleet
-        .rows
-        .iter()
-        .filter(|r| r.pod.movable && !r.pod.in_flight && r.pod.recycles < by.max_recycles)
-        .filter(|r| is_usable(inputs, r.pod))
-        .collect();
-    let until = |r: &Row| {
-        let done = r.pod.last_recycled?;
-        let until = after(done, by.pod_cooldown);
-        (inputs.now < until).then_some(until)
-    };
-    let (cooling, rested): (Vec<&Row>, Vec<&Row>) =
-        rows.into_iter().partition(|r| until(r).is_some());
-    if helps(&rested) {
-        return Able::Rows(rested);
-    }
-    let helpful: Vec<&Row> = cooling.into_iter().filter(|r| helps(&[*r])).collect();
-    if let Some(first) = helpful.iter().filter_map(|r| until(r)).min() {
-        let wait = Wait::PodCooldown {
-            pods: helpful.len(),
-            until: first,
-        };
-        return Able::Wait(wait, first);
-    }
-    let flying = inputs.pods.iter().filter(|p| p.in_flight).count();
-    if flying > 0 {
-        // Overdue, and perhaps what would help.
-        let wait = Wait::Settling {
-            in_flight: flying,
-            until: None,
-        };
-        return Able::Wait(wait, after(inputs.now, SignedDuration::from_secs(5)));
-    }
-    Able::None
-}
-
-fn all<'a>(rows: &[&'a Row<'a>], receivers: u32) -> Vec<Candidate<'a>> {
-    rows.iter()
-        .map(|row| Candidate { row, receivers })
-        .collect()
-}
-
-/// The pods whose cache serves the wanted readers often enough, each with those that it serves.
-fn behind_gate<'a>(
-    rows: &[&'a Row<'a>],
-    answers: &Answers,
-    fleet: &Fleet,
-    wanted: &[&InstanceId],
-    need: u32,
-    inputs: &Inputs,
-) -> Vec<Candidate<'a>> {
-    rows.iter()
-        .filter_map(|row| {
-            let seen = answers.of(row.pod);
-            let open = seen.len() >= answers.least(inputs.settings)
-                && share(seen, |id| wanted.contains(&id)) >= need;
-            let named = seen.iter().flatten().copied();
-            open.then(|| Candidate {
-                row,
-                receivers: fleet.bits(named.filter(|id| wanted.contains(id))),
-            })
-        })
-        .collect()
 }
 
 fn count(n: usize) -> u32 {

@@ -146,7 +146,7 @@ pub struct GaveUp {
 pub enum GaveUpReason {
     /// Its recycles were spent.
     BudgetSpent,
-    /// Every pod that could help was recycled as often as a pod may be.
+    /// Every pod that could help was recycled as often as a pod may be, or may not be recycled.
     PodsExhausted,
 }
 

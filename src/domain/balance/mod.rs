@@ -14,10 +14,10 @@
 //! 4. Outside, an episode moves the excess while DNS serves readers that have too few (`gate`),
 //!    in batches (`pick`), each settled and measured before the next (`excess`), within a budget.
 //!
-//! Without evidence there is [`odds`]: how likely blind recycling ends even. [`sockets`] proves that
-//! a pod's connections are new. The figures behind the defaults come from a simulation of DNS
-//! caches, pools and pods that runs this very code: `tests/sim`.
+//! Without evidence there is [`odds`]: how likely blind recycling ends even. The figures behind the
+//! defaults come from a simulation of DNS caches, pools and pods that runs this very code: `tests/sim`.
 
+mod candidates;
 mod decide;
 mod excess;
 mod fleet;
@@ -27,7 +27,6 @@ pub mod memory;
 pub mod odds;
 mod pick;
 mod shares;
-pub mod sockets;
 mod urgent;
 pub mod verdict;
 
@@ -42,6 +41,5 @@ pub use decide::decide;
 pub use fleet::misplaced;
 pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
 pub use memory::Memory;
-pub use odds::{Blind, Odds};
-pub use sockets::{Renewal, Socket};
+pub use odds::{Blind, Odds, Pace};
 pub use verdict::{Decision, Figures, LimitedBy, Misplaced, Share, Unknown, Verdict, Wait};

@@ -354,7 +354,7 @@ impl fmt::Display for Wait {
             }) => write!(f, "the budget of the episode is spent: {moved} recycles"),
             Self::GaveUp(GaveUp { moved, .. }) => write!(
                 f,
-                "every pod that could help was recycled as often as a pod may be, after {moved} recycles"
+                "no pod is left that could help: recycled as often as a pod may be, or not to be recycled at all; {moved} recycles"
             ),
             Self::NotTriggered {
                 opens: Some(at), ..

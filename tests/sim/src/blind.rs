@@ -42,7 +42,7 @@ fn evict(world: &mut World, at_once: usize) {
 }
 
 /// New pods up to 25 % more, old ones away as far as 75 % are ready.
-fn roll(case: &Case, world: &mut World) {
+pub(crate) fn roll(case: &Case, world: &mut World) {
     let mut old = order(world);
     let surge = case.pods.div_ceil(4);
     let least = case.pods - case.max_unavailable();

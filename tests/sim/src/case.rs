@@ -67,10 +67,12 @@ pub struct Case {
     pub pods: usize,
     /// Connections of a pod.
     pub connections: u32,
-    /// Readers before; 0: pods start on random readers, as after a rollout.
+    /// Readers before.
     pub before: usize,
     /// Readers after.
     pub after: usize,
+    /// The pods have just been through a rolling restart, which nobody counts.
+    pub is_rolled: bool,
     /// Where pods ask.
     pub caches: Caches,
     /// Each connection looks up for itself.
@@ -97,6 +99,7 @@ impl Case {
             connections: 10,
             before: 2,
             after: 3,
+            is_rolled: false,
             caches: Caches::Shared(2),
             look_up_each: false,
             reopen: 2_000,

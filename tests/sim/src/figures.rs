@@ -16,6 +16,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// Recycles.
     pub pods: usize,
+    /// Most recycles of one pod.
+    pub each: u32,
     /// Most pods away at once.
     pub busy: usize,
     /// The largest share of any reader at any time.
@@ -28,20 +30,22 @@ pub struct Outcome {
 #[must_use]
 pub fn run(case: &Case, seed: u64) -> Outcome {
     let mut world = World::new(case, seed);
-    let end = match &case.strategy {
-        Strategy::Steered {
-            reach,
-            settings,
-            look_ups,
-        } => Some(steered::run(case, &mut world, *reach, settings, *look_ups)),
-        _ => {
-            blind::run(case, &mut world);
-            None
-        }
+    let end = if let Strategy::Steered {
+        reach,
+        settings,
+        look_ups,
+    } = &case.strategy
+    {
+        let end = steered::run(case, &mut world, *reach, settings, *look_ups);
+        Some(end)
+    } else {
+        blind::run(case, &mut world);
+        None
     };
     Outcome {
         is_even: world.is_even(),
-        seconds: seconds(world.tally.last_back),
+        seconds: seconds(world.tally.last_back.saturating_sub(world.began)),
+        each: world.pods.iter().map(|p| p.recycles).max().unwrap_or(0),
         pods: world.tally.recycles,
         busy: world.tally.busy,
         share: world.tally.share,
@@ -65,7 +69,7 @@ pub struct Spread {
 
 impl Spread {
     #[allow(clippy::cast_precision_loss)] // counts of runs
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let at = (values.len() * 95 / 100).min(values.len().saturating_sub(1));
@@ -90,12 +94,16 @@ pub struct Figures {
     pub seconds: Spread,
     /// Recycles.
     pub pods: Spread,
+    /// Most recycles of one pod, over all runs.
+    pub each: u32,
     /// Most pods away at once, over all runs.
     pub busy: usize,
     /// The largest share of a reader in a run.
     pub share: Spread,
     /// Runs in which the rule gave up or came to no end.
     pub unended: u64,
+    /// Runs in which the rule said `Balanced` and it was not so.
+    pub told_wrong: u64,
 }
 
 /// Runs a case with the seeds `0..runs`, on all processors.
@@ -118,14 +126,17 @@ pub fn measure(case: &Case, runs: u64) -> Figures {
     let spread = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of).collect());
     let even = outcomes.iter().filter(|o| o.is_even).count();
     let unended = |o: &&Outcome| o.end.is_some_and(|end| end != steered::End::Balanced);
+    let told_wrong = |o: &&Outcome| o.end == Some(steered::End::Balanced) && !o.is_even;
     Figures {
         name: case.name.clone(),
         runs: outcomes.len() as u64,
         even_percent: 100.0 * even as f64 / outcomes.len().max(1) as f64,
         seconds: spread(|o| o.seconds),
         pods: spread(|o| o.pods as f64),
+        each: outcomes.iter().map(|o| o.each).max().unwrap_or(0),
         busy: outcomes.iter().map(|o| o.busy).max().unwrap_or(0),
         share: spread(|o| o.share),
         unended: outcomes.iter().filter(unended).count() as u64,
+        told_wrong: outcomes.iter().filter(told_wrong).count() as u64,
     }
 }

@@ -12,6 +12,7 @@ pub mod blind;
 pub mod case;
 pub mod dns;
 pub mod domain;
+pub mod failover;
 pub mod figures;
 pub mod steered;
 pub mod table;

@@ -64,8 +64,8 @@ pub fn run(
         views: BTreeMap::new(),
         reading: None,
     };
-    let mut tick = 0;
-    while world.now < DEADLINE {
+    let mut tick = world.began;
+    while world.now < world.began + DEADLINE {
         let decision = controller.decide(world);
         if decision.memory.episode.is_none() {
             if decision.verdict.is_balanced() {
@@ -143,7 +143,7 @@ impl Controller<'_> {
             looks: &looks,
             writer_looks: &[],
             free: self.case.max_unavailable().saturating_sub(world.away()),
-            event: Some(time(0)),
+            event: Some(time(world.began)),
             reach: self.reach,
             settings: self.settings,
             memory: &self.memory,

@@ -58,6 +58,8 @@ pub struct Tally {
 pub struct World {
     /// Now.
     pub now: Millis,
+    /// When the change was.
+    pub began: Millis,
     /// Pods.
     pub pods: Vec<Pod>,
     /// DNS.
@@ -75,7 +77,7 @@ impl World {
     /// The world of a case at the moment of its change.
     #[must_use]
     pub fn new(case: &Case, seed: u64) -> Self {
-        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1);
+        let rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1);
         let authority = Authority {
             before: case.before.max(1),
             after: case.after,
@@ -88,12 +90,8 @@ impl World {
         };
         let pods = (0..case.pods)
             .map(|i| {
-                let reader = match case.before {
-                    0 => rng.usize(..case.after),
-                    n => i % n,
-                };
                 let mut held = vec![0; case.after];
-                held[reader] = case.connections;
+                held[i % case.before.max(1)] = case.connections;
                 Pod {
                     id: format!("pod-{i}"),
                     node: i % case.nodes(),
@@ -109,6 +107,7 @@ impl World {
             .collect();
         let mut world = Self {
             now: 0,
+            began: 0,
             pods,
             dns: Dns::new(authority, shared, nodes),
             rng,
@@ -120,11 +119,20 @@ impl World {
         if case.process == ProcessCache::Warm {
             for pod in 0..case.pods {
                 let phase = world.rng.u64(..PROCESS_WINDOW);
-                world.pods[pod].cached = (pod % case.before.max(1), phase);
+                // The change is older than its settle time: every process has asked since.
+                let answer = world.rng.usize(..case.after);
+                world.pods[pod].cached = (answer, phase);
                 world.at(phase, Event::Refresh { pod });
             }
         }
         world.watch();
+        if case.is_rolled {
+            crate::blind::roll(case, &mut world);
+            world.pods.retain(|p| !p.is_gone);
+            world.began = world.now;
+            world.tally = Tally::default();
+            world.watch();
+        }
         world
     }
 
