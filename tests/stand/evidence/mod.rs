@@ -1,36 +1,34 @@
 //! Evidence from real pods: what `ProcNet` reads, against `ss` in the pod's network and the servers' own view.
 
 mod host;
+mod reader;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dbbalance::domain::evidence::{
     Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
 };
 use dbbalance::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
-use dbbalance::evidence::procnet::ProcNet;
-use dbbalance::evidence::{Freshness, PodToRead, Probe, ProbeConfig, TargetKey};
 use dbbalance_lab::image::PAUSE;
-use futures::StreamExt as _;
-use futures::channel::mpsc;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::config::Kubeconfig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::app::{uid, workload};
 use crate::support::{Case, LIMIT, Suite, client_of, until};
 use host::{Connection, Host};
+use reader::{Reader, to_read};
 use server::{PORT, Server};
 
 const WORLDS: usize = 100;
 const PODS: u32 = 3;
+/// Connections of one pod that make a large table.
+const LARGE: usize = 4000;
 /// How long a world may take until both ends agree on it.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -71,53 +69,6 @@ fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, Known> {
         (server.address, known)
     };
     servers.iter().enumerate().map(known).collect()
-}
-
-/// A probe with the limits out of the way, and what it reads.
-struct Reader {
-    probe: Probe,
-    news: mpsc::UnboundedReceiver<TargetKey>,
-    key: TargetKey,
-    pods: Vec<PodToRead>,
-}
-
-impl Reader {
-    fn new(client: Client, pods: Vec<PodToRead>) -> Self {
-        let mut config = ProbeConfig::new(Arc::new(ProcNet::new(client)));
-        config.per_second = 1000;
-        let probe = Probe::new(config, CancellationToken::new());
-        Self {
-            news: probe.changes(),
-            probe,
-            key: TargetKey {
-                namespace: "ev".to_owned(),
-                policy: "p".to_owned(),
-                uid: "u".to_owned(),
-                target: "web".to_owned(),
-            },
-            pods,
-        }
-    }
-
-    /// Reads all pods once. News of a heartbeat may come in between, so what counts is when each was read.
-    async fn measure(&mut self) -> Measured {
-        let since = Timestamp::now();
-        let want = Freshness::Since(since);
-        self.probe.want(&self.key, self.pods.clone(), want);
-        loop {
-            let measured = self.probe.measured(&self.key);
-            let fresh = measured.pods.values().filter(|p| p.at() >= since);
-            if fresh.count() == self.pods.len() {
-                return measured;
-            }
-            self.news.next().await.unwrap();
-        }
-    }
-}
-
-fn to_read(pods: &[Pod], named: Option<&str>) -> Vec<PodToRead> {
-    let read = |pod| PodToRead::of(pod, PORT, named).unwrap();
-    pods.iter().map(read).collect()
 }
 
 fn sockets<'a>(measured: &'a Measured, uid: &str) -> &'a [Socket] {
@@ -212,6 +163,34 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
         started.elapsed().as_secs(),
     );
     assert!(counted > 10 * WORLDS && mapped > WORLDS && closed > WORLDS);
+    let large = a_large_table_is_read_whole(&hosts[0], &servers[1], &mut reader, &uid(&pods[0]));
+    Box::pin(large).await;
+}
+
+/// Many times what one message of the connection holds.
+async fn a_large_table_is_read_whole(host: &Host, server: &Server, reader: &mut Reader, uid: &str) {
+    let before = ends(sockets(&reader.measure().await, uid), true).len();
+    // Both ends of each are files of this process.
+    let files = 4 * LARGE as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(files), hard.max(files)).unwrap();
+    let wanted = vec![(SocketAddr::new(server.address, PORT), true); LARGE];
+    let many = host.connect(&wanted);
+    until("a large table", LIMIT, async || {
+        (host.ss().open.len() == before + LARGE).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let found = ends(sockets(&reader.measure().await, uid), true);
+        assert_eq!(found.len(), before + LARGE);
+        assert!(many.iter().all(|c| found.contains(&c.ends())));
+        println!(
+            "ProcNet: {} connections of one pod, all found, in {} ms",
+            found.len(),
+            began.elapsed().as_millis()
+        );
+    }
 }
 
 /// The connection that a program in each pod has made by itself.
