@@ -163,7 +163,8 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
         started.elapsed().as_secs(),
     );
     assert!(counted > 10 * WORLDS && mapped > WORLDS && closed > WORLDS);
-    let large = a_large_table_is_read_whole(&hosts[0], &servers[1], &mut reader, &uid(&pods[0]));
+    let first = uid(&pods[0]);
+    let large = a_large_table_is_read_whole(&hosts[0], &servers[1], &mut reader, &first);
     Box::pin(large).await;
 }
 
