@@ -2,6 +2,10 @@
 //!
 //! One read counts every container of the pod: they share a network namespace. It needs no credentials of the
 //! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or told.
+//!
+//! The table holds what the pod asked for, before any address is rewritten: masquerading and kube-proxy change nothing
+//! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's, both to
+//! the same member: shares are right, counts are doubled.
 
 mod answer;
 pub mod table;
