@@ -2,8 +2,14 @@
 //!
 //! - [`estate`] says what the control plane tells: the values that the API and the DNS server answer from, and the
 //!   calls that change them. It does no I/O.
+//! - [`api`] is the RDS API over a control plane, [`dns`] the authoritative name server over one.
+//! - [`still`] is a control plane without databases, for tests of those.
 //!
 //! Addresses, all on the stand's bridge: see [`address`].
 
 pub mod address;
+pub mod api;
+pub mod dns;
 pub mod estate;
+mod service;
+pub mod still;
