@@ -1,4 +1,5 @@
-// CoreDNS with only the plugins that the stand's Corefile uses: a quarter of the build, and the very same code.
+// CoreDNS with the plugins that the stand's Corefile uses, and no others: a build of half a minute, without the
+// clients of clouds and clusters. The plugins are CoreDNS's own code.
 package main
 
 import (
@@ -9,17 +10,15 @@ import (
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
-	_ "github.com/coredns/coredns/plugin/health"
-	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {
-	// The order of plugins in a chain, as in CoreDNS's own plugin.cfg.
+	// The order in which plugins see a query, as in CoreDNS's plugin.cfg.
 	dnsserver.Directives = []string{
-		"bind", "health", "ready", "prometheus", "errors", "log", "cache", "template", "forward",
+		"bind", "ready", "prometheus", "errors", "cache", "template", "forward",
 	}
 	coremain.Run()
 }

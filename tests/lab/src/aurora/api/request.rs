@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn arn_is_another_way_to_name_something() {
-        let name = |value| identifier(value, "cluster");
+        let name = |value: &str| identifier(value, "cluster");
         assert_eq!(name("Orders").as_deref(), Some("orders"));
         let arn = "arn:aws:rds:eu-west-1:123456789012:cluster:Orders";
         assert_eq!(name(arn).as_deref(), Some("orders"));
