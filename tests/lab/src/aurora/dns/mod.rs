@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{
-    Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode,
+    Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode,
 };
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -29,6 +29,9 @@ use records::Sections;
 const TCP_IDLE: Duration = Duration::from_secs(5);
 /// Answers that wait for a slow TCP reader.
 const TCP_ANSWERS: usize = 16;
+
+/// What fits into a UDP packet anywhere (DNS flag day 2020); no answer here comes near it.
+const MAX_PAYLOAD: u16 = 1232;
 
 /// How the server is to be.
 #[derive(Clone, Debug, Default)]
@@ -178,7 +181,11 @@ impl RequestHandler for Handler {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = sections.code;
         metadata.authoritative = sections.authoritative;
-        let message = MessageResponseBuilder::from_message_request(request).build(
+        let mut edns = Edns::new();
+        edns.set_max_payload(MAX_PAYLOAD);
+        // Only to who speaks it (RFC 6891).
+        let edns = request.edns.as_ref().map(|_| &edns);
+        let message = MessageResponseBuilder::new(&request.queries, edns).build(
             metadata,
             &sections.answers,
             &sections.authorities,
