@@ -15,11 +15,11 @@ pub const RDS_API_PORT: u16 = 5000;
 pub const CONTROL_PORT: u16 = 5001;
 /// The authoritative name server, port 53.
 pub const AUTHORITY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
-/// The first CoreDNS; the others follow, up to [`MAX_CACHES`].
+/// The first `CoreDNS`; the others follow, up to [`MAX_CACHES`].
 pub const FIRST_CACHE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
-/// The most CoreDNS programs (replicas, or one a pretended node).
+/// The most `CoreDNS` programs (replicas, or one a pretended node).
 pub const MAX_CACHES: u8 = 8;
-/// The name server that pods and the operator use: a Service's address, spread over the CoreDNS programs as
+/// The name server that pods and the operator use: a Service's address, spread over the `CoreDNS` programs as
 /// kube-proxy would do it. In the stand's service range.
 pub const CLUSTER_DNS: Ipv4Addr = DNS_SERVICE_IP;
 /// The first database; the others follow.

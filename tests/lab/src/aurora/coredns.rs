@@ -58,7 +58,7 @@ impl Caches {
     fn shares(self) -> Vec<(Share, Ipv4Addr)> {
         match self {
             Self::Replicas(number) => (0..number)
-                .map(|index| (Share::OneOf(usize::from(number - index)), address(index)))
+                .map(|index| (Share::OneOf(number - index), address(index)))
                 .collect(),
             Self::NodeLocal { nodes } => (0..=NODE_MASK)
                 .map(|bits| {

@@ -131,7 +131,7 @@ fn iptables_once(layout: &Layout, table: &str, rule: &str) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Share {
     /// One of so many new conversations that came past the rules before: kube-proxy's way, in its iptables mode.
-    OneOf(usize),
+    OneOf(u8),
     /// Who has this last part of an address, under this mask.
     Source {
         /// The bits that count.
@@ -173,27 +173,28 @@ pub fn lead_dns(layout: &Layout, servers: &[(Share, Ipv4Addr)]) -> Result<()> {
 
 /// Naming a chain empties it; all other rules stay.
 fn dns_rules(servers: &[(Share, Ipv4Addr)]) -> String {
-    let mut text = format!("*nat\n:{DNS_CHAIN} - [0:0]\n");
-    let mut rule = |condition: &str, address: &str| {
-        for protocol in ["udp", "tcp"] {
-            text += &format!(
-                "-A {DNS_CHAIN} -p {protocol}{condition} -j DNAT --to-destination {address}:{DNS_PORT}\n"
-            );
-        }
+    let rule = |condition: &str, address: &str| {
+        ["udp", "tcp"].map(|protocol| {
+            format!(
+                "-A {DNS_CHAIN} -p {protocol}{condition} -j DNAT --to-destination {address}:{DNS_PORT}"
+            )
+        })
     };
+    let mut lines = vec!["*nat".to_owned(), format!(":{DNS_CHAIN} - [0:0]")];
     for (share, address) in servers {
         let condition = match share {
             Share::OneOf(0 | 1) => String::new(),
             Share::OneOf(number) => format!(
                 " -m statistic --mode random --probability {:.10}",
-                1.0 / *number as f64
+                1.0 / f64::from(*number)
             ),
             Share::Source { mask, bits } => format!(" -s 0.0.0.{bits}/0.0.0.{mask}"),
         };
-        rule(&condition, &address.to_string());
+        lines.extend(rule(&condition, &address.to_string()));
     }
-    rule("", NODE_IP);
-    text + "COMMIT\n"
+    lines.extend(rule("", NODE_IP));
+    lines.push("COMMIT\n".to_owned());
+    lines.join("\n")
 }
 
 /// Gives the stand's bridge one more address, for a server of its own; does nothing if it has it.

@@ -119,7 +119,7 @@ fn result(action: &str, id: &str, content: impl FnOnce(&mut Document)) -> String
     Document::root(&format!("{action}Response"), SPACE, |document| {
         document.element(&format!("{action}Result"), content);
         document.element("ResponseMetadata", |document| {
-            document.text("RequestId", id)
+            document.text("RequestId", id);
         });
     })
 }
@@ -173,7 +173,7 @@ fn assume_role(request: &Request, id: &str) -> Result<String, Fault> {
                 });
             });
             document.element("ResponseMetadata", |document| {
-                document.text("RequestId", id)
+                document.text("RequestId", id);
             });
         },
     ))

@@ -12,7 +12,7 @@ use crate::aurora::estate::{
 /// The hosted zone of RDS endpoints: a plausible one, as nothing asks Route 53 for it.
 const HOSTED_ZONE: &str = "Z0LAB0RDS0ENDPOINTS";
 
-/// DocumentDB and Neptune are told by the same API, with endpoints of their own domains.
+/// `DocumentDB` and Neptune are told by the same API, with endpoints of their own domains.
 fn domain(engine: &str, name: &str) -> String {
     match engine {
         "docdb" | "neptune" => name.replace(".rds.", &format!(".{engine}.")),

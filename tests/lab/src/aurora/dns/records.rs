@@ -87,7 +87,6 @@ pub(super) fn sections(owner: &str, kind: RecordType, answer: &Answer) -> Sectio
                 ..Sections::good(Vec::new())
             };
         }
-        Answer::Nothing => Vec::new(),
         Answer::Apex => {
             let mut answers = Vec::new();
             if wanted(RecordType::SOA) {
@@ -107,7 +106,7 @@ pub(super) fn sections(owner: &str, kind: RecordType, answer: &Answer) -> Sectio
         Answer::Instance { address, .. } if wanted(RecordType::A) => {
             vec![record(owner, INSTANCE_TTL, RData::A(A(*address)))]
         }
-        Answer::NameServer | Answer::Instance { .. } => Vec::new(),
+        Answer::Nothing | Answer::NameServer | Answer::Instance { .. } => Vec::new(),
         Answer::Alias { instance, address } => {
             let target = answer::target(instance);
             let alias = record(owner, ALIAS_TTL, RData::CNAME(CNAME(name(&target))));
