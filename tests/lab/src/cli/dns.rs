@@ -6,7 +6,7 @@ use dbbalance_lab::aurora::address::CLUSTER_DNS;
 use dbbalance_lab::aurora::coredns::{self, Caches};
 use dbbalance_lab::stand::Stand;
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum Command {
     /// Start `CoreDNS`, or change how many there are.
     Up {
