@@ -186,6 +186,7 @@ impl Metrics {
             let _ = self.lookups.get_or_create(&ByResult {
                 result: result.as_str(),
             });
+        }
         for result in READS {
             let _ = self.reads.get_or_create(&ByResult { result });
         }
@@ -216,6 +217,8 @@ impl Metrics {
     pub fn looked_up(&self, result: LookupResult) {
         let result = result.as_str();
         self.lookups.get_or_create(&ByResult { result }).inc();
+    }
+
     /// A read of a pod's connections ended.
     pub fn pod_read(&self, result: Result<(), UnreadableReason>) {
         let result = result.err().map_or(READS[0], UnreadableReason::as_str);

@@ -1,5 +1,7 @@
 //! The command line: every command and option once, each a call into the library.
 
+mod dns;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +64,13 @@ enum Command {
     Image {
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// The name server that pods use: `CoreDNS` in front of the lab's Aurora.
+    Dns {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: dns::Command,
     },
     /// An RDS API in the stand, and calls to it.
     Rds {
@@ -196,6 +205,7 @@ impl Lab {
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
+            Command::Dns { stand, command } => dns::run(&stand.name, command)?,
             Command::Rds {
                 stand,
                 region,
