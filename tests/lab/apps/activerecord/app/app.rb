@@ -171,7 +171,7 @@ JOURNAL.write("start", app: "activerecord", versions: { activerecord: ActiveReco
                                                         libpq: PG.library_version, ruby: RUBY_VERSION })
 
 ready = false
-server = WEBrick::HTTPServer.new(Port: 8080, AccessLog: [], Logger: WEBrick::Log.new($stderr, WEBrick::Log::WARN))
+server = WEBrick::HTTPServer.new(Port: 8080, AccessLog: [], Logger: WEBrick::Log.new($stderr, WEBrick::Log::FATAL))
 answer = lambda do |response, status, body, type = "text/plain"|
   response.status = status
   response.content_type = type

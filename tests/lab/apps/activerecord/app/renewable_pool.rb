@@ -14,10 +14,15 @@ module RenewablePool
   end
 
   def checkin(connection)
-    return super unless synchronize { @retired&.delete(connection) }
+    return super unless retired?(connection)
 
     remove(connection) # opens another at once if a thread waits for one
     connection.disconnect!
+  end
+
+  # Tells it once: who asks renews the connection.
+  def retired?(connection)
+    synchronize { !@retired&.delete(connection).nil? }
   end
 
   # Ends the queries that still wait on a retired connection, because its server is gone without a word: they fail, and
@@ -39,17 +44,29 @@ module RenewablePool
   end
 end
 
-# ActiveRecord closes a connection's prepared statements, one by one, before it closes the connection: on a socket whose
-# other end is gone that waits for ever. A closed connection has no statements.
-module CloseWithoutWord
+# What a connection does when it is closed or broken.
+module RenewableConnection
+  # ActiveRecord closes prepared statements, one by one, before it closes the connection: on a socket whose other end is gone
+  # that waits for ever. A closed connection has no statements.
   def disconnect!
+    close_at_once
+    super
+  end
+
+  # Called by `verify!` at check-out. A connection that is closed is not reset, but made anew with a new look-up.
+  def reconnect!
+    close_at_once if pool.retired?(self)
+    super
+  end
+
+  private
+
+  def close_at_once
     @connection.close
   rescue PG::Error
     nil # closed already
-  ensure
-    super
   end
 end
 
 ActiveRecord::ConnectionAdapters::ConnectionPool.prepend(RenewablePool)
-ActiveRecord::ConnectionAdapters::PostgreSQLAdapter.prepend(CloseWithoutWord)
+ActiveRecord::ConnectionAdapters::PostgreSQLAdapter.prepend(RenewableConnection)
