@@ -84,16 +84,12 @@ impl Java {
     }
 
     fn fetch(&self, scratch: &Path, libraries: &Path) -> Result<()> {
-        let mut dependencies = String::new();
-        for artifact in &self.artifacts {
-            let parts: Vec<&str> = artifact.split(':').collect();
-            let [group, name, version] = parts[..] else {
-                bail!("{artifact:?} is no group:artifact:version");
-            };
-            dependencies += &format!(
-                "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
-            );
-        }
+        let dependencies: Vec<String> = self
+            .artifacts
+            .iter()
+            .map(|artifact| dependency(artifact))
+            .collect::<Result<_>>()?;
+        let dependencies = dependencies.concat();
         let project = format!(
             "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>dbbalance</groupId>\
              <artifactId>app</artifactId><version>1</version><dependencies>{dependencies}</dependencies></project>"
@@ -151,6 +147,17 @@ impl Java {
         .context("cannot make the archive of class data")?;
         Ok(())
     }
+}
+
+/// `group:artifact:version` as Maven wants it.
+fn dependency(artifact: &str) -> Result<String> {
+    let parts: Vec<&str> = artifact.split(':').collect();
+    let [group, name, version] = parts[..] else {
+        bail!("{artifact:?} is no group:artifact:version");
+    };
+    Ok(format!(
+        "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+    ))
 }
 
 /// All files below a folder, in order.
