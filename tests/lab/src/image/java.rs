@@ -20,6 +20,8 @@ use crate::program;
 const MAVEN_GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 /// The oldest Java that the apps are written for.
 const RELEASE: u32 = 17;
+/// Raise it when the way an image is made changes.
+const EDITION: u32 = 1;
 /// Where the runtime is in the image.
 const HOME: &str = "/java";
 /// Where the app is, and starts: its class path is relative to it, as the archive of class data holds the path.
@@ -40,10 +42,10 @@ pub struct Java {
 }
 
 impl Java {
-    /// Names the JDK that the runtime is taken from.
+    /// Names the way it is made, and the JDK that the runtime is taken from.
     pub(super) fn toolchain() -> Result<String> {
         Ok(format!(
-            "{}\n{}",
+            "{EDITION}\n{}\n{}",
             program::output(Command::new(program::require("jlink")?).arg("--version"))?,
             program::output(Command::new(program::require("javac")?).arg("--version"))?
         ))
@@ -91,7 +93,7 @@ impl Java {
             .collect::<Result<_>>()?;
         let dependencies = dependencies.concat();
         let project = format!(
-            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>dbbalance</groupId>\
+            "<project><modelVersion>4.0.0</modelVersion><groupId>dbbalance</groupId>\
              <artifactId>app</artifactId><version>1</version><dependencies>{dependencies}</dependencies></project>"
         );
         fs::write(scratch.join("pom.xml"), project).context("cannot write pom.xml")?;
