@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use dbbalance_lab::cache::Cache;
 use dbbalance_lab::rds::client::{CLASS, Client};
@@ -119,6 +119,9 @@ enum What {
         #[arg(long, default_value = "dev")]
         tag: String,
     },
+    /// localhost/dbbalance-NAME:1, an app with real pools: a folder of tests/lab/apps with an app.json.
+    #[command(external_subcommand)]
+    App(Vec<String>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -270,6 +273,10 @@ fn run_image(command: ImageCommand) -> Result<()> {
             }
         }
         ImageCommand::Build { what, out } => {
+            let (app, out) = match &what {
+                What::App(words) => app_and_out(words, out)?,
+                _ => (String::new(), out),
+            };
             let out = out.context("say where the archive goes: --out FILE")?;
             if let What::Operator { program, tag } = &what {
                 let size = image::operator(program, tag, &out)?;
@@ -281,6 +288,7 @@ fn run_image(command: ImageCommand) -> Result<()> {
                 What::Pause => image::pause(&cache)?,
                 What::Busybox => image::busybox(&cache)?,
                 What::Testapp | What::Operator { .. } => image::testapp(&cache)?,
+                What::App(_) => image::app(&cache, &app)?,
             };
             let size = std::fs::copy(&built.archive, &out)
                 .with_context(|| format!("cannot write {}", out.display()))?;
@@ -288,6 +296,16 @@ fn run_image(command: ImageCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of `NAME [--out FILE]`: an app's name is no command that clap knows, so what follows it is left to us.
+fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option<PathBuf>)> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [name] => Ok((name.to_owned(), out)),
+        [name, "--out", file] => Ok((name.to_owned(), Some(file.into()))),
+        _ => bail!("unknown: {}; say NAME --out FILE", words.join(" ")),
+    }
 }
 
 fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {

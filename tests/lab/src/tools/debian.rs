@@ -41,6 +41,10 @@ pub const PACKAGES: &[Package] = &[
     package("gcc", "10"),
     package("libc6-dev", "2.31"),
     package("python3-venv", "3.10"),
+    // The apps with real pools: a root of Debian's packages, and a Java runtime with libraries from Maven.
+    package("mmdebstrap", "1.0"),
+    package("default-jdk-headless", "1.17"),
+    package("maven", "3.8"),
 ];
 
 /// Where Debian puts the CNI plugins.
