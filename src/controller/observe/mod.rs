@@ -2,7 +2,6 @@
 //!
 //! The only reader of caches in a pass. It takes no decision but whose a pod is.
 
-mod pods;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -28,6 +27,7 @@ use crate::domain::pod::PodFacts;
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::ClusterId;
 use crate::domain::workload::WorkloadFacts;
+use crate::k8s::pods;
 use crate::k8s::watch::{Stores, Workload};
 
 /// Gathers the world of one policy, and the policy as it is now.
