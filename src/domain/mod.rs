@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod change;
 pub mod epoch;
+pub mod evidence;
 pub mod pacing;
 pub mod pod;
 pub mod settle;
