@@ -59,8 +59,10 @@ pub enum Command {
     /// nothing more, HTTP: pods/proxy, Evict: create pods/eviction). The pod is claimed meanwhile, so
     /// that the operator leaves it alone. Refused while the policy is not Ready, a run is in
     /// progress, or somebody's claim is on the pod.
-    #[command(after_help = "Exit codes: 0 proven, 1 failed or refused before anything was done, 2 wrong usage,\n            \
-                            3 the pod was recycled and its connections are not all new.")]
+    #[command(
+        after_help = "Exit codes: 0 proven, 1 failed or refused before anything was done, 2 wrong usage,\n            \
+                            3 the pod was recycled and its connections are not all new."
+    )]
     Verify(VerifyArgs),
     /// Ask for a run: every pod of every target is recycled once, paced and inside the budget.
     Recycle(RecycleArgs),
@@ -115,6 +117,9 @@ pub struct ConnectionsArgs {
     /// Only this target. Default: all of the policy.
     #[arg(long)]
     pub target: Option<String>,
+    /// The port of the database. Default: the target's port, else 5432.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Measure again every 2 seconds, in place on a terminal, until Ctrl-C.
     #[arg(short, long)]
     pub watch: bool,
@@ -138,6 +143,9 @@ pub struct VerifyArgs {
     /// The pod. Default: the Ready pod of the target with the most connections.
     #[arg(long)]
     pub pod: Option<String>,
+    /// The port of the database. Default: the target's port, else 5432.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Do not ask before the pod is recycled.
     #[arg(short, long)]
     pub yes: bool,
@@ -226,7 +234,12 @@ mod tests {
         for sub in command.get_subcommands() {
             assert!(sub.get_about().is_some(), "{}", sub.get_name());
             for arg in sub.get_arguments() {
-                assert!(arg.get_help().is_some(), "{} {}", sub.get_name(), arg.get_id());
+                assert!(
+                    arg.get_help().is_some(),
+                    "{} {}",
+                    sub.get_name(),
+                    arg.get_id()
+                );
             }
         }
     }
@@ -256,7 +269,10 @@ mod tests {
             &["--for", "2h", "--until", "2026-05-04T18:00:00Z"],
             &["--until", "tomorrow"],
         ] {
-            assert!(parse(&[&["pause", "orders"], wrong].concat()).is_err(), "{wrong:?}");
+            assert!(
+                parse(&[&["pause", "orders"], wrong].concat()).is_err(),
+                "{wrong:?}"
+            );
         }
         let until = parse(&["pause", "orders", "--until", "2026-05-04T18:00:00Z"]);
         assert!(matches!(until.unwrap(), Command::Pause(a) if a.until.is_some()));

@@ -146,7 +146,11 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_named_with_what_was_tried() {
-        let error = Error::of(kube::Error::Api(status(403, &json!({}))), "listing pods", "list on pods");
+        let error = Error::of(
+            kube::Error::Api(status(403, &json!({}))),
+            "listing pods",
+            "list on pods",
+        );
         assert_eq!(
             error.to_string(),
             "listing pods: said: ask for a role with list on pods"
@@ -158,7 +162,11 @@ mod tests {
     fn a_missing_resource_is_told_from_a_missing_object() {
         let error = Error::of(kube::Error::Api(status(404, &json!({}))), "reading", "");
         assert!(matches!(error, Error::NotInstalled));
-        let error = Error::of(kube::Error::Api(status(404, &json!({"name": "orders"}))), "reading", "");
+        let error = Error::of(
+            kube::Error::Api(status(404, &json!({"name": "orders"}))),
+            "reading",
+            "",
+        );
         assert!(matches!(error, Error::NotFound(_)));
     }
 

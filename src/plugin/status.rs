@@ -27,7 +27,11 @@ pub(super) fn page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> 
     let parts = [
         head(policy, status, canvas, now),
         section("conditions", conditions_of(status, canvas, now), canvas),
-        section("targets", targets(&policy.spec, status, canvas, now), canvas),
+        section(
+            "targets",
+            targets(&policy.spec, status, canvas, now),
+            canvas,
+        ),
         section("balance", balance(status, canvas, now), canvas),
         section("plan", plan::lines(policy, canvas, now), canvas),
         section("last runs", history(status, canvas, now), canvas),
@@ -357,7 +361,9 @@ fn one_balance(balance: &BalanceStatus, canvas: Canvas, now: Timestamp) -> Strin
         .collect();
     out.push_str(&table(canvas, 4, &rows));
     if let (Some(lowest), Some(highest)) = (balance.lowest, balance.highest) {
-        out.push_str(&format!("    band: {lowest} to {highest} connections a reader\n"));
+        out.push_str(&format!(
+            "    band: {lowest} to {highest} connections a reader\n"
+        ));
     }
     let misplaced: Vec<String> = [
         (balance.misplaced.wrong_role, "on the wrong role"),
@@ -391,7 +397,9 @@ fn history(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> St
 
 /// All policies of a namespace, as a table.
 pub(super) fn all(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) -> String {
-    let header = ["NAME", "CLUSTER", "EPOCH", "STALE", "BALANCED", "READY", "STANDING"];
+    let header = [
+        "NAME", "CLUSTER", "EPOCH", "STALE", "BALANCED", "READY", "STANDING",
+    ];
     let mut rows = vec![header.map(|h| Cell(Tone::Faint, h.to_owned())).to_vec()];
     let empty = DbBalancePolicyStatus::default();
     for policy in policies {
@@ -401,7 +409,10 @@ pub(super) fn all(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) 
             None => Cell(Tone::Warn, "Unknown".to_owned()),
         };
         let dash = || "–".to_owned();
-        let plain = Canvas { colour: false, ..canvas };
+        let plain = Canvas {
+            colour: false,
+            ..canvas
+        };
         rows.push(vec![
             Cell(Tone::Strong, policy.name_any()),
             Cell::plain(&policy.spec.cluster.identifier),

@@ -213,12 +213,18 @@ mod tests {
             .into_iter()
             .map(span)
             .collect();
-        assert_eq!(ages, ["0s", "119s", "2m", "4m10s", "10m", "2h1m", "25h", "13d"]);
+        assert_eq!(
+            ages,
+            ["0s", "119s", "2m", "4m10s", "10m", "2h1m", "25h", "13d"]
+        );
     }
 
     #[test]
     fn a_table_is_aligned_by_what_is_seen_not_by_colour_codes() {
-        let canvas = Canvas { colour: true, width: 80 };
+        let canvas = Canvas {
+            colour: true,
+            width: 80,
+        };
         let rows = [
             vec![Cell(Tone::Good, "a".into()), Cell::plain("x")],
             vec![Cell::plain("bbb"), Cell::plain("y")],

@@ -9,7 +9,6 @@ use kube::ResourceExt;
 
 use super::cli::{PauseArgs, RecycleArgs};
 use super::error::Error;
-use super::plan;
 use super::session::Session;
 use super::status::standing;
 use super::text::{Canvas, clock, span};
@@ -45,7 +44,10 @@ pub(super) async fn recycle(
         "policy {}/{}: a run is asked for, token {token}",
         session.namespace, args.policy
     ));
-    let plain = Canvas { colour: false, ..canvas };
+    let plain = Canvas {
+        colour: false,
+        ..canvas
+    };
     let stands = standing(&policy, plain, now);
     if stands != "Enforce" {
         say(&format!(
@@ -53,7 +55,7 @@ pub(super) async fn recycle(
         ));
     }
     if args.wait {
-        wait(session, &args.policy, &token, args.timeout, plain, say).await?;
+        wait(session, &args.policy, &token, args.timeout, say).await?;
     }
     Ok(())
 }
@@ -81,7 +83,6 @@ async fn wait(
     name: &str,
     token: &str,
     limit: SignedDuration,
-    canvas: Canvas,
     say: Say<'_>,
 ) -> Result<(), Error> {
     let started = std::time::Instant::now();
@@ -89,7 +90,7 @@ async fn wait(
     let mut said = String::new();
     loop {
         let policy = session.policy(name).await?;
-        let stands = stand(&policy, token, canvas, Timestamp::now());
+        let stands = stand(&policy, token);
         match &stands {
             Standing::Fresh(words) => {
                 say(words);
@@ -122,7 +123,7 @@ enum Standing {
 }
 
 /// How the request stands.
-fn stand(policy: &DbBalancePolicy, token: &str, canvas: Canvas, now: Timestamp) -> Standing {
+fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
     let empty = DbBalancePolicyStatus::default();
     let status = policy.status.as_ref().unwrap_or(&empty);
     if status.recycle_requested.as_deref() != Some(token) {
@@ -144,10 +145,11 @@ fn stand(policy: &DbBalancePolicy, token: &str, canvas: Canvas, now: Timestamp) 
             run.recycled, run.pods
         ));
     }
-    let running = status
-        .targets
-        .iter()
-        .any(|t| t.run.as_ref().is_some_and(|r| r.result == RunResult::Running));
+    let running = status.targets.iter().any(|t| {
+        t.run
+            .as_ref()
+            .is_some_and(|r| r.result == RunResult::Running)
+    });
     let fresh = conditions::get(&status.conditions, ConditionType::Fresh)
         .is_some_and(|c| c.status == "True");
     let epoch = status.epoch.unwrap_or_default();
@@ -159,7 +161,13 @@ fn stand(policy: &DbBalancePolicy, token: &str, canvas: Canvas, now: Timestamp) 
     let gates: Vec<String> = status
         .plan
         .iter()
-        .filter_map(|p| Some(format!("{} waits for {}", p.target, p.waiting_for.as_ref()?)))
+        .filter_map(|p| {
+            Some(format!(
+                "{} waits for {}",
+                p.target,
+                p.waiting_for.as_ref()?
+            ))
+        })
         .filter(|text| !text.ends_with("Pacing"))
         .collect();
     let gates = if gates.is_empty() {
@@ -197,9 +205,9 @@ pub(super) async fn pause(session: &Session, args: &PauseArgs, say: Say<'_>) -> 
 fn pause_end(args: &PauseArgs, now: Timestamp) -> Result<Timestamp, Error> {
     let until = match args.until {
         Some(until) => until,
-        None => now.checked_add(args.duration).map_err(|e| {
-            Error::Declined(format!("--for {:#}: {e}", args.duration))
-        })?,
+        None => now
+            .checked_add(args.duration)
+            .map_err(|e| Error::Declined(format!("--for {:#}: {e}", args.duration)))?,
     };
     if until <= now {
         return Err(Error::Declined(format!(

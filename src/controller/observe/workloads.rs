@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::api::annotations;
 use crate::api::spec::WorkloadKind;
 use crate::domain::stamp::Stamp;
-use crate::k8s::pods::{controller, is_ignored};
 use crate::domain::workload::{Strategy, WorkloadFacts};
+use crate::k8s::pods::{controller, is_ignored};
 
 /// Kubernetes' default for Deployments.
 fn quarter() -> IntOrString {
