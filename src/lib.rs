@@ -18,6 +18,7 @@ pub mod aurora;
 pub mod cli;
 pub mod controller;
 pub mod domain;
+pub mod evidence;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod http;

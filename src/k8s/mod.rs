@@ -4,6 +4,7 @@
 
 pub mod clients;
 pub mod events;
+pub mod exec;
 pub mod lease;
 pub mod pods;
 pub mod watch;
