@@ -10,6 +10,8 @@
 pub mod cli;
 mod connections;
 mod error;
+#[cfg(test)]
+mod golden;
 mod plan;
 mod pods;
 mod screen;

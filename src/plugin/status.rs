@@ -299,11 +299,11 @@ const fn tone_of(result: RunResult) -> Tone {
 fn run_words(run: &RunStatus, now: Timestamp) -> String {
     let when = match &run.end_time {
         Some(end) => format!(
-            "took {}, ended {} ago",
+            ", took {}, ended {} ago",
             span(end.0.duration_since(run.start_time.0).as_secs()),
             age(end.0, now)
         ),
-        None => format!("for {}", age(run.start_time.0, now)),
+        None => format!(" for {}", age(run.start_time.0, now)),
     };
     let failed = match run.failed {
         0 => String::new(),
@@ -311,7 +311,7 @@ fn run_words(run: &RunStatus, now: Timestamp) -> String {
     };
     let message = run.message.as_ref().map(|m| format!(": {m}"));
     format!(
-        "run {}{}: {} {when}; {} of {} pods recycled{failed}{}",
+        "run {}{}: {}{when}; {} of {} pods recycled{failed}{}",
         run.epoch,
         triggers(&run.triggers),
         run.result.as_str(),

@@ -11,6 +11,8 @@ const SHARE_BAR: usize = 28;
 const POD_BARS: [usize; 4] = [10, 6, 3, 0];
 /// The longest name of a pod: a Deployment's of 47 characters has 63 with both hashes.
 const POD_NAME: usize = 44;
+/// Both hashes of a Deployment's pod (`-7c9d8f6b5d-x2k4q`).
+const LEAST_POD_NAME: usize = 17;
 
 /// The page of one target. `rows`: the most pods that are listed, 0: all.
 pub(in crate::plugin) fn page(picture: &Picture, rows: usize, canvas: Canvas) -> String {
@@ -76,7 +78,7 @@ const fn role(kind: Kind) -> &'static str {
     match kind {
         Kind::Writer => "writer",
         Kind::Reader => "reader",
-        Kind::Former => "no member",
+        Kind::Former => "former",
         Kind::Unknown => "unknown",
     }
 }
@@ -157,12 +159,16 @@ impl Layout {
                 break;
             }
         }
-        layout.unwrap_or(Self {
+        let mut layout = layout.unwrap_or(Self {
             pod,
             bar: 0,
             digits,
             columns: Vec::new(),
-        })
+        });
+        // Sixteen instances: names give way, down to what tells pods of a workload apart.
+        let over = layout.width().saturating_sub(canvas.width);
+        layout.pod = layout.pod.saturating_sub(over).max(LEAST_POD_NAME.min(pod));
+        layout
     }
 
     fn new(pod: usize, bar: usize, digits: usize, names: &[String]) -> Self {

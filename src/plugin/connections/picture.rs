@@ -179,11 +179,12 @@ fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> 
             .values()
             .fold(0_u32, |sum, p| sum.saturating_add(of(p)))
     };
-    let members: Vec<(&InstanceId, Role)> = scene
+    let mut members: Vec<(&InstanceId, Role)> = scene
         .topology
         .members()
         .map(|(m, role)| (&m.instance, role))
         .collect();
+    members.sort_by_key(|(id, role)| (*role, natural(&id.0)));
     let to_members = members
         .iter()
         .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
@@ -243,6 +244,13 @@ fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> 
     places
 }
 
+/// Sorts `orders-10` after `orders-9`.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name[stem.len()..].parse().unwrap_or(0);
+    (stem, number, name)
+}
+
 fn percent(part: u32, whole: u32) -> u32 {
     let rounded = (u64::from(part) * 100 + u64::from(whole) / 2).checked_div(u64::from(whole));
     rounded.and_then(|p| u32::try_from(p).ok()).unwrap_or(0)
@@ -296,7 +304,12 @@ fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<
         notes.push(format!("{wrong} on {which}"));
     }
     for (id, held) in &holdings.no_member {
-        notes.push(format!("{} to {id}, which is no member", held.connections));
+        let is_member = scene.topology.members().any(|(m, _)| m.instance == *id);
+        notes.push(if is_member {
+            format!("{} to a former address of {id}", held.connections)
+        } else {
+            format!("{} to {id}, which is no member", held.connections)
+        });
     }
     for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
         let n = holdings.to(&InstanceId(place.name.clone()));
