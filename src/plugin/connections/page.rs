@@ -137,34 +137,27 @@ struct Layout {
 }
 
 impl Layout {
-    /// The widest layout that fits: full names and long bars, then short names, then shorter bars.
+    /// The first layout that fits: full names and long bars, then short names, then shorter bars.
     fn of(picture: &Picture, shown: &[&PodRow], canvas: Canvas) -> Self {
         let names = shown.iter().map(|p| width(&p.name)).max().unwrap_or(0);
         let pod = names.max(5).min(POD_NAME.min(canvas.width / 2).max(12));
         let most = picture.places.iter().map(|p| p.connections).max();
         let digits = most.unwrap_or(0).to_string().len().max(3);
-        let full = picture.places.iter().map(|p| p.name.clone()).collect();
+        let full: Vec<String> = picture.places.iter().map(|p| p.name.clone()).collect();
         let short = labels(&picture.places);
-        let mut layout = None;
-        for (names, bars) in [(full, &POD_BARS[..2]), (short, &POD_BARS[..])] {
-            for bar in bars {
-                let next = Self::new(pod, *bar, digits, &names);
-                let fits = next.width() <= canvas.width;
-                layout = Some(next);
-                if fits {
-                    break;
-                }
-            }
-            if layout.as_ref().is_some_and(|l| l.width() <= canvas.width) {
-                break;
-            }
-        }
-        let mut layout = layout.unwrap_or(Self {
-            pod,
-            bar: 0,
-            digits,
-            columns: Vec::new(),
-        });
+        let layouts = [(&full, &POD_BARS[..2]), (&short, &POD_BARS[..])]
+            .into_iter()
+            .flat_map(|(names, bars)| bars.iter().map(move |bar| (names, *bar)))
+            .map(|(names, bar)| Self::new(pod, bar, digits, names));
+        let notes = shown.iter().filter(|p| p.read).map(|p| width(&words(p)));
+        let notes = notes.max().filter(|n| *n > 0).map_or(0, |n| n + 2);
+        let fits = |beside: usize| move |layout: &Self| layout.width() + beside <= canvas.width;
+        // With every note beside its pod, if that can be.
+        let found = layouts
+            .clone()
+            .find(fits(notes))
+            .or_else(|| layouts.clone().find(fits(0)));
+        let mut layout = found.unwrap_or_else(|| Self::new(pod, 0, digits, &short));
         // Sixteen instances: names give way, down to what tells pods of a workload apart.
         let over = layout.width().saturating_sub(canvas.width);
         layout.pod = layout.pod.saturating_sub(over).max(LEAST_POD_NAME.min(pod));
@@ -247,7 +240,7 @@ fn line(picture: &Picture, row: &PodRow, layout: &Layout, most: u32, canvas: Can
         }
         at = layout.width();
     }
-    let notes = row.notes.join("; ");
+    let notes = words(row);
     if notes.is_empty() {
         return format!("{}\n", line.trim_end());
     }
@@ -258,6 +251,10 @@ fn line(picture: &Picture, row: &PodRow, layout: &Layout, most: u32, canvas: Can
     };
     let notes = canvas.tint(row_tone(row), &wrap(&notes, start, indent, canvas.width));
     format!("{}{before}{notes}\n", line.trim_end())
+}
+
+fn words(row: &PodRow) -> String {
+    row.notes.join("; ")
 }
 
 const fn row_tone(row: &PodRow) -> Tone {

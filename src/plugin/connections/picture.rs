@@ -308,13 +308,13 @@ fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<
         notes.push(if is_member {
             format!("{} to a former address of {id}", held.connections)
         } else {
-            format!("{} to {id}, which is no member", held.connections)
+            format!("{} to {id} (no member)", held.connections)
         });
     }
     for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
         let n = holdings.to(&InstanceId(place.name.clone()));
         if n > 0 {
-            notes.push(format!("{n} on {}, which has too many", place.name));
+            notes.push(format!("{n} on {} (too many)", place.name));
         }
     }
     if holdings.suspects() > 0 {
@@ -341,8 +341,8 @@ fn wrong_role(scene: &Scene, holdings: &PodHoldings) -> (u32, &'static str) {
         .readers
         .iter()
         .fold(0_u32, |sum, r| sum.saturating_add(holdings.to(&r.instance)));
-    const WRITER: &str = "the writer, from a pool of readers";
-    const READERS: &str = "readers, from a pool of the writer";
+    const WRITER: &str = "the writer (wrong role)";
+    const READERS: &str = "readers (wrong role)";
     match pools(scene.target) {
         (Some(_), None) => (on_writer, WRITER),
         (None, _) => (on_readers, READERS),

@@ -232,7 +232,7 @@ fn question(target: &TargetSpec, of: &PodRef, before: &[Socket]) -> String {
 impl Case<'_> {
     async fn claim_it(&self) -> Result<(), Error> {
         let value = self.claim.to_string();
-        match annotate::claim(&self.session.effects, self.pod.object, &value).await {
+        match annotate::claim(&self.session.effects, self.pod.object, &value, None).await {
             ClaimOutcome::Claimed => Ok(()),
             ClaimOutcome::LostRace => Err(Error::Declined(format!(
                 "pod {} has changed meanwhile, nothing was done: try again",
