@@ -2,6 +2,8 @@
 //!
 //! The words are the operator's, from `status.plan`; nothing is planned here.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) ->
     for target in &policy.spec.targets {
         let name = &target.name;
         let first = 2 + name.len() + 2;
-        out.push_str(&format!("  {}  ", canvas.heading(name)));
+        let _ = write!(out, "  {}  ", canvas.heading(name));
         let Some(plan) = plans.clone().find(|p| p.target == *name) else {
             out.push_str(match policy.status.as_ref().and_then(|s| s.epoch) {
                 Some(_) => "nothing to do\n",
@@ -61,7 +63,7 @@ pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) ->
             message.unwrap_or_default()
         );
         let text = wrap(&text, 4, 6, canvas.width);
-        out.push_str(&format!("    {}\n", canvas.tint(Tone::Warn, &text)));
+        let _ = writeln!(out, "    {}", canvas.tint(Tone::Warn, &text));
     }
     out
 }

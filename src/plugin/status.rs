@@ -2,6 +2,8 @@
 //!
 //! Shows what the policy's status says, in its own words. It measures and decides nothing.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -26,20 +28,20 @@ pub(super) fn page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> 
     let status = policy.status.as_ref().unwrap_or(&empty);
     let parts = [
         head(policy, status, canvas, now),
-        section("conditions", conditions_of(status, canvas, now), canvas),
+        section("conditions", &conditions_of(status, canvas, now), canvas),
         section(
             "targets",
-            targets(&policy.spec, status, canvas, now),
+            &targets(&policy.spec, status, canvas, now),
             canvas,
         ),
-        section("balance", balance(status, canvas, now), canvas),
-        section("plan", plan::lines(policy, canvas, now), canvas),
-        section("last runs", history(status, canvas, now), canvas),
+        section("balance", &balance(status, canvas, now), canvas),
+        section("plan", &plan::lines(policy, canvas, now), canvas),
+        section("last runs", &history(status, canvas, now), canvas),
     ];
     parts.concat()
 }
 
-fn section(title: &str, body: String, canvas: Canvas) -> String {
+fn section(title: &str, body: &str, canvas: Canvas) -> String {
     if body.is_empty() {
         return String::new();
     }
@@ -65,11 +67,12 @@ fn head(
         (Some(epoch), None) => format!(", epoch {epoch}"),
         (None, _) => ", not seen by an operator yet".to_owned(),
     };
-    out.push_str(&format!(
-        "cluster {}{}{epoch}\n",
+    let _ = writeln!(
+        out,
+        "cluster {}{}{epoch}",
         cluster.identifier,
         region.unwrap_or_default()
-    ));
+    );
     if let Some(topology) = &status.topology {
         let mut members: Vec<_> = topology.members.iter().collect();
         members.sort_by_key(|m| (m.role != RoleStatus::Writer, &m.instance));
@@ -176,13 +179,14 @@ fn conditions_of(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp)
         };
         let indent = 4 + types + 2 + reasons + 2;
         let text = format!("{}{since}", condition.message);
-        out.push_str(&format!(
-            "  {} {}  {}  {}\n",
+        let _ = writeln!(
+            out,
+            "  {} {}  {}  {}",
             canvas.tint(tone, sign),
             pad(&condition.type_, types),
             canvas.tint(tone, &pad(&condition.reason, reasons)),
             wrap(&text, indent, indent, canvas.width)
-        ));
+        );
     }
     out
 }
@@ -199,27 +203,28 @@ fn targets(
             || "pods by selector".to_owned(),
             |r| format!("{:?} {}", r.kind, r.name),
         );
-        out.push_str(&format!(
-            "  {}  {reference}, {}, by {}\n",
+        let _ = writeln!(
+            out,
+            "  {}  {reference}, {}, by {}",
             canvas.heading(&target.name),
             pools(target),
             method(target)
-        ));
+        );
         let Some(found) = status.targets.iter().find(|t| t.name == target.name) else {
             out.push_str("    not seen by an operator yet\n");
             continue;
         };
         if !found.owned {
             let text = "its pods belong to an older policy, which this one leaves alone";
-            out.push_str(&format!("    {}\n", canvas.tint(Tone::Warn, text)));
+            let _ = writeln!(out, "    {}", canvas.tint(Tone::Warn, text));
             continue;
         }
-        out.push_str(&format!("    {}\n", pods(found, canvas, now)));
+        let _ = writeln!(out, "    {}", pods(found, canvas, now));
         if let Some(run) = &found.run {
             let text = run_words(run, now);
             let tone = tone_of(run.result);
             let text = wrap(&text, 4, 6, canvas.width);
-            out.push_str(&format!("    {}\n", canvas.tint(tone, &text)));
+            let _ = writeln!(out, "    {}", canvas.tint(tone, &text));
         }
     }
     out
@@ -252,7 +257,7 @@ pub(super) fn method(target: &TargetSpec) -> String {
         (other, _, _) => other.as_str().to_owned(),
     };
     if let Some(fallback) = recycle.fallback {
-        words.push_str(&format!(", else {fallback:?}"));
+        let _ = write!(words, ", else {fallback:?}");
     }
     words
 }
@@ -361,9 +366,7 @@ fn one_balance(balance: &BalanceStatus, canvas: Canvas, now: Timestamp) -> Strin
         .collect();
     out.push_str(&table(canvas, 4, &rows));
     if let (Some(lowest), Some(highest)) = (balance.lowest, balance.highest) {
-        out.push_str(&format!(
-            "    band: {lowest} to {highest} connections a reader\n"
-        ));
+        let _ = writeln!(out, "    band: {lowest} to {highest} connections a reader");
     }
     let misplaced: Vec<String> = [
         (balance.misplaced.wrong_role, "on the wrong role"),
@@ -376,7 +379,7 @@ fn one_balance(balance: &BalanceStatus, canvas: Canvas, now: Timestamp) -> Strin
     .collect();
     if !misplaced.is_empty() {
         let text = format!("misplaced: {}", misplaced.join(", "));
-        out.push_str(&format!("    {}\n", canvas.tint(Tone::Bad, &text)));
+        let _ = writeln!(out, "    {}", canvas.tint(Tone::Bad, &text));
     }
     out
 }
@@ -386,11 +389,12 @@ fn history(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> St
     for run in &status.history {
         let text = run_words(run, now);
         let first = 2 + run.target.len() + 2;
-        out.push_str(&format!(
-            "  {}  {}\n",
+        let _ = writeln!(
+            out,
+            "  {}  {}",
             run.target,
             canvas.tint(tone_of(run.result), &wrap(&text, first, 4, canvas.width))
-        ));
+        );
     }
     out
 }

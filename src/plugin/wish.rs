@@ -136,7 +136,7 @@ fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
     }
     let halted = status.targets.iter().find_map(|t| {
         let run = t.run.as_ref().filter(|r| r.result == RunResult::Halted)?;
-        (run.epoch >= t.due_epoch).then(|| (t.name.as_str(), run))
+        (run.epoch >= t.due_epoch).then_some((t.name.as_str(), run))
     });
     if let Some((target, run)) = halted {
         let message = run.message.as_deref().unwrap_or("no reason given");

@@ -2,6 +2,8 @@
 //!
 //! Pure: a picture and a canvas in, text out. Nothing is judged here.
 
+use std::fmt::Write as _;
+
 use super::picture::{Kind, Level, Picture, Place, PodRow};
 use crate::plugin::text::{Canvas, Cell, Tone, bar, count, pad, shorten, table, width, wrap};
 
@@ -19,7 +21,7 @@ pub(in crate::plugin) fn page(picture: &Picture, rows: usize, canvas: Canvas) ->
     let mut out = head(picture, canvas);
     for note in &picture.notes {
         let text = wrap(note, 2, 4, canvas.width);
-        out.push_str(&format!("  {}\n", canvas.tint(Tone::Warn, &text)));
+        let _ = writeln!(out, "  {}", canvas.tint(Tone::Warn, &text));
     }
     out.push('\n');
     out.push_str(&instances(picture, canvas));

@@ -172,7 +172,12 @@ fn a_wrong_role_and_a_former_member_come_first() {
     let picture = world.picture();
     assert_eq!(picture.pods[0].misplaced, 4);
     assert_eq!(picture.pods[1].misplaced, 2);
-    assert_page("connections-wrong-role", &page(&picture, 20, CANVAS));
+    let shown = page(&picture, 20, CANVAS);
+    assert_page("connections-wrong-role", &shown);
+    assert!(
+        include_str!("../../../docs/plugin.md").contains(&shown),
+        "docs/plugin.md shows this page as it is"
+    );
 }
 
 #[test]

@@ -332,6 +332,8 @@ fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<
 /// Connections to the wrong role. With both pools, only what one side has too many of and the other
 /// lacks: a pool may be larger than its owner said, or not full.
 fn wrong_role(scene: &Scene, holdings: &PodHoldings) -> (u32, &'static str) {
+    const WRITER: &str = "the writer (wrong role)";
+    const READERS: &str = "readers (wrong role)";
     let topology = scene.topology;
     if topology.readers.is_empty() {
         return (0, "");
@@ -341,8 +343,6 @@ fn wrong_role(scene: &Scene, holdings: &PodHoldings) -> (u32, &'static str) {
         .readers
         .iter()
         .fold(0_u32, |sum, r| sum.saturating_add(holdings.to(&r.instance)));
-    const WRITER: &str = "the writer (wrong role)";
-    const READERS: &str = "readers (wrong role)";
     match pools(scene.target) {
         (Some(_), None) => (on_writer, WRITER),
         (None, _) => (on_readers, READERS),

@@ -96,7 +96,7 @@ pub(super) fn standing<'p>(
 pub(super) fn candidates<'c, 'a>(
     target: &TargetSpec,
     counted: &'c [CountedPod<'a>],
-    named: Option<&str>,
+    wanted: Option<&str>,
 ) -> Result<Vec<&'c CountedPod<'a>>, Error> {
     let declined = |text: String| Err(Error::Declined(text));
     let evicts = target.recycle.method == Method::Evict;
@@ -119,7 +119,7 @@ pub(super) fn candidates<'c, 'a>(
             not_ready.join(", ")
         ));
     }
-    if let Some(name) = named {
+    if let Some(name) = wanted {
         let Some(pod) = counted.iter().find(|p| p.facts.name == name) else {
             let names: Vec<&str> = counted
                 .iter()

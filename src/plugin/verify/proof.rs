@@ -131,23 +131,23 @@ impl Proof {
 
     /// What to know though it is proven.
     pub(super) fn remark(&self, readers: usize) -> Option<String> {
-        let led: Vec<&String> = self
+        let before: Vec<&String> = self
             .leads
             .iter()
             .filter(|(_, n)| n.0 > 0)
             .map(|(n, _)| n)
             .collect();
-        let lead: Vec<&String> = self
+        let after: Vec<&String> = self
             .leads
             .iter()
             .filter(|(_, n)| n.1 > 0)
             .map(|(n, _)| n)
             .collect();
-        if readers > 1 && led == lead && lead.len() == 1 {
+        if readers > 1 && before == after && after.len() == 1 {
             return Some(format!(
                 "all new connections lead to {} again: one answer of DNS serves all look-ups of about 5 s, so that is \
                  common; if it is always so, the app keeps answers for longer (JVM: networkaddress.cache.ttl)",
-                lead[0]
+                after[0]
             ));
         }
         None
