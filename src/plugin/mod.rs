@@ -4,7 +4,7 @@
 //! measures by itself, asks of the operator by annotation, and recycles one pod by hand to prove a recipe.
 //! It acts with the rights of whoever calls it, holds no state, and decides nothing that the operator decides.
 //!
-//! `view` modules are pure (values in, text out); only [`session`], [`screen`] and the effects of `verify` reach
+//! Pages are pure (values in, text out); only [`session`], [`screen`] and the effects of `verify` reach
 //! out.
 
 pub mod cli;
