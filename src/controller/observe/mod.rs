@@ -2,7 +2,6 @@
 //!
 //! The only reader of caches in a pass. It takes no decision but whose a pod is.
 
-mod pods;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -31,6 +30,7 @@ use crate::domain::stamp::Stamp;
 use crate::domain::topology::ClusterId;
 use crate::domain::workload::WorkloadFacts;
 use crate::evidence::TargetKey;
+use crate::k8s::pods;
 use crate::k8s::watch::{Stores, Workload};
 
 /// Gathers the world of one policy, and the policy as it is now.
