@@ -231,7 +231,10 @@ fn parse_servers(text: &str) -> Result<Servers, String> {
             .or_else(|_| item.parse())
             .map_err(|_| format!("{item:?} is no IP or IP:port of a DNS server"))
     };
-    items(text).map(server).collect::<Result<_, _>>().map(Servers)
+    items(text)
+        .map(server)
+        .collect::<Result<_, _>>()
+        .map(Servers)
 }
 
 fn parse_namespaces(text: &str) -> Result<List, String> {

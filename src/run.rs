@@ -272,10 +272,7 @@ impl LookupStats for LookupCounter {
 }
 
 /// News of DNS: tells the pollers, and passes on what policies must look at.
-fn sensed(
-    news: impl Stream<Item = DnsNews>,
-    pollers: Pollers,
-) -> impl Stream<Item = ClusterKey> {
+fn sensed(news: impl Stream<Item = DnsNews>, pollers: Pollers) -> impl Stream<Item = ClusterKey> {
     news.filter_map(move |news| {
         pollers.hear(&news.key, news.writer);
         if news.sensed {

@@ -271,8 +271,7 @@ impl Names {
                 Look {
                     at,
                     address,
-                    instance: by_name
-                        .or_else(|| Some(self.book.of(address?)?.instance.clone())),
+                    instance: by_name.or_else(|| Some(self.book.of(address?)?.instance.clone())),
                     ttl: answer.ttl,
                     failure: None,
                 }
@@ -339,8 +338,11 @@ impl Names {
             let looks = looks.to_vec();
             looks[looks.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
         };
-        let is_member =
-            |look: &Look| look.instance.as_ref().is_some_and(|i| self.members.contains(i));
+        let is_member = |look: &Look| {
+            look.instance
+                .as_ref()
+                .is_some_and(|i| self.members.contains(i))
+        };
         Gist {
             writer: last(&self.writer).into_iter().map(|l| l.instance).collect(),
             agreed: self.writer.agreed(AGREEING_SPAN).cloned(),

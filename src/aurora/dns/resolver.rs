@@ -46,8 +46,8 @@ impl Resolver {
     /// When none is named and the file cannot be read.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
         let name_servers = if servers.is_empty() {
-            let (system, _) = hickory_resolver::system_conf::read_system_conf()
-                .map_err(ResolverError::System)?;
+            let (system, _) =
+                hickory_resolver::system_conf::read_system_conf().map_err(ResolverError::System)?;
             system.name_servers
         } else {
             servers.iter().map(|s| server(*s)).collect()

@@ -48,7 +48,11 @@ async fn ask(shared: Arc<Shared>, seat: Arc<Seat>, question: Question) {
     seat.stirred.notify_one();
     let Some(name) = name else { return };
     let at = (shared.config.clock)();
-    let answer = shared.config.resolver.resolve(&name, question.family()).await;
+    let answer = shared
+        .config
+        .resolver
+        .resolve(&name, question.family())
+        .await;
     let result = match &answer {
         Ok(_) => LookupResult::Ok,
         Err(failure) => LookupResult::Failed(*failure),

@@ -234,7 +234,10 @@ async fn without_aliases_the_address_book_tells_the_instance() {
     pass(1).await;
     assert_eq!(bed.writers(), "a");
     let view = bed.dns.view(&key("c"));
-    assert_eq!(view.book.of([10, 0, 0, b'c'].into()).unwrap().instance.0, "c");
+    assert_eq!(
+        view.book.of([10, 0, 0, b'c'].into()).unwrap().instance.0,
+        "c"
+    );
 }
 
 #[tokio::test(start_paused = true)]

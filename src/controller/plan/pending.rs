@@ -120,7 +120,10 @@ fn gate(
         return Ok(note);
     }
     // Recorded by a release that knew no gate: it counts from now on.
-    let since = pending.settled_time.get_or_insert_with(|| Time(whole_second(now))).0;
+    let since = pending
+        .settled_time
+        .get_or_insert_with(|| Time(whole_second(now)))
+        .0;
     let added: BTreeSet<InstanceId> = pending.added.iter().cloned().map(InstanceId).collect();
     let awaited = Awaited {
         triggers: &pending.triggers,
@@ -137,9 +140,7 @@ fn gate(
         return Ok(if seconds == 0 {
             note
         } else {
-            format!(
-                "{note}; DNS had not followed within {seconds} s, and dns.onTimeout is Proceed"
-            )
+            format!("{note}; DNS had not followed within {seconds} s, and dns.onTimeout is Proceed")
         });
     }
     wait(world, pending, waiting, late.is_some(), now, plan);
@@ -230,9 +231,9 @@ fn join(
 ) {
     let next = merge(settled, confirmed, changes);
     let before = pending.added.clone();
-    let came_and_left = changes.iter().all(
-        |c| matches!(c, Change::ReaderRemoved(m) if before.contains(&m.instance.0)),
-    );
+    let came_and_left = changes
+        .iter()
+        .all(|c| matches!(c, Change::ReaderRemoved(m) if before.contains(&m.instance.0)));
     for change in changes {
         match change {
             Change::ReaderAdded(m) => pending.added.push(m.instance.0.clone()),
@@ -253,7 +254,9 @@ fn join(
         plan.status.pending_epoch = None;
         return;
     }
-    record(world, settled, confirmed, &next, changes, pending, now, plan);
+    record(
+        world, settled, confirmed, &next, changes, pending, now, plan,
+    );
 }
 
 /// Records the pending epoch with more changes.

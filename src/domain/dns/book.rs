@@ -143,10 +143,7 @@ mod tests {
             unreachable!("an IPv4 address")
         };
         let shown = IpAddr::V6(four.to_ipv6_mapped());
-        assert_eq!(
-            book.of(shown).map(|k| k.instance.clone()),
-            Some(id("a"))
-        );
+        assert_eq!(book.of(shown).map(|k| k.instance.clone()), Some(id("a")));
     }
 
     #[test]

@@ -296,7 +296,10 @@ mod tests {
         for look in &mut case.view.writer {
             look.instance = None;
         }
-        assert!(case.why(2000).contains("10.0.0.98, which is no known member"));
+        assert!(
+            case.why(2000)
+                .contains("10.0.0.98, which is no known member")
+        );
         let b = InstanceId("b".into());
         case.view.book.note(&b, &[address("b")], at(1000));
         assert!(case.opens(2000));

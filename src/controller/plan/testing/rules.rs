@@ -53,10 +53,12 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
     let topology = world.status.topology.as_ref().unwrap();
     let named = |looks: &[Look]| -> Vec<String> {
         let since = pending.settled_time.as_ref();
-        let fresh = |l: &Look| {
-            since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5)
-        };
-        assert!(looks.iter().rev().take(8).all(fresh), "answers of another time");
+        let fresh =
+            |l: &Look| since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5);
+        assert!(
+            looks.iter().rev().take(8).all(fresh),
+            "answers of another time"
+        );
         let names = looks.iter().rev().take(8);
         names
             .map(|l| l.instance.as_ref().map_or("-".into(), |i| i.0.clone()))

@@ -46,7 +46,10 @@ fn a_new_reader_waits_until_dns_names_it_and_says_so_meanwhile() {
     let world = answer(added(), 40, "aaaaaaaa", "bcbcbcbc");
     let plan = look(&world, 40);
     assert_eq!((plan.open.is_none(), plan.gate()), (true, Some(Gate::Dns)));
-    assert!(plan.why().ends_with("the reader endpoint must have named d; last answered: b, c"));
+    assert!(
+        plan.why()
+            .ends_with("the reader endpoint must have named d; last answered: b, c")
+    );
     assert_eq!(plan.status.plan[0].waiting_for.as_deref(), Some("DNS"));
     assert_eq!(plan.wake, Some(at(45)));
     let world = record(world, 40);
@@ -61,10 +64,16 @@ fn a_failover_waits_for_eight_looks_and_flicker_begins_anew() {
     let world = change(holding(), 10, "bac");
     let world = answer(world, 11, "aaabbbbb", "");
     let plan = look(&world, 11);
-    assert!(plan.why().ends_with("the cluster endpoint must lead to b; last answered: a, b"));
+    assert!(
+        plan.why()
+            .ends_with("the cluster endpoint must lead to b; last answered: a, b")
+    );
     assert!(plan.targets[0].step.is_none());
     assert!(!opens(&answer(world.clone(), 12, "bbbbbbbbbba", ""), 12));
-    assert!(!opens(&answer(world.clone(), 13, "bbbbbbbabbbbbbb", ""), 13));
+    assert!(!opens(
+        &answer(world.clone(), 13, "bbbbbbbabbbbbbb", ""),
+        13
+    ));
     assert!(opens(&answer(world, 14, "abbbbbbbb", ""), 14));
 }
 
@@ -72,11 +81,8 @@ fn a_failover_waits_for_eight_looks_and_flicker_begins_anew() {
 fn a_pending_failover_holds_a_run_and_a_pending_reader_epoch_does_not() {
     let steps = |plan: &Plan| plan.targets[0].step.is_some();
     for (names, goes_on) in [("abcd", true), ("bac", false)] {
-        let mut world = crate::controller::plan::testing::verified(
-            Method::Signal,
-            8,
-            Trigger::ReaderRemoved,
-        );
+        let mut world =
+            crate::controller::plan::testing::verified(Method::Signal, 8, Trigger::ReaderRemoved);
         world.spec.dns = DnsSpec::default();
         let world = change(change(world, 120, names), 150, names);
         assert!(world.status.pending_epoch.is_some());
@@ -91,7 +97,10 @@ fn with_hold_it_waits_past_its_time_and_says_so_once() {
     let late = look(&answer(world.clone(), 330, "", "bcbcbcbc"), 330);
     assert!(matches!(&late.notices[..], [Notice::DnsLate(_)]));
     assert!(late.open.is_none());
-    assert!(late.why().ends_with("DNS has not followed within 300 s, and dns.onTimeout is Hold"));
+    assert!(
+        late.why()
+            .ends_with("DNS has not followed within 300 s, and dns.onTimeout is Hold")
+    );
     let world = record(answer(world, 330, "", "bcbcbcbc"), 330);
     assert!(pending(&world).timed_out);
     assert!(look(&world, 335).notices.is_empty(), "said once");
@@ -110,9 +119,11 @@ fn with_proceed_it_opens_when_its_time_is_over_and_the_event_says_that_dns_had_n
     assert_eq!(plan.status.plan[0].not_before.as_ref().unwrap().0, at(90));
     assert_eq!(plan.wake, Some(at(90)));
     let opening = look(&world, 90).open.unwrap();
-    assert!(opening.note.ends_with(
-        "DNS had not followed within 60 s, and dns.onTimeout is Proceed"
-    ));
+    assert!(
+        opening
+            .note
+            .ends_with("DNS had not followed within 60 s, and dns.onTimeout is Proceed")
+    );
 }
 
 #[test]
@@ -132,7 +143,10 @@ fn a_token_alone_waits_for_nothing_and_beside_a_pending_epoch_it_waits_with_it()
     let mut world = added();
     world.policy.token = Some("now".into());
     let world = record(world, 31);
-    assert_eq!(pending(&world).triggers, [Trigger::ReaderAdded, Trigger::Manual]);
+    assert_eq!(
+        pending(&world).triggers,
+        [Trigger::ReaderAdded, Trigger::Manual]
+    );
     assert!(!opens(&answer(world.clone(), 32, "", "bcbcbcbc"), 32));
     assert!(opens(&answer(world, 33, "", "bcbcdcbc"), 33));
 }
@@ -149,9 +163,20 @@ fn an_epoch_that_concerns_nobody_waits_for_nobody() {
 fn a_second_reader_joins_the_pending_epoch_and_both_are_waited_for() {
     let world = change(change(added(), 40, "abcde"), 70, "abcde");
     let joined = pending(&world);
-    assert_eq!((joined.epoch, &joined.added[..]), (2, &["d".to_owned(), "e".into()][..]));
-    assert_eq!(joined.settled_time.unwrap().0, at(70), "its time begins anew");
-    assert!(joined.message.starts_with("reader d added, reader e added; before:"));
+    assert_eq!(
+        (joined.epoch, &joined.added[..]),
+        (2, &["d".to_owned(), "e".into()][..])
+    );
+    assert_eq!(
+        joined.settled_time.unwrap().0,
+        at(70),
+        "its time begins anew"
+    );
+    assert!(
+        joined
+            .message
+            .starts_with("reader d added, reader e added; before:")
+    );
     assert!(!opens(&answer(world.clone(), 75, "", "bcbdbcbc"), 75));
     assert!(opens(&answer(world, 80, "", "bcdecbcb"), 80));
 }
@@ -173,7 +198,10 @@ fn a_reader_that_left_and_came_back_is_a_new_one() {
     let world = change(change(holding(), 0, "ab"), 30, "ab");
     let world = change(change(world, 40, "abc"), 70, "abc");
     let back = pending(&world);
-    assert_eq!(back.triggers, [Trigger::ReaderRemoved, Trigger::ReaderAdded]);
+    assert_eq!(
+        back.triggers,
+        [Trigger::ReaderRemoved, Trigger::ReaderAdded]
+    );
     assert!(!opens(&answer(world.clone(), 75, "", "bbbbbbbb"), 75));
     assert!(opens(&answer(world, 80, "", "bcbcbcbc"), 80));
 }
@@ -182,7 +210,10 @@ fn a_reader_that_left_and_came_back_is_a_new_one() {
 fn a_failover_takes_the_place_of_a_reader_that_is_waited_for_which_settles_anew_after_it() {
     let world = change(added(), 40, "bacd");
     let failover = pending(&world);
-    assert_eq!((failover.epoch, &failover.triggers[..]), (2, &[Trigger::Failover][..]));
+    assert_eq!(
+        (failover.epoch, &failover.triggers[..]),
+        (2, &[Trigger::Failover][..])
+    );
     assert_eq!(world.status.topology.as_ref().unwrap().reader_count, 2);
     let world = answer(world, 41, "bbbbbbbb", "acacacac");
     let opening = look(&world, 41).open.unwrap();
@@ -191,7 +222,10 @@ fn a_failover_takes_the_place_of_a_reader_that_is_waited_for_which_settles_anew_
     assert_eq!(world.status.targets[0].urgent_epoch, 2);
     let world = change(world, 70, "bacd");
     let reader = pending(&world);
-    assert_eq!((reader.epoch, &reader.triggers[..]), (3, &[Trigger::ReaderAdded][..]));
+    assert_eq!(
+        (reader.epoch, &reader.triggers[..]),
+        (3, &[Trigger::ReaderAdded][..])
+    );
 }
 
 #[test]
@@ -200,7 +234,10 @@ fn readers_wait_for_a_pending_failover_to_open() {
     let before = pending(&world);
     let world = change(change(world, 10, "bacd"), 50, "bacd");
     let after = pending(&world);
-    assert_eq!((after.message, after.settled_time), (before.message, before.settled_time));
+    assert_eq!(
+        (after.message, after.settled_time),
+        (before.message, before.settled_time)
+    );
     assert!(opens(&answer(world, 51, "bbbbbbbb", ""), 51));
 }
 
@@ -208,7 +245,10 @@ fn readers_wait_for_a_pending_failover_to_open() {
 fn a_failover_there_and_back_opens_when_dns_agrees_on_the_first_writer_again() {
     let world = change(change(holding(), 0, "bac"), 10, "abc");
     let back = pending(&world);
-    assert_eq!((back.epoch, &back.triggers[..]), (2, &[Trigger::Failover][..]));
+    assert_eq!(
+        (back.epoch, &back.triggers[..]),
+        (2, &[Trigger::Failover][..])
+    );
     assert!(!opens(&answer(world.clone(), 11, "bbbbbbbb", ""), 11));
     assert!(opens(&answer(world, 12, "aaaaaaaa", ""), 12));
 }
@@ -217,7 +257,10 @@ fn a_failover_there_and_back_opens_when_dns_agrees_on_the_first_writer_again() {
 fn a_new_reader_that_is_promoted_while_it_is_waited_for_is_the_writer_then() {
     let world = change(added(), 40, "dabc");
     assert_eq!(pending(&world).triggers, [Trigger::Failover]);
-    assert_eq!(world.status.topology.as_ref().unwrap().writer.as_deref(), Some("d"));
+    assert_eq!(
+        world.status.topology.as_ref().unwrap().writer.as_deref(),
+        Some("d")
+    );
     assert!(opens(&answer(world, 41, "dddddddd", ""), 41));
 }
 
