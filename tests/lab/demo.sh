@@ -583,6 +583,8 @@ kind: DbBalancePolicy
 metadata: {name: $POLICY, namespace: $APP_NS}
 spec:
   cluster: {identifier: $DB}
+  # moto's endpoints lead nowhere.
+  dns: {onTimeout: Proceed, timeoutSeconds: 0}
   targets:
     - name: web
       workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}

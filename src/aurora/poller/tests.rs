@@ -352,3 +352,36 @@ async fn cancelling_stops_all_pollers() {
     seconds(60.0).await;
     assert_eq!(fake.polls(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_poke_reads_at_once_and_what_dns_agrees_on_needs_one_reading() {
+    let (fake, a) = (Fake::default(), key("r1", "a"));
+    fake.say("a", "w1 r2");
+    let pollers = pollers(&fake);
+    pollers.watch(&a, None);
+    seconds(30.0).await;
+    fake.say("a", "r1 w2");
+    let before = fake.polls();
+    pollers.hear(&a, Some(InstanceId("a-2".to_owned())));
+    pollers.poke(&a);
+    seconds(0.01).await;
+    assert_eq!(fake.polls(), before + 1);
+    assert_eq!(shown(&pollers, &a), "a-2 a-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_is_not_read_sooner_for_a_poke() {
+    let (fake, a) = (Fake::default(), key("r1", "a"));
+    fake.say("a", "w1 r2");
+    let pollers = pollers(&fake);
+    pollers.watch(&a, None);
+    seconds(30.0).await;
+    fake.fail(Some(throttled()));
+    seconds(10.0).await;
+    let before = fake.polls();
+    for _ in 0..100 {
+        pollers.poke(&a);
+    }
+    seconds(0.1).await;
+    assert!(fake.polls() <= before + 1);
+}

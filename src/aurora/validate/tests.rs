@@ -196,3 +196,19 @@ fn deleting_and_unknown_clusters_are_not_found() {
         "ClusterNotFound"
     );
 }
+
+#[test]
+fn endpoints_and_port_are_read_in_lower_case_and_may_be_missing() {
+    let with = cluster()
+        .endpoint("Orders.cluster-X.rds")
+        .reader_endpoint("orders.cluster-ro-x.rds")
+        .port(5432);
+    let endpoints = read(with, &instances()).unwrap().endpoints;
+    assert_eq!(endpoints.writer.as_deref(), Some("orders.cluster-x.rds"));
+    assert_eq!(endpoints.reader.as_deref(), Some("orders.cluster-ro-x.rds"));
+    assert_eq!(endpoints.port, Some(5432));
+    let without = read(cluster().endpoint(""), &instances())
+        .unwrap()
+        .endpoints;
+    assert_eq!(without, Endpoints::default());
+}

@@ -398,3 +398,63 @@ proptest! {
         }
     }
 }
+
+fn heard(tracker: &mut Tracker, writer: &str) {
+    tracker.hear(Some(InstanceId(writer.to_owned())));
+}
+
+#[test]
+fn one_reading_confirms_the_writer_on_which_dns_agrees() {
+    let mut tracker = settled("w1 r2 r3");
+    heard(&mut tracker, "2");
+    let seen = feed(&mut tracker, 0, &["r1 w2 r3"]);
+    assert!(seen[0].changed && !seen[0].unconfirmed);
+    assert_eq!(shown(&tracker), "w2 r1 r3");
+}
+
+#[test]
+fn dns_that_names_another_writer_or_none_confirms_nothing() {
+    for writer in [Some("3"), None] {
+        let mut tracker = settled("w1 r2 r3");
+        tracker.hear(writer.map(|w| InstanceId(w.to_owned())));
+        feed(&mut tracker, 0, &["r1 w2 r3"]);
+        assert_eq!(shown(&tracker), "w1 r2 r3");
+    }
+}
+
+#[test]
+fn dns_confirms_no_removal_no_first_topology_and_none_that_is_restored() {
+    let mut tracker = settled("w1 r2 r3");
+    heard(&mut tracker, "2");
+    feed(&mut tracker, 0, &["w2 r3"]);
+    assert_eq!(shown(&tracker), "w1 r2 r3", "1 has left: two readings");
+    let mut tracker = Tracker::default();
+    heard(&mut tracker, "1");
+    feed(&mut tracker, 0, &["w1 r2"]);
+    assert_eq!(shown(&tracker), "");
+    let mut tracker = settled("w1 r2");
+    feed(&mut tracker, 0, &["r1 w2", "r1 w2"]);
+    heard(&mut tracker, "1");
+    feed(&mut tracker, 2, &["w1 r2"]);
+    assert_eq!(
+        shown(&tracker),
+        "w2 r1",
+        "alternating answers: five readings"
+    );
+}
+
+#[test]
+fn endpoints_are_learnt_and_kept_and_another_one_is_no_change() {
+    let mut tracker = settled("w1 r2");
+    let mut told = reading("w1 r2");
+    told.endpoints.writer = Some("c.cluster-x".to_owned());
+    told.endpoints.port = Some(5432);
+    assert!(!tracker.observe(&told, at(0)).changed);
+    let mut silent = reading("w1 r2");
+    silent.endpoints.reader = Some("c.cluster-ro-x".to_owned());
+    assert!(!tracker.observe(&silent, at(1)).changed);
+    let endpoints = &tracker.view().unwrap().endpoints;
+    assert_eq!(endpoints.writer.as_deref(), Some("c.cluster-x"));
+    assert_eq!(endpoints.reader.as_deref(), Some("c.cluster-ro-x"));
+    assert_eq!(endpoints.port, Some(5432));
+}
