@@ -2,8 +2,21 @@
 //!
 //! - [`estate`] says what the control plane tells: the values that the API and the DNS server answer from, and the
 //!   calls that change them. It does no I/O.
+//! - [`postgres`] runs the databases, behind the effects that [`databases`] names.
+//! - [`timeline`] has the figures, from data files with their sources; [`script`] puts them in order; [`told`] and
+//!   [`moods`] say what is told at a moment. All four are pure.
+//! - [`fleet`] plays the scripts: it is the [`estate::ControlPlane`].
 //!
 //! Addresses, all on the stand's bridge: see [`address`].
 
 pub mod address;
+pub mod databases;
 pub mod estate;
+pub mod event;
+pub mod fleet;
+pub mod moods;
+pub mod postgres;
+pub mod script;
+pub mod status;
+pub mod timeline;
+pub mod told;
