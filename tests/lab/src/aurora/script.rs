@@ -147,6 +147,19 @@ pub fn failover(profile: &Profile, options: &FailoverOptions, cast: Cast<'_>) ->
     ordered(steps)
 }
 
+/// The failover before a writer is deleted: the old one does not come back.
+#[must_use]
+pub fn bequeath(profile: &Profile, cast: Cast<'_>) -> Vec<Step> {
+    let mut steps = failover(profile, &FailoverOptions::default(), cast);
+    let old = cast.old.to_owned();
+    let back = [
+        What::Do(Act::Rejoin(old.clone())),
+        What::Say(Word::DnsReader(old, true)),
+    ];
+    steps.retain(|step| !back.contains(&step.what));
+    steps
+}
+
 /// The creation of an instance: the first of its cluster becomes the writer, others readers.
 #[must_use]
 pub fn create(

@@ -200,3 +200,17 @@ fn a_dead_writer_is_not_stopped_again_and_a_dead_reader_restarts() {
         [Act::Restart("c".into())]
     );
 }
+
+#[test]
+fn a_writer_that_is_deleted_does_not_come_back() {
+    let profile = Profile::named("quick").unwrap();
+    let script = bequeath(&profile, cast());
+    assert_eq!(
+        acts(&script),
+        [Act::Stop("a".into()), Act::Promote("b".into())]
+    );
+    assert_eq!(
+        at(three(), &script, 60.0).zone.clusters["orders"].readers,
+        ["c"]
+    );
+}

@@ -296,8 +296,7 @@ impl ControlPlane for Fleet {
                         target: &target,
                         dead: actual.dead.contains(identifier),
                     };
-                    let options = FailoverOptions::default();
-                    Some(script::failover(&actual.profile, &options, parts))
+                    Some(script::bequeath(&actual.profile, parts))
                 }
                 _ => None,
             };
