@@ -1,5 +1,7 @@
 //! The command line: every command and option once, each a call into the library.
 
+mod aurora;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +64,13 @@ enum Command {
     Image {
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
+    Aurora {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: aurora::Command,
     },
     /// An RDS API in the stand, and calls to it.
     Rds {
@@ -196,6 +205,7 @@ impl Lab {
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
+            Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
             Command::Rds {
                 stand,
                 region,

@@ -7,6 +7,7 @@
 //!   [`moods`] say what is told at a moment. All four are pure.
 //! - [`fleet`] plays the scripts: it is the [`estate::ControlPlane`].
 //! - [`observe`] counts connections from the databases' side.
+//! - [`scenario`] runs a file of orders and writes what was measured.
 //! - [`program`] starts the one program that holds all this, [`control`] gives it orders.
 //!
 //! Addresses, all on the stand's bridge: see [`address`].
@@ -21,6 +22,7 @@ pub mod moods;
 pub mod observe;
 pub mod postgres;
 pub mod program;
+pub mod scenario;
 pub mod script;
 pub mod status;
 pub mod timeline;
