@@ -33,8 +33,8 @@ pub trait Databases: Send + Sync {
     /// Ends in good order.
     fn stop(&self, node: &Node) -> Result<()>;
 
-    /// Restarts and becomes the primary.
-    fn promote(&self, node: &Node) -> Result<()>;
+    /// Becomes the primary, after a restart or without one.
+    fn promote(&self, node: &Node, restart: bool) -> Result<()>;
 
     /// Follows another writer; its connections stay.
     fn follow(&self, node: &Node, writer: &Node) -> Result<()>;
@@ -78,7 +78,7 @@ impl Databases for Paper {
         Ok(())
     }
 
-    fn promote(&self, _: &Node) -> Result<()> {
+    fn promote(&self, _: &Node, _: bool) -> Result<()> {
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub enum Act {
     Stop(String),
     /// Restarts (its connections end) and is promoted; all other standbys follow it and keep theirs.
     Promote(String),
+    /// Is promoted without a restart: its readers' connections become a writer's.
+    PromoteLive(String),
     /// A former writer comes back as a standby, at its old address.
     Rejoin(String),
     /// Restarts in the same role: its connections end.
@@ -57,7 +59,7 @@ impl Act {
             Self::Found(name) => ("founded", name),
             Self::Join(name) => ("joined", name),
             Self::Stop(name) => ("stopped", name),
-            Self::Promote(name) => ("promoted", name),
+            Self::Promote(name) | Self::PromoteLive(name) => ("promoted", name),
             Self::Rejoin(name) => ("rejoined", name),
             Self::Restart(name) => ("restarted", name),
             Self::Remove(name) => ("removed", name),
@@ -75,6 +77,8 @@ pub struct FailoverOptions {
     pub dns_delay: Option<f64>,
     /// `IsClusterWriter` moves this many seconds after the promotion.
     pub api_delay: Option<f64>,
+    /// The target does not restart, so that what reader pools hold to it stays, and can write from then on.
+    pub keep_target: bool,
 }
 
 /// Who plays which part in a failover.
@@ -127,8 +131,13 @@ pub fn failover(profile: &Profile, options: &FailoverOptions, cast: Cast<'_>) ->
     if !cast.dead {
         steps.push(act(t.cut.after(), Act::Stop(old.clone())));
     }
+    let promote = if options.keep_target {
+        Act::PromoteLive(target.clone())
+    } else {
+        Act::Promote(target.clone())
+    };
     steps.extend([
-        act(promoted, Act::Promote(target.clone())),
+        act(promoted, promote),
         act(t.rejoined.after(), Act::Rejoin(old.clone())),
         say(api, Word::Writer(target.clone())),
         say(dns_writer, Word::DnsWriter(target.clone())),

@@ -92,6 +92,9 @@ pub enum Command {
         /// Seconds from the promotion until the API tells it.
         #[arg(long)]
         api_delay: Option<f64>,
+        /// The target does not restart: readers' connections to it stay, and can write.
+        #[arg(long)]
+        keep_target: bool,
         /// Until all is done.
         #[arg(long)]
         wait: bool,
@@ -228,12 +231,14 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
             flicker,
             dns_delay,
             api_delay,
+            keep_target,
             wait,
         } => {
             let options = FailoverOptions {
                 flicker,
                 dns_delay,
                 api_delay,
+                keep_target,
             };
             control.failover(&cluster.cluster, to.as_deref(), options)?;
             finish(&control, &cluster.cluster, wait)

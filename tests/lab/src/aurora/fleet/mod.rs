@@ -7,6 +7,8 @@
 mod orders;
 mod plane;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -216,7 +218,8 @@ impl Fleet {
             }
             Act::Join(_) => databases.join(&node, &self.writer(cluster)?)?,
             Act::Stop(_) => databases.stop(&node)?,
-            Act::Promote(_) => return self.promote(cluster, &node),
+            Act::Promote(_) => return self.promote(cluster, &node, true),
+            Act::PromoteLive(_) => return self.promote(cluster, &node, false),
             Act::Rejoin(_) => databases.rejoin(&node, &self.writer(cluster)?)?,
             Act::Restart(_) => databases.restart(&node)?,
             Act::Remove(_) => {
@@ -240,8 +243,8 @@ impl Fleet {
         Ok(())
     }
 
-    fn promote(&self, cluster: &str, node: &Node) -> Result<()> {
-        self.databases().promote(node)?;
+    fn promote(&self, cluster: &str, node: &Node, restart: bool) -> Result<()> {
+        self.databases().promote(node, restart)?;
         let mut others = Vec::new();
         self.with(cluster, |actual| {
             let old = actual.writer.replace(node.name.clone());

@@ -39,6 +39,11 @@ pub struct Up {
     pub max_connections: u16,
 }
 
+/// What blue is called after the switch.
+fn old_name(name: &str) -> String {
+    format!("{name}-old1")
+}
+
 fn new_instance(cluster: &str, name: String) -> NewInstance {
     NewInstance {
         identifier: name,
@@ -110,7 +115,10 @@ impl Fleet {
             let mut state = self.state();
             let gone = state.clusters.remove(cluster);
             state.moods.remove(cluster);
-            self.tell(&mut state, |state| state.told.forget(cluster));
+            self.tell(&mut state, |state| {
+                state.told.forget(cluster);
+                state.told.forget(&old_name(cluster));
+            });
             gone.map(|actual| actual.nodes).unwrap_or_default()
         };
         // Whoever changes a database just now finishes first, and finds no cluster to go on with.
@@ -265,7 +273,7 @@ impl Fleet {
             let Some(mut row) = state.told.estate.clusters.get(cluster).cloned() else {
                 return;
             };
-            let old = |name: &str| format!("{name}-old1");
+            let old = old_name;
             row.identifier = old(cluster);
             for member in &mut row.members {
                 member.instance = old(&member.instance);

@@ -30,11 +30,12 @@ pub fn settings(node: &Node) -> String {
         "max_parallel_workers = 0".to_owned(),
         "min_wal_size = 2MB".to_owned(),
         "max_wal_size = 32MB".to_owned(),
-        // Replication without slots, as a removed reader's would hold the WAL for ever: enough for a short pause.
+        // Standbys have no slots, as a removed one's would hold the WAL for ever: enough for a short pause. Copies
+        // have one while they last.
         "wal_level = replica".to_owned(),
         "wal_keep_size = 32MB".to_owned(),
         "max_wal_senders = 20".to_owned(),
-        "max_replication_slots = 0".to_owned(),
+        "max_replication_slots = 20".to_owned(),
         // Readers stay up through a failover (Aurora PostgreSQL 15.2 and newer), so they must follow at once.
         "hot_standby = on".to_owned(),
         "recovery_target_timeline = 'latest'".to_owned(),

@@ -228,9 +228,11 @@ impl Databases for Postgres {
         self.shut_down(node)
     }
 
-    fn promote(&self, node: &Node) -> Result<()> {
-        self.shut_down(node)?;
-        self.start(node)?;
+    fn promote(&self, node: &Node, restart: bool) -> Result<()> {
+        if restart || self.running(node).is_none() {
+            self.shut_down(node)?;
+            self.start(node)?;
+        }
         session::promote(node.inner())
     }
 
