@@ -194,7 +194,7 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
     let address = aurora.instance(2).address;
     // A login as `app` by hand: the pod has no PostgreSQL client. The session lasts as long as its input.
     let login = format!(
-        "(printf '\\000\\000\\000\\041\\000\\003\\000\\000user\\000app\\000database\\000app\\000\\000'; sleep 20) \
+        "(printf '\\000\\000\\000\\037\\000\\003\\000\\000user\\000app\\000database\\000app\\000\\000'; sleep 20) \
          | nc {address} {PORT} > /dev/null 2>&1 &"
     );
     aurora.control.observe("pods").unwrap();
