@@ -6,8 +6,10 @@
 #![allow(clippy::doc_markdown)] // the docs become `kubectl explain`, where backticks are noise
 
 pub mod annotations;
+mod balance;
 pub mod conditions;
 pub mod crd;
+mod evidence;
 mod rules;
 pub mod schema;
 pub mod spec;

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::evidence::{DnsSpec, EvidenceSource, EvidenceSpec, OnTimeout};
 pub use super::rules::{
     BudgetSpec, FailoverTrigger, Limits, Pacing, ReaderTrigger, Triggers, WindowSpec, WindowType,
 };
@@ -104,6 +105,7 @@ pub use super::target::{
         priority = 1
     )
 )]
+#[x_kube(validation = Rule::new("self.targets.all(t, t.pools.all(p, has(p.connectionsPerPod)) || (self.evidence.source != 'None' && t.pools.size() == 1))").message("connectionsPerPod is required, unless evidence measures the connections of a target's only pool"))]
 #[serde(rename_all = "camelCase")]
 pub struct DbBalancePolicySpec {
     /// Enforce acts on pods. Observe plans and shows, and changes nothing.
@@ -137,6 +139,12 @@ pub struct DbBalancePolicySpec {
     /// How many connections each instance may get.
     #[serde(default)]
     pub budget: BudgetSpec,
+    /// How a change waits for DNS.
+    #[serde(default)]
+    pub dns: DnsSpec,
+    /// Whether connections are measured, so that only those move that must.
+    #[serde(default)]
+    pub evidence: EvidenceSpec,
     /// Times at which runs may, or may not, act. A failover and a token skip them. Deny wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

@@ -8,6 +8,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::balance::{
+    BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, ShareStatus,
+};
+
 /// What the operator found and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +51,11 @@ pub struct DbBalancePolicyStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub targets: Vec<TargetStatus>,
+    /// What was last measured of each target's connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["target".to_owned()]))]
+    pub balance: Vec<BalanceStatus>,
     /// What would be done next for each target, and the first gate that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -73,6 +82,9 @@ pub struct TopologyStatus {
     /// The writer's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
+    /// The writer before, since the last change of writers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_writer: Option<String>,
     /// The number of readers.
     pub reader_count: i32,
     /// All members.
@@ -93,6 +105,9 @@ pub struct MemberStatus {
     pub resource_id: String,
     /// Writer or Reader.
     pub role: RoleStatus,
+    /// The address that its endpoint was last seen to lead to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// A member's role.
@@ -119,6 +134,8 @@ pub enum Trigger {
     Replaced,
     /// A user asked, by annotation.
     Manual,
+    /// Measured connections were not where they should be.
+    Imbalance,
 }
 
 impl Trigger {
@@ -131,6 +148,7 @@ impl Trigger {
             Self::Failover => "Failover",
             Self::Replaced => "Replaced",
             Self::Manual => "Manual",
+            Self::Imbalance => "Imbalance",
         }
     }
 

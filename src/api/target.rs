@@ -29,6 +29,18 @@ pub struct TargetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::label_selector")]
     pub selector: Option<LabelSelector>,
+    /// The port that the pools connect to. Default: the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// The container in which connections are read. Default: the first that has a shell or cat. All
+    /// containers of a pod share their connections' table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub evidence_container: Option<String>,
     /// The pools that each pod holds, one for each endpoint that it connects to.
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["endpoint".to_owned()]))]
@@ -37,7 +49,7 @@ pub struct TargetSpec {
     #[x_kube(
         validation = Rule::new("(self.method == 'Signal') == has(self.signal)").message("signal is required for method Signal and refused for others"),
         validation = Rule::new("(self.method == 'HTTP') == has(self.http)").message("http is required for method HTTP and refused for others"),
-        validation = Rule::new("!has(self.fallback) || self.method in ['Signal', 'HTTP']").message("fallback is for methods that can fail on one pod: Signal and HTTP"),
+        validation = Rule::new("!has(self.fallback) || self.method in ['Signal', 'HTTP', 'Rollout']").message("fallback is for methods that can fail on one pod, Signal and HTTP, and to even out connections after a Rollout"),
         validation = Rule::new("!has(self.allowSingleReplica) || self.method == 'Evict' || has(self.fallback)").message("allowSingleReplica is for evictions: method Evict, or fallback Evict")
     )]
     pub recycle: RecycleSpec,
@@ -86,9 +98,11 @@ pub enum WorkloadKind {
 pub struct PoolSpec {
     /// The cluster endpoint that the pool connects to.
     pub endpoint: Endpoint,
-    /// The most connections that one pod's pool opens; the budget counts with it.
+    /// The most connections that one pod's pool opens; the budget counts with it. May be left out
+    /// where evidence measures a target's only pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
-    pub connections_per_pod: i32,
+    pub connections_per_pod: Option<i32>,
 }
 
 /// The endpoint that a pool connects to.
@@ -116,7 +130,8 @@ pub struct RecycleSpec {
     /// For method HTTP: what to call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
-    /// What to do when the method fails on one pod, once the canary has passed. Default: nothing.
+    /// What to do when the method fails on one pod, once the canary has passed; for method Rollout,
+    /// how single pods are moved after it where connections are measured. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
     /// Allows the eviction of a workload's only pod. Default: it is not evicted.

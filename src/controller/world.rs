@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
-use crate::domain::budget::Load;
+use crate::domain::budget::{Holding, Load};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::PolicyMark;
@@ -97,10 +97,10 @@ pub struct TargetWorld {
 }
 
 /// What others do on the same cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
     /// Their connections.
-    pub held: Load,
+    pub held: Holding,
     /// What they have in flight.
     pub in_flight: Load,
     /// Their runs in progress.
@@ -171,7 +171,9 @@ pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
         .map(|p| {
             (
                 p.endpoint,
-                u64::try_from(p.connections_per_pod).unwrap_or(0),
+                p.connections_per_pod
+                    .and_then(|n| u64::try_from(n).ok())
+                    .unwrap_or(0),
             )
         })
         .collect()

@@ -4,7 +4,9 @@
 
 pub mod budget;
 pub mod change;
+pub mod dns;
 pub mod epoch;
+pub mod evidence;
 pub mod pacing;
 pub mod pod;
 pub mod settle;

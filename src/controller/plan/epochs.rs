@@ -186,7 +186,16 @@ fn raise(
         let kept = record_reader_epoch(&times, whole_second(now));
         status.reader_epoch_times = kept.into_iter().map(Time).collect();
     }
-    status.topology = Some(recorded(&next));
+    let before = status.topology.take();
+    let previous_writer = if settled.writer == next.writer {
+        before.and_then(|t| t.previous_writer)
+    } else {
+        Some(settled.writer.instance.0.clone())
+    };
+    status.topology = Some(TopologyStatus {
+        previous_writer,
+        ..recorded(&next)
+    });
     if token.is_some() {
         status.recycle_requested = token;
     }
@@ -256,6 +265,7 @@ pub fn recorded(topology: &Topology) -> TopologyStatus {
         cluster_arn: topology.arn.clone(),
         cluster_resource_id: topology.resource.0.clone(),
         writer: Some(topology.writer.instance.0.clone()),
+        previous_writer: None,
         reader_count: i32::try_from(topology.readers.len()).unwrap_or(i32::MAX),
         members: topology
             .members()
@@ -266,6 +276,7 @@ pub fn recorded(topology: &Topology) -> TopologyStatus {
                     Role::Writer => RoleStatus::Writer,
                     Role::Reader => RoleStatus::Reader,
                 },
+                address: None,
             })
             .collect(),
     }

@@ -1,6 +1,7 @@
 //! The command line: every command and option once, each a call into the library.
 
 mod aurora;
+mod dns;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -71,6 +72,13 @@ enum Command {
         stand: Name,
         #[command(subcommand)]
         command: aurora::Command,
+    },
+    /// The name server that pods use: `CoreDNS` in front of the lab's Aurora.
+    Dns {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: dns::Command,
     },
     /// An RDS API in the stand, and calls to it.
     Rds {
@@ -206,6 +214,7 @@ impl Lab {
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
             Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
+            Command::Dns { stand, command } => dns::run(&stand.name, command)?,
             Command::Rds {
                 stand,
                 region,

@@ -113,12 +113,12 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             (Role::Writer, false) => writer,
             (Role::Writer, true) => reader + writer,
         };
-        let others = world.others.held.plus(world.others.in_flight);
+        let others = world.others.held.estimated.plus(world.others.in_flight);
         let mut sum = pick(others.reader, others.writer);
         let mut adds = 0;
         for (index, spec) in world.spec.targets.iter().enumerate() {
             let each = spec.pools.iter().fold((0, 0), |(r, w), p| {
-                let n = u64::try_from(p.connections_per_pod).unwrap();
+                let n = u64::try_from(p.connections_per_pod.unwrap()).unwrap();
                 match p.endpoint {
                     crate::api::spec::Endpoint::Reader => (r + n, w),
                     crate::api::spec::Endpoint::Writer => (r, w + n),

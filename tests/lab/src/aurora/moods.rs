@@ -27,7 +27,7 @@ pub struct Moods {
     pub alternate: Option<f64>,
     /// So many members are writers: none, or the first two.
     pub writers: Option<u8>,
-    /// Rows of DocumentDB, Neptune and a Multi-AZ cluster among the answers.
+    /// Rows of `DocumentDB`, Neptune and a Multi-AZ cluster among the answers.
     pub foreign: bool,
 }
 

@@ -38,7 +38,8 @@ pub struct ClusterStatus {
     pub instances: Vec<InstanceStatus>,
 }
 
-/// One instance.
+/// One instance: answers to independent questions, each yes or no.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceStatus {

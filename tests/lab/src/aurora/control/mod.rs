@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::address::{CONTROL_PORT, RDS_API};
+use super::api::mood::Mood;
 use super::event::Event;
 use super::fleet::Up;
 use super::moods::Moods;
@@ -100,6 +101,11 @@ pub enum Order {
         cluster: String,
         /// Its moods.
         moods: Moods,
+    },
+    /// How the API's server misbehaves, whatever it has to tell; the default is well.
+    Fault {
+        /// Its mood.
+        mood: Mood,
     },
     /// [`Status`].
     Status,

@@ -15,17 +15,25 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 use super::Order;
-use crate::aurora::address::{AUTHORITY, CONTROL_PORT, RDS_API};
+use crate::aurora::address::{AUTHORITY, CONTROL_PORT, RDS_API, RDS_API_PORT};
+use crate::aurora::api::mood::SharedMood;
+use crate::aurora::api::{self, ApiOptions};
+use crate::aurora::dns::{self, DnsOptions};
 use crate::aurora::estate::ControlPlane;
 use crate::aurora::fleet::Fleet;
 use crate::aurora::observe::{Observation, Observer};
 use crate::aurora::postgres::{Postgres, network};
+
+/// DNS's own.
+const DNS_PORT: u16 = 53;
 
 /// What the handlers share.
 #[derive(Clone)]
 struct Held {
     fleet: Fleet,
     observers: Arc<Mutex<BTreeMap<String, Observer>>>,
+    /// How the API's server misbehaves, whatever it has to tell.
+    mood: SharedMood,
 }
 
 /// Serves until the process is ended. `folder` takes the databases' data.
@@ -34,10 +42,15 @@ pub fn serve(folder: &Path, profile: &str) -> Result<()> {
     for address in [RDS_API, AUTHORITY] {
         network::add(address)?;
     }
+    let plane: Arc<dyn ControlPlane> = Arc::new(fleet.clone());
+    let options = ApiOptions::default();
     let held = Held {
-        fleet: fleet.clone(),
+        fleet,
         observers: Arc::default(),
+        mood: options.mood.clone(),
     };
+    let _api = api::start((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
+    let _dns = dns::start((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -101,6 +114,7 @@ impl Held {
             }
             Order::Replace { cluster } => fleet.replace(&cluster)?,
             Order::Moods { cluster, moods } => fleet.set_moods(&cluster, moods)?,
+            Order::Fault { mood } => self.mood.set(mood),
             Order::Status => return Ok(serde_json::to_value(fleet.status())?),
             Order::Events { since } => return Ok(serde_json::to_value(fleet.events(since))?),
             Order::Observe { cluster } => {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::address::PORT;
+use super::super::api::fault::{self, cluster_state, instance_state, no_cluster, no_instance};
 use super::super::databases::Node;
 use super::super::estate::{
     Cluster, ControlPlane, Estate, Fault, Instance, NewCluster, NewInstance, Zone,
@@ -21,38 +22,6 @@ use super::state::{Actual, State};
 
 /// `max_connections` of instances that the RDS API makes.
 const MAX_CONNECTIONS: u16 = 500;
-
-fn fault(status: u16, code: &'static str, message: String) -> Fault {
-    Fault {
-        status,
-        code,
-        message,
-    }
-}
-
-fn no_cluster(name: &str) -> Fault {
-    fault(
-        404,
-        "DBClusterNotFoundFault",
-        format!("DBCluster {name} not found."),
-    )
-}
-
-fn no_instance(name: &str) -> Fault {
-    fault(
-        404,
-        "DBInstanceNotFound",
-        format!("DBInstance {name} not found."),
-    )
-}
-
-fn bad_cluster_state(message: String) -> Fault {
-    fault(400, "InvalidDBClusterStateFault", message)
-}
-
-fn bad_instance_state(message: String) -> Fault {
-    fault(400, "InvalidDBInstanceState", message)
-}
 
 /// Now, as the API writes it.
 fn created() -> String {
@@ -72,11 +41,7 @@ impl Fleet {
     ) -> Result<Cluster, Fault> {
         let mut state = self.state();
         if state.told.estate.clusters.contains_key(&new.identifier) {
-            return Err(fault(
-                400,
-                "DBClusterAlreadyExistsFault",
-                format!("DB Cluster {} already exists.", new.identifier),
-            ));
+            return Err(fault::cluster_exists());
         }
         let generation = state.number();
         let id = state.resource_id("cluster", &new.identifier);
@@ -109,23 +74,17 @@ impl Fleet {
     ) -> Result<(Instance, Node, bool), Fault> {
         let mut state = self.state();
         if state.told.estate.instances.contains_key(&new.identifier) {
-            return Err(fault(
-                400,
-                "DBInstanceAlreadyExists",
-                format!("DB instance {} already exists.", new.identifier),
-            ));
+            return Err(fault::instance_exists());
         }
         let Some(actual) = state.clusters.get(cluster) else {
             return Err(no_cluster(cluster));
         };
         let (first, max_connections) = (actual.nodes.is_empty(), actual.max_connections);
         let zone = char::from(b"abc"[actual.nodes.len() % 3]);
-        let address = state.address().ok_or_else(|| {
-            fault(
-                400,
-                "InstanceQuotaExceeded",
-                "The stand has no free address for another instance.".to_owned(),
-            )
+        let address = state.address().ok_or_else(|| Fault {
+            status: 400,
+            code: "InstanceQuotaExceeded",
+            message: "The stand has no free address for another instance.".to_owned(),
         })?;
         let node = Node {
             cluster: cluster.to_owned(),
@@ -210,30 +169,28 @@ fn cast(state: &State, row: &Cluster, target: Option<&str>) -> Result<(String, S
     let name = &row.identifier;
     let actual = state.clusters.get(name).ok_or_else(|| no_cluster(name))?;
     if actual.busy.values().any(|what| what == FAILOVER) || row.status != "available" {
-        return Err(bad_cluster_state(format!(
+        return Err(cluster_state(format!(
             "DB cluster {name} isn't in a valid state for failover."
         )));
     }
     let Some(old) = actual.writer.clone() else {
-        return Err(bad_cluster_state(format!(
-            "DB cluster {name} has no writer."
-        )));
+        return Err(cluster_state(format!("DB cluster {name} has no writer.")));
     };
     let target = match target {
         Some(target) if !row.members.iter().any(|member| member.instance == target) => {
             return Err(no_instance(target));
         }
         Some(target) if target == old => {
-            return Err(bad_cluster_state(format!(
+            return Err(cluster_state(format!(
                 "{target} is already the writer of DB cluster {name}."
             )));
         }
         Some(target) if !state.may_lead(name, target) => {
-            return Err(bad_instance_state(format!("{target} is not available.")));
+            return Err(instance_state(format!("{target} is not available.")));
         }
         Some(target) => target.to_owned(),
         None => state.successor(name).ok_or_else(|| {
-            bad_cluster_state(format!("DB cluster {name} has no reader to fail over to."))
+            cluster_state(format!("DB cluster {name} has no reader to fail over to."))
         })?,
     };
     Ok((old, target))
@@ -251,17 +208,18 @@ impl ControlPlane for Fleet {
     }
 
     fn create_cluster(&self, new: &NewCluster) -> Result<Cluster, Fault> {
-        let profile = Profile::named(&self.inner.profile)
-            .map_err(|e| fault(500, "InternalFailure", format!("{e:#}")))?;
+        let profile = Profile::named(&self.inner.profile).map_err(|e| Fault {
+            status: 500,
+            code: "InternalFailure",
+            message: format!("{e:#}"),
+        })?;
         self.add_cluster(new, profile, MAX_CONNECTIONS)
     }
 
     fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault> {
         let Some(cluster) = &new.cluster else {
-            return Err(fault(
-                400,
-                "InvalidParameterCombination",
-                "The stand has no instances outside of clusters.".to_owned(),
+            return Err(fault::bad_combination(
+                "The stand has no instances outside of clusters.",
             ));
         };
         let (instance, node, first) = self.list_instance(new, cluster)?;
@@ -279,7 +237,7 @@ impl ControlPlane for Fleet {
                 .get(identifier)
                 .ok_or_else(|| no_instance(identifier))?;
             if row.status == "deleting" {
-                return Err(bad_instance_state(format!(
+                return Err(instance_state(format!(
                     "Instance {identifier} is already being deleted."
                 )));
             }
@@ -331,7 +289,7 @@ impl ControlPlane for Fleet {
             .cloned()
             .ok_or_else(|| no_cluster(identifier))?;
         if !row.members.is_empty() {
-            return Err(bad_cluster_state(
+            return Err(cluster_state(
                 "Cluster cannot be deleted, it still contains DB instances in non-deleting state."
                     .to_owned(),
             ));
@@ -359,7 +317,7 @@ impl ControlPlane for Fleet {
                 .get(identifier)
                 .ok_or_else(|| no_instance(identifier))?;
             if row.status != "available" {
-                return Err(bad_instance_state(format!(
+                return Err(instance_state(format!(
                     "Database instance is not in available state: {identifier} is {}.",
                     row.status
                 )));

@@ -1,0 +1,92 @@
+//! What the operator looks at before and after it acts: DNS and measured connections.
+//!
+//! Part of the policy's spec, with the rules that the schema can judge.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a settled change waits for DNS before anything is done about it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsSpec {
+    /// What to do when DNS has not followed the change in time. Hold waits on and says so. Proceed
+    /// goes on as if it had.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+    /// How long DNS may take, from the moment the change has settled. With Proceed, 0 never waits.
+    #[serde(default = "five_minutes")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub timeout_seconds: i32,
+}
+
+impl Default for DnsSpec {
+    fn default() -> Self {
+        Self {
+            on_timeout: OnTimeout::Hold,
+            timeout_seconds: five_minutes(),
+        }
+    }
+}
+
+// The schema shows this text, not the field's.
+/// What to do when DNS has not followed a change in time.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// Wait on, and say so.
+    #[default]
+    Hold,
+    /// Go on as if DNS had followed.
+    Proceed,
+}
+
+/// Whether and how the connections of pods are measured.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EvidenceSpec {
+    /// None measures nothing. ProcNet reads each pod's established connections from /proc/net in
+    /// one of its containers, for which the operator needs pods/exec.
+    #[serde(default)]
+    pub source: EvidenceSource,
+    /// How far above its fair share a reader may be.
+    #[serde(default = "fifteen")]
+    #[schemars(range(min = 5, max = 50))]
+    pub tolerance_percent: i32,
+}
+
+impl Default for EvidenceSpec {
+    fn default() -> Self {
+        Self {
+            source: EvidenceSource::None,
+            tolerance_percent: fifteen(),
+        }
+    }
+}
+
+// The schema shows this text, not the field's.
+/// Where measured connections come from.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EvidenceSource {
+    /// Nothing is measured.
+    #[default]
+    None,
+    /// Each pod's /proc/net/tcp and tcp6, read by exec.
+    ProcNet,
+}
+
+impl EvidenceSource {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::ProcNet => "ProcNet",
+        }
+    }
+}
+
+fn fifteen() -> i32 {
+    15
+}
+fn five_minutes() -> i32 {
+    300
+}
