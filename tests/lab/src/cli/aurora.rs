@@ -23,6 +23,25 @@ pub struct Cluster {
     cluster: String,
 }
 
+#[derive(Debug, Args)]
+pub struct ApiMoods {
+    /// Every answer is this many seconds old.
+    #[arg(long)]
+    late: Option<f64>,
+    /// Answers stay as they are now.
+    #[arg(long)]
+    stale: bool,
+    /// Answers come from two replicas, one of them this many seconds behind.
+    #[arg(long)]
+    alternate: Option<f64>,
+    /// So many writers: 0 or 2.
+    #[arg(long)]
+    writers: Option<u8>,
+    /// Rows of `DocumentDB`, Neptune and a Multi-AZ cluster among the answers.
+    #[arg(long)]
+    foreign: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a cluster: a primary and its standbys, all serving.
@@ -127,25 +146,14 @@ pub enum Command {
         #[command(flatten)]
         cluster: Cluster,
     },
+    /// Show what the API and the name server were asked, as JSON.
+    Asked,
     /// Set how the API tells of a cluster; without options: truthfully.
     Api {
         #[command(flatten)]
         cluster: Cluster,
-        /// Every answer is this many seconds old.
-        #[arg(long)]
-        late: Option<f64>,
-        /// Answers stay as they are now.
-        #[arg(long)]
-        stale: bool,
-        /// Answers come from two replicas, one of them this many seconds behind.
-        #[arg(long)]
-        alternate: Option<f64>,
-        /// So many writers: 0 or 2.
-        #[arg(long)]
-        writers: Option<u8>,
-        /// Rows of DocumentDB, Neptune and a Multi-AZ cluster among the answers.
-        #[arg(long)]
-        foreign: bool,
+        #[command(flatten)]
+        moods: ApiMoods,
     },
     /// Run a scenario, and write one JSON record of what was measured.
     Scenario {
@@ -167,6 +175,53 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Those that are an order, and nothing to show.
+    fn order(&self) -> Option<Order> {
+        let order = match self {
+            Self::Down {
+                cluster: Some(cluster),
+            } => Order::Down {
+                cluster: cluster.clone(),
+            },
+            Self::RemoveReader { instance } => Order::RemoveReader {
+                name: instance.clone(),
+            },
+            Self::Crash {
+                instance,
+                stay_dead,
+            } => Order::Crash {
+                name: instance.clone(),
+                recover: !stay_dead,
+            },
+            Self::Partition { instance } => Order::Partition {
+                name: instance.clone(),
+            },
+            Self::Heal { instance } => Order::Heal {
+                name: instance.clone(),
+            },
+            Self::Reboot { instance } => Order::Reboot {
+                name: instance.clone(),
+            },
+            Self::Replace { cluster } => Order::Replace {
+                cluster: cluster.cluster.clone(),
+            },
+            Self::Api { cluster, moods } => Order::Moods {
+                cluster: cluster.cluster.clone(),
+                moods: Moods {
+                    late: moods.late,
+                    stale: moods.stale,
+                    alternate: moods.alternate,
+                    writers: moods.writers,
+                    foreign: moods.foreign,
+                },
+            },
+            _ => return None,
+        };
+        Some(order)
+    }
+}
+
 /// Does what was asked.
 pub fn run(stand: &str, command: Command) -> Result<()> {
     // Runs inside the stand already, and must not ask for the stand's tools.
@@ -175,9 +230,10 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
     }
     let stand = Stand::open(stand)?;
     let control = Control::in_stand(&stand);
-    let done = |order: Order| control.order(&order).map(drop);
+    if let Some(order) = command.order() {
+        return control.order(&order).map(drop);
+    }
     match command {
-        Command::Serve { .. } => Ok(()),
         Command::Up {
             cluster,
             readers,
@@ -192,24 +248,20 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
             };
             let control = program::up(&stand, &up)?;
             print!("{}", control.status()?.table());
-            Ok(())
         }
-        Command::Down { cluster: None } => program::down(&stand),
-        Command::Down {
-            cluster: Some(cluster),
-        } => done(Order::Down { cluster }),
-        Command::Status { json } => {
-            let status = control.status()?;
-            if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
-            } else {
-                print!("{}", status.table());
-            }
-            Ok(())
+        Command::Down { .. } => program::down(&stand)?,
+        Command::Status { json: true } => {
+            println!("{}", serde_json::to_string_pretty(&control.status()?)?);
         }
+        Command::Status { json: false } => print!("{}", control.status()?.table()),
         Command::Events { since } => {
             println!("{}", serde_json::to_string_pretty(&control.events(since)?)?);
-            Ok(())
+        }
+        Command::Asked => {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&control.order(&Order::Asked)?)?
+            );
         }
         Command::AddReader {
             cluster,
@@ -223,7 +275,7 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
                 dns_delay,
             })?;
             println!("{}", name.as_str().unwrap_or_default());
-            finish(&control, &cluster.cluster, wait)
+            finish(&control, &cluster.cluster, wait)?;
         }
         Command::Failover {
             cluster,
@@ -241,41 +293,13 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
                 keep_target,
             };
             control.failover(&cluster.cluster, to.as_deref(), options)?;
-            finish(&control, &cluster.cluster, wait)
+            finish(&control, &cluster.cluster, wait)?;
         }
-        Command::RemoveReader { instance } => done(Order::RemoveReader { name: instance }),
-        Command::Crash {
-            instance,
-            stay_dead,
-        } => done(Order::Crash {
-            name: instance,
-            recover: !stay_dead,
-        }),
-        Command::Partition { instance } => done(Order::Partition { name: instance }),
-        Command::Heal { instance } => done(Order::Heal { name: instance }),
-        Command::Reboot { instance } => done(Order::Reboot { name: instance }),
-        Command::Replace { cluster } => done(Order::Replace {
-            cluster: cluster.cluster,
-        }),
-        Command::Api {
-            cluster,
-            late,
-            stale,
-            alternate,
-            writers,
-            foreign,
-        } => done(Order::Moods {
-            cluster: cluster.cluster,
-            moods: Moods {
-                late,
-                stale,
-                alternate,
-                writers,
-                foreign,
-            },
-        }),
-        Command::Scenario { file, out } => run_scenario(&stand, &file, &out),
+        Command::Scenario { file, out } => run_scenario(&stand, &file, &out)?,
+        // All others are orders.
+        _ => {}
     }
+    Ok(())
 }
 
 fn finish(control: &Control, cluster: &str, wait: bool) -> Result<()> {

@@ -98,12 +98,14 @@ impl Client {
     /// moto of a stand.
     #[must_use]
     pub fn in_stand(stand: &Stand, region: &str) -> Self {
-        let http = Http::new(
-            &format!("http://{NODE_IP}:{MOTO_PORT}"),
-            Some(stand.layout().clone()),
-        );
+        Self::inside(stand, &format!("http://{NODE_IP}:{MOTO_PORT}"), region)
+    }
+
+    /// At this address inside a stand.
+    #[must_use]
+    pub fn inside(stand: &Stand, endpoint: &str, region: &str) -> Self {
         Self {
-            http,
+            http: Http::new(endpoint, Some(stand.layout().clone())),
             ..Self::new("", region)
         }
     }

@@ -109,6 +109,8 @@ pub enum Order {
     },
     /// [`Status`].
     Status,
+    /// What the API and the name server were asked, and answered.
+    Asked,
     /// The events since a time.
     Events {
         /// Milliseconds since 1970.

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use super::Order;
 use crate::aurora::address::{AUTHORITY, CONTROL_PORT, RDS_API, RDS_API_PORT};
-use crate::aurora::api::mood::SharedMood;
 use crate::aurora::api::{self, ApiOptions};
 use crate::aurora::dns::{self, DnsOptions};
 use crate::aurora::estate::ControlPlane;
@@ -32,8 +31,8 @@ const DNS_PORT: u16 = 53;
 struct Held {
     fleet: Fleet,
     observers: Arc<Mutex<BTreeMap<String, Observer>>>,
-    /// How the API's server misbehaves, whatever it has to tell.
-    mood: SharedMood,
+    api: Arc<api::Server>,
+    dns: Arc<dns::Server>,
 }
 
 /// Serves until the process is ended. `folder` takes the databases' data.
@@ -44,13 +43,14 @@ pub fn serve(folder: &Path, profile: &str) -> Result<()> {
     }
     let plane: Arc<dyn ControlPlane> = Arc::new(fleet.clone());
     let options = ApiOptions::default();
+    let api = api::start((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
+    let dns = dns::start((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
     let held = Held {
         fleet,
         observers: Arc::default(),
-        mood: options.mood.clone(),
+        api: Arc::new(api),
+        dns: Arc::new(dns),
     };
-    let _api = api::start((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
-    let _dns = dns::start((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -114,8 +114,15 @@ impl Held {
             }
             Order::Replace { cluster } => fleet.replace(&cluster)?,
             Order::Moods { cluster, moods } => fleet.set_moods(&cluster, moods)?,
-            Order::Fault { mood } => self.mood.set(mood),
+            Order::Fault { mood } => self.api.mood().set(mood),
             Order::Status => return Ok(serde_json::to_value(fleet.status())?),
+            Order::Asked => {
+                let calls = self.api.calls();
+                return Ok(json!({
+                    "api": {"byAction": calls.by_action, "throttled": calls.throttled},
+                    "dns": self.dns.log(),
+                }));
+            }
             Order::Events { since } => return Ok(serde_json::to_value(fleet.events(since))?),
             Order::Observe { cluster } => {
                 let observer = Observer::start(fleet, &cluster);
