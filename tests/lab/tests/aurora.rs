@@ -152,6 +152,19 @@ impl Aurora {
 
 impl Drop for Aurora {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for event in self.control.events(0).unwrap_or_default() {
+                if event.cluster == self.cluster {
+                    eprintln!("{event:?}");
+                }
+            }
+            let log = self.stand().layout().path("aurora");
+            for number in 1..=2 {
+                let file = log.join(self.name(number)).join("log");
+                let text = std::fs::read_to_string(file).unwrap_or_default();
+                eprintln!("{}:\n{text}", self.name(number));
+            }
+        }
         let _ = self.control.order(&Order::Down {
             cluster: self.cluster.to_owned(),
         });
