@@ -39,10 +39,10 @@ pub trait Databases: Send + Sync {
     /// Follows another writer; its connections stay.
     fn follow(&self, node: &Node, writer: &Node) -> Result<()>;
 
-    /// A stopped or dead former primary becomes a standby.
+    /// A stopped, dead or running instance becomes a standby, after a restart.
     fn rejoin(&self, node: &Node, writer: &Node) -> Result<()>;
 
-    /// Restarts in its role.
+    /// The primary restarts as such.
     fn restart(&self, node: &Node) -> Result<()>;
 
     /// Dies at once, all its processes.

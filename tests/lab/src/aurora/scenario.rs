@@ -117,6 +117,8 @@ pub struct Record {
     pub samples: Vec<Sample>,
     /// One row a connection.
     pub lives: Vec<Life>,
+    /// What the name server and the API were asked since the program's start.
+    pub asked: Value,
     /// What others measured meanwhile: `errors` and `latencies` of the applications, `touched` pods, and more.
     pub added: BTreeMap<String, Value>,
 }
@@ -175,6 +177,7 @@ impl Scenario {
             events,
             samples: seen.samples,
             lives: seen.lives,
+            asked: control.order(&Order::Asked)?,
             added,
         })
     }
@@ -246,7 +249,7 @@ fn holds(condition: &Condition, cluster: &str, status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]
@@ -268,6 +271,19 @@ mod tests {
         assert_eq!(scenario.steps[3].wait, Some(Condition::Idle));
         let again = serde_json::to_string(&scenario).unwrap();
         assert_eq!(Scenario::parse(&again).unwrap(), scenario);
+    }
+
+    #[test]
+    fn the_files_that_come_with_the_stand_are_readable() {
+        let folder = crate::tools::sources().join("scenarios");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            Scenario::parse(&text).unwrap_or_else(|e| panic!("{}: {e:#}", path.display()));
+            read += 1;
+        }
+        assert!(read > 0);
     }
 
     #[test]

@@ -221,7 +221,14 @@ impl Fleet {
             Act::Promote(_) => return self.promote(cluster, &node, true),
             Act::PromoteLive(_) => return self.promote(cluster, &node, false),
             Act::Rejoin(_) => databases.rejoin(&node, &self.writer(cluster)?)?,
-            Act::Restart(_) => databases.restart(&node)?,
+            Act::Restart(_) => {
+                let writer = self.writer(cluster)?;
+                if writer.name == node.name {
+                    databases.restart(&node)?;
+                } else {
+                    databases.rejoin(&node, &writer)?;
+                }
+            }
             Act::Remove(_) => {
                 databases.remove(&node)?;
                 self.with(cluster, |actual| {

@@ -265,9 +265,12 @@ impl Fleet {
         let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
         self.note(Event::asked(cluster, "replace", None));
         let nodes = self.nodes(cluster);
+        let writer = self.writer(cluster)?;
+        self.databases().restart(&writer)?;
         nodes
             .iter()
-            .try_for_each(|node| self.databases().restart(node))?;
+            .filter(|node| node.name != writer.name)
+            .try_for_each(|node| self.databases().rejoin(node, &writer))?;
         let mut state = self.state();
         self.tell(&mut state, |state| {
             let Some(mut row) = state.told.estate.clusters.get(cluster).cloned() else {

@@ -204,6 +204,14 @@ impl Postgres {
     }
 }
 
+/// Waits until the writer sends to this standby.
+fn await_following(node: &Node, writer: &Node) -> Result<()> {
+    wait::until(&format!("{} following", node.name), FOLLOWING, || {
+        let sends = session::sends_to(writer.inner(), &node.name);
+        Ok(sends.unwrap_or(false).then_some(()))
+    })
+}
+
 impl Databases for Postgres {
     fn found(&self, node: &Node) -> Result<()> {
         self.prepare(node)?;
@@ -239,8 +247,14 @@ impl Databases for Postgres {
     fn follow(&self, node: &Node, writer: &Node) -> Result<()> {
         let follow = configuration::follow(&node.name, writer.inner());
         self.write(node, "follow.conf", &follow)?;
-        if let Some(postmaster) = self.running(node) {
-            postmaster.signal(Signal::SIGHUP)?;
+        let Some(postmaster) = self.running(node) else {
+            return Ok(());
+        };
+        postmaster.signal(Signal::SIGHUP)?;
+        if await_following(node, writer).is_err() {
+            // It had more of a dead writer than the new one has: Aurora's shared storage knows no such case.
+            self.end(node)?;
+            self.copy(node, writer)?;
         }
         Ok(())
     }
@@ -250,13 +264,9 @@ impl Databases for Postgres {
             self.shut_down(node)?;
         }
         self.configure(node, Some(writer))?;
-        let in_place = self.start(node).and_then(|()| {
-            wait::until(&format!("{} following", node.name), FOLLOWING, || {
-                Ok(session::streaming(node.inner())
-                    .unwrap_or(false)
-                    .then_some(()))
-            })
-        });
+        let in_place = self
+            .start(node)
+            .and_then(|()| await_following(node, writer));
         // One that died has written what the new writer never saw: it is copied anew.
         if in_place.is_err() {
             self.end(node)?;

@@ -74,12 +74,13 @@ pub fn in_recovery(inner: Ipv4Addr) -> Result<bool> {
         .get(0))
 }
 
-/// Does this standby receive from a primary?
-pub fn streaming(inner: Ipv4Addr) -> Result<bool> {
-    Ok(open(inner, "postgres")?
+/// Does this writer send to the standby of this name? Asked here, as a standby also says "streaming" for the moment
+/// until its writer refuses what it asks for.
+pub fn sends_to(writer: Ipv4Addr, standby: &str) -> Result<bool> {
+    Ok(open(writer, "postgres")?
         .query_one(
-            "SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')",
-            &[],
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming')",
+            &[&standby],
         )?
         .get(0))
 }
