@@ -47,7 +47,7 @@ impl Event {
     /// That somebody asked for something.
     #[must_use]
     pub fn asked(cluster: &str, what: &str, instance: Option<&str>) -> Self {
-        Self::new(cluster, Kind::Asked, what, instance)
+        Self::noted(cluster, Kind::Asked, what, instance)
     }
 
     /// That a step has been done or said.
@@ -56,7 +56,7 @@ impl Event {
         match what {
             What::Do(act) => {
                 let (verb, instance) = act.words();
-                Self::new(cluster, Kind::Did, verb, Some(instance))
+                Self::noted(cluster, Kind::Did, verb, Some(instance))
             }
             What::Say(word) => Self::word(cluster, word),
         }
@@ -67,7 +67,7 @@ impl Event {
     pub fn failed(cluster: &str, act: &Act, error: &anyhow::Error) -> Self {
         let (verb, instance) = act.words();
         let what = format!("{verb}: {error:#}");
-        Self::new(cluster, Kind::Failed, &what, Some(instance))
+        Self::noted(cluster, Kind::Failed, &what, Some(instance))
     }
 
     fn word(cluster: &str, word: &Word) -> Self {
@@ -82,10 +82,12 @@ impl Event {
             Word::DnsReader(name, false) => (Kind::Dns, "reader-out", Some(name)),
             Word::DnsGone(name) => (Kind::Dns, "endpoint-gone", Some(name)),
         };
-        Self::new(cluster, kind, what, instance.map(String::as_str))
+        Self::noted(cluster, kind, what, instance.map(String::as_str))
     }
 
-    fn new(cluster: &str, kind: Kind, what: &str, instance: Option<&str>) -> Self {
+    /// Any other.
+    #[must_use]
+    pub fn noted(cluster: &str, kind: Kind, what: &str, instance: Option<&str>) -> Self {
         Self {
             at: now(),
             cluster: cluster.to_owned(),

@@ -45,6 +45,7 @@ pub fn serve(folder: &Path, profile: &str) -> Result<()> {
     let options = ApiOptions::default();
     let api = api::start((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
     let dns = dns::start((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
+    fleet.keep();
     let held = Held {
         fleet,
         observers: Arc::default(),

@@ -1,9 +1,10 @@
 //! The fleet: real databases under a control plane that tells of them as Aurora's would.
 //!
 //! [`Fleet`] holds the state and plays scripts: each operation is a script of [`super::script`], played by a thread
-//! that waits for each step's time, then does it or says it. [`plane`] is what the RDS API and the name server call,
+//! that waits for each step's time, then does it or says it. [`keeper`] brings back what ended by itself. [`plane`] is what the RDS API and the name server call,
 //! [`orders`] what only the stand can order. What is decided here is only who plays which part.
 
+mod keeper;
 mod orders;
 mod plane;
 mod state;
@@ -235,6 +236,7 @@ impl Fleet {
                     actual.nodes.remove(name);
                     actual.joined.remove(name);
                     actual.partitioned.remove(name);
+                    actual.stopped.remove(name);
                     actual.dead.remove(name);
                     actual.writer = actual.writer.take().filter(|writer| writer != name);
                 });
@@ -242,8 +244,11 @@ impl Fleet {
             }
         }
         self.with(cluster, |actual| {
-            if !matches!(act, Act::Stop(_)) {
+            if matches!(act, Act::Stop(_)) {
+                actual.stopped.insert(node.name.clone());
+            } else {
                 actual.joined.insert(node.name.clone());
+                actual.stopped.remove(name);
                 actual.dead.remove(name);
             }
         });

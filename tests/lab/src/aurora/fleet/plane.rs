@@ -56,6 +56,7 @@ impl Fleet {
                 joined: BTreeSet::new(),
                 partitioned: BTreeSet::new(),
                 dead: BTreeSet::new(),
+                stopped: BTreeSet::new(),
                 busy: BTreeMap::new(),
                 last_number: 0,
                 generation,

@@ -32,6 +32,8 @@ pub struct Actual {
     pub partitioned: BTreeSet<String>,
     /// Those that were killed and do not run again yet.
     pub dead: BTreeSet<String>,
+    /// Those that were stopped in good order and do not run again yet.
+    pub stopped: BTreeSet<String>,
     /// What is under way, by number.
     pub busy: BTreeMap<u64, String>,
     /// The last instance's number, never given twice.

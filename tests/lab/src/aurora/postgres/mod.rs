@@ -160,6 +160,14 @@ impl Postgres {
         })
     }
 
+    /// Can its data go on from where they stopped? Those of a standby, and of a writer that was shut down in good order;
+    /// one that died may have written what no other has.
+    fn may_follow(&self, node: &Node) -> bool {
+        self.data(node).join("standby.signal").exists()
+            || program::output(self.program("pg_controldata").arg(self.data(node)))
+                .is_ok_and(|told| shut_down_in_order(&told))
+    }
+
     fn copy(&self, node: &Node, writer: &Node) -> Result<()> {
         self.prepare(node)?;
         let mut command = self.program("pg_basebackup");
@@ -204,11 +212,21 @@ impl Postgres {
     }
 }
 
-/// Waits until the writer sends to this standby.
+/// What `pg_controldata` says of data whose server has ended as it should.
+fn shut_down_in_order(told: &str) -> bool {
+    told.lines()
+        .filter_map(|line| line.strip_prefix("Database cluster state:"))
+        .any(|state| state.trim() == "shut down")
+}
+
+/// Waits until a standby receives what its writer writes: the same timeline, as one that had more of a dead writer
+/// than the new one has may stream the old timeline, but never comes to the new one.
 fn await_following(node: &Node, writer: &Node) -> Result<()> {
     wait::until(&format!("{} following", node.name), FOLLOWING, || {
-        let sends = session::sends_to(writer.inner(), &node.name);
-        Ok(sends.unwrap_or(false).then_some(()))
+        // Either may just restart.
+        let written = session::timeline(writer.inner()).ok();
+        let received = session::received_timeline(node.inner()).ok().flatten();
+        Ok((written.is_some() && written == received).then_some(()))
     })
 }
 
@@ -263,11 +281,14 @@ impl Databases for Postgres {
         if self.running(node).is_some() {
             self.shut_down(node)?;
         }
+        if !self.may_follow(node) {
+            self.end(node)?;
+            return self.copy(node, writer);
+        }
         self.configure(node, Some(writer))?;
         let in_place = self
             .start(node)
             .and_then(|()| await_following(node, writer));
-        // One that died has written what the new writer never saw: it is copied anew.
         if in_place.is_err() {
             self.end(node)?;
             self.copy(node, writer)?;
@@ -316,5 +337,22 @@ impl Node {
     pub fn inner(&self) -> Ipv4Addr {
         let [_, _, third, fourth] = self.address.octets();
         Ipv4Addr::new(127, 1, third, fourth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shut_down_in_order;
+
+    #[test]
+    fn data_of_a_dead_writer_are_told_from_those_of_a_stopped_one() {
+        let told = |state: &str| {
+            format!(
+                "pg_control version number: 1300\nDatabase cluster state:               {state}\n"
+            )
+        };
+        assert!(shut_down_in_order(&told("shut down")));
+        assert!(!shut_down_in_order(&told("in production")));
+        assert!(!shut_down_in_order(&told("shut down in recovery")));
     }
 }

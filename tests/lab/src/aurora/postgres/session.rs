@@ -74,13 +74,21 @@ pub fn in_recovery(inner: Ipv4Addr) -> Result<bool> {
         .get(0))
 }
 
-/// Does this writer send to the standby of this name? Asked here, as a standby also says "streaming" for the moment
-/// until its writer refuses what it asks for.
-pub fn sends_to(writer: Ipv4Addr, standby: &str) -> Result<bool> {
-    Ok(open(writer, "postgres")?
-        .query_one(
-            "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming')",
-            &[&standby],
-        )?
-        .get(0))
+/// The timeline that a primary writes.
+pub fn timeline(inner: Ipv4Addr) -> Result<i64> {
+    // The first eight digits of a WAL file's name.
+    let name: String = open(inner, "postgres")?
+        .query_one("SELECT pg_walfile_name(pg_current_wal_lsn())", &[])?
+        .get(0);
+    i64::from_str_radix(name.get(..8).unwrap_or_default(), 16)
+        .with_context(|| format!("{name} is no WAL file"))
+}
+
+/// The timeline that a standby receives; none: it receives nothing.
+pub fn received_timeline(inner: Ipv4Addr) -> Result<Option<i64>> {
+    let row = open(inner, "postgres")?.query_opt(
+        "SELECT received_tli::bigint FROM pg_stat_wal_receiver WHERE status = 'streaming'",
+        &[],
+    )?;
+    Ok(row.and_then(|row| row.get(0)))
 }
