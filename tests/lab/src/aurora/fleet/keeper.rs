@@ -14,7 +14,7 @@ use super::super::event::{Event, Kind};
 use super::Fleet;
 
 /// Time between looks.
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(1);
 
 impl Fleet {
     /// Keeps the instances running from now on, on a thread of its own that ends with the process.
