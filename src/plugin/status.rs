@@ -296,7 +296,7 @@ const fn tone_of(result: RunResult) -> Tone {
     match result {
         RunResult::Running => Tone::Warn,
         RunResult::Succeeded => Tone::Plain,
-        RunResult::Halted => Tone::Bad,
+        RunResult::Halted | RunResult::Uneven => Tone::Bad,
         RunResult::Superseded => Tone::Faint,
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: every command and option once, each a call into the library.
 
+mod aurora;
 mod dns;
 
 use std::os::unix::process::CommandExt as _;
@@ -64,6 +65,13 @@ enum Command {
     Image {
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
+    Aurora {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: aurora::Command,
     },
     /// The name server that pods use: `CoreDNS` in front of the lab's Aurora.
     Dns {
@@ -208,6 +216,7 @@ impl Lab {
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
+            Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
             Command::Dns { stand, command } => dns::run(&stand.name, command)?,
             Command::Rds {
                 stand,

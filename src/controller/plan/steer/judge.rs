@@ -2,8 +2,6 @@
 //!
 //! Pure; takes no gate into account.
 
-use std::net::IpAddr;
-
 use jiff::Timestamp;
 
 use super::inputs::{Gathered, gather};
@@ -11,9 +9,8 @@ use crate::api::spec::{Endpoint, EvidenceSource};
 use crate::controller::plan::pods::Scene;
 use crate::controller::world::World;
 use crate::domain::balance::{Decision, Verdict, Wait, decide, misplaced};
-use crate::domain::dns::AddressBook;
-use crate::domain::evidence::{self, Addresses, Evidence, attribute};
-use crate::domain::topology::{InstanceId, Topology};
+use crate::domain::evidence::{Evidence, attribute};
+use crate::domain::topology::Topology;
 
 /// What is made of a target's evidence.
 pub(in crate::controller::plan) struct Judgement {
@@ -51,20 +48,6 @@ impl Known {
         let pod = self.gathered.pods.iter().find(|p| p.id == uid);
         pod.is_some_and(|p| p.read_at.is_some_and(|at| at >= since))
             && !misplaced(&self.gathered.inputs(0, since)).contains(uid)
-    }
-}
-
-impl Addresses for AddressBook {
-    fn of(&self, address: IpAddr) -> Option<evidence::Known> {
-        let known = Self::of(self, address)?;
-        Some(evidence::Known {
-            instance: known.instance.clone(),
-            current: known.current,
-        })
-    }
-
-    fn is_resolved(&self, instance: &InstanceId) -> bool {
-        self.current(instance).next().is_some()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
+pub mod aurora;
 pub mod dns;
 
 use std::fs::File;
