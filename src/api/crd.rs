@@ -45,6 +45,10 @@ fn tidy(schema: &mut JSONSchemaProps) {
     // A null would count as present in CEL and be absent to the operator: without this the server drops it.
     schema.nullable = None;
     schema.title = None;
+    // Rust's unsigned numbers are of no format that the API server knows; it warns of each at every apply.
+    if schema.format.as_ref().is_some_and(|f| f.starts_with("uint")) {
+        schema.format = None;
+    }
     schema.description = schema
         .description
         .take()
