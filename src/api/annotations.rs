@@ -8,6 +8,8 @@ pub const EPOCH: &str = "dbbalance.io/epoch";
 pub const CLAIM: &str = "dbbalance.io/claim";
 /// On a pod: how often it was recycled in its life.
 pub const RECYCLES: &str = "dbbalance.io/recycles";
+/// On a pod: how often it was recycled within one run, and when last, where connections are measured.
+pub const MOVED: &str = "dbbalance.io/moved";
 /// On a pod: the cluster's writer at the stamped epoch.
 pub const WRITER: &str = "dbbalance.io/writer";
 /// On a pod: the cluster's readers at the stamped epoch, comma separated and sorted.

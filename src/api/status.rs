@@ -82,6 +82,9 @@ pub struct TopologyStatus {
     /// The writer's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
+    /// The writer before, since the last change of writers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_writer: Option<String>,
     /// The number of readers.
     pub reader_count: i32,
     /// All members.
@@ -131,6 +134,8 @@ pub enum Trigger {
     Replaced,
     /// A user asked, by annotation.
     Manual,
+    /// Measured connections were not where they should be.
+    Imbalance,
 }
 
 impl Trigger {
@@ -143,6 +148,7 @@ impl Trigger {
             Self::Failover => "Failover",
             Self::Replaced => "Replaced",
             Self::Manual => "Manual",
+            Self::Imbalance => "Imbalance",
         }
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
-use crate::domain::budget::Load;
+use crate::domain::budget::{Holding, Load};
 use crate::domain::dns::DnsView;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
@@ -99,10 +99,10 @@ pub struct TargetWorld {
 }
 
 /// What others do on the same cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
     /// Their connections.
-    pub held: Load,
+    pub held: Holding,
     /// What they have in flight.
     pub in_flight: Load,
     /// Their runs in progress.

@@ -1,7 +1,8 @@
 //! The connection budget of a cluster: a ledger over all its policies.
 //!
-//! Without measured connections it counts with the worst: that all connections of an endpoint's
-//! pools are on the one instance that is looked at, and that everything a step opens lands there.
+//! Measured connections count where they are. Without them it counts with the worst: that all
+//! connections of an endpoint's pools are on the one instance that is looked at. What a step opens
+//! may always land on that one instance.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,30 @@ impl Load {
     }
 }
 
+/// Measured connections by instance.
+pub type Measured = BTreeMap<InstanceId, u64>;
+
+/// What is held on the cluster now: estimates of pods that were not measured, and what was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// By what pools may hold, of pods that were not measured.
+    pub estimated: Load,
+    /// As measured.
+    pub measured: Measured,
+}
+
+impl Holding {
+    /// The sum of two holdings.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.estimated = self.estimated.plus(other.estimated);
+        for (instance, connections) in &other.measured {
+            *self.measured.entry(instance.clone()).or_default() += connections;
+        }
+        self
+    }
+}
+
 /// The budget's verdict on a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -76,7 +101,7 @@ pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Opt
 pub fn judge(
     view: &ClusterView,
     spec: &BudgetSpec,
-    now: Load,
+    now: &Holding,
     in_flight: Load,
     step: Load,
     surges: bool,
@@ -109,14 +134,16 @@ pub fn judge(
         };
         let headroom = u64::try_from(spec.headroom_percent).unwrap_or(0).min(100);
         let budget = limit * (100 - headroom) / 100;
-        let held = pick(now) + pick(in_flight);
+        let measured = now.measured.get(&member.instance).copied().unwrap_or(0);
+        let has = pick(now.estimated) + measured;
+        let held = has + pick(in_flight);
         let needs = pick(step);
         if held + needs > budget {
             return Verdict::Exceeds(format!(
                 "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held, {} in flight)",
                 member.instance,
                 budget.saturating_sub(held),
-                pick(now),
+                has,
                 pick(in_flight),
             ));
         }
@@ -194,6 +221,13 @@ mod tests {
         }
     }
 
+    fn holds(estimated: Load) -> Holding {
+        Holding {
+            estimated,
+            ..Holding::default()
+        }
+    }
+
     fn reader(n: u64) -> Load {
         Load {
             reader: n,
@@ -209,10 +243,11 @@ mod tests {
         };
         let v = view("abc", "db.r6g.large");
         assert_eq!(
-            judge(&v, &spec, reader(60), reader(20), reader(10), false),
+            judge(&v, &spec, &holds(reader(60)), reader(20), reader(10), false),
             Verdict::Fits
         );
-        let Verdict::Exceeds(message) = judge(&v, &spec, reader(60), reader(20), reader(11), false)
+        let Verdict::Exceeds(message) =
+            judge(&v, &spec, &holds(reader(60)), reader(20), reader(11), false)
         else {
             unreachable!("it must not fit");
         };
@@ -227,11 +262,11 @@ mod tests {
         let spec = BudgetSpec::default();
         let v = view("ab", "db.x99.tiny");
         assert!(matches!(
-            judge(&v, &spec, reader(0), reader(0), reader(1), true),
+            judge(&v, &spec, &holds(reader(0)), reader(0), reader(1), true),
             Verdict::Unknown(_)
         ));
         assert_eq!(
-            judge(&v, &spec, reader(0), reader(0), reader(1), false),
+            judge(&v, &spec, &holds(reader(0)), reader(0), reader(1), false),
             Verdict::Fits
         );
     }
@@ -250,7 +285,7 @@ mod tests {
             judge(
                 &view("a", "db.r6g.large"),
                 &spec,
-                now,
+                &holds(now),
                 Load::default(),
                 reader(1),
                 false
@@ -261,12 +296,36 @@ mod tests {
             judge(
                 &view("ab", "db.r6g.large"),
                 &spec,
-                now,
+                &holds(now),
                 Load::default(),
                 reader(1),
                 false
             ),
             Verdict::Fits
+        );
+    }
+
+    #[test]
+    fn measured_connections_count_only_where_they_are() {
+        let spec = BudgetSpec {
+            max_connections: Some(100),
+            headroom_percent: 0,
+        };
+        let v = view("abc", "db.r6g.large");
+        let on = |b: u64, c: u64| Holding {
+            measured: [("b", b), ("c", c)]
+                .map(|(name, n)| (InstanceId(name.into()), n))
+                .into(),
+            ..Holding::default()
+        };
+        let fits = |holding| judge(&v, &spec, &holding, Load::default(), reader(20), false);
+        assert_eq!(fits(on(80, 80)), Verdict::Fits);
+        let Verdict::Exceeds(message) = fits(on(70, 81)) else {
+            unreachable!("it must not fit on c");
+        };
+        assert!(
+            message.starts_with("needs 20 connections on c, has 19"),
+            "{message}"
         );
     }
 

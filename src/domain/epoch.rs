@@ -26,7 +26,7 @@ pub fn concerns(trigger: Trigger, target: &TargetSpec) -> bool {
         Trigger::ReaderAdded | Trigger::ReaderRemoved => {
             target.pools.iter().any(|p| p.endpoint == Endpoint::Reader)
         }
-        Trigger::Failover | Trigger::Replaced | Trigger::Manual => true,
+        Trigger::Failover | Trigger::Replaced | Trigger::Manual | Trigger::Imbalance => true,
     }
 }
 
@@ -37,7 +37,7 @@ pub fn is_enabled(triggers: &Triggers, trigger: Trigger) -> bool {
         Trigger::ReaderAdded => triggers.reader_added.enabled,
         Trigger::ReaderRemoved => triggers.reader_removed.enabled,
         Trigger::Failover | Trigger::Replaced => triggers.failover.enabled,
-        Trigger::Manual => true,
+        Trigger::Manual | Trigger::Imbalance => true,
     }
 }
 

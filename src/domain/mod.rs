@@ -6,6 +6,7 @@ pub mod budget;
 pub mod change;
 pub mod dns;
 pub mod epoch;
+pub mod evidence;
 pub mod pacing;
 pub mod pod;
 pub mod settle;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::{Claim, PolicyMark, Stamp};
+use super::stamp::{Claim, Moved, PolicyMark, Stamp};
 use crate::api::status::TargetStatus;
 
 /// How much later than the open time a container must have started to count as born after it:
@@ -42,6 +42,8 @@ pub struct PodFacts {
     pub claim: Option<Claim>,
     /// How often it was recycled.
     pub recycles: u32,
+    /// How often within one run, if it can be read.
+    pub moved: Option<Moved>,
     /// Whether the topology annotations are there.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
@@ -140,6 +142,7 @@ mod tests {
             stamp: None,
             claim: None,
             recycles: 0,
+            moved: None,
             has_topology: false,
             template: String::new(),
             owner: None,

@@ -125,6 +125,61 @@ impl fmt::Display for Claim {
     }
 }
 
+/// `<policy>/<epoch>@<start> <count> <time>`: how often a pod was recycled within one run, where
+/// connections are measured and fresh pods may move too, and when it last was.
+///
+/// On the pod, not in the status, as the status lists no pods; written with the claim, so that a recycle
+/// whose maker died counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Whose run.
+    pub policy: PolicyMark,
+    /// The run's epoch.
+    pub epoch: i64,
+    /// The run's start, in seconds since 1970: an epoch may see several runs.
+    pub run: i64,
+    /// Recycles within the run.
+    pub count: u32,
+    /// When the last one was claimed, by the operator's clock.
+    pub time: Timestamp,
+}
+
+impl Moved {
+    /// Reads the mark; `None` for anything that is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (policy, rest) = words.next()?.split_once('/')?;
+        let (epoch, run) = rest.split_once('@')?;
+        let moved = Self {
+            policy: PolicyMark(policy.to_owned()),
+            epoch: epoch.parse().ok()?,
+            run: run.parse().ok()?,
+            count: words.next()?.parse().ok()?,
+            time: words.next()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(moved)
+    }
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            epoch,
+            run,
+            count,
+            time,
+        } = self;
+        write!(
+            f,
+            "{}/{epoch}@{run} {count} {}",
+            policy.0,
+            time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -152,6 +207,21 @@ mod tests {
     fn a_claim_reads_back_as_written() {
         let text = "0a1b2c3d/12 2 2026-05-04T03:02:01Z";
         assert_eq!(Claim::parse(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_mark_of_moves_reads_back_as_written() {
+        let text = "0a1b2c3d/12@1777863721 2 2026-05-04T03:02:01.250Z";
+        assert_eq!(Moved::parse(text).unwrap().to_string(), text);
+        for text in [
+            "",
+            "a/1 1",
+            "a/1@2",
+            "a/1@2 1 now",
+            "a/1@2 1 2026-05-04T03:02:01Z x",
+        ] {
+            assert_eq!(Moved::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -70,9 +70,9 @@ impl TopologyNote {
     }
 }
 
-/// Sets the claim, if the pod is still at the seen resourceVersion. `pod` is as an API server sent
+/// Sets the claim, and `moved` if there is one, if the pod is still at the seen resourceVersion. `pod` is as an API server sent
 /// it, or from `k8s::watch`, which keeps an empty map of annotations apart from a missing one.
-pub async fn claim(client: &Client, pod: &Pod, value: &str) -> ClaimOutcome {
+pub async fn claim(client: &Client, pod: &Pod, value: &str, moved: Option<&str>) -> ClaimOutcome {
     let (Some(of), Some(version)) = (PodRef::of(pod), pod.metadata.resource_version.as_deref())
     else {
         return ClaimOutcome::LostRace; // never read from an API server: look again
@@ -84,6 +84,9 @@ pub async fn claim(client: &Client, pod: &Pod, value: &str) -> ClaimOutcome {
         ops.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
     ops.push(json!({"op": "add", "path": path(annotations::CLAIM), "value": value}));
+    if let Some(moved) = moved {
+        ops.push(json!({"op": "add", "path": path(annotations::MOVED), "value": moved}));
+    }
     match json_patch(client, &of, ops).await {
         Ok(()) => ClaimOutcome::Claimed,
         Err(failure) => match refusal(&failure, &of, "claiming") {
@@ -145,6 +148,23 @@ pub async fn replace_claim(
         json!({"op": "replace", "path": at, "value": claim}),
     ];
     stamped(json_patch(client, pod, ops).await, pod, "claiming")
+}
+
+/// Stamps a pod that needs no effect, if it is still at the seen resourceVersion: its connections were
+/// measured, and are where they should be.
+pub async fn stamp_without_effect(
+    client: &Client,
+    pod: &PodRef,
+    resource_version: &str,
+    stamp: &str,
+    topology: &TopologyNote,
+) -> StampOutcome {
+    let mut values = notes(topology);
+    values.insert(annotations::EPOCH.to_owned(), stamp.into());
+    let body = json!({"metadata": {
+        "uid": pod.uid, "resourceVersion": resource_version, "annotations": values
+    }});
+    stamped(merge_patch(client, pod, &body).await, pod, "stamping")
 }
 
 /// Tells a pod that was born fresh the topology.

@@ -35,7 +35,7 @@ fn test_failed() -> Value {
 #[tokio::test]
 async fn a_claim_tests_the_resource_version() {
     let (client, seen) = answering(200, ok());
-    let came = claim(&client, &pod(true), "ab/12 1 t").await;
+    let came = claim(&client, &pod(true), "ab/12 1 t", None).await;
     assert_eq!(came, ClaimOutcome::Claimed);
     let seen = seen.await.unwrap();
     assert_eq!(seen.method, "PATCH");
@@ -54,9 +54,31 @@ async fn a_claim_tests_the_resource_version() {
 }
 
 #[tokio::test]
+async fn a_claim_counts_the_move_in_the_same_patch() {
+    let (client, seen) = answering(200, ok());
+    claim(&client, &pod(true), "c", Some("ab/12@7 1 t")).await;
+    assert_eq!(
+        seen.await.unwrap().body[2],
+        json!({"op": "add", "path": "/metadata/annotations/dbbalance.io~1moved", "value": "ab/12@7 1 t"})
+    );
+}
+
+#[tokio::test]
+async fn a_stamp_without_effect_tests_the_resource_version() {
+    let (client, seen) = answering(200, ok());
+    let came = stamp_without_effect(&client, &pod_ref(), "77", "ab/12-3f9c", &topology()).await;
+    assert_eq!(came, StampOutcome::Stamped);
+    let seen = seen.await.unwrap();
+    assert_eq!(seen.content_type, "application/merge-patch+json");
+    let metadata = &seen.body["metadata"];
+    assert_eq!(metadata["resourceVersion"], "77");
+    assert_eq!(metadata["annotations"]["dbbalance.io/epoch"], "ab/12-3f9c");
+}
+
+#[tokio::test]
 async fn a_pod_without_annotations_gets_the_map_first() {
     let (client, seen) = answering(200, ok());
-    claim(&client, &pod(false), "c").await;
+    claim(&client, &pod(false), "c", None).await;
     assert_eq!(
         seen.await.unwrap().body[1],
         json!({"op": "add", "path": "/metadata/annotations", "value": {}})
@@ -74,7 +96,7 @@ async fn a_failed_test_is_a_lost_race() {
     ] {
         let (client, _seen) = answering(code, body);
         assert_eq!(
-            claim(&client, &pod(true), "c").await,
+            claim(&client, &pod(true), "c", None).await,
             ClaimOutcome::LostRace
         );
     }
@@ -84,7 +106,7 @@ async fn a_failed_test_is_a_lost_race() {
 async fn refused_content_is_not_taken_for_a_lost_race() {
     let said = "Pod \"web-1\" is invalid: metadata.annotations: Too long";
     let (client, _seen) = answering(422, failure(422, "Invalid", said));
-    let ClaimOutcome::Failed { fault, .. } = claim(&client, &pod(true), "c").await else {
+    let ClaimOutcome::Failed { fault, .. } = claim(&client, &pod(true), "c", None).await else {
         panic!("not a failure");
     };
     assert_eq!(fault, Fault::Invalid);
@@ -93,7 +115,10 @@ async fn refused_content_is_not_taken_for_a_lost_race() {
 #[tokio::test]
 async fn a_claim_on_a_pod_that_left_finds_it_gone() {
     let (client, _seen) = answering(404, failure(404, "NotFound", "not found"));
-    assert_eq!(claim(&client, &pod(true), "c").await, ClaimOutcome::Gone);
+    assert_eq!(
+        claim(&client, &pod(true), "c", None).await,
+        ClaimOutcome::Gone
+    );
 }
 
 #[tokio::test]

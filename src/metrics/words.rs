@@ -27,12 +27,13 @@ impl RecycleResult {
     }
 }
 
-pub(super) const TRIGGERS: [Trigger; 5] = [
+pub(super) const TRIGGERS: [Trigger; 6] = [
     Trigger::ReaderAdded,
     Trigger::ReaderRemoved,
     Trigger::Failover,
     Trigger::Replaced,
     Trigger::Manual,
+    Trigger::Imbalance,
 ];
 pub(super) const RESULTS: [RunResult; 3] = [
     RunResult::Succeeded,

@@ -26,7 +26,7 @@ pub fn numbers(server: &Server<'_>) -> usize {
     let windows = [("/windows", json!([window("w")]))];
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
-    let fields: [Number<'_>; 15] = [
+    let fields: [Number<'_>; 18] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
         ("/targets/0/recycle/http/port", &http, 1, 65_535),
@@ -41,6 +41,9 @@ pub fn numbers(server: &Server<'_>) -> usize {
         ("/limits/maxRunsPerHour", &[], 1, 60),
         ("/budget/maxConnections", &[], 1, 262_143),
         ("/budget/headroomPercent", &[], 0, 90),
+        ("/targets/0/port", &[], 1, 65_535),
+        ("/dns/timeoutSeconds", &[], 0, 3600),
+        ("/evidence/tolerancePercent", &[], 5, 50),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];
     let spread = ("/windows/0/spreadSeconds", &windows[..], 0, 86_400);
@@ -114,7 +117,7 @@ pub fn texts(server: &Server<'_>) -> usize {
 
     // Path, surroundings, greatest length, good ones, bad ones.
     let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
-    let fields: [Text<'_>; 10] = [
+    let fields: [Text<'_>; 11] = [
         (
             "/cluster/identifier",
             &[],
@@ -161,6 +164,7 @@ pub fn texts(server: &Server<'_>) -> usize {
             names.0,
             names.1,
         ),
+        ("/targets/0/evidenceContainer", &[], 63, names.0, names.1),
         (
             "/targets/0/recycle/http/path",
             &http,

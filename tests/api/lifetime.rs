@@ -90,7 +90,9 @@ pub fn defaults(server: &Server<'_>) -> usize {
         },
         "pacing": {"maxUnavailable": "25%", "intervalSeconds": 10, "jitterPercent": 20, "progressDeadlineSeconds": 900},
         "limits": {"cooldownSeconds": 300, "maxRunsPerHour": 6},
-        "budget": {"headroomPercent": 15}
+        "budget": {"headroomPercent": 15},
+        "dns": {"onTimeout": "Hold", "timeoutSeconds": 300},
+        "evidence": {"source": "None", "tolerancePercent": 15}
     });
     expected
         .as_object_mut()

@@ -68,12 +68,26 @@ pub fn between_fields(server: &Server<'_>) -> usize {
         let block = json!({"method": method, "fallback": "Evict"});
         let words =
             ["targets[0].recycle: Invalid value: fallback is for methods that can fail on one pod"];
-        t.refuses(
-            &format!("{method} with fallback"),
-            &[(RECYCLE, block)],
-            &words,
-        );
+        let with = format!("{method} with fallback");
+        if method == "Rollout" {
+            t.takes(&with, &[(RECYCLE, block)]);
+        } else {
+            t.refuses(&with, &[(RECYCLE, block)], &words);
+        }
     }
+
+    let unsaid = "spec: Invalid value: connectionsPerPod is required, unless evidence measures";
+    let bare = || json!([{"endpoint": "Reader"}]);
+    let measured = ("/evidence", json!({"source": "ProcNet"}));
+    let pools = "/targets/0/pools";
+    t.refuses("a pool without a number", &[(pools, bare())], &[unsaid]);
+    t.takes("the same, measured", &[(pools, bare()), measured.clone()]);
+    let two = json!([{"endpoint": "Reader", "connectionsPerPod": 1}, {"endpoint": "Writer"}]);
+    t.refuses(
+        "two pools, measured, one without a number",
+        &[(pools, two), measured],
+        &[unsaid],
+    );
     let block = json!({"method": "HTTP", "http": call(), "signal": hup()});
     t.refuses("HTTP with signal", &[(RECYCLE, block)], &[signal]);
     let block = json!({"method": "Signal", "http": call(), "signal": hup()});

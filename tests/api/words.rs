@@ -22,7 +22,7 @@ pub fn known(server: &Server<'_>) -> usize {
     let signals = [
         "HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "TTIN", "TTOU", "WINCH",
     ];
-    let fields: [Words<'_>; 9] = [
+    let fields: [Words<'_>; 11] = [
         (
             "/mode",
             &[],
@@ -72,6 +72,18 @@ pub fn known(server: &Server<'_>) -> usize {
             &["Rollout", "None"],
         ),
         (
+            "/dns/onTimeout",
+            &[],
+            &["Hold", "Proceed"],
+            &["hold", "Fail"],
+        ),
+        (
+            "/evidence/source",
+            &[],
+            &["None", "ProcNet"],
+            &["procnet", "SQL"],
+        ),
+        (
             "/windows/0/type",
             &[("/windows", json!([window("w")]))],
             &["Allow", "Deny"],
@@ -96,7 +108,7 @@ pub fn known(server: &Server<'_>) -> usize {
 
     let http = || json!({"method": "HTTP", "http": {"port": 1, "path": "/"}});
     let window = || json!([window("w")]);
-    let required: [(&str, &[(&str, Value)]); 18] = [
+    let required: [(&str, &[(&str, Value)]); 17] = [
         ("/cluster", &[]),
         ("/cluster/identifier", &[]),
         ("/targets", &[]),
@@ -107,7 +119,6 @@ pub fn known(server: &Server<'_>) -> usize {
         ("/targets/0/workloadRef/kind", &[]),
         ("/targets/0/workloadRef/name", &[]),
         ("/targets/0/pools/0/endpoint", &[]),
-        ("/targets/0/pools/0/connectionsPerPod", &[]),
         ("/targets/0/recycle/method", &[]),
         (
             "/targets/0/recycle/signal/name",
@@ -174,10 +185,9 @@ pub fn unknown_fields(server: &Server<'_>) -> usize {
     let mut t = Table::new(server);
     for path in [
         "/modes",
-        "/dns",
-        "/evidence",
+        "/dns/gate",
+        "/evidence/container",
         "/cluster/endpoint",
-        "/targets/0/port",
         "/targets/0/namespace",
         "/targets/0/workloadRef/namespace",
         "/targets/0/pools/0/port",

@@ -36,7 +36,9 @@ pub(super) async fn recycle(
         claim,
         method,
         recycles,
+        moved,
     } = step;
+    let moved = moved.as_ref().map(ToString::to_string);
     let namespace = &world.policy.namespace;
     let client = &ctx.clients.effects;
     let Some(pod) = planned_pod(ctx, namespace, name, uid, resource_version) else {
@@ -52,7 +54,7 @@ pub(super) async fn recycle(
         return Recycled::Untouched;
     }
     let value = claim.to_string();
-    match annotate::claim(client, &pod, &value).await {
+    match annotate::claim(client, &pod, &value, moved.as_deref()).await {
         ClaimOutcome::Claimed => {}
         ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
         ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),

@@ -23,7 +23,7 @@ use crate::api::status::RunResult;
 use crate::aurora::ClusterKey;
 use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
 use crate::controller::plan::recorded_topology;
-use crate::domain::budget::Load;
+use crate::domain::budget::{Holding, Load};
 use crate::domain::pod::PodFacts;
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::ClusterId;
@@ -248,7 +248,7 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
         if uid == policy_uid || cluster_key(&other.spec.cluster, ctx) != *key {
             continue;
         }
-        sum.held = sum.held.plus(held(other, &ctx.stores));
+        sum.held = sum.held.plus(&held(other, &ctx.stores));
         if let Some(memory) = ctx.memory.recall(&uid) {
             sum.in_flight = sum.in_flight.plus(memory.in_flight);
             sum.running += memory.running;
@@ -267,11 +267,11 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
     sum
 }
 
-fn held(policy: &DbBalancePolicy, stores: &Stores) -> Load {
+fn held(policy: &DbBalancePolicy, stores: &Stores) -> Holding {
     let namespace = policy.namespace().unwrap_or_default();
     let all = stores.pods_in(&namespace);
     let lineage = Lineage::of(stores, &namespace);
-    policy
+    let estimated = policy
         .spec
         .targets
         .iter()
@@ -283,7 +283,11 @@ fn held(policy: &DbBalancePolicy, stores: &Stores) -> Load {
                 .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
                 .count();
             sum.plus(Load::of(&pools(spec), pods))
-        })
+        });
+    Holding {
+        estimated,
+        ..Holding::default()
+    }
 }
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;

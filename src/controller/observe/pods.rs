@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::annotations;
 use crate::api::spec::TargetSpec;
 use crate::domain::pod::PodFacts;
-use crate::domain::stamp::{Claim, Stamp};
+use crate::domain::stamp::{Claim, Moved, Stamp};
 
 /// The labels under which controllers name the template that a pod was made from.
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
@@ -35,6 +35,7 @@ pub(super) fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         recycles: note(annotations::RECYCLES)
             .and_then(|n| n.parse().ok())
             .unwrap_or(0),
+        moved: note(annotations::MOVED).and_then(Moved::parse),
         has_topology: note(annotations::WRITER).is_some(),
         template: TEMPLATE_LABELS
             .iter()

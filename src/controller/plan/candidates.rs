@@ -119,6 +119,7 @@ impl<'a> Candidates<'a> {
                     Method::Evict
                 },
                 recycles: c.pod.recycles.saturating_add(1),
+                moved: scene.moved(c.pod, now),
             };
             (step, !c.begun)
         };

@@ -167,7 +167,7 @@ fn raise(
         let kept = record_reader_epoch(&times, whole_second(now));
         status.reader_epoch_times = kept.into_iter().map(Time).collect();
     }
-    status.topology = Some(recorded(&next));
+    succeed(status, settled, &next);
     if token.is_some() {
         status.recycle_requested = token;
     }
@@ -233,6 +233,20 @@ pub(crate) fn describe(topology: &Topology) -> String {
     format!("writer {}, readers {readers}", topology.writer.instance)
 }
 
+/// Records the settled topology that follows another one.
+pub(super) fn succeed(status: &mut DbBalancePolicyStatus, settled: &Topology, next: &Topology) {
+    let before = status.topology.take();
+    let previous_writer = if settled.writer == next.writer {
+        before.and_then(|t| t.previous_writer)
+    } else {
+        Some(settled.writer.instance.0.clone())
+    };
+    status.topology = Some(TopologyStatus {
+        previous_writer,
+        ..recorded(next)
+    });
+}
+
 /// A topology as the status records it.
 #[must_use]
 pub fn recorded(topology: &Topology) -> TopologyStatus {
@@ -241,6 +255,7 @@ pub fn recorded(topology: &Topology) -> TopologyStatus {
         cluster_arn: topology.arn.clone(),
         cluster_resource_id: topology.resource.0.clone(),
         writer: Some(topology.writer.instance.0.clone()),
+        previous_writer: None,
         reader_count: i32::try_from(topology.readers.len()).unwrap_or(i32::MAX),
         members: topology
             .members()

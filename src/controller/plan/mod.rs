@@ -29,7 +29,7 @@ use crate::api::spec::{Method, WorkloadKind};
 use crate::api::status::{DbBalancePolicyStatus, Trigger};
 use crate::domain::budget::Load;
 use crate::domain::settle::Settling;
-use crate::domain::stamp::{Claim, Stamp};
+use crate::domain::stamp::{Claim, Moved, Stamp};
 
 pub use epochs::{open, recorded_topology};
 pub use gate::{Gate, Held};
@@ -121,6 +121,8 @@ pub struct PodStep {
     pub method: Method,
     /// The count to write with the stamp.
     pub recycles: u32,
+    /// The mark of moves to write with the claim, where connections are measured.
+    pub moved: Option<Moved>,
 }
 
 /// Something that people should hear of, once.

@@ -9,7 +9,7 @@ use crate::api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStat
 use crate::controller::world::TargetWorld;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
-use crate::domain::stamp::{Claim, PolicyMark};
+use crate::domain::stamp::{Claim, Moved, PolicyMark};
 use crate::domain::topology::Fnv;
 
 /// How much longer than the method's time-out a claim is left alone: its maker may be slow, and
@@ -29,6 +29,8 @@ pub(super) struct Scene<'a> {
     pub mark: PolicyMark,
     pub counted: Vec<&'a PodFacts>,
     pub stale: Vec<&'a PodFacts>,
+    /// Whether the policy has its connections measured.
+    pub is_measured: bool,
 }
 
 /// Where a stale pod stands.
@@ -52,6 +54,7 @@ impl<'a> Scene<'a> {
         settling: &'a Settling,
         target: TargetStatus,
         mark: PolicyMark,
+        is_measured: bool,
     ) -> Self {
         let ignored = world.workload.as_ref().is_some_and(|w| w.ignored);
         let counted: Vec<_> = if ignored || !target.owned {
@@ -73,6 +76,7 @@ impl<'a> Scene<'a> {
             mark,
             counted,
             stale,
+            is_measured,
         }
     }
 
@@ -205,6 +209,29 @@ impl<'a> Scene<'a> {
                     .ok()
             })
             .min()
+    }
+
+    /// What this pod was moved within the run in progress, if it was.
+    pub(super) fn moved_in_run<'p>(&self, pod: &'p PodFacts) -> Option<&'p Moved> {
+        let run = self.target.run.as_ref()?;
+        pod.moved.as_ref().filter(|m| {
+            m.policy == self.mark && m.epoch == run.epoch && m.run == run.start_time.0.as_second()
+        })
+    }
+
+    /// The mark of moves for one more recycle of this pod, where connections are measured.
+    pub(super) fn moved(&self, pod: &PodFacts, now: Timestamp) -> Option<Moved> {
+        let run = self.running().filter(|_| self.is_measured)?;
+        Some(Moved {
+            policy: self.mark.clone(),
+            epoch: run.epoch,
+            run: run.start_time.0.as_second(),
+            count: self
+                .moved_in_run(pod)
+                .map_or(0, |m| m.count)
+                .saturating_add(1),
+            time: now,
+        })
     }
 
     /// What the method was verified for: the method with its settings, and the pods' templates.

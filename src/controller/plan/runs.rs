@@ -14,7 +14,7 @@ use super::show::{born_without_topology, show_settling};
 use super::sight::sight;
 use super::watch::{halt_run, was_running, watch_over};
 use super::{Notice, Plan, TargetPlan, steps};
-use crate::api::spec::TargetSpec;
+use crate::api::spec::{EvidenceSource, TargetSpec};
 use crate::api::status::{RunResult, TargetStatus, Trigger};
 use crate::controller::validate::Valid;
 use crate::controller::world::{World, pools};
@@ -38,7 +38,16 @@ pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut P
         let (spec, found) = (&world.spec.targets[index], &world.targets[index]);
         let (status, settling) = (&plan.status, &plan.settling);
         let mark = world.policy.mark();
-        let scene = Scene::new(spec, found, status, settling, target.clone(), mark);
+        let measured = is_measured(world);
+        let scene = Scene::new(
+            spec,
+            found,
+            status,
+            settling,
+            target.clone(),
+            mark,
+            measured,
+        );
         in_flight = in_flight.plus(steps::in_flight(&scene, now));
     }
     let mut running: Vec<bool> = targets.iter().map(|t| was_running(world, t)).collect();
@@ -79,6 +88,7 @@ fn advance_target(
         &settling,
         target,
         world.policy.mark(),
+        is_measured(world),
     );
     scene.target.pods = count(scene.counted.len());
     scene.target.stale = count(scene.stale.len());
@@ -272,6 +282,11 @@ fn go(
         Some((step, load)) => Ok(Go::Step(step, load)),
         None => Ok(Go::InProgress),
     }
+}
+
+/// Whether the policy has its connections measured.
+pub(super) fn is_measured(world: &World) -> bool {
+    world.spec.evidence.source != EvidenceSource::None
 }
 
 /// A number of pods as the status holds it.

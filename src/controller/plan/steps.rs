@@ -12,7 +12,7 @@ use super::runs::load;
 use super::{PodStep, Step};
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
-use crate::domain::budget::{Load, Verdict, judge};
+use crate::domain::budget::{Holding, Load, Verdict, judge};
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::Fingerprint;
@@ -222,9 +222,9 @@ fn within_budget(world: &World, mine: Load, adds: Load, surges: bool) -> Result<
             "the topology is not current",
         ));
     };
-    let now = held(world).plus(world.others.held);
+    let now = held(world).plus(&world.others.held);
     let in_flight = mine.plus(world.others.in_flight);
-    match judge(view, &world.spec.budget, now, in_flight, adds, surges) {
+    match judge(view, &world.spec.budget, &now, in_flight, adds, surges) {
         Verdict::Fits => Ok(()),
         Verdict::Exceeds(message) => Err(Held::new(Gate::Budget, message)),
         Verdict::Unknown(message) => Err(Held::new(Gate::BudgetUnknown, message)),
@@ -234,13 +234,10 @@ fn within_budget(world: &World, mine: Load, adds: Load, surges: bool) -> Result<
 /// What this policy's pods hold, or will once they have started. The terminating ones keep their
 /// connections.
 #[must_use]
-pub fn held(world: &World) -> Load {
-    world
-        .spec
-        .targets
-        .iter()
-        .zip(&world.targets)
-        .fold(Load::default(), |sum, (spec, found)| {
+pub fn held(world: &World) -> Holding {
+    let estimated = world.spec.targets.iter().zip(&world.targets).fold(
+        Load::default(),
+        |sum, (spec, found)| {
             sum.plus(load(
                 spec,
                 found
@@ -249,7 +246,12 @@ pub fn held(world: &World) -> Load {
                     .filter(|p| !p.finished && (p.started.is_some() || !p.terminating))
                     .count(),
             ))
-        })
+        },
+    );
+    Holding {
+        estimated,
+        ..Holding::default()
+    }
 }
 
 /// When the interval since the last step is over, if it is not.

@@ -134,6 +134,7 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         stamp: None,
         claim: None,
         recycles: 0,
+        moved: None,
         has_topology: true,
         template: "t1".into(),
         owner: Some(("ReplicaSet".into(), "rs".into())),
@@ -263,6 +264,7 @@ fn scene(world: &World, index: usize) -> super::pods::Scene<'_> {
         &world.settling,
         world.status.targets[index].clone(),
         world.policy.mark(),
+        super::runs::is_measured(world),
     )
 }
 

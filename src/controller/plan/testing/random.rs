@@ -129,7 +129,7 @@ pub(crate) fn world(bytes: &[u8]) -> World {
         }
     }
     world.others.running = tape.of(&[0, 1, 2, 3]);
-    world.others.held = Load {
+    world.others.held.estimated = Load {
         reader: tape.of(&[0, 100, 1000]),
         writer: tape.of(&[0, 50]),
     };

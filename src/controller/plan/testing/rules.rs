@@ -158,7 +158,7 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             (Role::Writer, false) => writer,
             (Role::Writer, true) => reader + writer,
         };
-        let others = world.others.held.plus(world.others.in_flight);
+        let others = world.others.held.estimated.plus(world.others.in_flight);
         let mut sum = pick(others.reader, others.writer);
         let mut adds = 0;
         for (index, spec) in world.spec.targets.iter().enumerate() {

@@ -282,9 +282,9 @@ fn the_budget_refuses_with_the_sum_and_an_unknown_limit_holds_what_surges() {
 #[test]
 fn other_policies_count_in_the_budget() {
     let mut world = verified(Method::Signal, 4, ADDED);
-    world.others.held.reader = 1320;
+    world.others.held.estimated.reader = 1320;
     assert_eq!(gate(&world, 111), Some(Gate::Budget));
-    world.others.held.reader = 1300;
+    world.others.held.estimated.reader = 1300;
     assert_eq!(gate(&world, 111), None);
     world.others.in_flight.reader = 20;
     assert_eq!(gate(&world, 111), Some(Gate::Budget));
