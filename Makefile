@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image stand-up stand-down soak clean deny
+.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -50,6 +50,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test rds_batches --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
+	$(CARGO) test --locked -p dbbalance-sim
 
 test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
@@ -61,6 +62,9 @@ test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with
 soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	$(CARGO) build --quiet --locked --release -p dbbalance
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
+
+sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
+	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml

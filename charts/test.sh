@@ -57,6 +57,7 @@ refuses lookupsPerSecond --set dns.lookupsPerSecond=1
 refuses actionsPerSecond --set limits.actionsPerSecond=0
 refuses watch --set 'watch.namespaces={*}'
 refuses "stands alone" --set 'signal.namespaces={shop,*}'
+refuses "not in watch.namespaces" --set 'evidence.namespaces={shop},watch.namespaces={billing}'
 refuses "not in watch.namespaces" --set 'signal.namespaces={shop},watch.namespaces={billing}'
 
 # One CRD, two copies: the chart can read only its own files.

@@ -9,7 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// Recycles connection pools when the topology of an Aurora cluster changes.
 #[derive(Debug, Parser)]
-#[command(name = "dbbalance", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "dbbalance",
+    version,
+    about,
+    disable_help_subcommand = true,
+    after_help = "As kubectl plugin: link or copy this file to kubectl-dbbalance in your PATH, and call: kubectl dbbalance --help"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -75,6 +81,14 @@ pub struct RunArgs {
         value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
     )]
     pub signal_namespaces: List,
+
+    /// The namespaces in which the operator was granted pods/exec for evidence by ProcNet, comma
+    /// separated. "*": all. Empty: none but those for method Signal, as the right is the same.
+    #[arg(
+        long, env = "DBBALANCE_EVIDENCE_NAMESPACES", default_value = "", hide_default_value = true,
+        value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
+    )]
+    pub evidence_namespaces: List,
 
     /// The name of the Lease by which replicas elect their leader.
     #[arg(
@@ -388,6 +402,14 @@ mod tests {
             ["shop", "pay"]
         );
         assert_eq!(granted(&["--signal-namespaces", "*"]), ["*"]);
+        assert!(granted(&[]).is_empty());
+    }
+
+    #[test]
+    fn evidence_is_granted_by_name_or_everywhere() {
+        let granted = |args: &[&str]| run(args).unwrap().evidence_namespaces.0;
+        assert_eq!(granted(&["--evidence-namespaces", "shop"]), ["shop"]);
+        assert_eq!(granted(&["--evidence-namespaces", "*"]), ["*"]);
         assert!(granted(&[]).is_empty());
     }
 

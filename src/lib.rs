@@ -10,6 +10,7 @@
 //! 6. `controller::report`: status when it changed, events, metrics.
 //!
 //! `domain` holds the values and decisions, `api` the resource, `k8s` the thin Kubernetes edge.
+//! `plugin` is the same program as seen by `kubectl dbbalance`.
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -17,11 +18,13 @@ pub mod aurora;
 pub mod cli;
 pub mod controller;
 pub mod domain;
+pub mod evidence;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod http;
 pub mod k8s;
 pub mod methods;
 pub mod metrics;
+pub mod plugin;
 pub mod run;
 pub mod telemetry;

@@ -4,19 +4,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dbbalance::cli::{Cli, Command};
-use dbbalance::{api, run, telemetry};
+use dbbalance::{api, plugin, run, telemetry};
 
 fn main() -> ExitCode {
+    if plugin::is_called(std::env::args_os().next().as_deref()) {
+        return plugin::main();
+    }
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("dbbalance: {error}");
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                eprint!(": {source}");
-                cause = source.source();
-            }
-            eprintln!();
+            eprintln!("dbbalance: {}", telemetry::with_causes(&*error));
             ExitCode::FAILURE
         }
     }

@@ -22,10 +22,12 @@ use crate::api::spec::{Method, Mode};
 use crate::api::status::{RunResult, Trigger};
 use crate::aurora::PollResult;
 use crate::aurora::dns::LookupResult;
+use crate::domain::evidence::UnreadableReason;
+use crate::evidence::probe::ReadStats;
 use crate::methods::{Fault, Outcome};
 
 pub use words::RecycleResult;
-use words::{METHODS, OUTCOMES, RESULTS, STATUSES, TRIGGERS};
+use words::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -87,6 +89,7 @@ pub struct Metrics {
     leader: Gauge,
     polls: Family<ByResult, Counter>,
     lookups: Family<ByResult, Counter>,
+    reads: Family<ByResult, Counter>,
     last_success: Gauge<f64, AtomicU64>,
     epochs: Family<ByTrigger, Counter>,
     runs: Family<ByRun, Counter>,
@@ -122,6 +125,7 @@ impl Metrics {
             leader: Gauge::default(),
             polls: Family::default(),
             lookups: Family::default(),
+            reads: Family::default(),
             last_success: Gauge::default(),
             epochs: Family::default(),
             runs: Family::default(),
@@ -153,6 +157,7 @@ impl Metrics {
         r.register("topology_polls", "Readings of the topology", self.polls.clone());
         r.register("dns_lookups", "Look-ups of the clusters' endpoints", self.lookups.clone());
         r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
+        r.register("evidence_reads", "Reads of pods' connections, and why the others failed", self.reads.clone());
         r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
         r.register("runs", "Runs ended, by each of their triggers", self.runs.clone());
         r.register("run_duration_seconds", "Duration of runs", self.run_duration.clone());
@@ -182,6 +187,9 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
+        for result in READS {
+            let _ = self.reads.get_or_create(&ByResult { result });
+        }
         for trigger in TRIGGERS.map(Trigger::as_str) {
             let _ = self.epochs.get_or_create(&ByTrigger { trigger });
             for result in RESULTS.map(RunResult::as_str) {
@@ -209,6 +217,12 @@ impl Metrics {
     pub fn looked_up(&self, result: LookupResult) {
         let result = result.as_str();
         self.lookups.get_or_create(&ByResult { result }).inc();
+    }
+
+    /// A read of a pod's connections ended.
+    pub fn pod_read(&self, result: Result<(), UnreadableReason>) {
+        let result = result.err().map_or(READS[0], UnreadableReason::as_str);
+        self.reads.get_or_create(&ByResult { result }).inc();
     }
 
     /// The last whole reading; with several pollers the oldest of theirs.
@@ -337,6 +351,12 @@ fn whole(count: usize) -> i64 {
 #[allow(clippy::cast_precision_loss)] // a millisecond's share of an epoch second fits into f64
 fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
+}
+
+impl ReadStats for Metrics {
+    fn read(&self, result: Result<(), UnreadableReason>) {
+        self.pod_read(result);
+    }
 }
 
 #[cfg(test)]

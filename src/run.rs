@@ -29,8 +29,10 @@ use crate::aurora::{
 use crate::cli::RunArgs;
 use crate::controller::context::Context;
 use crate::controller::memory::Memory;
-use crate::controller::observe::cluster_key;
+use crate::controller::observe::{cluster_key, probe_key};
 use crate::controller::reconcile::{on_error, reconcile};
+use crate::evidence::procnet::ProcNet;
+use crate::evidence::{Probe, ProbeConfig};
 use crate::http::{HttpState, Ready, bind, serve};
 use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
@@ -160,6 +162,9 @@ async fn control(
 ) -> Result<(), RunError> {
     let pollers = pollers(args, &metrics, stop);
     let poked = pollers.changes();
+    let reader = Arc::new(ProcNet::new(clients.effects.clone()));
+    let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
+    let measured = probe.changes();
     let dns = dns(args, &metrics, stop)?;
     let looked = dns.news();
     let ctx = Arc::new(Context {
@@ -171,11 +176,13 @@ async fn control(
         dns,
         allowed: RoleAllowList::new(args.allowed_role_arns.0.clone()),
         signal_namespaces: args.signal_namespaces.0.clone(),
+        evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
         limiter: Bucket::new(
             Duration::from_secs(1) / args.actions_per_second.max(1),
             args.actions_burst,
         ),
+        probe,
         caller: PodCaller::new()?,
         metrics,
         memory: Memory::default(),
@@ -201,6 +208,7 @@ async fn control(
         )
         .reconcile_on(touched(stores.clone()))
         .reconcile_on(moved(poked, Arc::clone(&ctx)))
+        .reconcile_on(measured.map(|key| ObjectRef::new(&key.policy).within(&key.namespace)))
         .reconcile_on(moved(sensed(looked, ctx.pollers.clone()), Arc::clone(&ctx)))
         .reconcile_on(everything(elections, stores))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
@@ -371,6 +379,7 @@ async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>
             "not leading any more: no effects until it leads again"
         );
         ctx.pollers.retain(&HashSet::new());
+        ctx.probe.retain(&HashSet::new());
         ctx.dns.retain(&HashSet::new());
     }
 }
@@ -390,6 +399,10 @@ async fn keep_house(ctx: Arc<Context>) {
             .map(|p| cluster_key(&p.spec.cluster, &ctx))
             .collect();
         ctx.pollers.retain(&keys);
+        let measured = policies
+            .iter()
+            .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
+        ctx.probe.retain(&measured.collect());
         ctx.dns.retain(&keys);
         ctx.memory
             .retain(&policies.iter().filter_map(|p| p.uid()).collect());

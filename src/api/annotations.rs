@@ -18,5 +18,7 @@ pub const READERS: &str = "dbbalance.io/readers";
 pub const RECYCLE_REQUESTED: &str = "dbbalance.io/recycle-requested";
 /// On a policy: an RFC 3339 time until which nothing is done.
 pub const PAUSE_UNTIL: &str = "dbbalance.io/pause-until";
+/// On a policy: why it is paused, for people.
+pub const PAUSE_REASON: &str = "dbbalance.io/pause-reason";
 /// On a workload or a pod: `"true"` takes it out of every policy.
 pub const IGNORE: &str = "dbbalance.io/ignore";

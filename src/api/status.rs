@@ -8,6 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::balance::Memory;
+
 pub use super::balance::{
     BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, ShareStatus,
 };
@@ -238,6 +240,16 @@ pub struct TargetStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub run_times: Vec<Time>,
+    /// The templates of the target's pods when no rollout was in progress; another one later is a rollout
+    /// that has ended, after which connections are evened out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// When such a rollout was seen to have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<Time>,
+    /// What evening out the connections remembers, where they are measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Memory>,
     /// The epoch whose template stamp somebody took away; it is not put back before the next epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reverted_epoch: Option<i64>,
@@ -279,7 +291,7 @@ pub struct RunStatus {
     pub recycled: i32,
     /// Pods on which the method failed twice.
     pub failed: i32,
-    /// Running, Succeeded, Halted or Superseded.
+    /// Running, Succeeded, Halted, Superseded or Uneven.
     pub result: RunResult,
     /// Why it halted; while it runs, the last failure on a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,6 +315,8 @@ pub enum RunResult {
     Halted,
     /// A newer epoch took over.
     Superseded,
+    /// It ended with measured connections still uneven: its recycles were spent.
+    Uneven,
 }
 
 impl RunResult {
@@ -314,6 +328,7 @@ impl RunResult {
             Self::Succeeded => "Succeeded",
             Self::Halted => "Halted",
             Self::Superseded => "Superseded",
+            Self::Uneven => "Uneven",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::aurora::access::RoleAllowList;
 use crate::aurora::bucket::Bucket;
 use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
+use crate::evidence::Probe;
 use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
@@ -37,10 +38,14 @@ pub struct Context {
     pub allowed: RoleAllowList,
     /// Namespaces with the right that method Signal needs; `*` is all.
     pub signal_namespaces: Vec<String>,
+    /// Namespaces with the right that evidence by `ProcNet` needs; `*` is all.
+    pub evidence_namespaces: Vec<String>,
     /// The region of policies that name none.
     pub default_region: String,
     /// The limit on effects over all policies.
     pub limiter: Bucket,
+    /// Reads the connections of pods.
+    pub probe: Probe,
     /// Calls pods.
     pub caller: PodCaller,
     /// Tells people.
@@ -74,6 +79,13 @@ impl Context {
     #[must_use]
     pub fn may_signal_in(&self, namespace: &str) -> bool {
         is_listed(&self.signal_namespaces, namespace)
+    }
+
+    /// Whether evidence by `ProcNet` was granted in the namespace: by its own list, or by that of method
+    /// Signal, which is the same right.
+    #[must_use]
+    pub fn may_measure_in(&self, namespace: &str) -> bool {
+        is_listed(&self.evidence_namespaces, namespace) || self.may_signal_in(namespace)
     }
 
     /// How long to wait after a failed pass of this policy: doubling.

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::world::Blockade;
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::Load;
+use crate::domain::evidence::Socket;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::Claim;
@@ -45,6 +46,8 @@ pub struct PolicyMemory {
     /// The pods that we have claimed, by UID: the version that was claimed, and the claim. Until
     /// the cache shows another version, the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,
+    /// The sockets of recycled pods as they were before, by UID: by them a recycle is proved.
+    pub before: BTreeMap<String, Vec<Socket>>,
     /// What the policy's recycles in progress may add.
     pub in_flight: Load,
     /// Its runs in progress that no outer gate holds.

@@ -12,4 +12,5 @@ pub mod plan;
 pub mod reconcile;
 pub mod report;
 pub mod validate;
+mod wishes;
 pub mod world;

@@ -5,19 +5,17 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::context::Context;
 use super::errors::Error;
 use super::observe::{cluster_key, observe, others};
-use super::plan::{Plan, plan};
+use super::plan::plan;
 use super::validate::validate;
-use super::world::World;
+use super::wishes::wish;
 use super::{apply::apply, report::report};
 use crate::api::DbBalancePolicy;
-use crate::api::spec::EvidenceSource;
 use crate::k8s::watch::WatchedPolicy;
 
 /// The shortest time between two passes over a policy that decides something in each.
@@ -25,9 +23,6 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// A pass is made so often even if nothing seems to have happened: a notice may have been lost.
 const HEARTBEAT: Duration = Duration::from_mins(5);
-
-/// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
-const WANTED: SignedDuration = SignedDuration::from_secs(15);
 
 /// Makes a pass.
 ///
@@ -58,10 +53,6 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
         let key = cluster_key(&world.spec.cluster, ctx);
         world.others = others(&world.policy.uid, &key, ctx);
         let plan = plan(&world, &valid, now);
-        if wants_dns(&plan, &world) {
-            let until = now.saturating_add(WANTED).unwrap_or(Timestamp::MAX);
-            ctx.dns.want(&key, until);
-        }
         ctx.memory.note(&world.policy.uid, |memory| {
             memory.running = plan.targets.iter().filter(|t| t.running).count();
             memory.in_flight = plan
@@ -73,6 +64,7 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
         });
         plan
     };
+    wish(&current, &world, &plan, now, ctx);
     let applied = apply(&current, &world, &plan, ctx).await?;
     let reported = report(&current, &world, &valid, &plan, &applied, ctx).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
@@ -86,13 +78,6 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
             Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
         },
     ))
-}
-
-/// Whether somebody waits for DNS: an epoch that is pending, or a run that is steered by evidence.
-fn wants_dns(plan: &Plan, world: &World) -> bool {
-    let pending = plan.status.pending_epoch.is_some();
-    let steered = world.spec.evidence.source != EvidenceSource::None;
-    pending || (steered && plan.targets.iter().any(|t| t.running))
 }
 
 /// Says when a failed pass is made again.

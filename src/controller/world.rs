@@ -11,11 +11,12 @@ use super::plan::Gate;
 use crate::api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use crate::api::status::DbBalancePolicyStatus;
 use crate::domain::budget::{Holding, Load};
-use crate::domain::dns::DnsView;
+use crate::domain::dns::{AddressBook, DnsView};
+use crate::domain::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::PolicyMark;
-use crate::domain::topology::ClusterView;
+use crate::domain::topology::{ClusterView, Topology};
 use crate::domain::workload::WorkloadFacts;
 
 /// The policy object besides its spec and status.
@@ -96,6 +97,18 @@ pub struct TargetWorld {
     pub owned_by: Option<String>,
     /// What the last attempt met.
     pub blockade: Option<Blockade>,
+    /// What was measured; nothing without evidence.
+    pub evidence: TargetEvidence,
+}
+
+/// What was measured of a target's pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetEvidence {
+    /// The last reading of each pod, by UID.
+    pub measured: Measured,
+    /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers: by them
+    /// a recycle is proved.
+    pub before: BTreeMap<String, Vec<Socket>>,
 }
 
 /// What others do on the same cluster.
@@ -136,6 +149,8 @@ pub struct World {
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.
     pub signal_allowed: bool,
+    /// Whether the operator was granted `pods/exec` here, for evidence by `ProcNet`.
+    pub evidence_allowed: bool,
     /// Overlaps of targets within the policy: the names and a pod that both hold.
     pub overlaps: Vec<(String, String, String)>,
 }
@@ -181,6 +196,33 @@ pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
             )
         })
         .collect()
+}
+
+/// What these pods of a target hold: as measured, and of those that were not read by what their pools may
+/// hold.
+#[must_use]
+pub fn holding<'a>(
+    spec: &TargetSpec,
+    uids: impl Iterator<Item = &'a str>,
+    measured: &Measured,
+    book: &AddressBook,
+    topology: Option<&Topology>,
+) -> Holding {
+    let mut held = Holding::default();
+    let mut unread = 0;
+    for uid in uids {
+        let reading = measured.pods.get(uid).and_then(PodMeasurement::reading);
+        let (Some(reading), Some(topology)) = (reading, topology) else {
+            unread += 1;
+            continue;
+        };
+        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        for (instance, on) in pod.by_instance {
+            *held.measured.entry(instance).or_default() += u64::from(on.connections);
+        }
+    }
+    held.estimated = Load::of(&pools(spec), unread);
+    held
 }
 
 /// Whether a pod's controller may recreate it, so that an eviction is a recycle.

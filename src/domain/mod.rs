@@ -2,6 +2,7 @@
 //!
 //! Nothing here awaits, reads a clock or the environment, or imports anything of ours but `api`.
 
+pub mod balance;
 pub mod budget;
 pub mod change;
 pub mod dns;

@@ -44,6 +44,8 @@ pub enum EventReason {
     RunSucceeded,
     /// A run came to no end.
     RunHalted,
+    /// A run spent its recycles, and connections are still uneven.
+    RunUneven,
     /// A newer epoch took over a run.
     RunSuperseded,
     /// The first pod came back.
@@ -84,6 +86,7 @@ impl EventReason {
             Self::RunStarted => "RunStarted",
             Self::RunSucceeded => "RunSucceeded",
             Self::RunHalted => "RunHalted",
+            Self::RunUneven => "RunUneven",
             Self::RunSuperseded => "RunSuperseded",
             Self::CanaryPassed => "CanaryPassed",
             Self::RecycleFailed => "RecycleFailed",

@@ -1,8 +1,10 @@
-//! The thin Kubernetes edge: clients, leadership, watches, events.
+//! The thin Kubernetes edge: clients, leadership, watches, events, and what a pod's object tells.
 //!
 //! Reads and writes; decides nothing about policies or pods.
 
 pub mod clients;
 pub mod events;
+pub mod exec;
 pub mod lease;
+pub mod pods;
 pub mod watch;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::{BlockedBy, Fault, Outcome};
+pub(super) use crate::k8s::clients::chain;
 
 /// Why a request brought no object.
 #[derive(Debug)]
@@ -31,21 +32,6 @@ pub(super) async fn within<T>(
         Ok(Err(other)) => Err(Failure::Broken(chain(&other))),
         Err(_) => Err(Failure::Timeout(limit)),
     }
-}
-
-/// An error with its causes, each once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// True if the answer says that the object of this uid is not there any more.

@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::AttachParams;
-use kube::{Api, Client};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use kube::Client;
 
 use super::reply::{self, Failure};
 use super::{Fault, Outcome, PodRef};
 use crate::api::spec::{SignalName, SignalSpec};
+use crate::k8s::exec::{self, NotStarted, StartFault};
 
 /// How long the command in the container may take. It runs a few builtins; what takes longer is a
 /// node in trouble.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What of the command's output is kept: enough for one error message.
-const OUTPUT_BYTES: u64 = 2048;
+const OUTPUT_BYTES: usize = 2048;
 
 const GRANT: &str = "method Signal needs create on pods/exec: list this namespace in the chart's \
                      value signal.namespaces, or choose another method";
@@ -91,7 +90,6 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn run(&self) -> Outcome {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.pod.namespace);
         let (name, number) = signal_of(self.spec.name);
         let command = [
             "sh".to_owned(),
@@ -102,31 +100,26 @@ impl Call<'_> {
             name.to_owned(),
             number.to_string(),
         ];
-        let params = AttachParams::default()
-            .container(self.container)
-            .stdin(false)
-            .stdout(true)
-            .stderr(true);
-        let mut process = match pods.exec(&self.pod.name, command, &params).await {
-            Ok(process) => process,
-            Err(kube::Error::Api(status)) => return self.refused(&Failure::Refused(status)),
-            Err(other) => return self.refused(&Failure::Broken(reply::chain(&other))),
+        let command = command.into();
+        let limits = exec::Limits {
+            out: OUTPUT_BYTES,
+            err: OUTPUT_BYTES,
         };
-        let status = process.take_status();
-        let (stdout, stderr) = (process.stdout(), process.stderr());
-        // All three at once: the connection stands still while a full output waits to be read.
-        let (out, err, status) = futures::join!(read(stdout), read(stderr), async {
-            match status {
-                Some(status) => status.await,
-                None => None,
-            }
-        });
-        match status {
-            Some(status) => self.ended(&status, if err.is_empty() { &out } else { &err }),
-            None => Outcome::failed(
-                Fault::Connection,
-                format!("{}: the connection broke before the end", self.what()),
-            ),
+        let place = exec::Place {
+            namespace: &self.pod.namespace,
+            pod: &self.pod.name,
+            container: self.container,
+        };
+        match exec::run(self.client, &place, command, limits).await {
+            Ok(ended) => match &ended.status {
+                Some(status) => self.ended(status, ended.said()),
+                None => Outcome::failed(
+                    Fault::Connection,
+                    format!("{}: the connection broke before the end", self.what()),
+                ),
+            },
+            Err(NotStarted::Refused(status)) => self.refused(&Failure::Refused(status)),
+            Err(NotStarted::Broken(cause)) => self.refused(&Failure::Broken(cause)),
         }
     }
 
@@ -145,8 +138,8 @@ impl Call<'_> {
     fn refused(&self, failure: &Failure) -> Outcome {
         if let Failure::Refused(status) = failure {
             let said = status.message.as_str();
-            if let Some(fault) = start_fault(said) {
-                return Outcome::failed(fault, format!("{}: {said}", self.what()));
+            if let Some(start) = exec::start_fault(said) {
+                return Outcome::failed(fault(start), format!("{}: {said}", self.what()));
             }
         }
         reply::outcome(failure, &self.what(), GRANT)
@@ -159,7 +152,7 @@ impl Call<'_> {
         }
         let what = self.what();
         let said = status.message.as_deref().unwrap_or_default();
-        let (fault, why) = match exit_code(status) {
+        let (kind, why) = match exec::exit_code(status) {
             Some(NO_SUCH_PROCESS) => (
                 Fault::NoSuchProcess,
                 "there is no such process: correct recycle.signal.process".to_owned(),
@@ -187,7 +180,7 @@ impl Call<'_> {
                 Fault::NonZeroExit,
                 format!("the command ended with {code}: {}", output.trim()),
             ),
-            None => match start_fault(said) {
+            None => match exec::start_fault(said).map(fault) {
                 Some(Fault::NoShell) => (
                     Fault::NoShell,
                     "the container has no sh: choose another method".to_owned(),
@@ -196,61 +189,16 @@ impl Call<'_> {
                 None => (Fault::ApiError, said.to_owned()),
             },
         };
-        Outcome::failed(fault, format!("{what}: {why}"))
+        Outcome::failed(kind, format!("{what}: {why}"))
     }
 }
 
-/// What a message of API server, kubelet or runtime means that says why no command was started.
-fn start_fault(said: &str) -> Option<Fault> {
-    if said.contains("is not valid for pod") {
-        return Some(Fault::NoSuchContainer);
+const fn fault(start: StartFault) -> Fault {
+    match start {
+        StartFault::NoSuchContainer => Fault::NoSuchContainer,
+        StartFault::NoProgram => Fault::NoShell,
+        StartFault::NotRunning => Fault::ContainerNotRunning,
     }
-    // runc, crun and youki, each behind containerd or CRI-O.
-    let shell = [
-        "executable file not found",
-        "no such file or directory",
-        "executable file `sh`",
-    ];
-    if said.contains("exec") && shell.iter().any(|s| said.contains(s)) {
-        return Some(Fault::NoShell);
-    }
-    let idle = [
-        "container not found",
-        "completed pod",
-        "is not running",
-        "not created or running",
-        "does not have a host assigned",
-    ];
-    idle.iter()
-        .any(|s| said.contains(s))
-        .then_some(Fault::ContainerNotRunning)
-}
-
-/// The exit code in the status channel's answer.
-fn exit_code(status: &Status) -> Option<i32> {
-    if status.reason.as_deref() != Some("NonZeroExitCode") {
-        return None;
-    }
-    let causes = status.details.as_ref()?.causes.as_ref()?;
-    let cause = causes
-        .iter()
-        .find(|c| c.reason.as_deref() == Some("ExitCode"))?;
-    cause.message.as_deref()?.parse().ok()
-}
-
-/// Reads all there is and keeps its beginning.
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let mut kept = Vec::new();
-    // An error ends the output; the status says how the command ended.
-    let _ = (&mut stream)
-        .take(OUTPUT_BYTES)
-        .read_to_end(&mut kept)
-        .await;
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// Name and number, the latter as on all platforms that Kubernetes runs on (x86, Arm, POWER, s390x,

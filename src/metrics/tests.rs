@@ -14,6 +14,7 @@ fn every_metric_has_its_documented_name() {
     metrics.effect(Method::Signal, &Outcome::failed(Fault::NoShell, ""));
     metrics.blocked("DNS");
     metrics.reconcile_failed("Kubernetes");
+    metrics.pod_read(Err(UnreadableReason::Timeout));
     metrics.run_ended(Trigger::Manual, RunResult::Halted, Duration::from_secs(9));
     let page = page(&metrics);
     for line in [
@@ -25,6 +26,8 @@ fn every_metric_has_its_documented_name() {
         "dbbalance_leader 1",
         "dbbalance_topology_polls_total{result=\"Throttled\"} 0",
         "dbbalance_topology_last_success_timestamp_seconds 0",
+        "dbbalance_evidence_reads_total{result=\"Read\"} 0",
+        "dbbalance_evidence_reads_total{result=\"Timeout\"} 1",
         "dbbalance_epochs_total{trigger=\"ReaderAdded\"} 0",
         "dbbalance_runs_total{trigger=\"Manual\",result=\"Halted\"} 1",
         "dbbalance_run_duration_seconds_count{result=\"Halted\"} 1",

@@ -3,6 +3,7 @@
 use crate::api::conditions::ConditionStatus;
 use crate::api::spec::Method;
 use crate::api::status::{RunResult, Trigger};
+use crate::domain::evidence::UnreadableReason;
 
 /// What came of the recycle of one pod, seen on the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,10 +36,11 @@ pub(super) const TRIGGERS: [Trigger; 6] = [
     Trigger::Manual,
     Trigger::Imbalance,
 ];
-pub(super) const RESULTS: [RunResult; 3] = [
+pub(super) const RESULTS: [RunResult; 4] = [
     RunResult::Succeeded,
     RunResult::Halted,
     RunResult::Superseded,
+    RunResult::Uneven,
 ];
 pub(super) const METHODS: [Method; 5] = [
     Method::Signal,
@@ -51,5 +53,19 @@ pub(super) const STATUSES: [ConditionStatus; 3] = [
     ConditionStatus::True,
     ConditionStatus::False,
     ConditionStatus::Unknown,
+];
+/// That a pod was read, and why it could not be. Reasons that are known without a read are none of its results.
+pub(super) const READS: [&str; 11] = [
+    "Read",
+    UnreadableReason::NotGranted.as_str(),
+    UnreadableReason::NoReader.as_str(),
+    UnreadableReason::NotRunning.as_str(),
+    UnreadableReason::TableTooLarge.as_str(),
+    UnreadableReason::Garbled.as_str(),
+    UnreadableReason::Timeout.as_str(),
+    UnreadableReason::Connection.as_str(),
+    UnreadableReason::ApiServerBusy.as_str(),
+    UnreadableReason::ApiError.as_str(),
+    UnreadableReason::Gone.as_str(),
 ];
 pub(super) const OUTCOMES: [&str; 4] = ["Done", "Blocked", "Gone", "Failed"];

@@ -9,6 +9,7 @@ mod bounds;
 mod examples;
 mod kubectl;
 mod lifetime;
+mod plugin;
 mod rules;
 mod schema;
 mod server;
@@ -23,7 +24,7 @@ use server::Server;
 /// A part: its name, and what it does; it gives the number of things that it has checked.
 type Part = (&'static str, fn(&Server) -> usize);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 15] = [
     ("rules between fields", rules::between_fields),
     ("words and required fields", words::known),
     ("unknown fields", words::unknown_fields),
@@ -36,6 +37,9 @@ const PARTS: [Part; 12] = [
     ("kubectl get and wait", kubectl::get_and_wait),
     ("kubectl explain", kubectl::explain),
     ("examples", examples::all_apply),
+    ("plugin shows", plugin::shows),
+    ("plugin asks", plugin::asks),
+    ("plugin rights", plugin::rights),
 ];
 
 #[test]

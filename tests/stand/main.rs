@@ -9,6 +9,7 @@ mod support;
 
 mod coexistence;
 mod crash;
+mod evidence;
 mod handover;
 mod methods;
 mod outage;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         methods::annotate_tells_the_topology,
         methods::a_user_holds_and_releases,
         methods::a_reader_leaves_pools_of_the_writer_alone,
+        evidence::a_hundred_worlds_are_counted_right,
+        evidence::pods_that_cannot_be_read_say_why,
+        evidence::a_silent_server_and_a_masqueraded_pod_are_seen_through,
     ];
     let alone = trials![reaction::a_failover_is_acted_on_within_a_poll_and_its_confirmation];
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {

@@ -15,12 +15,52 @@ use dbbalance::aurora::{
 };
 use dbbalance::domain::topology::ClusterId;
 use dbbalance::domain::tracker::Reading;
+use dbbalance_lab::aurora::{api, still::Still};
 use dbbalance_lab::rds::REGION;
 use dbbalance_lab::rds::microburst::Microburst;
 use dbbalance_lab::rds::moto::Moto;
 use serde_json::Value;
 
-/// An RDS server that the contract is held against. moto is one; others run the same tests.
+/// The servers that the contract is held against.
+#[derive(Clone, Copy, Debug)]
+pub enum Backend {
+    /// moto.
+    Moto,
+    /// The lab's own API, over an estate that changes at once.
+    Lab,
+}
+
+/// A running server of either kind, ended with the value.
+#[derive(Debug)]
+pub enum Running {
+    /// moto.
+    Moto(Moto),
+    /// The lab's own API.
+    Lab(api::Server),
+}
+
+impl Backend {
+    /// Starts one with empty accounts, alone on loopback.
+    pub fn start(self) -> (Running, RdsUnderTest) {
+        match self {
+            Self::Moto => {
+                let moto = moto();
+                let rds = RdsUnderTest::at(moto.endpoint());
+                (Running::Moto(moto), rds)
+            }
+            Self::Lab => {
+                let address = ([127, 0, 0, 1], 0).into();
+                let plane = Arc::new(Still::new());
+                let server = api::start(address, plane, api::ApiOptions::default())
+                    .expect("start the lab's RDS API");
+                let rds = RdsUnderTest::at(&server.endpoint());
+                (Running::Lab(server), rds)
+            }
+        }
+    }
+}
+
+/// An RDS server that the contract is held against.
 pub struct RdsUnderTest {
     /// Its address, such as `http://127.0.0.1:41234`.
     pub endpoint: String,

@@ -55,26 +55,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-The namespaces that signal.namespaces means, as a JSON list: ["*"] becomes the watched ones, and
-stays ["*"] where all are watched. A namespace that is not watched is refused: the right would be
-given and never used.
+The namespaces that a list such as signal.namespaces means, as a JSON list: ["*"] becomes the watched
+ones, and stays ["*"] where all are watched. A namespace that is not watched is refused: the right
+would be given and never used. Called with a list: the context, the key above namespaces.
 */}}
-{{- define "dbbalance.signalNamespaces" -}}
-{{- $watched := .Values.watch.namespaces -}}
-{{- $listed := .Values.signal.namespaces -}}
+{{- define "dbbalance.execNamespaces" -}}
+{{- $root := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- $watched := $root.Values.watch.namespaces -}}
+{{- $listed := (index $root.Values $key).namespaces -}}
 {{- if has "*" $listed -}}
 {{- if gt (len $listed) 1 -}}
-{{- fail "signal.namespaces: \"*\" means every watched namespace and stands alone" -}}
+{{- fail (printf "%s.namespaces: \"*\" means every watched namespace and stands alone" $key) -}}
 {{- end -}}
 {{- $watched | default (list "*") | toJson -}}
 {{- else -}}
 {{- range $listed -}}
 {{- if and $watched (not (has . $watched)) -}}
-{{- fail (printf "signal.namespaces: %q is not in watch.namespaces" .) -}}
+{{- fail (printf "%s.namespaces: %q is not in watch.namespaces" $key .) -}}
 {{- end -}}
 {{- end -}}
 {{- $listed | toJson -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "dbbalance.signalNamespaces" -}}
+{{- include "dbbalance.execNamespaces" (list . "signal") -}}
+{{- end -}}
+
+{{- define "dbbalance.evidenceNamespaces" -}}
+{{- include "dbbalance.execNamespaces" (list . "evidence") -}}
 {{- end -}}
 
 {{/* What the operator does in the namespaces it watches, and so needs. */}}
@@ -119,6 +129,15 @@ given and never used.
 {{- define "dbbalance.signalRules" -}}
 # Method Signal runs kill in the container. Exec by WebSocket is a GET request, so servers ask for
 # get; newer ones ask for create as well.
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+{{- end -}}
+
+{{/* Exec, which is how connections are read. */}}
+{{- define "dbbalance.evidenceRules" -}}
+# Evidence by ProcNet runs cat on /proc/net/tcp and tcp6 in one container of a pod. Exec by WebSocket is a
+# GET request, so servers ask for get; newer ones ask for create as well.
 - apiGroups: [""]
   resources: [pods/exec]
   verbs: [get, create]

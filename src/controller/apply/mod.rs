@@ -99,9 +99,15 @@ pub async fn apply(
             annotate,
             in_flight: _,
             running: _,
+            measure: _,
+            look: _,
         } = target;
         let done = match step {
             None => TargetApplied::default(),
+            Some(Step::Stamp { pods, stamp }) => {
+                stamp_all(world, pods, stamp, &note, ctx).await;
+                TargetApplied::default()
+            }
             Some(Step::Rollout { kind, name, stamp }) => {
                 let uid = world
                     .targets
@@ -198,6 +204,7 @@ async fn recycle_all(
         .iter()
         .map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
     let mut done = TargetApplied::default();
+    remember_sockets(world, spec, pods, ctx);
     for (pod, result) in pods.iter().zip(join_all(recycles).await) {
         let result_word = match &result {
             Recycled::Done => "done",
@@ -238,6 +245,48 @@ async fn recycle_all(
         }
     }
     done
+}
+
+/// Keeps the sockets of pods as they are before their recycle: that it has renewed them is proved by them.
+fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Context) {
+    let mut targets = world.spec.targets.iter().zip(&world.targets);
+    let Some((_, found)) = targets.find(|(s, _)| s.name == spec.name) else {
+        return;
+    };
+    let read = |uid: &str| found.evidence.measured.pods.get(uid)?.reading().cloned();
+    ctx.memory.note(&world.policy.uid, |memory| {
+        for pod in pods {
+            if let Some(reading) = read(&pod.uid) {
+                memory.before.insert(pod.uid.clone(), reading.sockets);
+            }
+        }
+    });
+}
+
+/// Stamps pods that need no effect. A stamp that does not go through is planned again.
+async fn stamp_all(
+    world: &World,
+    pods: &[(String, String, String)],
+    stamp: &Stamp,
+    note: &TopologyNote,
+    ctx: &Context,
+) {
+    for (name, uid, version) in pods {
+        ctx.limiter.take().await;
+        if !ctx.leadership.leads() {
+            return;
+        }
+        let of = PodRef {
+            namespace: world.policy.namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+        };
+        let text = stamp.to_string();
+        let client = &ctx.clients.effects;
+        let stamped = annotate::stamp_without_effect(client, &of, version, &text, note).await;
+        report_lost(stamped, &of, "stamping");
+    }
+    tracing::info!(pods = pods.len(), %stamp, "stamped without effect: connections are where they should be");
 }
 
 fn gate_of(by: BlockedBy) -> Gate {

@@ -2,7 +2,6 @@
 //!
 //! The only reader of caches in a pass. It takes no decision but whose a pod is.
 
-mod pods;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -16,18 +15,22 @@ use kube::{Api, ResourceExt};
 use super::context::Context;
 use super::errors::Error;
 use super::memory::{PolicyMemory, Recorded};
-use super::world::{Others, PolicyFacts, Reading, TargetWorld, World, is_recreated, pools};
+use super::world::{
+    Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding, is_recreated,
+};
 use crate::api::annotations;
-use crate::api::spec::{ClusterSpec, DbBalancePolicy, TargetSpec, WorkloadKind};
+use crate::api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec, WorkloadKind};
 use crate::api::status::RunResult;
 use crate::aurora::ClusterKey;
 use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
 use crate::controller::plan::recorded_topology;
-use crate::domain::budget::{Holding, Load};
+use crate::domain::budget::Holding;
 use crate::domain::pod::PodFacts;
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::ClusterId;
 use crate::domain::workload::WorkloadFacts;
+use crate::evidence::TargetKey;
+use crate::k8s::pods;
 use crate::k8s::watch::{Stores, Workload};
 
 /// Gathers the world of one policy, and the policy as it is now.
@@ -154,11 +157,13 @@ fn gather(
             .as_ref()
             .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
             .and_then(|w| reduce(&w));
+        let evidence = evidence(policy, spec, &found, memory, ctx);
         targets.push(TargetWorld {
             workload,
             pods: found,
             owned_by,
             blockade: memory.blockades.get(&spec.name).cloned(),
+            evidence,
         });
     }
     let facts = PolicyFacts {
@@ -179,6 +184,7 @@ fn gather(
         quiet_until: memory.quiet_until,
         role_allowed: ctx.allowed.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
+        evidence_allowed: ctx.may_measure_in(&facts.namespace),
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
@@ -188,6 +194,37 @@ fn gather(
         targets,
         others: Others::default(),
         overlaps,
+    }
+}
+
+/// What was measured of a target's pods; nothing where nothing is.
+fn evidence(
+    policy: &DbBalancePolicy,
+    spec: &TargetSpec,
+    pods: &[PodFacts],
+    memory: &PolicyMemory,
+    ctx: &Context,
+) -> TargetEvidence {
+    if policy.spec.evidence.source == EvidenceSource::None {
+        return TargetEvidence::default();
+    }
+    let known = |uid: &str| pods.iter().any(|p| p.uid == uid);
+    let mut before = memory.before.clone();
+    before.retain(|uid, _| known(uid));
+    TargetEvidence {
+        measured: ctx.probe.measured(&probe_key(policy, spec)),
+        before,
+    }
+}
+
+/// The name under which the probe knows a target.
+#[must_use]
+pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
+    TargetKey {
+        namespace: policy.namespace().unwrap_or_default(),
+        policy: policy.name_any(),
+        uid: policy.uid().unwrap_or_default(),
+        target: spec.name.clone(),
     }
 }
 
@@ -248,7 +285,7 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
         if uid == policy_uid || cluster_key(&other.spec.cluster, ctx) != *key {
             continue;
         }
-        sum.held = sum.held.plus(&held(other, &ctx.stores));
+        sum.held = sum.held.plus(&held(other, key, ctx));
         if let Some(memory) = ctx.memory.recall(&uid) {
             sum.in_flight = sum.in_flight.plus(memory.in_flight);
             sum.running += memory.running;
@@ -267,27 +304,26 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
     sum
 }
 
-fn held(policy: &DbBalancePolicy, stores: &Stores) -> Holding {
+fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
     let namespace = policy.namespace().unwrap_or_default();
-    let all = stores.pods_in(&namespace);
-    let lineage = Lineage::of(stores, &namespace);
-    let estimated = policy
-        .spec
-        .targets
-        .iter()
-        .fold(Load::default(), |sum, spec| {
-            let taker = Taker::new(spec);
-            let pods = all
-                .iter()
-                .filter_map(|p| pods::facts(p, spec))
-                .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
-                .count();
-            sum.plus(Load::of(&pools(spec), pods))
-        });
-    Holding {
-        estimated,
-        ..Holding::default()
+    let all = ctx.stores.pods_in(&namespace);
+    let lineage = Lineage::of(&ctx.stores, &namespace);
+    let view = ctx.pollers.sight(key).view;
+    let dns = ctx.dns.view(key);
+    let mut sum = Holding::default();
+    for spec in &policy.spec.targets {
+        let taker = Taker::new(spec);
+        let pods: Vec<PodFacts> = all
+            .iter()
+            .filter_map(|p| pods::facts(p, spec))
+            .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
+            .collect();
+        let measured = ctx.probe.measured(&probe_key(policy, spec));
+        let uids = pods.iter().map(|p| p.uid.as_str());
+        let topology = view.as_ref().map(|v| &v.topology);
+        sum = sum.plus(&holding(spec, uids, &measured, &dns.book, topology));
     }
+    sum
 }
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;

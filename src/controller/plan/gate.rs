@@ -23,7 +23,7 @@ pub enum Gate {
     TopologyNotCurrent,
     /// A writer change is settling.
     Settle,
-    /// A change is settled, and DNS has not followed it yet.
+    /// DNS has not followed a settled change yet, or does not lead to where connections are missing.
     Dns,
     /// A change is settled, and its epoch opens in the next pass.
     EpochNotOpen,
@@ -35,6 +35,8 @@ pub enum Gate {
     HourlyLimit,
     /// Readers come and go.
     Flapping,
+    /// Connections are not measured well enough to act on.
+    Evidence,
     /// The workload is paused, in a rollout, or not complete.
     TargetNotSettled,
     /// The method is refused for this workload.
@@ -57,7 +59,7 @@ pub enum Gate {
 
 impl Gate {
     /// All gates.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Observe,
         Self::Suspended,
         Self::Paused,
@@ -72,6 +74,7 @@ impl Gate {
         Self::Cooldown,
         Self::HourlyLimit,
         Self::Flapping,
+        Self::Evidence,
         Self::TargetNotSettled,
         Self::Refused,
         Self::Budget,
@@ -101,6 +104,7 @@ impl Gate {
             Self::Cooldown => "Cooldown",
             Self::HourlyLimit => "HourlyLimit",
             Self::Flapping => "Flapping",
+            Self::Evidence => "Evidence",
             Self::TargetNotSettled => "TargetNotSettled",
             Self::Refused => "Refused",
             Self::Budget => "Budget",

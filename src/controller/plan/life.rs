@@ -11,22 +11,21 @@ use super::runs::count;
 use super::{Notice, Plan};
 use crate::api::status::{RunResult, RunStatus, TargetStatus, Trigger};
 
-pub(super) fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
+/// Begins a run that these triggers call for, and says so in these words.
+pub(super) fn begin(
+    scene: &mut Scene,
+    plan: &mut Plan,
+    triggers: &[Trigger],
+    words: &str,
+    now: Timestamp,
+) {
     let time = gates::to_second(now);
     let target = &scene.target;
-    plan.notices.push(Notice::RunStarted(format!(
-        "target {}: {} of {} pods are stale at epoch {} ({}); recycling by {}",
-        target.name,
-        target.stale,
-        target.pods,
-        target.due_epoch,
-        words(&target.triggers),
-        scene.spec.recycle.method.as_str()
-    )));
+    plan.notices.push(Notice::RunStarted(words.to_owned()));
     let run = RunStatus {
         target: target.name.clone(),
         epoch: target.due_epoch,
-        triggers: target.triggers.clone(),
+        triggers: triggers.to_vec(),
         start_time: time.clone(),
         last_progress_time: time.clone(),
         last_step_time: None,
@@ -48,6 +47,20 @@ pub(super) fn begin(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
     let excess = scene.target.run_times.len().saturating_sub(64);
     scene.target.run_times.drain(..excess);
     scene.target.run = Some(run);
+}
+
+/// Why a run for what is stale begins.
+pub(super) fn stale_words(scene: &Scene) -> String {
+    let target = &scene.target;
+    format!(
+        "target {}: {} of {} pods are stale at epoch {} ({}); recycling by {}",
+        target.name,
+        target.stale,
+        target.pods,
+        target.due_epoch,
+        words(&target.triggers),
+        scene.spec.recycle.method.as_str()
+    )
 }
 
 /// An edit of the policy lets a halted run go on, compared with the pods of this moment.
@@ -95,6 +108,21 @@ pub(super) fn supersede(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
 
 /// Nothing is stale: the run in progress has reached its end.
 pub(super) fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
+    let words = scene.target.run.as_ref().map_or_else(String::new, |run| {
+        format!("no pod is stale at epoch {}; {} were", run.epoch, run.stale)
+    });
+    finish_as(scene, plan, RunResult::Succeeded, &words, now);
+}
+
+/// The run in progress has reached its end, with this result and in these words.
+pub(super) fn finish_as(
+    scene: &mut Scene,
+    plan: &mut Plan,
+    result: RunResult,
+    words: &str,
+    now: Timestamp,
+) {
+    let even = result == RunResult::Succeeded;
     let Some(run) = scene
         .target
         .run
@@ -104,19 +132,19 @@ pub(super) fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
         return;
     };
     let end = gates::to_second(now);
-    run.result = RunResult::Succeeded;
-    run.message = None;
+    run.result = result;
+    run.message = (!even).then(|| words.to_owned());
     run.recycled = run.recycled.max(run.stale);
     run.last_progress_time = end.clone();
     run.end_time = Some(end.clone());
     scene.target.last_run_end_time = Some(end);
-    plan.notices.push(Notice::RunSucceeded(
-        format!(
-            "target {}: no pod is stale at epoch {}; {} were",
-            run.target, run.epoch, run.stale
-        ),
-        run.triggers.clone(),
-    ));
+    let told = format!("target {}: {words}", run.target);
+    let triggers = run.triggers.clone();
+    plan.notices.push(if even {
+        Notice::RunSucceeded(told, triggers)
+    } else {
+        Notice::RunUneven(told, triggers)
+    });
     plan.status.history.insert(0, run.clone());
 }
 

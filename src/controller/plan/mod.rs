@@ -14,6 +14,7 @@ mod pods;
 mod runs;
 mod show;
 mod sight;
+mod steer;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -79,6 +80,10 @@ pub struct TargetPlan {
     pub in_flight: Load,
     /// Whether it has a run in progress that no outer gate holds.
     pub running: bool,
+    /// A reading of its pods is wanted now, without waiting for the heartbeat.
+    pub measure: bool,
+    /// Looks at DNS are wanted at the intense pace.
+    pub look: bool,
 }
 
 /// An effect to make now.
@@ -94,6 +99,13 @@ pub enum Step {
         canary: bool,
         /// The key under which the method counts as verified.
         verify_key: String,
+    },
+    /// Stamp pods without an effect: their connections are where they should be.
+    Stamp {
+        /// Names, UIDs, and the versions that were seen.
+        pods: Vec<(String, String, String)>,
+        /// The stamp.
+        stamp: Stamp,
     },
     /// Stamp the template of a workload.
     Rollout {
@@ -144,6 +156,8 @@ pub enum Notice {
     CanaryPassed(String),
     /// A run reached its end.
     RunSucceeded(String, Vec<Trigger>),
+    /// A run has spent its recycles, and connections are still uneven.
+    RunUneven(String, Vec<Trigger>),
     /// A run cannot go on.
     RunHalted(String, Vec<Trigger>),
     /// A newer epoch took over.

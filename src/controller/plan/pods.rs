@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::spec::{Fallback, TargetSpec};
 use crate::api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
-use crate::controller::world::TargetWorld;
+use crate::controller::world::{TargetWorld, World};
+use crate::domain::budget::Load;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Moved, PolicyMark};
@@ -31,6 +32,8 @@ pub(super) struct Scene<'a> {
     pub stale: Vec<&'a PodFacts>,
     /// Whether the policy has its connections measured.
     pub is_measured: bool,
+    /// The most connections that was measured on any of its pods.
+    pub most_measured: u64,
 }
 
 /// Where a stale pod stands.
@@ -77,6 +80,7 @@ impl<'a> Scene<'a> {
             counted,
             stale,
             is_measured,
+            most_measured: most_measured(world),
         }
     }
 
@@ -251,8 +255,50 @@ impl<'a> Scene<'a> {
         )
     }
 
+    /// The templates of the counted pods, in one word.
+    pub(super) fn templates(&self) -> String {
+        let mut templates: Vec<&str> = self.counted.iter().map(|p| p.template.as_str()).collect();
+        templates.sort_unstable();
+        templates.dedup();
+        let mut hash = Fnv::new();
+        for template in templates {
+            hash.write(template);
+        }
+        format!("{:08x}", hash.0 & 0xffff_ffff)
+    }
+
+    /// Whether the due epoch is recorded, so that it may be acted on.
+    pub(super) fn is_recorded(&self, world: &World) -> bool {
+        let mut recorded = world.status.targets.iter();
+        recorded.any(|t| t.name == self.target.name && t.due_epoch == self.target.due_epoch)
+    }
+
+    /// What so many of its pods may open: by what its pools say, or by what was measured where they say
+    /// nothing.
+    pub(super) fn load(&self, pods: usize) -> Load {
+        let pools: Vec<_> = self
+            .spec
+            .pools
+            .iter()
+            .map(|p| {
+                let declared = p.connections_per_pod.and_then(|n| u64::try_from(n).ok());
+                (p.endpoint, declared.unwrap_or(self.most_measured))
+            })
+            .collect();
+        Load::of(&pools, pods)
+    }
+
     /// Whether the method was seen to work for these templates.
     pub(super) fn is_verified(&self) -> bool {
         self.target.method_verified.as_ref() == Some(&self.verify_key())
     }
+}
+
+/// The most connections that one of the target's pods was seen to hold.
+fn most_measured(found: &TargetWorld) -> u64 {
+    let readings = found.evidence.measured.pods.values();
+    let held = readings
+        .filter_map(|m| m.reading())
+        .map(|r| r.sockets.iter().filter(|s| s.is_connection()).count());
+    held.max().unwrap_or(0) as u64
 }

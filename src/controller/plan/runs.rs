@@ -6,25 +6,39 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::epochs::recorded_topology;
 use super::gate::{Gate, Held};
 use super::gates::{self, Privilege};
-use super::life::{begin, finish, resume, supersede, touch};
+use super::life::{begin, finish, resume, stale_words, supersede, touch};
 use super::pods::{Scene, Stage};
 use super::show::{born_without_topology, show_settling};
 use super::sight::sight;
 use super::watch::{halt_run, was_running, watch_over};
-use super::{Notice, Plan, TargetPlan, steps};
-use crate::api::spec::{EvidenceSource, TargetSpec};
-use crate::api::status::{RunResult, TargetStatus, Trigger};
+use super::{Notice, Plan, TargetPlan, steer, steps};
+use crate::api::spec::EvidenceSource;
+use crate::api::status::{BalanceStatus, DbBalancePolicyStatus, RunResult, TargetStatus, Trigger};
 use crate::controller::validate::Valid;
-use crate::controller::world::{World, pools};
+use crate::controller::world::World;
 use crate::domain::budget::Load;
+use crate::domain::settle::Settling;
 
 /// How many ended runs the status keeps.
 const HISTORY: usize = 10;
 
 /// How soon a gate is looked at again that policies of other namespaces may hold.
-const RECHECK_SECONDS: i32 = 5;
+pub(super) const RECHECK_SECONDS: i32 = 5;
+
+/// What every target of a pass is moved on with.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub world: &'a World,
+    pub valid: &'a Valid,
+    pub now: Timestamp,
+    /// Runs in progress of the policy's other targets.
+    pub own_running: usize,
+    /// What recycles in progress of the policy may add.
+    pub own_in_flight: Load,
+}
 
 /// Moves every target's run on.
 pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut Plan) {
@@ -35,105 +49,126 @@ pub(super) fn advance(world: &World, valid: &Valid, now: Timestamp, plan: &mut P
     // The recycles and runs of all targets count, not only of those that come first.
     let mut in_flight = Load::default();
     for (index, target) in targets.iter().enumerate() {
-        let (spec, found) = (&world.spec.targets[index], &world.targets[index]);
         let (status, settling) = (&plan.status, &plan.settling);
-        let mark = world.policy.mark();
-        let measured = is_measured(world);
-        let scene = Scene::new(
-            spec,
-            found,
-            status,
-            settling,
-            target.clone(),
-            mark,
-            measured,
-        );
+        let scene = scene(world, index, status, settling, target.clone());
         in_flight = in_flight.plus(steps::in_flight(&scene, now));
     }
     let mut running: Vec<bool> = targets.iter().map(|t| was_running(world, t)).collect();
+    let mut balance = Vec::new();
     for (index, slot) in targets.iter_mut().enumerate() {
         running[index] = false;
-        let others = running.iter().filter(|r| **r).count();
+        let pass = Pass {
+            world,
+            valid,
+            now,
+            own_running: running.iter().filter(|r| **r).count(),
+            own_in_flight: in_flight,
+        };
         let target = std::mem::take(slot);
-        let before = in_flight;
-        let (target, part, adds) =
-            advance_target(world, valid, now, plan, index, target, others, before);
+        let (target, part, adds) = advance_target(&pass, plan, index, target, &mut balance);
         running[index] = part.running;
         in_flight = in_flight.plus(adds);
         *slot = target;
         plan.targets.push(part);
     }
     plan.status.targets = targets;
+    plan.status.balance = balance;
     plan.status.history.truncate(HISTORY);
 }
 
-#[allow(clippy::too_many_arguments)] // the pass's whole context, split by who owns it
-fn advance_target(
-    world: &World,
-    valid: &Valid,
-    now: Timestamp,
-    plan: &mut Plan,
+fn scene<'a>(
+    world: &'a World,
     index: usize,
+    status: &'a DbBalancePolicyStatus,
+    settling: &'a Settling,
     target: TargetStatus,
-    own_running: usize,
-    own_in_flight: Load,
-) -> (TargetStatus, TargetPlan, Load) {
-    let spec = &world.spec.targets[index];
-    let status = plan.status.clone();
-    let settling = plan.settling.clone();
-    let mut scene = Scene::new(
-        spec,
+) -> Scene<'a> {
+    Scene::new(
+        &world.spec.targets[index],
         &world.targets[index],
-        &status,
-        &settling,
+        status,
+        settling,
         target,
         world.policy.mark(),
         is_measured(world),
-    );
+    )
+}
+
+fn advance_target(
+    pass: &Pass,
+    plan: &mut Plan,
+    index: usize,
+    target: TargetStatus,
+    balance: &mut Vec<BalanceStatus>,
+) -> (TargetStatus, TargetPlan, Load) {
+    let (world, now) = (pass.world, pass.now);
+    let status = plan.status.clone();
+    let settling = plan.settling.clone();
+    let mut scene = scene(world, index, &status, &settling, target);
     scene.target.pods = count(scene.counted.len());
     scene.target.stale = count(scene.stale.len());
     let mut part = TargetPlan {
-        target: spec.name.clone(),
+        target: scene.spec.name.clone(),
         action: "nothing to do".to_owned(),
         held: None,
         step: None,
         annotate: Vec::new(),
         in_flight: steps::in_flight(&scene, now),
         running: false,
+        measure: false,
+        look: false,
     };
-    let standing = gates::standing(world, valid, index, now);
+    let standing = gates::standing(world, pass.valid, index, now);
     if scene.target.owned && standing.is_ok() {
         part.annotate = born_without_topology(&scene);
     }
     supersede(&mut scene, plan, now);
+    let topology = status.topology.as_ref().and_then(recorded_topology);
+    let judgement = steer::judge(world, &scene, topology.as_ref(), now);
+    if let Some(judgement) = &judgement {
+        let shown = steer::balance_status(world, &scene, judgement, topology.as_ref());
+        balance.push(shown);
+    } else {
+        scene.target.balance = None;
+        scene.target.template = None;
+        scene.target.template_time = None;
+    }
+    let adds = match &judgement {
+        Some(judgement) if scene.target.owned && !steer::is_by_stamps(&scene, judgement, now) => {
+            steer::advance(pass, plan, &mut scene, judgement, standing, &mut part)
+        }
+        _ => by_stamps(pass, plan, &mut scene, standing, &mut part),
+    };
+    (scene.target, part, adds)
+}
+
+/// Moves a target on by its stamps alone.
+fn by_stamps(
+    pass: &Pass,
+    plan: &mut Plan,
+    scene: &mut Scene,
+    standing: Result<(), Held>,
+    part: &mut TargetPlan,
+) -> Load {
+    let (world, now) = (pass.world, pass.now);
     if scene.stale.is_empty() {
         if scene.target.owned {
-            finish(&mut scene, plan, now);
+            finish(scene, plan, now);
         } else {
             let message = "an older policy owns the pods";
             let generation = world.policy.generation;
             halt_run(&mut scene.target, message, generation, now, plan);
         }
-        show_settling(world, &scene, now, &mut part, standing);
+        show_settling(world, scene, now, part, standing);
         if let Some(until) = part.held.as_ref().and_then(|h| h.until) {
             plan.wake_at(until);
         }
-        return (scene.target, part, Load::default());
+        return Load::default();
     }
 
-    part.action = super::show::describe(&scene, &world.spec.pacing, now);
+    part.action = super::show::describe(scene, &world.spec.pacing, now);
     let mut adds = Load::default();
-    let outcome = standing.and_then(|()| {
-        go(
-            world,
-            valid,
-            now,
-            plan,
-            &mut scene,
-            own_running,
-            own_in_flight,
-        )
-    });
+    let outcome = standing.and_then(|()| go(pass, plan, scene));
     match outcome {
         Ok(Go::Recorded) => {
             part.running = true;
@@ -156,7 +191,7 @@ fn advance_target(
             part.held = Some(held);
         }
     }
-    watch_over(world, &mut scene, plan, now, &mut part);
+    watch_over(world, scene, plan, now, part);
     if let Some(end) = scene.next_claim_end(now) {
         plan.wake_at(end);
     }
@@ -164,7 +199,103 @@ fn advance_target(
         adds = Load::default();
     }
     part.in_flight = part.in_flight.plus(adds);
-    (scene.target, part, adds)
+    adds
+}
+
+/// Whether pods are stale that are older than the last failover, and can still be helped.
+pub(super) fn urgent_stale(scene: &Scene, now: Timestamp) -> bool {
+    let mut stale = scene.stale.iter();
+    stale.any(|p| p.is_urgent(&scene.mark, &scene.target) && scene.stage(p, now) != Stage::Failed)
+}
+
+/// How far a target comes that has something to do.
+pub(super) enum Entry {
+    /// Something was decided that must be recorded first.
+    Recorded,
+    /// A run has to begin.
+    Begin,
+    /// Its run is in progress and recorded: it may take a step.
+    Go {
+        /// Only what is urgent may move.
+        only_urgent: bool,
+    },
+}
+
+/// Takes a target through the gates before its pods are picked. `urgent`: it has a failover's privileges.
+pub(super) fn enter(
+    pass: &Pass,
+    plan: &mut Plan,
+    scene: &mut Scene,
+    is_urgent: bool,
+) -> Result<Entry, Held> {
+    let (world, now) = (pass.world, pass.now);
+    let method = scene.spec.recycle.method;
+    let due = scene.target.due_epoch;
+    if let Some(run) = scene.target.run.clone().filter(|r| r.epoch == due) {
+        match run.result {
+            RunResult::Halted if run.halted_generation != world.policy.generation => {
+                resume(scene, plan, run, now);
+                return Ok(Entry::Recorded);
+            }
+            RunResult::Halted => {
+                let message = run.message.unwrap_or_default();
+                return Err(Held::new(
+                    Gate::Halted,
+                    format!(
+                        "{message}; a new epoch, an edit of the policy or a token lets it go on"
+                    ),
+                ));
+            }
+            RunResult::Running
+            | RunResult::Succeeded
+            | RunResult::Superseded
+            | RunResult::Uneven => {}
+        }
+    }
+
+    let running = scene.running().is_some();
+    // A token skips gates for what it made stale, not for ever.
+    let token = !scene.stale.is_empty() && scene.target.triggers.contains(&Trigger::Manual);
+    let privilege = |urgent| Privilege { urgent, token };
+    let through = |scene: &Scene, privilege: Privilege| -> Result<(), Held> {
+        gates::epoch(world, scene, privilege, now)?;
+        gates::windows(pass.valid, world, privilege, now)?;
+        if !running {
+            gates::between_runs(world, scene, privilege, now)?;
+        }
+        gates::health(scene, method, privilege)
+    };
+    let mut only_urgent = false;
+    if let Err(held) = through(scene, privilege(false)) {
+        if !is_urgent {
+            return Err(held);
+        }
+        through(scene, privilege(true))?;
+        only_urgent = true;
+    }
+    if !running {
+        gates::cluster(world, pass.own_running)?;
+        return Ok(Entry::Begin);
+    }
+    // Only a run that is recorded is acted on.
+    let recorded = world.status.targets.iter().any(|t| {
+        t.name == scene.target.name
+            && t.due_epoch == due
+            && t.run
+                .as_ref()
+                .is_some_and(|r| r.epoch == due && r.result == RunResult::Running)
+    });
+    if !recorded {
+        return Ok(Entry::Recorded);
+    }
+    if let Some(until) = world.quiet_until.filter(|until| now < *until) {
+        let message = "the epoch has just opened: pods of that second cannot be told apart";
+        return Err(Held::until(Gate::EpochNotOpen, message, until));
+    }
+    if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
+        return Err(Held::until(b.gate, b.message.clone(), b.until));
+    }
+    Ok(Entry::Go { only_urgent })
 }
 
 /// What comes of the gates.
@@ -177,94 +308,18 @@ enum Go {
     Step(super::Step, Load),
 }
 
-fn go(
-    world: &World,
-    valid: &Valid,
-    now: Timestamp,
-    plan: &mut Plan,
-    scene: &mut Scene,
-    own_running: usize,
-    own_in_flight: Load,
-) -> Result<Go, Held> {
-    let token = scene.target.triggers.contains(&Trigger::Manual);
-    let urgent_pods = scene
-        .stale
-        .iter()
-        .any(|p| p.is_urgent(&scene.mark, &scene.target) && scene.stage(p, now) != Stage::Failed);
-    let normal = Privilege {
-        urgent: false,
-        token,
-    };
-    let urgent = Privilege {
-        urgent: true,
-        token,
-    };
-    let method = scene.spec.recycle.method;
-
-    if let Some(run) = scene
-        .target
-        .run
-        .clone()
-        .filter(|r| r.epoch == scene.target.due_epoch)
-    {
-        match run.result {
-            RunResult::Halted if run.halted_generation != world.policy.generation => {
-                resume(scene, plan, run, now);
-                return Ok(Go::Recorded);
-            }
-            RunResult::Halted => {
-                let message = run.message.unwrap_or_default();
-                return Err(Held::new(
-                    Gate::Halted,
-                    format!(
-                        "{message}; a new epoch, an edit of the policy or a token lets it go on"
-                    ),
-                ));
-            }
-            RunResult::Running | RunResult::Succeeded | RunResult::Superseded => {}
+fn go(pass: &Pass, plan: &mut Plan, scene: &mut Scene) -> Result<Go, Held> {
+    let (world, now) = (pass.world, pass.now);
+    let urgent = urgent_stale(scene, now);
+    let only_urgent = match enter(pass, plan, scene, urgent)? {
+        Entry::Recorded => return Ok(Go::Recorded),
+        Entry::Begin => {
+            let (triggers, words) = (scene.target.triggers.clone(), stale_words(scene));
+            begin(scene, plan, &triggers, &words, now);
+            return Ok(Go::Recorded);
         }
-    }
-
-    let running = scene.running().is_some();
-    let through = |scene: &Scene, privilege: Privilege| -> Result<(), Held> {
-        gates::epoch(world, scene, privilege, now)?;
-        gates::windows(valid, world, privilege, now)?;
-        if !running {
-            gates::between_runs(world, scene, privilege, now)?;
-        }
-        gates::health(scene, method, privilege)
+        Entry::Go { only_urgent } => only_urgent,
     };
-    let mut only_urgent = false;
-    if let Err(held) = through(scene, normal) {
-        if !urgent_pods {
-            return Err(held);
-        }
-        through(scene, urgent)?;
-        only_urgent = true;
-    }
-    if !running {
-        gates::cluster(world, own_running)?;
-        begin(scene, plan, now);
-        return Ok(Go::Recorded);
-    }
-    // Only a run that is recorded is acted on.
-    let recorded = world.status.targets.iter().any(|t| {
-        t.name == scene.target.name
-            && t.due_epoch == scene.target.due_epoch
-            && t.run.as_ref().is_some_and(|r| {
-                r.epoch == scene.target.due_epoch && r.result == RunResult::Running
-            })
-    });
-    if !recorded {
-        return Ok(Go::Recorded);
-    }
-    if let Some(until) = world.quiet_until.filter(|until| now < *until) {
-        let message = "the epoch has just opened: pods of that second cannot be told apart";
-        return Err(Held::until(Gate::EpochNotOpen, message, until));
-    }
-    if let Some(b) = scene.world.blockade.as_ref().filter(|b| now < b.until) {
-        return Err(Held::until(b.gate, b.message.clone(), b.until));
-    }
     if scene.running().is_some_and(|r| r.last_step_time.is_some())
         && !scene.is_verified()
         && steps::canary_passed(world, scene, now)
@@ -274,11 +329,11 @@ fn go(
         plan.notices.push(Notice::CanaryPassed(format!(
             "target {}: {} works, the first pod came back; the rest follows",
             scene.spec.name,
-            method.as_str()
+            scene.spec.recycle.method.as_str()
         )));
         return Ok(Go::Recorded);
     }
-    match steps::next(world, scene, only_urgent, own_in_flight, now)? {
+    match steps::next(world, scene, only_urgent, pass.own_in_flight, now)? {
         Some((step, load)) => Ok(Go::Step(step, load)),
         None => Ok(Go::InProgress),
     }
@@ -292,12 +347,6 @@ pub(super) fn is_measured(world: &World) -> bool {
 /// A number of pods as the status holds it.
 pub(super) fn count(pods: usize) -> i32 {
     i32::try_from(pods).unwrap_or(i32::MAX)
-}
-
-/// The load of one target's pods.
-#[must_use]
-pub(super) fn load(spec: &TargetSpec, pods: usize) -> Load {
-    Load::of(&pools(spec), pods)
 }
 
 /// A time as the status holds it.

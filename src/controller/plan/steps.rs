@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::candidates::{Candidates, take};
 use super::gate::{Gate, Held};
 use super::pods::{Scene, Stage};
-use super::runs::load;
 use super::{PodStep, Step};
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
+use crate::controller::world::holding;
 use crate::domain::budget::{Holding, Load, Verdict, judge};
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
 use crate::domain::stamp::Stamp;
@@ -71,7 +71,7 @@ fn rollout(
         return Err(Held::new(Gate::Refused, message));
     }
     let surge = workload.surge();
-    let adds = load(scene.spec, surge.max(1));
+    let adds = scene.load(surge.max(1));
     within_budget(world, own_in_flight, adds, surge > 0)?;
     let step = Step::Rollout {
         kind: workload.kind,
@@ -106,7 +106,7 @@ fn pods(
 
     // What the smallest step would add must fit before its pace is asked for.
     if candidates.len() > 0 && candidates.all().all(|c| !c.begun) {
-        within_budget(world, own_in_flight, load(scene.spec, 1), evicts)?;
+        within_budget(world, own_in_flight, scene.load(1), evicts)?;
     }
 
     let mut free = free(scene, pacing, now);
@@ -157,14 +157,14 @@ fn pods(
 }
 
 /// Drops from a step, last first, what the budget has no room for; returns what the rest adds.
-fn trim_to_budget(
+pub(super) fn trim_to_budget(
     world: &World,
     scene: &Scene,
     in_flight: Load,
     steps: &mut Vec<(PodStep, bool)>,
 ) -> Result<Load, Held> {
     loop {
-        let adds = load(scene.spec, steps.iter().filter(|(_, adds)| *adds).count());
+        let adds = scene.load(steps.iter().filter(|(_, adds)| *adds).count());
         let surges = steps.iter().any(|(s, _)| s.method == Method::Evict);
         let Err(held) = within_budget(world, in_flight, adds, surges) else {
             return Ok(adds);
@@ -212,10 +212,15 @@ pub(super) fn in_flight(scene: &Scene, now: Timestamp) -> Load {
                     .is_some_and(|s| s.policy == scene.mark)
         })
         .map_or(0, crate::domain::workload::WorkloadFacts::surge);
-    load(scene.spec, claimed + surging)
+    scene.load(claimed + surging)
 }
 
-fn within_budget(world: &World, mine: Load, adds: Load, surges: bool) -> Result<(), Held> {
+pub(super) fn within_budget(
+    world: &World,
+    mine: Load,
+    adds: Load,
+    surges: bool,
+) -> Result<(), Held> {
     let Some(view) = world.reading.current() else {
         return Err(Held::new(
             Gate::TopologyNotCurrent,
@@ -231,27 +236,26 @@ fn within_budget(world: &World, mine: Load, adds: Load, surges: bool) -> Result<
     }
 }
 
-/// What this policy's pods hold, or will once they have started. The terminating ones keep their
-/// connections.
+/// What this policy's pods hold, or will once they have started; where they were measured, what they do. The
+/// terminating ones keep their connections.
 #[must_use]
 pub fn held(world: &World) -> Holding {
-    let estimated = world.spec.targets.iter().zip(&world.targets).fold(
-        Load::default(),
-        |sum, (spec, found)| {
-            sum.plus(load(
-                spec,
-                found
-                    .pods
-                    .iter()
-                    .filter(|p| !p.finished && (p.started.is_some() || !p.terminating))
-                    .count(),
-            ))
-        },
-    );
-    Holding {
-        estimated,
-        ..Holding::default()
-    }
+    let targets = world.spec.targets.iter().zip(&world.targets);
+    targets.fold(Holding::default(), |sum, (spec, found)| {
+        let pods = found
+            .pods
+            .iter()
+            .filter(|p| !p.finished && (p.started.is_some() || !p.terminating));
+        let uids = pods.map(|p| p.uid.as_str());
+        let view = world.reading.current().map(|v| &v.topology);
+        sum.plus(&holding(
+            spec,
+            uids,
+            &found.evidence.measured,
+            &world.dns.book,
+            view,
+        ))
+    })
 }
 
 /// When the interval since the last step is over, if it is not.

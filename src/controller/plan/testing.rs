@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod kube;
+pub(crate) mod measured;
 pub(crate) mod model;
 pub(crate) mod random;
 pub(crate) mod rules;
@@ -173,6 +174,7 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
             .collect(),
         owned_by: None,
         blockade: None,
+        evidence: crate::controller::world::TargetEvidence::default(),
     }
 }
 
@@ -200,6 +202,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         quiet_until: None,
         role_allowed: true,
         signal_allowed: true,
+        evidence_allowed: true,
         overlaps: vec![],
     }
 }
@@ -324,6 +327,6 @@ impl Plan {
 pub(crate) fn pods_of(step: Option<&Step>) -> &[PodStep] {
     match step {
         Some(Step::Pods { pods, .. }) => pods,
-        Some(Step::Rollout { .. }) | None => &[],
+        Some(Step::Rollout { .. } | Step::Stamp { .. }) | None => &[],
     }
 }

@@ -6,6 +6,7 @@ mod epochs;
 mod gates;
 mod privileges;
 mod runs;
+mod steer;
 mod steps;
 mod stories;
 mod worlds;

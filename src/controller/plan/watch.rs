@@ -103,6 +103,70 @@ pub(super) fn watch_over(
     }
 }
 
+/// Halts the run of a measured target whose method fails, or whose first pod does not come back.
+pub(super) fn halt_failed(
+    world: &World,
+    scene: &mut Scene,
+    plan: &mut Plan,
+    now: Timestamp,
+    part: &mut TargetPlan,
+) {
+    let counted = scene.counted.len();
+    let mut stages = scene.counted.iter().map(|p| scene.stage(p, now));
+    let failed = count(stages.by_ref().filter(|s| *s == Stage::Failed).count());
+    let moved = count(
+        scene
+            .counted
+            .iter()
+            .filter(|p| scene.moved_in_run(p).is_some())
+            .count(),
+    );
+    let verified = scene.is_verified();
+    let method = scene.spec.recycle.method.as_str();
+    let paced = part.held.as_ref().filter(|h| h.gate == Gate::Canary);
+    let waits = paced.map(|h| h.message.clone());
+    let Some(run) = scene
+        .target
+        .run
+        .as_mut()
+        .filter(|r| r.result == RunResult::Running)
+    else {
+        return;
+    };
+    run.failed = failed;
+    run.recycled = run.recycled.max(moved);
+    let cause = run
+        .message
+        .as_ref()
+        .map_or_else(String::new, |m| format!("; the last failure: {m}"));
+    let seconds = world.spec.pacing.progress_deadline_seconds;
+    let deadline = gates::after(run.last_progress_time.0, seconds);
+    let allowed = (counted / 10).max(1);
+    let message = if usize::try_from(failed).unwrap_or(0) > allowed {
+        format!("{method} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}")
+    } else if failed > 0 && !verified {
+        format!("{method} failed twice on the first pod, so no other is tried{cause}")
+    } else if let Some(waits) = waits {
+        if now < deadline {
+            plan.wake_at(deadline);
+            return;
+        }
+        format!("no progress for {seconds} s: {waits}{cause}")
+    } else {
+        return;
+    };
+    halt_run(
+        &mut scene.target,
+        &message,
+        world.policy.generation,
+        now,
+        plan,
+    );
+    part.step = None;
+    part.running = false;
+    part.held = Some(Held::new(Gate::Halted, message));
+}
+
 /// Halts a target's run until a new epoch, an edit or a token.
 pub(super) fn halt_run(
     target: &mut TargetStatus,

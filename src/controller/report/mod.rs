@@ -77,6 +77,7 @@ pub async fn report(
             .map(|p| p.uid.as_str())
             .collect();
         memory.claimed.retain(|uid, _| pods.contains(uid.as_str()));
+        memory.before.retain(|uid, _| pods.contains(uid.as_str()));
     });
     told.splice(0..0, plan.notices.iter().cloned());
     count_pods(world, &status, ctx);

@@ -119,6 +119,7 @@ fn words(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::RunStarted(n) => (Normal, EventReason::RunStarted, n),
         Notice::CanaryPassed(n) => (Normal, EventReason::CanaryPassed, n),
         Notice::RunSucceeded(n, _) => (Normal, EventReason::RunSucceeded, n),
+        Notice::RunUneven(n, _) => (Warning, EventReason::RunUneven, n),
         Notice::RunHalted(n, _) => (Warning, EventReason::RunHalted, n),
         Notice::RunSuperseded(n, _) => (Normal, EventReason::RunSuperseded, n),
         Notice::RevertDetected(n) => (Warning, EventReason::RevertDetected, n),
@@ -151,6 +152,7 @@ fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
             }
         }
         Notice::RunSucceeded(_, t) => ended(t, RunResult::Succeeded),
+        Notice::RunUneven(_, t) => ended(t, RunResult::Uneven),
         Notice::RunHalted(_, t) => ended(t, RunResult::Halted),
         Notice::RunSuperseded(_, t) => ended(t, RunResult::Superseded),
         Notice::RevertDetected(_) => ctx.metrics.reverted(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Measured, PodMeasurement, Socket, SocketState, UnreadableReason};
+use crate::domain::dns::AddressBook;
 use crate::domain::topology::{InstanceId, Topology};
 
 /// The least part of the counted pods that must be read: below it, nothing is done on what the rest show.
@@ -39,6 +40,19 @@ impl Addresses for BTreeMap<IpAddr, Known> {
 
     fn is_resolved(&self, instance: &InstanceId) -> bool {
         self.values().any(|k| k.current && k.instance == *instance)
+    }
+}
+
+impl Addresses for AddressBook {
+    fn of(&self, address: IpAddr) -> Option<Known> {
+        Self::of(self, address).map(|known| Known {
+            instance: known.instance.clone(),
+            current: known.current,
+        })
+    }
+
+    fn is_resolved(&self, instance: &InstanceId) -> bool {
+        self.current(instance).next().is_some()
     }
 }
 

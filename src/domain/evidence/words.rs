@@ -2,6 +2,8 @@
 //!
 //! Only words; what they mean for a pod is decided elsewhere.
 
+use std::fmt::Write as _;
+
 use super::{Held, PodHoldings};
 use crate::domain::topology::{InstanceId, Role, Topology};
 
@@ -66,7 +68,7 @@ fn line(held: &Held, all: u32, place: &str) -> String {
         ports.join(", ")
     );
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        let _ = write!(text, " and {more} more");
     }
     if held.suspects > 0 {
         let which = if held.suspects == held.connections {
@@ -76,9 +78,9 @@ fn line(held: &Held, all: u32, place: &str) -> String {
         };
         let seconds = held.retransmitting_for.as_secs();
         if held.retransmitting_for.is_zero() {
-            text.push_str(&format!("; {which}without an answer to keep-alives"));
+            let _ = write!(text, "; {which}without an answer to keep-alives");
         } else {
-            text.push_str(&format!("; {which}retransmitting for {seconds} s"));
+            let _ = write!(text, "; {which}retransmitting for {seconds} s");
         }
     }
     text

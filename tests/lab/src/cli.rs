@@ -1,10 +1,13 @@
 //! The command line: every command and option once, each a call into the library.
 
+mod aurora;
+mod dns;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use dbbalance_lab::cache::Cache;
 use dbbalance_lab::rds::client::{CLASS, Client};
@@ -63,6 +66,20 @@ enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
+    Aurora {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: aurora::Command,
+    },
+    /// The name server that pods use: `CoreDNS` in front of the lab's Aurora.
+    Dns {
+        #[command(flatten)]
+        stand: Name,
+        #[command(subcommand)]
+        command: dns::Command,
+    },
     /// An RDS API in the stand, and calls to it.
     Rds {
         #[command(flatten)]
@@ -110,6 +127,9 @@ enum What {
         #[arg(long, default_value = "dev")]
         tag: String,
     },
+    /// localhost/dbbalance-NAME:1, an app with real pools: a folder of tests/lab/apps with an app.json.
+    #[command(external_subcommand)]
+    App(Vec<String>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +216,8 @@ impl Lab {
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
             Command::Image { command } => run_image(command)?,
+            Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
+            Command::Dns { stand, command } => dns::run(&stand.name, command)?,
             Command::Rds {
                 stand,
                 region,
@@ -260,6 +282,10 @@ fn run_image(command: ImageCommand) -> Result<()> {
             }
         }
         ImageCommand::Build { what, out } => {
+            let (app, out) = match &what {
+                What::App(words) => app_and_out(words, out)?,
+                _ => (String::new(), out),
+            };
             let out = out.context("say where the archive goes: --out FILE")?;
             if let What::Operator { program, tag } = &what {
                 let size = image::operator(program, tag, &out)?;
@@ -271,6 +297,7 @@ fn run_image(command: ImageCommand) -> Result<()> {
                 What::Pause => image::pause(&cache)?,
                 What::Busybox => image::busybox(&cache)?,
                 What::Testapp | What::Operator { .. } => image::testapp(&cache)?,
+                What::App(_) => image::app(&cache, &app)?,
             };
             let size = std::fs::copy(&built.archive, &out)
                 .with_context(|| format!("cannot write {}", out.display()))?;
@@ -278,6 +305,16 @@ fn run_image(command: ImageCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of `NAME [--out FILE]`: an app's name is no command that clap knows, so what follows it is left to us.
+fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option<PathBuf>)> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [name] => Ok((name.to_owned(), out)),
+        [name, "--out", file] => Ok((name.to_owned(), Some(file.into()))),
+        _ => bail!("unknown: {}; say NAME --out FILE", words.join(" ")),
+    }
 }
 
 fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {

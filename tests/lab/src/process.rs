@@ -122,6 +122,20 @@ pub fn all() -> Result<Vec<Identity>> {
         .collect())
 }
 
+/// Living processes, but this one, that work in this folder or below it: a PostgreSQL, whose children overwrite their
+/// environment, is found by it.
+pub fn within(folder: &Path) -> Result<Vec<Identity>> {
+    let me = i32::try_from(std::process::id()).unwrap_or_default();
+    Ok(all()?
+        .into_iter()
+        .filter(|process| process.pid != me && process.alive())
+        .filter(|process| {
+            fs::read_link(format!("/proc/{}/cwd", process.pid))
+                .is_ok_and(|cwd| cwd.starts_with(folder))
+        })
+        .collect())
+}
+
 /// Living processes, but this one, that carry the environment entry `mark`: also those whose pid nobody wrote down.
 pub fn marked(mark: &str) -> Result<Vec<Identity>> {
     let me = i32::try_from(std::process::id()).unwrap_or_default();
@@ -175,6 +189,22 @@ mod tests {
         assert!(!identity.alive());
         // Reaped already, as our own child.
         let _ = child.wait();
+    }
+
+    #[test]
+    fn processes_are_found_by_the_folder_they_work_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap();
+        let found = within(folder.path()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].pid, i32::try_from(child.id()).unwrap());
+        assert!(within(folder.path()).unwrap().is_empty());
     }
 
     #[test]

@@ -34,8 +34,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The stand's name: not a developer's own.
-pub const NAME: &str = "dbb-test";
+/// The stand's name: not a developer's own. Two runs at once on a machine need two.
+pub fn name() -> String {
+    std::env::var("DBBALANCE_TEST_STAND").unwrap_or_else(|_| "dbb-test".to_owned())
+}
 /// For what takes seconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
@@ -52,9 +54,9 @@ pub struct Suite {
 impl Suite {
     /// Brings the stand up, with the app's image, moto, faults and the resource's definition.
     pub fn up() -> Self {
-        Stand::down(NAME).unwrap();
+        Stand::down(&name()).unwrap();
         let stand = Stand::up(&Options {
-            name: NAME.to_owned(),
+            name: name(),
             ..Options::default()
         })
         .unwrap();
@@ -70,7 +72,7 @@ impl Suite {
 
     /// Takes everything away.
     pub fn down() {
-        if let Err(error) = Stand::down(NAME) {
+        if let Err(error) = Stand::down(&name()) {
             eprintln!("cannot take the stand away: {error:#}");
         }
     }

@@ -188,6 +188,8 @@ impl Model {
                         true
                     }
                 }
+                // Only where connections are measured, which no such world is.
+                Some(Step::Stamp { .. }) => unreachable!("a stamp without a measurement"),
                 None => continue,
             };
             if !done {

@@ -105,7 +105,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     );
     assert!(recorded.due_epoch > recorded.baseline_epoch);
     let stamp = match step {
-        Step::Pods { stamp, .. } | Step::Rollout { stamp, .. } => stamp,
+        Step::Pods { stamp, .. } | Step::Rollout { stamp, .. } | Step::Stamp { stamp, .. } => stamp,
     };
     assert_eq!(stamp.epoch, recorded.due_epoch);
     let opened = recorded.open_time.as_ref().unwrap().0;

@@ -205,6 +205,32 @@ fn an_unresolved_member_makes_unknown_addresses_ambiguous() {
 }
 
 #[test]
+fn the_address_book_of_dns_tells_the_same() {
+    let mut book = AddressBook::default();
+    let instance = InstanceId("orders-1".to_owned());
+    for at in [11, 1] {
+        book.note(
+            &instance,
+            &[IpAddr::from([10, 0, 0, at])],
+            Timestamp::UNIX_EPOCH,
+        );
+    }
+    let topology = topology("orders-1", &[]);
+    let sockets = [
+        socket(1, "10.0.0.1"),
+        socket(2, "10.0.0.11"),
+        socket(3, "10.0.0.2"),
+    ];
+    let pod = PodHoldings::of(&sockets, &book, &topology);
+    assert_eq!(
+        (pod.to(&instance), pod.to_no_member(), pod.to_unknown()),
+        (1, 1, 1)
+    );
+    assert!(book.is_resolved(&instance));
+    assert!(!book.is_resolved(&InstanceId("orders-2".to_owned())));
+}
+
+#[test]
 fn sockets_that_the_server_has_closed_are_no_connections() {
     let mut closed = socket(1, "10.0.0.1");
     closed.state = SocketState::ClosedByServer;

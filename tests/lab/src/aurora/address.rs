@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::stand::layout::DNS_SERVICE_IP;
+
 /// The lab's own RDS API.
 pub const RDS_API: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Its port: moto's, so that a client changes only the address.
@@ -13,13 +15,13 @@ pub const RDS_API_PORT: u16 = 5000;
 pub const CONTROL_PORT: u16 = 5001;
 /// The authoritative name server, port 53.
 pub const AUTHORITY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
-/// The first CoreDNS; the others follow, up to [`MAX_CACHES`].
+/// The first `CoreDNS`; the others follow, up to [`MAX_CACHES`].
 pub const FIRST_CACHE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
-/// The most CoreDNS programs (replicas, or one a pretended node).
+/// The most `CoreDNS` programs (replicas, or one a pretended node).
 pub const MAX_CACHES: u8 = 8;
-/// The name server that pods and the operator use: a Service's address, spread over the CoreDNS programs as
+/// The name server that pods and the operator use: a Service's address, spread over the `CoreDNS` programs as
 /// kube-proxy would do it. In the stand's service range.
-pub const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 10);
+pub const CLUSTER_DNS: Ipv4Addr = DNS_SERVICE_IP;
 /// The first database; the others follow.
 pub const FIRST_INSTANCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 32);
 /// The last database.

@@ -11,11 +11,21 @@ use crate::program;
 
 /// The libraries and the loader, by the paths at which the program looks for them; none for a static one.
 pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    libraries_beside(program, &[])
+}
+
+/// The same for a program that finds some of them by itself, in these folders.
+pub fn libraries_beside(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !program.is_file() {
         bail!("there is no program {}; build it first", program.display());
     }
     // A static program makes ldd fail with these words.
-    let told = match program::output(Command::new("ldd").arg(program)) {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program);
+    if !folders.is_empty() {
+        ldd.env("LD_LIBRARY_PATH", std::env::join_paths(folders)?);
+    }
+    let told = match program::output(&mut ldd) {
         Ok(told) => told,
         Err(e) if format!("{e:#}").contains("not a dynamic executable") => return Ok(Vec::new()),
         Err(e) => {

@@ -1,9 +1,12 @@
 //! The stand's images, each made from files on the machine: there is no registry to pull from.
 //!
-//! `pause`, `busybox` and `testapp` are kept in the cache, named by what they were made from; the operator's is
-//! made from a given program. Pods use all of them with `imagePullPolicy: Never`.
+//! `pause`, `busybox`, `testapp` and the apps with real pools ([`app`]) are kept in the cache, named by what they were
+//! made from; the operator's is made from a given program. Pods use all of them with `imagePullPolicy: Never`.
 
+pub mod app;
 pub mod closure;
+mod debian_root;
+mod java;
 pub mod oci;
 
 use std::fs;
@@ -15,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cache::Cache;
 use crate::program;
 use crate::tools::sources;
+pub use app::app;
 use oci::{Image, sha256};
 
 /// Holds a pod's namespaces.
@@ -58,7 +62,8 @@ fn cached(
         });
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let _lock = cache.lock("images")?;
+    // One builder a name: an app's image takes a minute, and others must not wait for it.
+    let _lock = cache.lock(&format!("image-{name}"))?;
     if archive.is_file() {
         return Ok(Built {
             archive,
@@ -74,10 +79,11 @@ fn cached(
     })
 }
 
-/// A folder for a build, gone afterwards.
-fn in_scratch<T>(cache: &Cache, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    Cache::sweep(&cache.path("build"));
-    let folder = Cache::temporary(&cache.path("build"));
+/// A folder for the build of this name, gone afterwards. The caller holds the name's lock.
+fn in_scratch<T>(cache: &Cache, name: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let build = cache.path(format!("build-{name}"));
+    Cache::sweep(&build);
+    let folder = Cache::temporary(&build);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let result = work(&folder);
     let _ = fs::remove_dir_all(&folder);
@@ -88,7 +94,7 @@ fn in_scratch<T>(cache: &Cache, work: impl FnOnce(&Path) -> Result<T>) -> Result
 pub fn pause(cache: &Cache) -> Result<Built> {
     let source = include_bytes!("../../apps/pause/pause.c");
     cached(cache, "pause", &[source], |out| {
-        in_scratch(cache, |folder| {
+        in_scratch(cache, "pause", |folder| {
             let (from, to) = (folder.join("pause.c"), folder.join("pause"));
             fs::write(&from, source).context("cannot write pause.c")?;
             program::output(

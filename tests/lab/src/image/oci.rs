@@ -1,11 +1,13 @@
-//! Writes an OCI image archive: one uncompressed layer, and the same bytes for the same input, always.
+//! Writes an OCI image archive: uncompressed layers, and the same bytes for the same input, always.
+//!
+//! The last layer is made here from files; below it may be layers that are archives already, such as a root of Debian's.
 //!
 //! Times are 0, owners are root, entries are sorted; so an archive's digest says what is in it. It must not ask
 //! the machine for anything but the files it is given.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,13 +31,19 @@ pub struct Image {
     entrypoint: Vec<String>,
     user: Option<String>,
     environment: Vec<String>,
+    folder: Option<String>,
+    bases: Vec<PathBuf>,
     entries: BTreeMap<PathBuf, Entry>,
 }
 
 /// Text of a hash.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
+    text_of(&Sha256::digest(bytes))
+}
+
+fn text_of(digest: &[u8]) -> String {
+    digest
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -49,8 +57,25 @@ impl Image {
             entrypoint: entrypoint.iter().map(|&part| part.to_owned()).collect(),
             user: None,
             environment: vec!["PATH=/usr/local/bin:/usr/bin:/bin".to_owned()],
+            folder: None,
+            bases: Vec::new(),
             entries: BTreeMap::new(),
         }
+    }
+
+    /// Puts an uncompressed tar archive below what is added here, above the ones before it.
+    pub fn base(&mut self, archive: &Path) {
+        self.bases.push(archive.to_owned());
+    }
+
+    /// Sets the folder in which the program starts.
+    pub fn working_folder(&mut self, path: &str) {
+        self.folder = Some(path.to_owned());
+    }
+
+    /// Sets how the container starts.
+    pub fn entrypoint(&mut self, line: &[String]) {
+        self.entrypoint = line.to_vec();
     }
 
     /// Sets `user:group`, in numbers.
@@ -129,58 +154,118 @@ impl Image {
         else {
             bail!("the image name {:?} has no tag; use NAME:TAG", self.name);
         };
-        let layer = self.layer()?;
+        let mut layers = Vec::new();
+        for base in &self.bases {
+            layers.push(Blob::file(base)?);
+        }
+        layers.push(Blob::bytes(self.layer()?));
         let mut config = json!({
             "Entrypoint": self.entrypoint, "Env": self.environment,
         });
         if let Some(user) = &self.user {
             config["User"] = json!(user);
         }
-        let config = json!({
+        if let Some(folder) = &self.folder {
+            config["WorkingDir"] = json!(folder);
+        }
+        let digests: Vec<String> = layers
+            .iter()
+            .map(|layer| format!("sha256:{}", layer.digest))
+            .collect();
+        let config = Blob::json(&json!({
             "architecture": architecture(), "os": "linux", "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
-        })
-        .to_string()
-        .into_bytes();
-        let manifest = json!({
+            "rootfs": {"type": "layers", "diff_ids": digests},
+        }));
+        let layer_list: Vec<Value> = layers
+            .iter()
+            .map(|layer| layer.descriptor("application/vnd.oci.image.layer.v1.tar"))
+            .collect();
+        let manifest = Blob::json(&json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
-            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
-        })
-        .to_string()
-        .into_bytes();
-        let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+            "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+            "layers": layer_list,
+        }));
+        let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
         entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
-        let index = json!({"schemaVersion": 2, "manifests": [entry]})
-            .to_string()
-            .into_bytes();
+        let index = Blob::json(&json!({"schemaVersion": 2, "manifests": [entry]}));
 
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for blob in [layer, config, manifest] {
-            files.insert(format!("blobs/sha256/{}", sha256(&blob)), blob);
+        let mut files: BTreeMap<String, Blob> = BTreeMap::new();
+        for blob in layers.into_iter().chain([config, manifest]) {
+            files.insert(format!("blobs/sha256/{}", blob.digest), blob);
         }
         files.insert("index.json".into(), index);
         files.insert(
             "oci-layout".into(),
-            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+            Blob::bytes(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
         );
         save(&files, out)
     }
 }
 
-fn save(files: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<u64> {
+/// A file of the archive. Large ones stay on the disk.
+struct Blob {
+    content: Content,
+    digest: String,
+    size: u64,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+impl Blob {
+    fn bytes(content: Vec<u8>) -> Self {
+        Self {
+            digest: sha256(&content),
+            size: content.len() as u64,
+            content: Content::Bytes(content),
+        }
+    }
+
+    fn json(value: &Value) -> Self {
+        Self::bytes(value.to_string().into_bytes())
+    }
+
+    fn file(path: &Path) -> Result<Self> {
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut part = vec![0; 1 << 20];
+        let cannot = || format!("cannot read the layer {}", path.display());
+        let mut file = File::open(path).with_context(cannot)?;
+        loop {
+            let read = file.read(&mut part).with_context(cannot)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&part[..read]);
+            size += read as u64;
+        }
+        Ok(Self {
+            digest: text_of(&hash.finalize()),
+            size,
+            content: Content::File(path.to_owned()),
+        })
+    }
+
+    fn descriptor(&self, kind: &str) -> Value {
+        json!({"mediaType": kind, "digest": format!("sha256:{}", self.digest), "size": self.size})
+    }
+}
+
+fn save(files: &BTreeMap<String, Blob>, out: &Path) -> Result<u64> {
     let partial = Cache::temporary(out);
     let written = (|| {
         let mut archive = tar::Builder::new(BufWriter::new(File::create(&partial)?));
-        for (path, content) in files {
-            append(
-                &mut archive,
-                Path::new(path),
-                &Entry::File {
-                    content: content.clone(),
-                    mode: 0o644,
-                },
-            )?;
+        for (path, blob) in files {
+            let mut header = header_of(tar::EntryType::Regular, 0o644, blob.size);
+            match &blob.content {
+                Content::Bytes(bytes) => {
+                    archive.append_data(&mut header, path, bytes.as_slice())?;
+                }
+                Content::File(file) => {
+                    archive.append_data(&mut header, path, File::open(file)?)?;
+                }
+            }
         }
         archive.into_inner()?.flush()?;
         fs::rename(&partial, out)?;
@@ -194,39 +279,36 @@ fn save(files: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<u64> {
         .len())
 }
 
+fn header_of(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header
+}
+
 fn append<W: std::io::Write>(
     archive: &mut tar::Builder<W>,
     path: &Path,
     entry: &Entry,
 ) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
     match entry {
         Entry::Folder { mode } => {
-            header.set_entry_type(tar::EntryType::Directory);
-            header.set_mode(*mode);
-            header.set_size(0);
+            let mut header = header_of(tar::EntryType::Directory, *mode, 0);
             archive.append_data(&mut header, path, std::io::empty())
         }
         Entry::File { content, mode } => {
-            header.set_entry_type(tar::EntryType::Regular);
-            header.set_mode(*mode);
-            header.set_size(content.len() as u64);
+            let mut header = header_of(tar::EntryType::Regular, *mode, content.len() as u64);
             archive.append_data(&mut header, path, content.as_slice())
         }
         Entry::Link { target } => {
-            header.set_entry_type(tar::EntryType::Symlink);
-            header.set_mode(0o777);
-            header.set_size(0);
+            let mut header = header_of(tar::EntryType::Symlink, 0o777, 0);
             archive.append_link(&mut header, path, target)
         }
     }
-}
-
-fn descriptor(kind: &str, blob: &[u8]) -> Value {
-    json!({"mediaType": kind, "digest": format!("sha256:{}", sha256(blob)), "size": blob.len()})
 }
 
 /// The machine's architecture in the words of OCI.
@@ -295,6 +377,36 @@ mod tests {
             }
         }
         assert_eq!(blobs, 3);
+    }
+
+    #[test]
+    fn a_base_is_the_lower_layer_as_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, out) = (folder.path().join("base.tar"), folder.path().join("a.tar"));
+        fs::write(&base, "a root of Debian's").unwrap();
+        let mut image = sample();
+        image.base(&base);
+        image.write(&out).unwrap();
+        let lower = sha256(b"a root of Debian's");
+        let mut found = false;
+        for entry in tar::Archive::new(File::open(&out).unwrap())
+            .entries()
+            .unwrap()
+        {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            let mut content = Vec::new();
+            std::io::copy(&mut entry, &mut content).unwrap();
+            found |= path == format!("blobs/sha256/{lower}");
+            if let Ok(value) = serde_json::from_slice::<Value>(&content)
+                && let Some(layers) = value["layers"].as_array()
+            {
+                assert_eq!(layers.len(), 2);
+                assert_eq!(layers[0]["digest"], format!("sha256:{lower}"));
+                assert_eq!(layers[0]["size"], 18);
+            }
+        }
+        assert!(found);
     }
 
     #[test]

@@ -21,21 +21,28 @@ pub const CLASS: &str = "db.r6g.large";
 
 /// Plain HTTP, possibly from inside a stand's network.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     base: String,
     inside: Option<Layout>,
+    timeout: Duration,
 }
 
 impl Http {
-    pub(super) fn new(base: &str, inside: Option<Layout>) -> Self {
+    pub(crate) fn new(base: &str, inside: Option<Layout>) -> Self {
         Self {
             base: base.trim_end_matches('/').to_owned(),
             inside,
+            timeout: TIMEOUT,
         }
     }
 
+    /// Waits longer for an answer.
+    pub(crate) fn patient(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
     /// Sends a body; gives status and answer.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         method: &str,
         path: &str,
@@ -45,7 +52,7 @@ impl Http {
         let url = format!("{}{path}", self.base);
         let call = || -> Result<(u16, String)> {
             let agent: ureq::Agent = ureq::Agent::config_builder()
-                .timeout_global(Some(TIMEOUT))
+                .timeout_global(Some(self.timeout))
                 .http_status_as_error(false)
                 // The machine's proxy does not know the stand.
                 .proxy(None)
@@ -91,12 +98,14 @@ impl Client {
     /// moto of a stand.
     #[must_use]
     pub fn in_stand(stand: &Stand, region: &str) -> Self {
-        let http = Http::new(
-            &format!("http://{NODE_IP}:{MOTO_PORT}"),
-            Some(stand.layout().clone()),
-        );
+        Self::inside(stand, &format!("http://{NODE_IP}:{MOTO_PORT}"), region)
+    }
+
+    /// At this address inside a stand.
+    #[must_use]
+    pub fn inside(stand: &Stand, endpoint: &str, region: &str) -> Self {
         Self {
-            http,
+            http: Http::new(endpoint, Some(stand.layout().clone())),
             ..Self::new("", region)
         }
     }

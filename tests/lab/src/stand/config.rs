@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::layout::{BRIDGE, FIRST_POD_IP, LAST_POD_IP, Layout, NODE_IP, POD_RANGE, SERVICE_RANGE};
+use super::layout::{
+    BRIDGE, CLUSTER_DOMAIN, DNS_SERVICE_IP, FIRST_POD_IP, LAST_POD_IP, Layout, NODE_IP, POD_RANGE,
+    SERVICE_RANGE,
+};
 use crate::image;
 use crate::program;
 use crate::tools::debian::CNI_PLUGINS;
@@ -113,6 +116,8 @@ fn kubelet(layout: &Layout) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "resolvConf": "",
+        // Pods' default policy, ClusterFirst: search the cluster's domain first, five dots make a name whole.
+        "clusterDNS": [DNS_SERVICE_IP], "clusterDomain": CLUSTER_DOMAIN,
         "podLogsDir": layout.path("pod-logs"),
         "volumePluginDir": layout.path("volume-plugins"),
         // Images come from files and could not be pulled again; a full disk of the machine is not this node's.

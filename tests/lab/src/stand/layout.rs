@@ -3,6 +3,7 @@
 //! Everything a stand makes is below its state folder, so that taking that folder away takes the stand away.
 //! The exceptions are its cgroups, named in [`Layout::cgroup`], and what [`super::machine`] names.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -24,6 +25,10 @@ pub const LAST_POD_IP: &str = "198.18.3.250";
 pub const SERVICE_RANGE: &str = "198.19.0.0/24";
 /// The API server as pods see it.
 pub const API_SERVICE_IP: &str = "198.19.0.1";
+/// The cluster's name server as pods see it. Refused at once while none runs, like a Service without endpoints.
+pub const DNS_SERVICE_IP: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 10);
+/// The cluster's domain: Kubernetes's default.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// The API server's port on the namespace's loopback.
 pub const API_PORT: u16 = 6443;
 /// etcd's ports: not its usual ones, so that a user's own etcd client never reaches it by default.

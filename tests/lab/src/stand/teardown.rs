@@ -75,6 +75,7 @@ fn kill_all(layout: &Layout) -> Result<()> {
             cgroup::thaw(&layout.cgroup());
             let mut left: Vec<Identity> = cgroup::processes(&layout.cgroup());
             left.extend(process::marked(&mark)?);
+            left.extend(process::within(&layout.folder())?);
             for process in &left {
                 process.signal(Signal::SIGKILL)?;
             }

@@ -40,6 +40,9 @@ pub fn of(name: &str) -> Result<Vec<String>> {
     for process in cgroup::processes(&layout.cgroup()) {
         found.push(format!("container process {}", process.pid));
     }
+    for process in process::within(&layout.folder())? {
+        found.push(format!("process {} working in its folder", process.pid));
+    }
     for mount in mounts::below(&layout.folder())? {
         found.push(format!("mount {}", mount.display()));
     }

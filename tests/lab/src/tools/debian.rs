@@ -41,7 +41,20 @@ pub const PACKAGES: &[Package] = &[
     package("gcc", "10"),
     package("libc6-dev", "2.31"),
     package("python3-venv", "3.10"),
+    // The apps with real pools: a root of Debian's packages, and a Java runtime with libraries from Maven.
+    package("mmdebstrap", "1.0"),
+    package("default-jdk-headless", "1.17"),
+    package("maven", "3.8"),
+    // The databases of the lab's Aurora. The major version is in the name: data and settings are of one version.
+    package("postgresql-15", "15"),
 ];
+
+/// Read by postgresql-common when a server is installed: a cluster made by Debian would run, and run again at each
+/// boot, beside what the stand starts.
+const NO_MAIN_CLUSTER: (&str, &str) = (
+    "/etc/postgresql-common/createcluster.d/dbbalance-lab.conf",
+    "# Written by `lab tools`: the stand makes its own databases.\ncreate_main_cluster = false\n",
+);
 
 /// Where Debian puts the CNI plugins.
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
@@ -141,6 +154,9 @@ pub fn ensure() -> Result<usize> {
         "installing {} with apt-get (about 1 minute)…",
         missing.join(" ")
     );
+    if missing.iter().any(|name| name.starts_with("postgresql-")) {
+        without_main_cluster()?;
+    }
     apt(&["update", "-q"], &[])?;
     apt(&["install", "-qy", "--no-install-recommends"], &missing)?;
     let (still, old) = lacking()?;
@@ -154,15 +170,34 @@ pub fn ensure() -> Result<usize> {
     Ok(missing.len())
 }
 
+/// Keeps the installation from making and starting a database server.
+fn without_main_cluster() -> Result<()> {
+    let (file, text) = NO_MAIN_CLUSTER;
+    let folder = std::path::Path::new(file)
+        .parent()
+        .unwrap_or(std::path::Path::new("/"));
+    let mut make = as_root("mkdir");
+    make.arg("-p").arg(folder);
+    program::output(&mut make)?;
+    let mut write = as_root("sh");
+    write.args(["-c", "printf %s \"$1\" > \"$2\"", "sh", text, file]);
+    program::output(&mut write).with_context(|| format!("cannot write {file}"))?;
+    Ok(())
+}
+
+/// A command with root's rights.
+fn as_root(program: &str) -> Command {
+    if nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    // -n: a prompt would hang a build; the message then says what to type.
+    sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", program]);
+    sudo
+}
+
 fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
-    let mut command = if nix::unistd::geteuid().is_root() {
-        Command::new("apt-get")
-    } else {
-        let mut sudo = Command::new("sudo");
-        // -n: a prompt would hang a build; the message then says what to type.
-        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        sudo
-    };
+    let mut command = as_root("apt-get");
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(arguments)

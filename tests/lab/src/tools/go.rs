@@ -136,6 +136,18 @@ pub const TOOLS: &[Tool] = &[
         tells: (&[], ""),
         expected: "about 1 minute",
     },
+    // A program of ours around its packages: only the plugins in use.
+    Tool {
+        folder: "coredns",
+        version: "v1.15.0",
+        module: "github.com/coredns/coredns",
+        package: "dbbalance.io/lab/tools/coredns",
+        binary: "coredns",
+        for_stand: false,
+        linker: "",
+        tells: (&["-version"], "CoreDNS-1.15.0"),
+        expected: "about 30 seconds",
+    },
 ];
 
 impl Tool {

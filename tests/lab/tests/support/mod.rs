@@ -2,6 +2,9 @@
 
 #![allow(dead_code, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
+pub mod aurora;
+pub mod dns;
+
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;

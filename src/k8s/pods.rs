@@ -13,7 +13,8 @@ use crate::domain::stamp::{Claim, Moved, Stamp};
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
 
 /// Reduces a pod; `None` for what no API server sends (no UID, no creation time).
-pub(super) fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
+#[must_use]
+pub fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
     let ready = status
@@ -74,12 +75,14 @@ fn started(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
 }
 
 /// The owner that controls an object.
-pub(super) fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
+#[must_use]
+pub fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
     owners.iter().find(|o| o.controller == Some(true))
 }
 
 /// Whether an annotation takes an object out.
-pub(super) fn is_ignored(value: Option<&str>) -> bool {
+#[must_use]
+pub fn is_ignored(value: Option<&str>) -> bool {
     value == Some("true")
 }
 

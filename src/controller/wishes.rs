@@ -1,0 +1,70 @@
+//! Wishes: what the pass wants to see next of pods and of DNS.
+//!
+//! Tells the probe and the resolver; they keep their own bounds. Decides nothing: the plan says for which
+//! target somebody waits.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::context::Context;
+use super::observe::{cluster_key, probe_key};
+use super::plan::Plan;
+use super::world::World;
+use crate::api::DbBalancePolicy;
+use crate::api::spec::{EvidenceSource, TargetSpec};
+use crate::evidence::{Freshness, PodToRead};
+
+/// A reading as young as this is new enough for somebody who waits: pods change within about a second.
+const NEW: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
+const WANTED: SignedDuration = SignedDuration::from_secs(15);
+
+/// Says what is wanted until the next pass.
+pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp, ctx: &Context) {
+    // Somebody waits for DNS: an epoch that is pending, or a target that is steered.
+    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.look) {
+        let until = now.saturating_add(WANTED).unwrap_or(Timestamp::MAX);
+        ctx.dns.want(&cluster_key(&world.spec.cluster, ctx), until);
+    }
+    if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
+        return;
+    }
+    let since = now.saturating_sub(NEW).unwrap_or(now);
+    for (index, spec) in world.spec.targets.iter().enumerate() {
+        let wanted = plan.targets.get(index).is_some_and(|t| t.measure);
+        let freshness = if wanted {
+            Freshness::Since(since)
+        } else {
+            Freshness::Heartbeat
+        };
+        let pods = pods(world, index, spec, ctx);
+        ctx.probe.want(&probe_key(policy, spec), pods, freshness);
+    }
+}
+
+/// The counted pods of a target, as the probe reads them.
+fn pods(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -> Vec<PodToRead> {
+    let Some(found) = world.targets.get(index).filter(|t| t.owned_by.is_none()) else {
+        return Vec::new();
+    };
+    let port = port(world, spec);
+    let named = spec.evidence_container.as_deref();
+    found
+        .pods
+        .iter()
+        .filter(|p| p.is_counted())
+        .filter_map(|p| ctx.stores.pod(&world.policy.namespace, &p.name))
+        .filter_map(|p| PodToRead::of(&p, port, named))
+        .collect()
+}
+
+/// The port of the target's connections: its own, else the cluster's, else the default of its engine.
+fn port(world: &World, spec: &TargetSpec) -> u16 {
+    let view = world.reading.current();
+    let default = match view.map(|v| v.engine.as_str()) {
+        Some("aurora-mysql") => 3306,
+        _ => 5432,
+    };
+    let own = spec.port.and_then(|p| u16::try_from(p).ok());
+    own.or_else(|| view?.endpoints.port).unwrap_or(default)
+}

@@ -1,0 +1,223 @@
+//! The odds of blind recycling: without evidence, how likely it ends within the band, and how slowly it
+//! would have to go.
+//!
+//! Exact for readers drawn at random: the number of independent draws is what counts. Pods that ask
+//! while a cache keeps one answer share a draw.
+
+use jiff::SignedDuration;
+
+use super::inputs::Settings;
+use super::shares::{Band, real};
+
+/// More draws than this are reckoned as this many: they are even for any number of readers.
+const MOST_DRAWS: usize = 1000;
+
+/// Below this, a slower pace is not worth its time.
+const WORTH_PERCENT: f64 = 50.0;
+
+/// Two steps nearer than this share an answer: a cache keeps one for 5 s (Aurora's reader endpoint has a
+/// TTL of 1 s; the `CoreDNS` cache plugin keeps every answer for at least 5 s).
+const LEAST_GAP: SignedDuration = SignedDuration::from_secs(6);
+
+/// A blind recycle of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blind {
+    /// Pods that are recycled.
+    pub pods: usize,
+    /// Readers that DNS draws from.
+    pub readers: usize,
+    /// DNS caches that the pods ask.
+    pub caches: usize,
+    /// How long a cache keeps an answer.
+    pub window: SignedDuration,
+}
+
+/// How it will end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Odds {
+    /// Independent draws that the recycles amount to.
+    pub draws: f64,
+    /// The chance to end within the band, in percent.
+    pub percent: f64,
+}
+
+/// A pace at which the odds are worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long the whole takes.
+    pub duration: SignedDuration,
+    /// Pods a step.
+    pub batch: usize,
+    /// Between two steps.
+    pub gap: SignedDuration,
+}
+
+impl Blind {
+    /// The odds when the recycles are spread evenly over `duration`: 1 / (1/P + W/(R·T)) draws.
+    #[must_use]
+    pub fn odds(&self, duration: SignedDuration, by: &Settings) -> Odds {
+        let pods = real(self.pods.max(1));
+        let windows = real(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.seconds();
+        // All at once is still one draw a cache.
+        let draws = (1.0 / (1.0 / pods + 1.0 / windows.max(real(self.caches.max(1))))).max(1.0);
+        let percent = within(self.pods, self.readers, nearest(draws), by) * 100.0;
+        Odds { draws, percent }
+    }
+
+    /// The quickest pace that is more likely than not to end within the band; `None`: no pace is, and
+    /// the pods are better paced for capacity alone.
+    ///
+    /// T ≥ (W/R) / (1/N − 1/P), batches of max(1, floor(P·gap/T)).
+    #[must_use]
+    pub fn pace(&self, by: &Settings) -> Option<Pace> {
+        let draws = (1..self.pods.min(MOST_DRAWS))
+            .find(|n| within(self.pods, self.readers, *n, by) * 100.0 >= WORTH_PERCENT)?;
+        let spare = 1.0 / real(draws) - 1.0 / real(self.pods);
+        let seconds = self.seconds() / real(self.caches.max(1)) / spare;
+        let gap = LEAST_GAP.as_secs_f64();
+        let batch = whole((real(self.pods) * gap / seconds).floor()).max(1);
+        let gap = (seconds * real(batch) / real(self.pods)).max(gap);
+        Some(Pace {
+            duration: SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::MAX),
+            batch,
+            gap: SignedDuration::try_from_secs_f64(gap).unwrap_or(SignedDuration::MAX),
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.window.as_secs_f64().max(0.001)
+    }
+}
+
+/// The chance that `draws` readers drawn at random leave every reader within the band of so many pods.
+#[must_use]
+pub fn within(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
+    let readers = readers.max(1);
+    let draws = draws.clamp(1, MOST_DRAWS);
+    // In units of a pod: what one reader may hold of the draws.
+    let total = u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
+    let band = Band::new(total, readers, pods.max(1), 1, by);
+    let scale = real(draws) / f64::from(total);
+    let least = whole((band.lo * scale - 1e-6).ceil());
+    let most = whole((band.hi * scale + 1e-6).floor()).min(draws);
+    // chances[m]: that the readers so far got m of the draws, each within bounds. The last of n readers
+    // gets each of the draws that are left with chance 1/n.
+    let logs = log_factorials(draws);
+    let mut chances = vec![0.0; draws + 1];
+    chances[0] = 1.0;
+    for reader in 1..=readers {
+        let mut next = vec![0.0; draws + 1];
+        let p = 1.0 / real(reader);
+        for (m, sum) in next.iter_mut().enumerate() {
+            for k in least..=most.min(m) {
+                let before = chances[m - k];
+                if before > 0.0 {
+                    *sum += before * binomial(&logs, m, k, p);
+                }
+            }
+        }
+        chances = next;
+    }
+    chances[draws].clamp(0.0, 1.0)
+}
+
+fn binomial(logs: &[f64], n: usize, k: usize, p: f64) -> f64 {
+    let misses = n - k;
+    let miss = if misses == 0 {
+        0.0
+    } else {
+        real(misses) * (1.0 - p).ln()
+    };
+    (logs[n] - logs[k] - logs[misses] + real(k) * p.ln() + miss).exp()
+}
+
+fn log_factorials(n: usize) -> Vec<f64> {
+    let mut logs = vec![0.0; n + 1];
+    for i in 1..=n {
+        logs[i] = logs[i - 1] + real(i).ln();
+    }
+    logs
+}
+
+fn nearest(x: f64) -> usize {
+    whole(x.round())
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturating, and never negative
+fn whole(x: f64) -> usize {
+    x.max(0.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: i64) -> SignedDuration {
+        SignedDuration::from_secs(n)
+    }
+
+    fn blind(pods: usize, readers: usize) -> Blind {
+        Blind {
+            pods,
+            readers,
+            caches: 2,
+            window: seconds(5),
+        }
+    }
+
+    #[test]
+    fn twenty_independent_draws_over_three_readers_are_even_in_one_run_of_nine() {
+        // 3 · 20! / (7!·7!·6!) / 3^20
+        let exact = within(20, 3, 20, &Settings::default());
+        assert!((exact - 0.1144).abs() < 0.0001, "{exact}");
+    }
+
+    #[test]
+    fn one_reader_is_always_even() {
+        let odds = blind(20, 1).odds(seconds(0), &Settings::default());
+        assert!((odds.percent - 100.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn pods_recycled_together_are_one_draw_a_cache() {
+        let odds = blind(20, 3).odds(seconds(0), &Settings::default());
+        assert!(odds.draws < 2.0, "{}", odds.draws);
+        assert!(odds.percent < 0.001, "two draws leave one of three idle");
+    }
+
+    #[test]
+    fn the_draws_needed_for_even_odds_grow_with_the_readers() {
+        // Large fleets, so that whole pods do not widen the band.
+        let needed = |readers, percent: f64| {
+            (1..MOST_DRAWS)
+                .find(|n| within(10_000, readers, *n, &Settings::default()) * 100.0 >= percent)
+        };
+        let half: Vec<_> = [2, 3, 4].map(|n| needed(n, 50.0)).into_iter().collect();
+        assert!(half.iter().all(Option::is_some), "{half:?}");
+        assert!(half.is_sorted(), "{half:?}");
+    }
+
+    #[test]
+    fn an_ordinary_fleet_has_no_pace_that_is_worth_it_and_a_large_one_has() {
+        assert_eq!(blind(20, 3).pace(&Settings::default()), None);
+        let pace = blind(200, 2).pace(&Settings::default());
+        let pace = pace.unwrap_or(Pace {
+            duration: seconds(0),
+            batch: 0,
+            gap: seconds(0),
+        });
+        assert!(pace.gap >= LEAST_GAP && pace.batch >= 1, "{pace:?}");
+        let odds = blind(200, 2).odds(pace.duration, &Settings::default());
+        assert!(odds.percent >= 48.0, "{odds:?}");
+    }
+
+    #[test]
+    fn odds_have_an_answer_for_nothing_and_for_very_much() {
+        for pods in [0, 1, 100_000] {
+            for readers in [0, 1, 15] {
+                let odds = blind(pods, readers).odds(seconds(600), &Settings::default());
+                assert!((0.0..=100.0).contains(&odds.percent), "{odds:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the rule says, one sentence a test.
+
+mod broken;
+mod episodes;
+mod evidence;
+mod shares;

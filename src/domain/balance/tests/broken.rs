@@ -1,0 +1,200 @@
+//! Connections to the wrong role or to no member.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::super::testing::*;
+use super::super::*;
+
+fn writers(on: &[&str]) -> Stage {
+    let holds = on.iter().map(|name| holdings([(*name, 5)])).collect();
+    Stage {
+        free: 0,
+        ..Stage::new(topology(2), Pools::Writer, holds)
+    }
+}
+
+#[test]
+fn writer_pools_on_a_reader_go_all_at_once_when_eight_looks_agree() {
+    let mut stage = writers(&["r00", "r00", "r00", "w"]);
+    stage.writer_answers(&["w"; 8]);
+    let decision = stage.decide();
+    assert_eq!(decision.urgent, ["pod-0000", "pod-0001", "pod-0002"]);
+    assert!(decision.moves.is_empty() && decision.measure);
+    let figures = decision.verdict.figures().expect("there is evidence");
+    assert_eq!((figures.misplaced.wrong_role, figures.broken_pods), (15, 3));
+}
+
+#[test]
+fn one_look_that_names_the_old_writer_holds_them() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.writer_answers(&["w", "w", "w", "r00", "w", "w", "w", "w"]);
+    let decision = stage.decide();
+    assert!(decision.urgent.is_empty() && decision.look);
+    assert_eq!(
+        decision.wait,
+        Some(Wait::DnsDisagrees {
+            agree: 7,
+            of: 8,
+            need: 8
+        })
+    );
+}
+
+#[test]
+fn seven_looks_are_too_few_and_old_ones_are_none() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.writer_answers(&["w"; 7]);
+    assert!(stage.decide().urgent.is_empty());
+    stage.writer_answers(&["w"; 8]);
+    stage.now = at(4);
+    assert!(stage.decide().urgent.is_empty());
+}
+
+#[test]
+fn failed_looks_do_not_disagree_unless_they_are_the_most() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.settings.looks = 9;
+    stage.writer_answers(&["w", "w", "w", "w", "-", "-", "-", "-", "-"]);
+    assert!(stage.decide().urgent.is_empty());
+}
+
+#[test]
+fn without_a_resolver_nobody_is_asked() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.reach = Reach::Unseen;
+    assert_eq!(stage.decide().urgent.len(), 1);
+}
+
+#[test]
+fn a_pod_that_was_sent_wrong_again_is_taken_again_after_three_seconds() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.pods[0].last_recycled = Some(at(1));
+    stage.pods[0].recycles = 1;
+    for (seconds, expected) in [(2, 0), (3, 0), (4, 1)] {
+        stage.now = at(seconds);
+        stage.pods[0].read_at = Some(at(seconds));
+        stage.writer_answers(&["w"; 8]);
+        let decision = stage.decide();
+        assert_eq!(decision.urgent.len(), expected, "at {seconds}");
+        assert!(decision.measure);
+    }
+}
+
+#[test]
+fn a_pod_is_recycled_three_times_and_then_said() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.pods[0].recycles = 3;
+    stage.writer_answers(&["w"; 8]);
+    let decision = stage.decide();
+    assert!(decision.urgent.is_empty() && !decision.verdict.is_balanced());
+    assert_eq!(
+        decision.wait,
+        Some(Wait::Broken {
+            exhausted: 1,
+            recent: 0
+        })
+    );
+}
+
+#[test]
+fn pods_that_are_not_ready_go_first() {
+    let mut stage = writers(&["r00", "r00", "w"]);
+    stage.pods[1].ready = false;
+    stage.writer_answers(&["w"; 8]);
+    assert_eq!(stage.decide().urgent, ["pod-0001", "pod-0000"]);
+}
+
+#[test]
+fn reader_pools_on_the_writer_go_when_no_look_names_it() {
+    let holds = vec![
+        holdings([("w", 10)]),
+        holdings([("r00", 10)]),
+        holdings([("r01", 10)]),
+    ];
+    let mut stage = Stage::new(topology(2), Pools::Reader, holds);
+    stage.answers(&["r00", "r01", "w", "r00", "r01", "r00", "r01", "r00"]);
+    assert!(stage.decide().urgent.is_empty());
+    stage.answers(&["r00", "r01", "r00", "r00", "r01", "r00", "r01", "r00"]);
+    assert_eq!(stage.decide().urgent, ["pod-0000"]);
+}
+
+#[test]
+fn connections_to_a_reader_that_left_go_when_no_look_names_it() {
+    let holds = vec![holdings([("gone", 10)]), holdings([("r00", 10)])];
+    let mut stage = Stage::new(topology(1), Pools::Reader, holds);
+    stage.answers(&["r00", "r00", "r00", "r00", "gone", "r00", "r00", "r00"]);
+    let decision = stage.decide();
+    assert!(decision.urgent.is_empty());
+    let figures = decision.verdict.figures().expect("there is evidence");
+    assert_eq!(figures.misplaced.no_member, 10);
+    stage.answers(&["r00"; 8]);
+    assert_eq!(stage.decide().urgent, ["pod-0000"]);
+}
+
+#[test]
+fn zombies_to_an_old_address_are_connections_to_no_member() {
+    let mut stage = Stage::readers(&[2, 2]);
+    if let Some(holds) = &mut stage.pods[3].holds {
+        holds.no_member = 2;
+    }
+    stage.answers(&["r00", "r01", "r00", "r01", "r00", "r01", "r00", "r01"]);
+    assert_eq!(stage.decide().urgent, ["pod-0003"]);
+}
+
+#[test]
+fn the_excess_waits_for_the_broken() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    stage.pods[0].holds = Some(holdings([("w", 10)]));
+    stage.answers(&["r02"; 8]);
+    let decision = stage.decide();
+    assert_eq!(decision.urgent, ["pod-0000"]);
+    assert!(decision.moves.is_empty());
+}
+
+fn both(holds: Holdings) -> Stage {
+    let pools = Pools::Both {
+        reader: 10,
+        writer: 5,
+    };
+    let mut stage = Stage::new(topology(1), pools, vec![holds; 4]);
+    stage.writer_answers(&["w"; 8]);
+    stage.answers(&["r00"; 8]);
+    stage
+}
+
+fn wrong(stage: &Stage) -> u32 {
+    let decision = stage.decide();
+    let figures = decision.verdict.figures().expect("there is evidence");
+    figures.misplaced.wrong_role
+}
+
+#[test]
+fn both_pools_are_judged_by_counts() {
+    assert_eq!(wrong(&both(holdings([("w", 5), ("r00", 10)]))), 0);
+    // A failover has swapped them.
+    assert_eq!(wrong(&both(holdings([("w", 10), ("r00", 5)]))), 20);
+    assert_eq!(wrong(&both(holdings([("w", 15)]))), 40);
+    assert_eq!(wrong(&both(holdings([("r00", 15)]))), 20);
+}
+
+#[test]
+fn pools_that_are_not_full_or_larger_than_said_are_not_taken_for_wrong() {
+    assert_eq!(wrong(&both(holdings([("w", 2), ("r00", 10)]))), 0);
+    assert_eq!(wrong(&both(holdings([("w", 5), ("r00", 3)]))), 0);
+    assert_eq!(wrong(&both(holdings([("w", 6), ("r00", 12)]))), 0);
+}
+
+#[test]
+fn equal_pools_that_a_failover_swapped_are_told_by_their_age() {
+    let mut stage = both(holdings([("w", 5), ("r00", 5)]));
+    stage.pools = Pools::Both {
+        reader: 5,
+        writer: 5,
+    };
+    assert_eq!(wrong(&stage), 0);
+    stage.previous_writer = Some(id("r00"));
+    assert_eq!(wrong(&stage), 0);
+    for pod in &mut stage.pods {
+        pod.before_failover = true;
+    }
+    assert_eq!(wrong(&stage), 20);
+}

@@ -1,0 +1,204 @@
+//! Runs one command in a container and tells how it ended.
+//!
+//! By `pods/exec` over a WebSocket. It decides nothing, limits what it keeps, and has no time-out of its own:
+//! a call that is dropped ends its connection.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::api::AttachParams;
+use kube::{Api, Client};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::clients::chain;
+
+/// What of the output waits in memory to be read: a page of a socket table fills it a few times.
+const PIPE_BYTES: usize = 16 * 1024;
+
+/// Where a command is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name: exec knows pods by name only.
+    pub pod: &'a str,
+    /// The container.
+    pub container: &'a str,
+}
+
+/// How many bytes are kept of each output. The rest is read and thrown away.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the standard output.
+    pub out: usize,
+    /// Of the standard error.
+    pub err: usize,
+}
+
+/// A command that was started and has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The beginning of its standard output.
+    pub out: String,
+    /// The beginning of its standard error.
+    pub err: String,
+    /// Whether there was more output than was kept.
+    pub cut: bool,
+    /// How it ended, or why the container's runtime could not start it. `None`: the connection broke.
+    pub status: Option<Status>,
+}
+
+impl Ended {
+    /// What it said: its standard error, else its output.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        if self.err.is_empty() {
+            &self.out
+        } else {
+            &self.err
+        }
+    }
+}
+
+/// Why there was no connection to a command.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// The API server or the kubelet said no.
+    Refused(Box<kube::core::Status>),
+    /// They could not be asked.
+    Broken(String),
+}
+
+/// Runs a command without input.
+///
+/// # Errors
+/// When no connection to it came about.
+pub async fn run(
+    client: &Client,
+    place: &Place<'_>,
+    command: Vec<String>,
+    limits: Limits,
+) -> Result<Ended, NotStarted> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), place.namespace);
+    let params = AttachParams::default()
+        .container(place.container)
+        .stdin(false)
+        .stdout(true)
+        .stderr(true)
+        .max_stdout_buf_size(PIPE_BYTES);
+    let mut process = match pods.exec(place.pod, command, &params).await {
+        Ok(process) => process,
+        Err(kube::Error::Api(status)) => return Err(NotStarted::Refused(status)),
+        Err(other) => return Err(NotStarted::Broken(chain(&other))),
+    };
+    let status = process.take_status();
+    let (stdout, stderr) = (process.stdout(), process.stderr());
+    // All three at once: the connection stands still while a full output waits to be read.
+    let ((out, cut), (err, _), status) =
+        futures::join!(read(stdout, limits.out), read(stderr, limits.err), async {
+            match status {
+                Some(status) => status.await,
+                None => None,
+            }
+        });
+    Ok(Ended {
+        out,
+        err,
+        cut,
+        status,
+    })
+}
+
+/// Reads all there is, keeps its beginning, and tells whether there was more.
+async fn read(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
+    let Some(mut stream) = stream else {
+        return (String::new(), false);
+    };
+    let mut kept = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    // An error ends the output; the status says how the command ended.
+    let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
+    let rest = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    (
+        String::from_utf8_lossy(&kept).into_owned(),
+        rest.is_ok_and(|bytes| bytes > 0),
+    )
+}
+
+/// Why a command could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFault {
+    /// The pod has no container of that name.
+    NoSuchContainer,
+    /// The container has no such program.
+    NoProgram,
+    /// The container does not run now.
+    NotRunning,
+}
+
+/// What a message of API server, kubelet or runtime means that says why no command was started.
+#[must_use]
+pub fn start_fault(said: &str) -> Option<StartFault> {
+    if said.contains("is not valid for pod") {
+        return Some(StartFault::NoSuchContainer);
+    }
+    // runc, crun and youki, each behind containerd or CRI-O.
+    let missing = [
+        "executable file not found",
+        "no such file or directory",
+        "executable file `",
+    ];
+    if said.contains("exec") && missing.iter().any(|s| said.contains(s)) {
+        return Some(StartFault::NoProgram);
+    }
+    let idle = [
+        "container not found",
+        "completed pod",
+        "is not running",
+        "not created or running",
+        "does not have a host assigned",
+    ];
+    idle.iter()
+        .any(|s| said.contains(s))
+        .then_some(StartFault::NotRunning)
+}
+
+/// Whether the status channel says that the command ended with 0.
+#[must_use]
+pub fn is_success(status: &Status) -> bool {
+    status.status.as_deref() == Some("Success")
+}
+
+/// The exit code in the status channel's answer, if it is not 0.
+#[must_use]
+pub fn exit_code(status: &Status) -> Option<i32> {
+    if status.reason.as_deref() != Some("NonZeroExitCode") {
+        return None;
+    }
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    let cause = causes
+        .iter()
+        .find(|c| c.reason.as_deref() == Some("ExitCode"))?;
+    cause.message.as_deref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_beginning_is_kept_and_more_is_said() {
+        let read = |limit| read(Some(&b"abcdef"[..]), limit);
+        assert_eq!(read(6).await, ("abcdef".to_owned(), false));
+        assert_eq!(read(4).await, ("abcd".to_owned(), true));
+        assert_eq!(super::read(None::<&[u8]>, 9).await, (String::new(), false));
+    }
+
+    #[test]
+    fn a_missing_program_is_no_missing_container() {
+        let missing = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"cat\": executable file not found in $PATH";
+        assert_eq!(start_fault(missing), Some(StartFault::NoProgram));
+        let idle = "unable to upgrade connection: container not found (\"app\")";
+        assert_eq!(start_fault(idle), Some(StartFault::NotRunning));
+        assert_eq!(start_fault("etcdserver: leader changed"), None);
+    }
+}

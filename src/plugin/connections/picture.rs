@@ -1,0 +1,395 @@
+//! A picture of one target's connections: pods by instances, who is misplaced and why.
+//!
+//! Pure: what was read goes in, what is shown comes out. Whose an address is, is judged in
+//! `domain::evidence`; here it is counted and said.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::book::Book;
+use crate::api::spec::{Endpoint, TargetSpec};
+use crate::api::status::BalanceStatus;
+use crate::domain::evidence::{
+    Addresses as _, Evidence, Held, Measured, PodHoldings, PodMeasurement, attribute,
+};
+use crate::domain::topology::{InstanceId, Role, Topology};
+
+/// What a place is to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::plugin) enum Kind {
+    Writer,
+    Reader,
+    /// An instance that was a member, or a member's former address.
+    Former,
+    /// An address that was never a member's, as far as is known here.
+    Unknown,
+}
+
+/// Where a place stands in the band.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::plugin) enum Level {
+    Below,
+    Within,
+    Above,
+}
+
+/// Where connections lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::plugin) struct Place {
+    /// The instance; the address of an unknown one.
+    pub name: String,
+    pub kind: Kind,
+    pub addresses: Vec<IpAddr>,
+    pub connections: u32,
+    /// Of all connections to members, in whole percent; for members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// Where a reader stands in the band, if the band is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::plugin) struct PodRow {
+    pub name: String,
+    /// Connections to each place, in their order; empty if the pod could not be read.
+    pub held: Vec<u32>,
+    /// Connections to a wrong role or to no member.
+    pub misplaced: u32,
+    /// Who is misplaced and why, and what else is odd; why it could not be read.
+    pub notes: Vec<String>,
+    /// Whether it could be read.
+    pub read: bool,
+}
+
+/// The band, in connections a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(in crate::plugin) struct Band {
+    pub lowest: u32,
+    pub highest: u32,
+}
+
+/// All that is shown of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::plugin) struct Picture {
+    pub namespace: String,
+    pub policy: String,
+    pub target: String,
+    pub cluster: String,
+    pub port: u16,
+    pub time: Timestamp,
+    pub places: Vec<Place>,
+    pub pods: Vec<PodRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band: Option<Band>,
+    /// What keeps the picture from being relied on, and other things to know.
+    pub notes: Vec<String>,
+}
+
+/// What a picture is made of.
+pub(in crate::plugin) struct Scene<'a> {
+    pub namespace: &'a str,
+    pub policy: &'a str,
+    pub cluster: &'a str,
+    pub target: &'a TargetSpec,
+    pub port: u16,
+    /// Name and UID of each counted pod.
+    pub pods: &'a [(String, String)],
+    pub measured: &'a Measured,
+    pub book: &'a Book,
+    pub topology: &'a Topology,
+    pub balance: Option<&'a BalanceStatus>,
+    pub time: Timestamp,
+}
+
+impl Picture {
+    pub(in crate::plugin) fn read(&self) -> usize {
+        self.pods.iter().filter(|p| p.read).count()
+    }
+
+    pub(in crate::plugin) fn connections(&self) -> u32 {
+        self.places
+            .iter()
+            .fold(0, |sum, p| sum.saturating_add(p.connections))
+    }
+}
+
+/// Draws the picture.
+pub(in crate::plugin) fn picture(scene: &Scene) -> Picture {
+    let uids = scene.pods.iter().map(|(_, uid)| uid.as_str());
+    let evidence = attribute(uids, scene.measured, scene.book, scene.topology);
+    let band = band(scene);
+    let places = places(scene, &evidence, band);
+    let mut pods: Vec<PodRow> = scene
+        .pods
+        .iter()
+        .map(|(name, uid)| row(scene, name, uid, &evidence, &places))
+        .collect();
+    // Those with something to say first: a long list is cut.
+    pods.sort_by(|a, b| {
+        let key = |p: &PodRow| (p.misplaced == 0, p.read, p.notes.is_empty());
+        key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+    });
+    Picture {
+        namespace: scene.namespace.to_owned(),
+        policy: scene.policy.to_owned(),
+        target: scene.target.name.clone(),
+        cluster: scene.cluster.to_owned(),
+        port: scene.port,
+        time: scene.time,
+        notes: notes(scene, &evidence),
+        places,
+        pods,
+        band,
+    }
+}
+
+/// The band is the operator's: it knows the smallest pod and the tolerance's exact rule.
+fn band(scene: &Scene) -> Option<Band> {
+    let balance = scene.balance?;
+    Some(Band {
+        lowest: u32::try_from(balance.lowest?).ok()?,
+        highest: u32::try_from(balance.highest?).ok()?,
+    })
+}
+
+fn pools(target: &TargetSpec) -> (Option<u32>, Option<u32>) {
+    let of = |endpoint| {
+        let pool = target.pools.iter().find(|p| p.endpoint == endpoint)?;
+        // Without a number, any number is right.
+        let most = pool.connections_per_pod.and_then(|n| u32::try_from(n).ok());
+        Some(most.unwrap_or(u32::MAX))
+    };
+    (of(Endpoint::Reader), of(Endpoint::Writer))
+}
+
+fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> {
+    let sum = |of: &dyn Fn(&PodHoldings) -> u32| {
+        evidence
+            .pods
+            .values()
+            .fold(0_u32, |sum, p| sum.saturating_add(of(p)))
+    };
+    let mut members: Vec<(&InstanceId, Role)> = scene
+        .topology
+        .members()
+        .map(|(m, role)| (&m.instance, role))
+        .collect();
+    members.sort_by_key(|(id, role)| (*role, natural(&id.0)));
+    let to_members = members
+        .iter()
+        .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
+    let reads = pools(scene.target).0.is_some();
+    let mut places: Vec<Place> = members
+        .iter()
+        .map(|(id, role)| {
+            let connections = sum(&|p| p.to(id));
+            let level = band.filter(|_| *role == Role::Reader && reads).map(|b| {
+                if connections < b.lowest {
+                    Level::Below
+                } else if connections > b.highest {
+                    Level::Above
+                } else {
+                    Level::Within
+                }
+            });
+            Place {
+                name: id.0.clone(),
+                kind: match role {
+                    Role::Writer => Kind::Writer,
+                    Role::Reader => Kind::Reader,
+                },
+                addresses: scene.book.addresses_of(id),
+                connections,
+                percent: Some(percent(connections, to_members)),
+                level,
+            }
+        })
+        .collect();
+    let mut former: BTreeMap<&InstanceId, u32> = BTreeMap::new();
+    let mut unknown: BTreeMap<IpAddr, u32> = BTreeMap::new();
+    for pod in evidence.pods.values() {
+        for (id, held) in &pod.no_member {
+            *former.entry(id).or_default() += held.connections;
+        }
+        for (address, held) in &pod.unknown {
+            *unknown.entry(*address).or_default() += held.connections;
+        }
+    }
+    places.extend(former.into_iter().map(|(id, connections)| Place {
+        name: id.0.clone(),
+        kind: Kind::Former,
+        addresses: scene.book.former_addresses_of(id),
+        connections,
+        percent: None,
+        level: None,
+    }));
+    places.extend(unknown.into_iter().map(|(address, connections)| Place {
+        name: address.to_string(),
+        kind: Kind::Unknown,
+        addresses: vec![address],
+        connections,
+        percent: None,
+        level: None,
+    }));
+    places
+}
+
+/// Sorts `orders-10` after `orders-9`.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name[stem.len()..].parse().unwrap_or(0);
+    (stem, number, name)
+}
+
+fn percent(part: u32, whole: u32) -> u32 {
+    let rounded = (u64::from(part) * 100 + u64::from(whole) / 2).checked_div(u64::from(whole));
+    rounded.and_then(|p| u32::try_from(p).ok()).unwrap_or(0)
+}
+
+fn row(scene: &Scene, name: &str, uid: &str, evidence: &Evidence, places: &[Place]) -> PodRow {
+    let Some(holdings) = evidence.pods.get(uid) else {
+        let why = match scene.measured.pods.get(uid) {
+            Some(PodMeasurement::Unreadable { why, .. }) => why.message.clone(),
+            Some(PodMeasurement::Read(_)) | None => "nobody has read it yet".to_owned(),
+        };
+        return PodRow {
+            name: name.to_owned(),
+            held: Vec::new(),
+            misplaced: 0,
+            notes: vec![format!("not read: {why}")],
+            read: false,
+        };
+    };
+    let connections = |held: Option<&Held>| held.map_or(0, |h| h.connections);
+    let held = places
+        .iter()
+        .map(|place| {
+            let id = InstanceId(place.name.clone());
+            match place.kind {
+                Kind::Writer | Kind::Reader => holdings.to(&id),
+                Kind::Former => connections(holdings.no_member.get(&id)),
+                Kind::Unknown => place
+                    .addresses
+                    .iter()
+                    .map(|a| connections(holdings.unknown.get(a)))
+                    .sum(),
+            }
+        })
+        .collect();
+    let (misplaced, notes) = causes(scene, holdings, places);
+    PodRow {
+        name: name.to_owned(),
+        held,
+        misplaced,
+        notes,
+        read: true,
+    }
+}
+
+/// Who is misplaced, and why.
+fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<String>) {
+    let mut notes = Vec::new();
+    let (wrong, which) = wrong_role(scene, holdings);
+    if wrong > 0 {
+        notes.push(format!("{wrong} on {which}"));
+    }
+    for (id, held) in &holdings.no_member {
+        let is_member = scene.topology.members().any(|(m, _)| m.instance == *id);
+        notes.push(if is_member {
+            format!("{} to a former address of {id}", held.connections)
+        } else {
+            format!("{} to {id} (no member)", held.connections)
+        });
+    }
+    for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
+        let n = holdings.to(&InstanceId(place.name.clone()));
+        if n > 0 {
+            notes.push(format!("{n} on {} (too many)", place.name));
+        }
+    }
+    if holdings.suspects() > 0 {
+        notes.push(format!("{} get no answer: half-open?", holdings.suspects()));
+    }
+    if holdings.closed_by_server > 0 {
+        notes.push(format!(
+            "{} closed by the server and kept by the app",
+            holdings.closed_by_server
+        ));
+    }
+    (wrong.saturating_add(holdings.to_no_member()), notes)
+}
+
+/// Connections to the wrong role. With both pools, only what one side has too many of and the other
+/// lacks: a pool may be larger than its owner said, or not full.
+fn wrong_role(scene: &Scene, holdings: &PodHoldings) -> (u32, &'static str) {
+    const WRITER: &str = "the writer (wrong role)";
+    const READERS: &str = "readers (wrong role)";
+    let topology = scene.topology;
+    if topology.readers.is_empty() {
+        return (0, "");
+    }
+    let on_writer = holdings.to(&topology.writer.instance);
+    let on_readers = topology
+        .readers
+        .iter()
+        .fold(0_u32, |sum, r| sum.saturating_add(holdings.to(&r.instance)));
+    match pools(scene.target) {
+        (Some(_), None) => (on_writer, WRITER),
+        (None, _) => (on_readers, READERS),
+        (Some(reader), Some(writer)) => {
+            let from_readers = on_writer
+                .saturating_sub(writer)
+                .min(reader.saturating_sub(on_readers));
+            let from_writers = on_readers
+                .saturating_sub(reader)
+                .min(writer.saturating_sub(on_writer));
+            if from_readers >= from_writers {
+                (from_readers, WRITER)
+            } else {
+                (from_writers, READERS)
+            }
+        }
+    }
+}
+
+fn notes(scene: &Scene, evidence: &Evidence) -> Vec<String> {
+    let mut notes: Vec<String> = evidence
+        .verdict
+        .message()
+        .map(str::to_owned)
+        .into_iter()
+        .collect();
+    let missing: Vec<&str> = scene
+        .topology
+        .members()
+        .filter(|(m, _)| !scene.book.is_resolved(&m.instance))
+        .map(|(m, _)| m.instance.0.as_str())
+        .collect();
+    if !missing.is_empty() && notes.is_empty() {
+        notes.push(format!(
+            "the operator has not recorded an address of {}: connections to it would show as unknown",
+            missing.join(", ")
+        ));
+    }
+    let total = evidence
+        .pods
+        .values()
+        .fold(0_u32, |sum, p| sum.saturating_add(p.connections()));
+    if total == 0 && !evidence.pods.is_empty() && scene.target.port.is_none() {
+        notes.push(format!(
+            "no pod holds a connection to port {}: for another port set targets[].port, or give --port",
+            scene.port
+        ));
+    }
+    notes
+}

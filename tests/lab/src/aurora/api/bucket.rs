@@ -1,0 +1,83 @@
+//! The account's token bucket: a pure count of requests over time.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// How many requests an account may make.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Requests at once, after a rest.
+    pub burst: u32,
+    /// Requests a second, for ever.
+    pub rate: f64,
+}
+
+impl Default for Quota {
+    /// AWS: 300 at once and 12 a second, for the account and region (RDS quotas, "API request rate").
+    fn default() -> Self {
+        Self {
+            burst: 300,
+            rate: 12.0,
+        }
+    }
+}
+
+impl Quota {
+    /// Never refuses: for tests that are about something else.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            burst: u32::MAX,
+            rate: f64::from(u32::MAX),
+        }
+    }
+}
+
+/// What is left of a quota.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    quota: Quota,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// Full.
+    pub(super) fn new(quota: Quota, now: Instant) -> Self {
+        Self {
+            quota,
+            left: f64::from(quota.burst),
+            at: now,
+        }
+    }
+
+    /// Takes one; a refused request takes none.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + since * self.quota.rate).min(f64::from(self.quota.burst));
+        self.at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn after_the_burst_only_the_rate_is_left() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(Quota::default(), start);
+        assert_eq!((0..400).filter(|_| bucket.take(start)).count(), 300);
+        let later = start + Duration::from_secs(2);
+        assert_eq!((0..400).filter(|_| bucket.take(later)).count(), 24);
+        let rested = later + Duration::from_hours(1);
+        assert_eq!((0..400).filter(|_| bucket.take(rested)).count(), 300);
+    }
+}

@@ -1,0 +1,98 @@
+//! The keeper: an instance that has ended by itself is brought back, as Aurora's own supervision does.
+//!
+//! It leaves alone what was stopped or killed on purpose, and never promotes. A standby may end so after its writer's
+//! death, when it holds half a record that the new writer never had.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::super::databases::Node;
+use super::super::event::{Event, Kind};
+use super::Fleet;
+
+/// Time between looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+impl Fleet {
+    /// Keeps the instances running from now on, on a thread of its own that ends with the process.
+    pub fn keep(&self) {
+        let fleet = self.clone();
+        std::thread::spawn(move || {
+            let mut missed = BTreeSet::new();
+            loop {
+                let state = fleet.state();
+                // Woken early by any news: one look more does no harm.
+                drop(
+                    fleet
+                        .inner
+                        .changed
+                        .wait_timeout(state, PERIOD)
+                        .unwrap_or_else(PoisonError::into_inner),
+                );
+                missed = fleet.look(&missed);
+            }
+        });
+    }
+
+    /// Mends what was missed before and still is; gives what is missed now.
+    fn look(&self, before: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut missed = BTreeSet::new();
+        for cluster in self.clusters() {
+            for node in self.wanted(&cluster) {
+                if self.databases().standby(&node).is_some() {
+                    continue;
+                }
+                if !before.contains(&node.name) {
+                    missed.insert(node.name);
+                } else if let Err(e) = self.mend(&cluster, &node) {
+                    self.note(Event::noted(
+                        &cluster,
+                        Kind::Failed,
+                        &format!("mended: {e:#}"),
+                        Some(&node.name),
+                    ));
+                }
+            }
+        }
+        missed
+    }
+
+    /// Those that should run.
+    fn wanted(&self, cluster: &str) -> Vec<Node> {
+        let state = self.state();
+        let Some(actual) = state.clusters.get(cluster) else {
+            return Vec::new();
+        };
+        actual
+            .nodes
+            .values()
+            .filter(|node| {
+                actual.joined.contains(&node.name)
+                    && !actual.dead.contains(&node.name)
+                    && !actual.stopped.contains(&node.name)
+            })
+            .cloned()
+            .collect()
+    }
+
+    fn mend(&self, cluster: &str, node: &Node) -> Result<()> {
+        let order = self.order(cluster)?;
+        let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever had the order may have stopped it, removed it, or just restarted it.
+        let wanted = self.wanted(cluster).contains(node);
+        if !wanted || self.databases().standby(node).is_some() {
+            return Ok(());
+        }
+        let writer = self.writer(cluster)?;
+        if writer.name == node.name {
+            self.databases().restart(node)?;
+        } else {
+            self.databases().join(node, &writer)?;
+        }
+        self.note(Event::noted(cluster, Kind::Did, "mended", Some(&node.name)));
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! What the fleet knows: what is told, what is so, and what is under way.
+//!
+//! Values and look-ups behind the fleet's one lock; no effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::address::{FIRST_INSTANCE, LAST_INSTANCE};
+use super::super::databases::Node;
+use super::super::event::Event;
+use super::super::moods::{History, Set};
+use super::super::timeline::Profile;
+use super::super::told::Told;
+
+/// One cluster as it is.
+#[derive(Debug)]
+pub struct Actual {
+    /// Its timelines.
+    pub profile: Profile,
+    /// The instances' `max_connections`.
+    pub max_connections: u16,
+    /// The database that takes writes.
+    pub writer: Option<String>,
+    /// Its instances.
+    pub nodes: BTreeMap<String, Node>,
+    /// Those that have data.
+    pub joined: BTreeSet<String>,
+    /// Those whose packets are dropped.
+    pub partitioned: BTreeSet<String>,
+    /// Those that were killed and do not run again yet.
+    pub dead: BTreeSet<String>,
+    /// Those that were stopped in good order and do not run again yet.
+    pub stopped: BTreeSet<String>,
+    /// What is under way, by number.
+    pub busy: BTreeMap<u64, String>,
+    /// The last instance's number, never given twice.
+    pub last_number: u32,
+    /// Tells this cluster from an earlier one of the same name.
+    pub generation: u64,
+    /// Held while a database is changed: copies and promotions of a cluster follow one another.
+    pub order: Arc<Mutex<()>>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct State {
+    /// What API and DNS tell, before moods.
+    pub told: Told,
+    /// What they told before.
+    pub history: History,
+    /// How the API behaves.
+    pub moods: Set,
+    /// The clusters.
+    pub clusters: BTreeMap<String, Actual>,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Counts whatever needs a number.
+    counter: u64,
+    /// Addresses given, in all: the next one is the one used longest ago.
+    given: u32,
+}
+
+impl State {
+    /// A number that was not given before.
+    pub fn number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// A free address. In turns, as an address that comes back at once would be taken for the old instance.
+    pub fn address(&mut self) -> Option<Ipv4Addr> {
+        let first = u32::from(FIRST_INSTANCE);
+        let count = u32::from(LAST_INSTANCE) - first + 1;
+        let used: BTreeSet<Ipv4Addr> = self
+            .clusters
+            .values()
+            .flat_map(|cluster| cluster.nodes.values().map(|node| node.address))
+            .collect();
+        for _ in 0..count {
+            let address = Ipv4Addr::from(first + self.given % count);
+            self.given = self.given.wrapping_add(1);
+            if !used.contains(&address) {
+                return Some(address);
+            }
+        }
+        None
+    }
+
+    /// An id like AWS's `db-ABCD…`: 26 capitals and digits, another each time.
+    pub fn resource_id(&mut self, prefix: &str, name: &str) -> String {
+        let number = self.number();
+        let digest = Sha256::digest(format!("{name} {number} {}", std::process::id()));
+        let text: String = digest
+            .iter()
+            .take(26)
+            .map(|byte| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[usize::from(byte % 32)]))
+            .collect();
+        format!("{prefix}-{text}")
+    }
+
+    /// The cluster that has this instance.
+    #[must_use]
+    pub fn cluster_of(&self, instance: &str) -> Option<&str> {
+        self.clusters
+            .iter()
+            .find(|(_, cluster)| cluster.nodes.contains_key(instance))
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Who would take over from the writer: the lowest tier, then the first by name (AWS: then the largest class).
+    #[must_use]
+    pub fn successor(&self, cluster: &str) -> Option<String> {
+        let actual = self.clusters.get(cluster)?;
+        let row = self.told.estate.clusters.get(cluster)?;
+        row.members
+            .iter()
+            .filter(|member| actual.writer.as_deref() != Some(&member.instance))
+            .filter(|member| self.may_lead(cluster, &member.instance))
+            .min_by_key(|member| (member.tier, member.instance.clone()))
+            .map(|member| member.instance.clone())
+    }
+
+    /// Is it fit to be promoted?
+    #[must_use]
+    pub fn may_lead(&self, cluster: &str, instance: &str) -> bool {
+        self.clusters.get(cluster).is_some_and(|actual| {
+            actual.joined.contains(instance) && !actual.dead.contains(instance)
+        }) && self
+            .told
+            .estate
+            .instances
+            .get(instance)
+            .is_some_and(|row| row.status == "available")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_are_given_in_turns_and_never_twice_at_once() {
+        let mut state = State::default();
+        let (first, second) = (state.address().unwrap(), state.address().unwrap());
+        assert_eq!(first, FIRST_INSTANCE);
+        assert_ne!(first, second);
+        // Nobody holds them: still the next one comes, not the first again.
+        assert_eq!(state.address().unwrap(), Ipv4Addr::new(198, 18, 0, 34));
+    }
+
+    #[test]
+    fn ids_differ_and_look_like_those_of_aws() {
+        let mut state = State::default();
+        let (one, other) = (state.resource_id("db", "a"), state.resource_id("db", "a"));
+        assert_ne!(one, other);
+        assert_eq!(one.len(), "db-".len() + 26);
+    }
+}

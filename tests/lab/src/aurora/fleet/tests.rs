@@ -1,0 +1,173 @@
+//! The fleet's calls and refusals, with no database behind it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use super::super::databases::Paper;
+use super::super::estate::{ControlPlane as _, NewCluster, NewInstance};
+use super::super::moods::Moods;
+use super::*;
+use crate::wait;
+
+fn up() -> Up {
+    Up {
+        cluster: "orders".into(),
+        readers: 2,
+        profile: "quick".into(),
+        max_connections: 100,
+    }
+}
+
+fn three() -> Fleet {
+    let fleet = Fleet::new(Box::new(Paper), "quick");
+    fleet.up(&up()).unwrap();
+    fleet
+}
+
+fn idle(fleet: &Fleet) {
+    wait::until("an idle cluster", Duration::from_secs(20), || {
+        Ok(fleet.status().clusters[0].busy.is_empty().then_some(()))
+    })
+    .unwrap();
+}
+
+fn api_writers(fleet: &Fleet) -> Vec<String> {
+    let members = fleet.estate().clusters["orders"].members.clone();
+    members
+        .into_iter()
+        .filter(|member| member.writer)
+        .map(|member| member.instance)
+        .collect()
+}
+
+#[test]
+fn a_cluster_is_told_as_a_whole() {
+    let fleet = three();
+    let estate = fleet.estate();
+    assert_eq!(estate.instances.len(), 3);
+    assert!(estate.instances.values().all(|row| row.has_endpoint));
+    assert_eq!(api_writers(&fleet), ["orders-1"]);
+    let names = fleet.zone().clusters["orders"].clone();
+    assert_eq!(names.writer.as_deref(), Some("orders-1"));
+    assert_eq!(names.readers, ["orders-2", "orders-3"]);
+    assert!(fleet.up(&up()).is_err(), "there is one already");
+}
+
+#[test]
+fn a_failover_ends_with_the_roles_swapped_and_a_second_one_is_refused_meanwhile() {
+    let fleet = three();
+    fleet.failover("orders", Some("orders-3")).unwrap();
+    let refused = fleet.failover("orders", None).unwrap_err();
+    assert_eq!(refused.code, "InvalidDBClusterStateFault");
+    idle(&fleet);
+    assert_eq!(api_writers(&fleet), ["orders-3"]);
+    let names = fleet.zone().clusters["orders"].clone();
+    assert_eq!(names.writer.as_deref(), Some("orders-3"));
+    assert_eq!(names.readers, ["orders-2", "orders-1"]);
+    // The lowest tier, then the first name.
+    fleet.failover("orders", None).unwrap();
+    idle(&fleet);
+    assert_eq!(api_writers(&fleet), ["orders-1"]);
+}
+
+#[test]
+fn what_is_not_there_or_not_fit_is_refused_by_the_real_code() {
+    let fleet = three();
+    let code = |fault: super::super::estate::Fault| (fault.status, fault.code);
+    assert_eq!(
+        code(fleet.failover("none", None).unwrap_err()),
+        (404, "DBClusterNotFoundFault")
+    );
+    assert_eq!(
+        code(fleet.failover("orders", Some("none")).unwrap_err()),
+        (404, "DBInstanceNotFound")
+    );
+    assert_eq!(
+        code(fleet.failover("orders", Some("orders-1")).unwrap_err()),
+        (400, "InvalidDBClusterStateFault")
+    );
+    assert_eq!(
+        code(fleet.delete_cluster("orders").unwrap_err()),
+        (400, "InvalidDBClusterStateFault")
+    );
+    assert_eq!(
+        code(fleet.reboot("none").unwrap_err()),
+        (404, "DBInstanceNotFound")
+    );
+    assert_eq!(
+        code(fleet.delete_instance("none").unwrap_err()),
+        (404, "DBInstanceNotFound")
+    );
+}
+
+#[test]
+fn the_api_can_make_and_unmake_a_cluster() {
+    let fleet = Fleet::new(Box::new(Paper), "quick");
+    let engine = "aurora-postgresql".to_owned();
+    let new = NewCluster {
+        identifier: "orders".into(),
+        engine: engine.clone(),
+    };
+    fleet.create_cluster(&new).unwrap();
+    for name in ["one", "two"] {
+        let told = fleet
+            .create_instance(&NewInstance {
+                identifier: name.into(),
+                cluster: Some("orders".into()),
+                class: "db.r6g.large".into(),
+                engine: engine.clone(),
+                tier: 1,
+            })
+            .unwrap();
+        assert_eq!(
+            (told.status.as_str(), told.has_endpoint),
+            ("creating", false)
+        );
+        idle(&fleet);
+    }
+    assert_eq!(api_writers(&fleet), ["one"]);
+    assert_eq!(fleet.zone().clusters["orders"].readers, ["two"]);
+    // The writer's deletion makes another writer first.
+    fleet.delete_instance("one").unwrap();
+    idle(&fleet);
+    assert_eq!(api_writers(&fleet), ["two"]);
+    fleet.delete_instance("two").unwrap();
+    idle(&fleet);
+    assert_eq!(fleet.zone().clusters["orders"].writer, None);
+    fleet.delete_cluster("orders").unwrap();
+    assert!(fleet.estate().clusters.is_empty());
+}
+
+#[test]
+fn a_replaced_cluster_has_the_same_names_and_other_ids() {
+    let fleet = three();
+    let before = fleet.estate();
+    fleet.replace("orders").unwrap();
+    let after = fleet.estate();
+    let id = |estate: &super::super::estate::Estate, name: &str| {
+        estate.clusters[name].resource_id.clone()
+    };
+    assert_ne!(id(&before, "orders"), id(&after, "orders"));
+    assert_eq!(id(&before, "orders"), id(&after, "orders-old1"));
+    assert_ne!(
+        before.instances["orders-2"].resource_id,
+        after.instances["orders-2"].resource_id
+    );
+    fleet.down("orders").unwrap();
+    assert!(fleet.estate().clusters.is_empty(), "the old one goes too");
+}
+
+#[test]
+fn moods_are_of_one_cluster_and_end_when_set_back() {
+    let fleet = three();
+    let none = Moods {
+        writers: Some(0),
+        ..Moods::default()
+    };
+    fleet.set_moods("orders", none).unwrap();
+    assert!(api_writers(&fleet).is_empty());
+    fleet.set_moods("orders", Moods::default()).unwrap();
+    assert_eq!(api_writers(&fleet), ["orders-1"]);
+    assert!(fleet.set_moods("none", Moods::default()).is_err());
+}

@@ -1,0 +1,238 @@
+//! A failover with flicker: pods with writer pools on the old writer, and DNS that goes to the new one, back,
+//! and there again.
+//!
+//! Pods were left on the old writer, which is a reader now. What is measured: until every connection is on the
+//! new writer, and whether any pod was sent to the old one.
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::dns::{Millis, WINDOW};
+use crate::domain::balance::{
+    self, Holdings, Inputs, Look, Memory, PodView, Pools, Reach, Settings,
+};
+use crate::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
+use crate::figures::Spread;
+
+const PODS: usize = 20;
+const CACHES: usize = 2;
+const STEP: Millis = 250;
+
+/// How a failover went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Until the last connection was on the new writer.
+    pub seconds: f64,
+    /// Recycles that sent a pod to the old writer.
+    pub sent_wrong: usize,
+    /// Recycles.
+    pub recycles: usize,
+    /// All are right.
+    pub is_right: bool,
+}
+
+struct Pod {
+    view: PodView,
+    is_right: bool,
+    opens: Option<Millis>,
+}
+
+struct World {
+    rng: Rng,
+    /// The authority answers the new writer from `flips[0]`, the old one again from `flips[1]`, and the new one
+    /// for good from `flips[2]`.
+    flips: [Millis; 3],
+    caches: [(bool, Millis); CACHES],
+}
+
+impl World {
+    /// Whether an answer names the new writer.
+    fn ask(&mut self, now: Millis) -> bool {
+        let [first, back, last] = self.flips;
+        let is_new = (first..back).contains(&now) || now >= last;
+        let cache = &mut self.caches[self.rng.usize(..CACHES)];
+        if now >= cache.1 {
+            *cache = (is_new, now + WINDOW);
+        }
+        cache.0
+    }
+}
+
+/// One failover; `looks` must agree.
+#[must_use]
+pub fn run(seed: u64, looks: usize) -> Outcome {
+    let mut rng = Rng::with_seed(seed ^ 0xfa11);
+    let first = rng.u64(500..3_000);
+    let back = first + rng.u64(500..4_000);
+    let last = back + rng.u64(500..4_000);
+    let phases = [rng.u64(..WINDOW), rng.u64(..WINDOW)];
+    let mut world = World {
+        rng,
+        flips: [first, back, last],
+        caches: phases.map(|until| (false, until)),
+    };
+    let settings = Settings {
+        looks,
+        ..Settings::default()
+    };
+    let topology = topology();
+    let mut pods: Vec<Pod> = (0..PODS).map(pod).collect();
+    let mut memory = Memory::default();
+    let mut answers: Vec<Look> = vec![];
+    let mut reading = Some(world.rng.u64(1_000..=3_000));
+    let mut outcome = Outcome {
+        seconds: 0.0,
+        sent_wrong: 0,
+        recycles: 0,
+        is_right: false,
+    };
+    let mut now = 0;
+    while now < 120_000 && !pods.iter().all(|p| p.is_right) {
+        for pod in pods
+            .iter_mut()
+            .filter(|p| p.opens.is_some_and(|at| at <= now))
+        {
+            pod.opens = None;
+            pod.is_right = world.ask(now);
+            pod.view.in_flight = false;
+            pod.view.last_recycled = Some(time(now));
+            outcome.sent_wrong += usize::from(!pod.is_right);
+        }
+        if now % 1_000 == 0 {
+            answers.retain(|l| l.at.duration_since(time(0)).as_millis() + 3_000 > i128::from(now));
+            for _ in 0..looks {
+                let name = if world.ask(now) { "new" } else { "old" };
+                answers.push(Look {
+                    at: time(now),
+                    instance: Some(InstanceId(name.into())),
+                    via: None,
+                });
+            }
+        }
+        if reading.is_some_and(|at| at <= now) {
+            reading = None;
+            for pod in pods.iter_mut().filter(|p| p.opens.is_none()) {
+                let name = if pod.is_right { "new" } else { "old" };
+                let holds = Holdings {
+                    by_instance: [(InstanceId(name.into()), 5)].into(),
+                    ..Holdings::default()
+                };
+                pod.view.holds = Some(holds);
+                pod.view.read_at = Some(time(now));
+            }
+        }
+        let views: Vec<PodView> = pods.iter().map(|p| p.view.clone()).collect();
+        let decision = balance::decide(&Inputs {
+            now: time(now),
+            topology: &topology,
+            previous_writer: None,
+            pools: Pools::Writer,
+            pods: &views,
+            looks: &[],
+            writer_looks: &answers,
+            free: 0,
+            event: Some(time(0)),
+            reach: Reach::Prompt,
+            settings: &settings,
+            memory: &memory,
+        });
+        memory = decision.memory;
+        for pod in pods
+            .iter_mut()
+            .filter(|p| decision.urgent.contains(&p.view.id))
+        {
+            let takes = world.rng.u64(50..=300) + world.rng.u64(100..=2_000);
+            pod.opens = Some(now + takes);
+            pod.view.in_flight = true;
+            pod.view.recycles += 1;
+            outcome.recycles += 1;
+        }
+        if reading.is_none() && decision.measure {
+            reading = Some(now + world.rng.u64(1_000..=3_000));
+        }
+        now += STEP;
+    }
+    outcome.is_right = pods.iter().all(|p| p.is_right);
+    outcome.seconds = seconds(now);
+    outcome
+}
+
+#[allow(clippy::cast_precision_loss)] // two minutes at most
+fn seconds(ms: Millis) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn pod(i: usize) -> Pod {
+    Pod {
+        view: PodView {
+            id: format!("pod-{i:02}"),
+            node: None,
+            holds: None,
+            read_at: None,
+            ready: true,
+            in_flight: false,
+            last_recycled: None,
+            recycles: 0,
+            movable: true,
+            before_failover: true,
+        },
+        is_right: false,
+        opens: None,
+    }
+}
+
+fn topology() -> Topology {
+    let member = |name: &str| MemberId {
+        instance: InstanceId(name.into()),
+        resource: ResourceId(name.into()),
+    };
+    Topology {
+        arn: "arn".into(),
+        resource: ResourceId("cluster".into()),
+        writer: member("new"),
+        readers: [member("old")].into(),
+    }
+}
+
+fn time(at: Millis) -> Timestamp {
+    let ms = SignedDuration::from_millis(i64::try_from(at).unwrap_or(i64::MAX));
+    Timestamp::UNIX_EPOCH
+        .saturating_add(ms)
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Many failovers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failovers {
+    /// In the table.
+    pub name: String,
+    /// Runs.
+    pub runs: u64,
+    /// Runs in percent in which every connection ended on the new writer.
+    pub right_percent: f64,
+    /// Runs in percent in which a pod was sent to the old writer.
+    pub sent_wrong_percent: f64,
+    /// Until the last connection was on the new writer.
+    pub seconds: Spread,
+    /// Recycles.
+    pub recycles: Spread,
+}
+
+/// Runs the seeds `0..runs`.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // counts of runs
+pub fn measure(looks: usize, runs: u64) -> Failovers {
+    let outcomes: Vec<Outcome> = (0..runs).map(|seed| run(seed, looks)).collect();
+    let percent = |is: fn(&Outcome) -> bool| {
+        100.0 * outcomes.iter().filter(|o| is(o)).count() as f64 / runs.max(1) as f64
+    };
+    Failovers {
+        name: format!("failover with flicker, {looks} of {looks} looks agree"),
+        runs,
+        right_percent: percent(|o| o.is_right),
+        sent_wrong_percent: percent(|o| o.sent_wrong > 0),
+        seconds: Spread::of(outcomes.iter().map(|o| o.seconds).collect()),
+        recycles: Spread::of(outcomes.iter().map(|o| o.recycles as f64).collect()),
+    }
+}

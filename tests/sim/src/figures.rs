@@ -1,0 +1,142 @@
+//! Figures over many runs of a case.
+
+use serde::Serialize;
+
+use crate::case::{Case, Strategy};
+use crate::dns::Millis;
+use crate::world::World;
+use crate::{blind, steered};
+
+/// What became of one run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Every reader is within the band at the end.
+    pub is_even: bool,
+    /// Until the last pod was back.
+    pub seconds: f64,
+    /// Recycles.
+    pub pods: usize,
+    /// Most recycles of one pod.
+    pub each: u32,
+    /// Most pods away at once.
+    pub busy: usize,
+    /// The largest share of any reader at any time.
+    pub share: f64,
+    /// How the rule ended, where it was followed.
+    pub end: Option<steered::End>,
+}
+
+/// One run.
+#[must_use]
+pub fn run(case: &Case, seed: u64) -> Outcome {
+    let mut world = World::new(case, seed);
+    let end = if let Strategy::Steered {
+        reach,
+        settings,
+        look_ups,
+    } = &case.strategy
+    {
+        let end = steered::run(case, &mut world, *reach, settings, *look_ups);
+        Some(end)
+    } else {
+        blind::run(case, &mut world);
+        None
+    };
+    Outcome {
+        is_even: world.is_even(),
+        seconds: seconds(world.tally.last_back.saturating_sub(world.began)),
+        each: world.pods.iter().map(|p| p.recycles).max().unwrap_or(0),
+        pods: world.tally.recycles,
+        busy: world.tally.busy,
+        share: world.tally.share,
+        end,
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // below an hour
+fn seconds(ms: Millis) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// Mean and 95th percentile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// 95th percentile.
+    pub p95: f64,
+}
+
+impl Spread {
+    #[allow(clippy::cast_precision_loss)] // counts of runs
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let at = (values.len() * 95 / 100).min(values.len().saturating_sub(1));
+        Self {
+            mean,
+            p95: values.get(at).copied().unwrap_or(0.0),
+        }
+    }
+}
+
+/// The figures of a case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// The case.
+    pub name: String,
+    /// Runs.
+    pub runs: u64,
+    /// Runs in percent that ended within the band.
+    pub even_percent: f64,
+    /// Seconds until the last pod was back.
+    pub seconds: Spread,
+    /// Recycles.
+    pub pods: Spread,
+    /// Most recycles of one pod, over all runs.
+    pub each: u32,
+    /// Most pods away at once, over all runs.
+    pub busy: usize,
+    /// The largest share of a reader in a run.
+    pub share: Spread,
+    /// Runs in which the rule gave up or came to no end.
+    pub unended: u64,
+    /// Runs in which the rule said `Balanced` and it was not so.
+    pub told_wrong: u64,
+}
+
+/// Runs a case with the seeds `0..runs`, on all processors.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // counts of runs
+pub fn measure(case: &Case, runs: u64) -> Figures {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|part| {
+                let seeds = (0..runs).filter(move |seed| seed % threads == part);
+                scope.spawn(move || seeds.map(|seed| run(case, seed)).collect::<Vec<_>>())
+            })
+            .collect();
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_default())
+            .collect()
+    });
+    let spread = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of).collect());
+    let even = outcomes.iter().filter(|o| o.is_even).count();
+    let unended = |o: &&Outcome| o.end.is_some_and(|end| end != steered::End::Balanced);
+    let told_wrong = |o: &&Outcome| o.end == Some(steered::End::Balanced) && !o.is_even;
+    Figures {
+        name: case.name.clone(),
+        runs: outcomes.len() as u64,
+        even_percent: 100.0 * even as f64 / outcomes.len().max(1) as f64,
+        seconds: spread(|o| o.seconds),
+        pods: spread(|o| o.pods as f64),
+        each: outcomes.iter().map(|o| o.each).max().unwrap_or(0),
+        busy: outcomes.iter().map(|o| o.busy).max().unwrap_or(0),
+        share: spread(|o| o.share),
+        unended: outcomes.iter().filter(unended).count() as u64,
+        told_wrong: outcomes.iter().filter(told_wrong).count() as u64,
+    }
+}

@@ -1,0 +1,215 @@
+//! The rule at work: a controller that measures, looks up, decides by `domain/balance`, and acts.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::case::{Case, LookUps};
+use crate::dns::Millis;
+use crate::domain::balance::{
+    self, Decision, Holdings, Inputs, Look, Memory, PodView, Pools, Reach, Settings,
+};
+use crate::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
+use crate::world::World;
+
+/// A run that takes longer has not ended.
+pub const DEADLINE: Millis = 3_600_000;
+
+const SECOND: Millis = 1_000;
+
+struct Controller<'a> {
+    case: &'a Case,
+    reach: Reach,
+    settings: &'a Settings,
+    look_ups: LookUps,
+    topology: Topology,
+    names: Vec<InstanceId>,
+    memory: Memory,
+    looks: VecDeque<Look>,
+    views: BTreeMap<String, (Holdings, Millis)>,
+    reading: Option<Millis>,
+}
+
+/// How a steered run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The rule said `Balanced`.
+    Balanced,
+    /// The rule gave up.
+    GaveUp,
+    /// Neither in an hour.
+    Deadline,
+}
+
+/// Runs the rule until it says that it has ended.
+pub fn run(
+    case: &Case,
+    world: &mut World,
+    reach: Reach,
+    settings: &Settings,
+    look_ups: LookUps,
+) -> End {
+    let names: Vec<InstanceId> = (0..case.after)
+        .map(|i| InstanceId(format!("reader-{i:02}")))
+        .collect();
+    let mut controller = Controller {
+        case,
+        reach,
+        settings,
+        look_ups,
+        topology: topology(&names),
+        names,
+        memory: Memory::default(),
+        looks: VecDeque::new(),
+        views: BTreeMap::new(),
+        reading: None,
+    };
+    let mut tick = world.began;
+    while world.now < world.began + DEADLINE {
+        let decision = controller.decide(world);
+        if decision.memory.episode.is_none() {
+            if decision.verdict.is_balanced() {
+                return End::Balanced;
+            }
+            if decision.memory.gave_up.is_some() {
+                return End::GaveUp;
+            }
+        }
+        controller.act(world, decision);
+        let next = controller.reading.map_or(tick, |done| done.min(tick));
+        if world.run_to(next.max(world.now)) {
+            continue;
+        }
+        if controller.reading.is_some_and(|done| done <= world.now) {
+            controller.read(world);
+        }
+        if tick <= world.now {
+            controller.look_up(world);
+            tick += SECOND;
+        }
+    }
+    End::Deadline
+}
+
+fn topology(names: &[InstanceId]) -> Topology {
+    let member = |name: &InstanceId| MemberId {
+        instance: name.clone(),
+        resource: ResourceId(format!("db-{}", name.0)),
+    };
+    Topology {
+        arn: "arn".into(),
+        resource: ResourceId("cluster".into()),
+        writer: member(&InstanceId("writer".into())),
+        readers: names.iter().map(member).collect::<BTreeSet<_>>(),
+    }
+}
+
+fn time(at: Millis) -> Timestamp {
+    let ms = i64::try_from(at).unwrap_or(i64::MAX);
+    Timestamp::UNIX_EPOCH
+        .saturating_add(SignedDuration::from_millis(ms))
+        .unwrap_or(Timestamp::MAX)
+}
+
+impl Controller<'_> {
+    fn decide(&self, world: &World) -> Decision {
+        let pods: Vec<PodView> = world
+            .pods
+            .iter()
+            .filter(|p| !p.is_gone)
+            .map(|p| {
+                let view = self.views.get(&p.id);
+                PodView {
+                    id: p.id.clone(),
+                    node: Some(node(p.node)),
+                    holds: view.map(|(holds, _)| holds.clone()),
+                    read_at: view.map(|(_, at)| time(*at)),
+                    ready: true,
+                    in_flight: p.is_away,
+                    last_recycled: p.recycled.map(time),
+                    recycles: p.recycles,
+                    movable: true,
+                    before_failover: false,
+                }
+            })
+            .collect();
+        let looks: Vec<Look> = self.looks.iter().cloned().collect();
+        balance::decide(&Inputs {
+            now: time(world.now),
+            topology: &self.topology,
+            previous_writer: None,
+            pools: Pools::Reader,
+            pods: &pods,
+            looks: &looks,
+            writer_looks: &[],
+            free: self.case.max_unavailable().saturating_sub(world.away()),
+            event: Some(time(world.began)),
+            reach: self.reach,
+            settings: self.settings,
+            memory: &self.memory,
+        })
+    }
+
+    fn act(&mut self, world: &mut World, decision: Decision) {
+        self.memory = decision.memory;
+        for id in decision.urgent.iter().chain(&decision.moves) {
+            let Some(pod) = world.pods.iter().position(|p| p.id == *id) else {
+                continue;
+            };
+            if matches!(self.reach, Reach::Slow { .. }) {
+                world.evict(pod);
+            } else {
+                world.signal(pod);
+            }
+        }
+        let idle = self.reading.is_none();
+        if idle && (decision.measure || self.views.is_empty()) {
+            let takes = world.rng.u64(1_000..=3_000);
+            self.reading = Some(world.now + takes);
+        }
+    }
+
+    fn read(&mut self, world: &World) {
+        self.reading = None;
+        self.views = world
+            .pods
+            .iter()
+            .filter(|p| !p.is_gone)
+            .map(|p| {
+                let by_instance = self.names.iter().cloned().zip(p.held.iter().copied());
+                let holds = Holdings {
+                    by_instance: by_instance.filter(|(_, n)| *n > 0).collect(),
+                    no_member: 0,
+                    unknown: 0,
+                };
+                (p.id.clone(), (holds, world.now))
+            })
+            .collect();
+    }
+
+    fn look_up(&mut self, world: &mut World) {
+        if self.reach == Reach::Unseen {
+            return;
+        }
+        let places: Vec<(usize, Option<String>)> = match self.look_ups {
+            LookUps::Own => vec![(0, None); self.settings.looks],
+            LookUps::InPod => (0..self.case.nodes()).map(|n| (n, Some(node(n)))).collect(),
+        };
+        let old = world.now.saturating_sub(3 * SECOND);
+        while self.looks.front().is_some_and(|l| l.at < time(old)) {
+            self.looks.pop_front();
+        }
+        for (at, via) in places {
+            let answer = world.dns.ask(at, world.now, &mut world.rng);
+            self.looks.push_back(Look {
+                at: time(world.now),
+                instance: self.names.get(answer).cloned(),
+                via,
+            });
+        }
+    }
+}
+
+fn node(n: usize) -> String {
+    format!("node-{n:03}")
+}

@@ -1,0 +1,297 @@
+//! The table: the cases, with what the study of steering found for each.
+
+use crate::case::{Caches, Case, LookUps, ProcessCache, Strategy};
+use crate::domain::balance::{Reach, Settings};
+
+/// What the study found; `None`: it gives no figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Study {
+    /// Percent of runs within the band at the end.
+    pub even: Option<f64>,
+    /// Seconds, mean.
+    pub seconds: Option<f64>,
+    /// Pods, mean.
+    pub pods: Option<f64>,
+}
+
+const fn study(even: f64, seconds: f64, pods: f64) -> Study {
+    Study {
+        even: Some(even),
+        seconds: Some(seconds),
+        pods: Some(pods),
+    }
+}
+
+/// A part of the table.
+pub struct Part {
+    /// Its heading.
+    pub name: &'static str,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// A row.
+pub struct Row {
+    /// The case.
+    pub case: Case,
+    /// What the study found.
+    pub study: Study,
+    /// Where this simulator is known to find something else: what, and why.
+    pub differs: Option<(Study, &'static str)>,
+}
+
+impl Row {
+    const fn new(case: Case, study: Study) -> Self {
+        Self {
+            case,
+            study,
+            differs: None,
+        }
+    }
+
+    fn differs(self, found: Study, why: &'static str) -> Self {
+        Self {
+            differs: Some((found, why)),
+            ..self
+        }
+    }
+
+    /// What the row is held against.
+    #[must_use]
+    pub fn expected(&self) -> Study {
+        self.differs.map_or(self.study, |(found, _)| found)
+    }
+}
+
+/// All parts.
+#[must_use]
+pub fn parts() -> Vec<Part> {
+    vec![key(), fleets(), caches(), trims(), failures()]
+}
+
+/// The key case, by strategy.
+#[must_use]
+pub fn key() -> Part {
+    let evict = Strategy::Steered {
+        reach: Reach::Slow { resolver: true },
+        settings: Settings::default(),
+        look_ups: LookUps::Own,
+    };
+    let row = |name: &str, strategy, found| Row::new(Case::key(name, strategy), found);
+    let each = |name: &str, strategy, found| {
+        let case = Case {
+            look_up_each: true,
+            ..Case::key(name, strategy)
+        };
+        Row::new(case, found)
+    };
+    Part {
+        name: "20 pods of 10 connections, 2 readers become 3, 2 CoreDNS caches",
+        rows: vec![
+            row("nothing", Strategy::Nothing, study(0.0, 0.0, 0.0)),
+            row("rolling restart 25 %/25 %", Strategy::RollingRestart, study(6.0, 46.0, 20.0)),
+            row("evict blind, 1 at a time", Strategy::EvictBlind(1), study(12.0, 302.0, 20.0))
+                .differs(study(12.0, 402.0, 20.0), "20 starts of 10 to 30 s each, one after the other"),
+            row("evict blind, 25 %", Strategy::EvictBlind(5), study(8.0, 80.0, 20.0)),
+            row("signal all at once", Strategy::SignalAll, study(0.0, 2.0, 20.0)),
+            row("signal blind, one per 6 s", Strategy::SignalBlind(6_000), study(9.0, 101.0, 20.0)),
+            row("totals, blind choice of pods", Strategy::Totals, study(100.0, 173.0, 51.0)),
+            row("evidence, signal", Strategy::evidence_only(), study(100.0, 38.0, 19.3)),
+            row("evidence, evict", evict, study(100.0, 133.0, 22.1)).differs(
+                study(100.0, 170.0, 18.5),
+                "a batch is no larger than what would get inside the band, so fewer pods in more batches",
+            ),
+            row("evidence and gate, one look", Strategy::one_look(), study(100.0, 27.0, 10.5)),
+            row("evidence and gate, all 8 agree", Strategy::all_agree(), study(100.0, 61.0, 6.7)),
+            row("recommended", Strategy::recommended(), study(100.0, 50.0, 8.0)),
+            row(
+                "recommended, patience 40 s",
+                Strategy::gated(Settings::new(15, Some(2))),
+                Study::default(),
+            ),
+            each("look-up a connection: blind", Strategy::SignalBlind(6_000), Study { even: Some(28.0), ..Study::default() }),
+            each("look-up a connection: recommended", Strategy::recommended(), study(100.0, 40.0, 7.0))
+                .differs(study(100.0, 53.0, 7.3), "the gate waits as long as for one look-up a pool"),
+        ],
+    }
+}
+
+/// The recommended rule, by fleet.
+#[must_use]
+pub fn fleets() -> Part {
+    let row = |pods: usize, found| {
+        let case = Case {
+            pods,
+            ..Case::key(&format!("{pods} pods"), Strategy::recommended())
+        };
+        Row::new(case, found)
+    };
+    Part {
+        name: "recommended, by pods",
+        rows: vec![
+            row(5, study(100.0, 28.0, 1.3)),
+            row(20, study(100.0, 51.0, 8.1)),
+            row(60, study(100.0, 41.0, 19.0)),
+            row(200, study(100.0, 43.0, 67.0)),
+        ],
+    }
+}
+
+/// The key case, by caches.
+#[must_use]
+pub fn caches() -> Part {
+    type Found = [(f64, f64); 4];
+    const EVIDENCE: Found = [(19.7, 38.0), (19.3, 38.0), (19.1, 38.0), (19.3, 39.0)];
+    const ONE: Found = [(6.3, 26.0), (10.5, 27.0), (14.2, 33.0), (14.7, 53.0)];
+    const ALL: Found = [(6.3, 27.0), (6.7, 61.0), (8.2, 189.0), (14.7, 53.0)];
+    const OWN: Found = [(6.3, 25.0), (8.0, 50.0), (11.0, 86.0), (14.6, 45.0)];
+    let kinds = [
+        Caches::Shared(1),
+        Caches::Shared(2),
+        Caches::Shared(4),
+        Caches::NodeLocal,
+    ];
+    let mut rows = vec![];
+    for (name, strategy, found) in [
+        ("evidence only", Strategy::evidence_only(), EVIDENCE),
+        ("gate, one look", Strategy::one_look(), ONE),
+        ("gate, all 8 agree", Strategy::all_agree(), ALL),
+        ("recommended", Strategy::recommended(), OWN),
+    ] {
+        for (caches, (pods, seconds)) in kinds.into_iter().zip(found) {
+            let case = Case {
+                caches,
+                ..Case::key(&format!("{name}, {}", word(caches)), strategy.clone())
+            };
+            let row = Row::new(case, study(100.0, seconds, pods));
+            rows.push(if caches == Caches::Shared(1) && name == "evidence only" {
+                row.differs(
+                    study(97.5, 49.0, 21.5),
+                    "a batch every 4 s asks the one cache that keeps its answer for 5 s: repeats, and pods used up",
+                )
+            } else {
+                row
+            });
+        }
+    }
+    let in_pod = Strategy::Steered {
+        reach: Reach::Prompt,
+        settings: Settings::default(),
+        look_ups: LookUps::InPod,
+    };
+    let case = Case {
+        caches: Caches::NodeLocal,
+        ..Case::key("recommended, node-local, looked up in pods", in_pod)
+    };
+    rows.push(Row::new(case, study(100.0, 19.0, 6.8)).differs(
+        study(100.0, 10.0, 6.7),
+        "a gate a node: some node's cache is open at any time, so nobody waits",
+    ));
+    Part {
+        name: "20 pods, by DNS caches",
+        rows,
+    }
+}
+
+fn word(caches: Caches) -> String {
+    match caches {
+        Caches::Shared(n) => format!("{n} CoreDNS"),
+        Caches::NodeLocal => "node-local".into(),
+    }
+}
+
+/// After a rolling restart.
+#[must_use]
+pub fn trims() -> Part {
+    let row = |after: usize, found| {
+        let case = Case {
+            before: after,
+            after,
+            is_rolled: true,
+            ..Case::key(&format!("trim, {after} readers"), Strategy::recommended())
+        };
+        Row::new(case, found)
+    };
+    Part {
+        name: "trim after a rollout, 20 pods",
+        rows: vec![
+            row(2, study(100.0, 14.0, 1.9)),
+            row(3, study(100.0, 28.0, 4.3)),
+            row(4, study(100.0, 60.0, 7.3)),
+        ],
+    }
+}
+
+/// What goes wrong: evidence only, then the recommended rule.
+#[must_use]
+pub fn failures() -> Part {
+    let pods = |pods| Study {
+        pods: Some(pods),
+        ..Study::default()
+    };
+    let some_exhausted = |even, pods| Study {
+        even: Some(even),
+        pods: Some(pods),
+        seconds: None,
+    };
+    let row = |name: &str, strategy, change: fn(&mut Case), found| {
+        let mut case = Case::key(name, strategy);
+        change(&mut case);
+        Row::new(case, found)
+    };
+    let alone = |name: &str, change, found| {
+        let name = format!("{name}: evidence only");
+        row(&name, Strategy::evidence_only(), change, found)
+    };
+    let best = |name: &str, change, found| {
+        let name = format!("{name}: recommended");
+        row(&name, Strategy::recommended(), change, found)
+    };
+    let late: fn(&mut Case) = |case| case.late = 60_000;
+    let half: fn(&mut Case) = |case| case.half_stale = true;
+    let cold: fn(&mut Case) = |case| case.process = ProcessCache::Cold;
+    let warm: fn(&mut Case) = |case| case.process = ProcessCache::Warm;
+    let lazy: fn(&mut Case) = |case| case.reopen = 10_000;
+    let very_lazy: fn(&mut Case) = |case| case.reopen = 30_000;
+    let rows = vec![
+        alone("absent from DNS for 60 s", late, pods(51.0)).differs(
+            some_exhausted(76.0, 48.3),
+            "three recycles a pod: one run of four has no pod left",
+        ),
+        best("absent from DNS for 60 s", late, pods(9.4)).differs(
+            pods(8.1),
+            "a reader that nobody names is waited for, so its absence costs nothing",
+        ),
+        alone("half of the answers stale", half, pods(38.0)).differs(
+            some_exhausted(78.0, 34.3),
+            "three recycles a pod: one run of five has no pod left",
+        ),
+        best("half of the answers stale", half, study(100.0, 103.0, 11.4)),
+        best("JVM cache 30 s, cold", cold, pods(6.4)).differs(
+            pods(7.6),
+            "no pod goes twice within 35 s, so a cold cache changes nothing",
+        ),
+        alone(
+            "JVM cache 30 s, always warm",
+            warm,
+            study(100.0, 41.0, 17.6),
+        ),
+        best(
+            "JVM cache 30 s, always warm",
+            warm,
+            study(100.0, 87.0, 16.8),
+        ),
+        alone("pool reopens over 10 s", lazy, pods(16.6)),
+        best("pool reopens over 10 s", lazy, pods(11.4)),
+        alone("pool reopens over 30 s", very_lazy, pods(16.0)),
+        best(
+            "pool reopens over 30 s",
+            very_lazy,
+            study(100.0, 225.0, 14.0),
+        ),
+    ];
+    Part {
+        name: "failure modes",
+        rows,
+    }
+}
