@@ -167,16 +167,7 @@ fn raise(
         let kept = record_reader_epoch(&times, whole_second(now));
         status.reader_epoch_times = kept.into_iter().map(Time).collect();
     }
-    let before = status.topology.take();
-    let previous_writer = if settled.writer == next.writer {
-        before.and_then(|t| t.previous_writer)
-    } else {
-        Some(settled.writer.instance.0.clone())
-    };
-    status.topology = Some(TopologyStatus {
-        previous_writer,
-        ..recorded(&next)
-    });
+    succeed(status, settled, &next);
     if token.is_some() {
         status.recycle_requested = token;
     }
@@ -240,6 +231,20 @@ pub(crate) fn describe(topology: &Topology) -> String {
         readers.join(", ")
     };
     format!("writer {}, readers {readers}", topology.writer.instance)
+}
+
+/// Records the settled topology that follows another one.
+pub(super) fn succeed(status: &mut DbBalancePolicyStatus, settled: &Topology, next: &Topology) {
+    let before = status.topology.take();
+    let previous_writer = if settled.writer == next.writer {
+        before.and_then(|t| t.previous_writer)
+    } else {
+        Some(settled.writer.instance.0.clone())
+    };
+    status.topology = Some(TopologyStatus {
+        previous_writer,
+        ..recorded(next)
+    });
 }
 
 /// A topology as the status records it.

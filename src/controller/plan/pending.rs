@@ -17,7 +17,7 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::epochs::{describe, recorded};
+use super::epochs::{describe, succeed};
 use super::gates::whole_second;
 use super::{Gate, Held, Notice, Opening, Plan};
 use crate::api::spec::OnTimeout;
@@ -250,7 +250,7 @@ fn join(
             describe(&next)
         )));
         plan.settling = plan.settling.observe(&next, confirmed, now);
-        plan.status.topology = Some(recorded(&next));
+        succeed(&mut plan.status, settled, &next);
         plan.status.pending_epoch = None;
         return;
     }
@@ -327,6 +327,6 @@ fn record(
         pending.epoch, pending.message
     )));
     plan.settling = plan.settling.observe(next, confirmed, now);
-    plan.status.topology = Some(recorded(next));
+    succeed(&mut plan.status, settled, next);
     plan.status.pending_epoch = Some(pending);
 }

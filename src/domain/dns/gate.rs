@@ -14,7 +14,7 @@ use super::{AGREEING_LOOKS, DnsView, Look};
 use crate::api::status::Trigger;
 use crate::domain::topology::{InstanceId, Topology};
 
-/// How old a look may be and still count, if the change settled later. CoreDNS keeps an answer for 5 s
+/// How old a look may be and still count, if the change settled later. `CoreDNS` keeps an answer for 5 s
 /// (its cache plugin's least), so older looks may have asked another state of every cache.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 

@@ -69,8 +69,11 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
         assert_eq!(named(&world.dns.writer), vec![writer; 8], "flicker");
     } else if pending.triggers.contains(&Trigger::ReaderRemoved) {
         let is_member = |n: &String| topology.members.iter().any(|m| m.instance == *n);
-        let names = named(&world.dns.reader);
-        assert!(names.len() == 8 && names.iter().all(is_member), "{names:?}");
+        let answers = named(&world.dns.reader);
+        assert!(
+            answers.len() == 8 && answers.iter().all(is_member),
+            "{answers:?}"
+        );
     }
 }
 
