@@ -118,7 +118,6 @@ impl Resolve for Resolver {
 
 fn failure(error: &NetError) -> Failure {
     match error {
-        NetError::Timeout => Failure::Unanswered,
         NetError::Dns(DnsError::NoRecordsFound(none)) => {
             if none.response_code == ResponseCode::NXDomain {
                 Failure::NoSuchName
@@ -127,7 +126,7 @@ fn failure(error: &NetError) -> Failure {
             }
         }
         NetError::Dns(_) => Failure::Refused,
-        // Refused sockets, no route: nobody answered.
+        // Time-outs, refused sockets, no route: nobody answered.
         _ => Failure::Unanswered,
     }
 }

@@ -21,6 +21,7 @@ use crate::api::spec::Method;
 use crate::api::status::{RunResult, Trigger};
 use crate::domain::balance::{Decision, Wait};
 use crate::domain::budget::Load;
+use crate::domain::workload::WorkloadFacts;
 use canary::Canary;
 pub(super) use judge::{Judgement, Known, judge};
 pub(super) use show::balance_status;
@@ -238,20 +239,18 @@ fn rest(
     match open {
         Err(held) => part.held = Some(held),
         Ok(()) if !recorded => plan.wake_at(pass.now),
-        Ok(()) => match step::stamps(scene, known) {
-            Some(step) => {
+        Ok(()) => {
+            plan.wake_at(later(pass.now));
+            if let Some(step) = step::stamps(scene, known) {
                 part.step = Some(step);
-                plan.wake_at(later(pass.now));
-            }
-            None => {
+            } else {
                 part.measure = true;
-                plan.wake_at(later(pass.now));
                 part.held = Some(Held::new(
                     Gate::Evidence,
                     "connections must be measured after the epoch has opened",
                 ));
             }
-        },
+        }
     }
 }
 
@@ -274,7 +273,7 @@ fn remember_template(scene: &mut Scene, now: Timestamp) {
         .world
         .workload
         .as_ref()
-        .is_some_and(|w| w.is_rolling());
+        .is_some_and(WorkloadFacts::is_rolling);
     if rolling || scene.counted.is_empty() {
         return;
     }
