@@ -22,7 +22,7 @@ pub(crate) mod testing;
 mod tests;
 mod watch;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::validate::Valid;
 use super::world::World;
@@ -80,8 +80,8 @@ pub struct TargetPlan {
     pub in_flight: Load,
     /// Whether it has a run in progress that no outer gate holds.
     pub running: bool,
-    /// A reading of its pods is wanted now, without waiting for the heartbeat.
-    pub measure: bool,
+    /// A reading of its pods that is no older than this is wanted, without waiting for the heartbeat.
+    pub measure: Option<SignedDuration>,
     /// Looks at DNS are wanted at the intense pace.
     pub look: bool,
 }

@@ -115,7 +115,7 @@ fn advance_target(
         annotate: Vec::new(),
         in_flight: steps::in_flight(&scene, now),
         running: false,
-        measure: false,
+        measure: None,
         look: false,
     };
     let standing = gates::standing(world, pass.valid, index, now);
