@@ -1,6 +1,7 @@
 //! What the plan promises, each promise a sentence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod addresses;
 mod dns;
 mod epochs;
 mod gates;
