@@ -10,6 +10,7 @@ mod epochs;
 mod gate;
 mod gates;
 mod life;
+mod odds;
 mod pending;
 mod pods;
 mod runs;

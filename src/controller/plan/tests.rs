@@ -5,6 +5,7 @@ mod addresses;
 mod dns;
 mod epochs;
 mod gates;
+mod odds;
 mod privileges;
 mod runs;
 mod steer;
