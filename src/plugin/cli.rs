@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says why), 2 wrong usage.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says why), 2 wrong usage, 3 not proven (verify), 130 interrupted.";
 
 /// See and steer how connection pools follow an Aurora cluster.
 #[derive(Debug, Parser)]

@@ -65,6 +65,7 @@ pub(super) async fn measure(
             measured: &measured,
             book,
             topology: &topology,
+            tolerance: u32::try_from(policy.spec.evidence.tolerance_percent).unwrap_or(0),
             balance: balance.into_iter().find(|b| b.target == target.name),
             time: Timestamp::now(),
         }));
