@@ -10,12 +10,12 @@ use futures::channel::mpsc;
 use kube::ResourceExt;
 
 use crate::api::DbBalancePolicy;
-use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::api::spec::Mode;
 use crate::aurora::ClusterKey;
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, probe_key};
-use crate::metrics::Fleet;
+use crate::metrics::{Fleet, PolicyBalance, Sums};
 
 /// How often the fleet is counted and what is gone is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -74,6 +74,7 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
                 .annotations()
                 .contains_key(crate::api::annotations::PAUSE_UNTIL);
         fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
+        fleet.balances.push(balance(policy));
         let Some(status) = &policy.status else {
             continue;
         };
@@ -81,11 +82,7 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
             let type_ = ConditionType::ALL
                 .into_iter()
                 .find(|t| t.as_str() == condition.type_);
-            let value = match condition.status.as_str() {
-                "True" => ConditionStatus::True,
-                "False" => ConditionStatus::False,
-                _ => ConditionStatus::Unknown,
-            };
+            let value = status_of(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));
         }
         for target in &status.targets {
@@ -99,4 +96,24 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
         }
     }
     fleet
+}
+
+/// How one policy's connections stand, by its status.
+fn balance(policy: &DbBalancePolicy) -> PolicyBalance {
+    let status = policy.status.as_ref();
+    let condition = status.and_then(|s| conditions::get(&s.conditions, ConditionType::Balanced));
+    PolicyBalance {
+        namespace: policy.namespace().unwrap_or_default(),
+        policy: policy.name_any(),
+        balanced: condition.map_or(ConditionStatus::Unknown, |c| status_of(&c.status)),
+        figures: status.and_then(|s| Sums::of(&s.balance)),
+    }
+}
+
+fn status_of(word: &str) -> ConditionStatus {
+    match word {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    }
 }

@@ -20,7 +20,7 @@ use crate::api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec}
 use crate::api::status::RunResult;
 use crate::aurora::ClusterKey;
 use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
-use crate::controller::plan::recorded_topology;
+use crate::controller::plan::{recorded_addresses, recorded_topology};
 use crate::domain::budget::Holding;
 use crate::domain::pod::PodFacts;
 use crate::domain::stamp::Stamp;
@@ -53,6 +53,9 @@ pub async fn observe(
     let sight = ctx.pollers.sight(&key);
     if let Some(view) = &sight.view {
         ctx.dns.watch(&key, view);
+        if let Some(topology) = current.status.as_ref().and_then(|s| s.topology.as_ref()) {
+            ctx.dns.recall(&key, &recorded_addresses(topology));
+        }
     }
     let world = gather(&current, ctx, &memory, sight, &key);
     Ok((current, world))

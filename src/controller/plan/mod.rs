@@ -4,11 +4,13 @@
 //! that names its gate. Nothing is done on a decision that is not yet recorded in the status: a
 //! pass that decides records, and the next one acts.
 
+mod addresses;
 mod candidates;
 mod epochs;
 mod gate;
 mod gates;
 mod life;
+mod odds;
 mod pending;
 mod pods;
 mod runs;
@@ -32,6 +34,7 @@ use crate::domain::budget::Load;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Moved, Stamp};
 
+pub use addresses::recorded_addresses;
 pub use epochs::{open, recorded_topology};
 pub use gate::{Gate, Held};
 pub use life::halt;
@@ -188,6 +191,7 @@ pub fn plan(world: &World, valid: &Valid, now: Timestamp) -> Plan {
         return plan;
     }
     epochs::advance(world, now, &mut plan);
+    addresses::record(world, &mut plan.status);
     runs::advance(world, valid, now, &mut plan);
     summarise(&mut plan);
     plan

@@ -167,6 +167,7 @@ fn by_stamps(
     }
 
     part.action = super::show::describe(scene, &world.spec.pacing, now);
+    part.action.push_str(&super::odds::words(world, scene));
     let mut adds = Load::default();
     let outcome = standing.and_then(|()| go(pass, plan, scene));
     match outcome {

@@ -51,7 +51,7 @@ pub(super) async fn verify(
     let topology = connections::topology(&policy)?;
     let mut book = Book::default();
     book.update(topology);
-    let port = connections::port(target, args.port);
+    let port = connections::port(target, topology, args.port);
     let all = session.pods().await?;
     let counted = pods::of_target(&all, target);
     let candidates = checks::candidates(target, &counted, args.pod.as_deref())?;
