@@ -13,6 +13,9 @@ use crate::api::DbBalancePolicy;
 use crate::api::spec::{EvidenceSource, TargetSpec};
 use crate::evidence::{Freshness, PodToRead};
 
+/// How old a reading of a pod may be that changes now: a pool renews its connections in about a second.
+const NEW: SignedDuration = SignedDuration::from_secs(1);
+
 /// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
 const WANTED: SignedDuration = SignedDuration::from_secs(15);
 
@@ -27,12 +30,18 @@ pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp
         return;
     }
     for (index, spec) in world.spec.targets.iter().enumerate() {
-        let age = plan.targets.get(index).and_then(|t| t.measure);
-        let freshness = age.map_or(Freshness::Heartbeat, |age| {
-            Freshness::Since(now.saturating_sub(age).unwrap_or(now))
+        let part = plan.targets.get(index);
+        let since = |age| Freshness::Since(now.saturating_sub(age).unwrap_or(now));
+        let others = part
+            .and_then(|t| t.measure)
+            .map_or(Freshness::Heartbeat, since);
+        let closely = |pod: &PodToRead| part.is_some_and(|t| t.closely.contains(&pod.uid));
+        let pods = pods(world, index, spec, ctx).into_iter().map(|pod| {
+            let freshness = if closely(&pod) { since(NEW) } else { others };
+            (pod, freshness)
         });
-        let pods = pods(world, index, spec, ctx);
-        ctx.probe.want(&probe_key(policy, spec), pods, freshness);
+        ctx.probe
+            .want_each(&probe_key(policy, spec), pods.collect());
     }
 }
 

@@ -85,6 +85,8 @@ pub struct TargetPlan {
     pub running: bool,
     /// A reading of its pods that is no older than this is wanted, without waiting for the heartbeat.
     pub measure: Option<SignedDuration>,
+    /// UIDs of pods that change now: they are read each second.
+    pub closely: Vec<String>,
     /// Looks at DNS are wanted at the intense pace.
     pub look: bool,
 }

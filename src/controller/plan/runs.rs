@@ -116,6 +116,7 @@ fn advance_target(
         in_flight: steps::in_flight(&scene, now),
         running: false,
         measure: None,
+        closely: Vec::new(),
         look: false,
     };
     let standing = gates::standing(world, pass.valid, index, now);

@@ -31,11 +31,11 @@ pub(super) use show::balance_status;
 const BLIND_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How soon a run that waits for DNS, a reading or a pod looks again: each of these takes about a second.
 const TICK: SignedDuration = SignedDuration::from_millis(500);
-/// How old a reading may be for who waits until pods have changed: they do so within about a second.
-const NEW: SignedDuration = SignedDuration::from_secs(1);
-/// And for who waits for DNS, to act as soon as it serves: half the age at which the balance wants another
-/// (10 s), as a round of reads takes its time.
-const KEPT: SignedDuration = SignedDuration::from_secs(5);
+/// How old a reading may be for who waits for one: twenty pods take a second or more to read.
+const NEW: SignedDuration = SignedDuration::from_secs(3);
+/// And for who waits for DNS or for pods to come back, to act as soon as they do: the balance wants another
+/// at 10 s, and a round of reads takes its time.
+const KEPT: SignedDuration = SignedDuration::from_secs(6);
 
 /// Whether stamps decide although connections are measured.
 pub(super) fn is_by_stamps(scene: &Scene, judgement: &Judgement, now: Timestamp) -> bool {
@@ -69,7 +69,9 @@ pub(super) fn advance(
     let wants = judgement.wants(pass.world);
     let Some(known) = &judgement.known else {
         let message = judgement.message.clone();
-        if !scene.stale.is_empty() {
+        let memory = scene.target.balance.as_ref();
+        let begun = scene.running().is_some() || memory.is_some_and(|m| m.episode.is_some());
+        if begun || !scene.stale.is_empty() {
             part.measure = Some(NEW);
             part.action = show::action(scene, None);
             part.held = Some(standing.err().unwrap_or(Held::new(Gate::Evidence, message)));
@@ -86,7 +88,14 @@ pub(super) fn advance(
     }
     part.action = show::action(scene, Some(&known.decision));
     let outcome = standing.and_then(|()| go(pass, plan, scene, judgement, known));
-    settle(pass, plan, scene, outcome, part)
+    let adds = settle(pass, plan, scene, outcome, part);
+    if part.running {
+        part.closely = known.changing();
+        if let Some(super::Step::Pods { pods, .. }) = &part.step {
+            part.closely.extend(pods.iter().map(|p| p.uid.clone()));
+        }
+    }
+    adds
 }
 
 /// What comes of the gates.
@@ -178,8 +187,7 @@ fn settle(
         }
         Ok(Go::Wait(held, decision)) => {
             part.running = true;
-            let changes = decision.measure || is_settling(decision.wait.as_ref(), held.gate);
-            part.measure = Some(if changes { NEW } else { KEPT });
+            part.measure = Some(if decision.measure { NEW } else { KEPT });
             part.look = true;
             scene.target.balance = Some(decision.memory);
             plan.wake_at(later(now));
@@ -258,14 +266,6 @@ fn rest(
             }
         }
     }
-}
-
-fn is_settling(wait: Option<&Wait>, gate: Gate) -> bool {
-    gate == Gate::Canary
-        || matches!(
-            wait,
-            Some(Wait::Settling { .. } | Wait::MeasureFirst { .. } | Wait::Broken { .. })
-        )
 }
 
 fn later(now: Timestamp) -> Timestamp {

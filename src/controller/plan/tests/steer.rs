@@ -278,6 +278,21 @@ fn without_evidence_nothing_moves_but_after_a_failover_stamps_decide_in_the_end(
 }
 
 #[test]
+fn a_run_whose_pods_were_replaced_has_them_read_soon() {
+    let mut world = third_reader(Method::Signal);
+    let plan = look(&world, 111);
+    recycled(&mut world, &plan, 111);
+    for pod in &mut world.targets[0].pods {
+        pod.stamp = Some(stamp(2));
+    }
+    unread(&mut world);
+    let plan = look(&world, 113);
+    assert!(plan.targets[0].measure.is_some());
+    assert_eq!(gate(&plan), Some(Gate::Evidence));
+    assert!(plan.wake.is_some());
+}
+
+#[test]
 fn a_token_recycles_every_pod() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "abc", Trigger::Manual);
