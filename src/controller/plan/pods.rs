@@ -113,6 +113,11 @@ impl<'a> Scene<'a> {
         )
     }
 
+    /// Whether its only pod may not be evicted: nobody would serve meanwhile.
+    pub(super) fn is_lone(&self) -> bool {
+        self.wanted() <= 1 && self.spec.recycle.allow_single_replica != Some(true)
+    }
+
     /// Pods that serve, ignored ones of a workload included: they are wanted too.
     pub(super) fn serving(&self) -> usize {
         let of_workload = self.world.workload.is_some();

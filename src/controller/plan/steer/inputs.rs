@@ -151,7 +151,6 @@ fn pod_view(
     now: Timestamp,
 ) -> PodView {
     let moved = scene.moved_in_run(pod);
-    let alone = scene.wanted() <= 1 && scene.spec.recycle.allow_single_replica != Some(true);
     let evicts = method(scene) == Some(Method::Evict);
     PodView {
         id: pod.uid.clone(),
@@ -166,7 +165,7 @@ fn pod_view(
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
         movable: method(scene).is_some()
-            && !(evicts && alone)
+            && !(evicts && scene.is_lone())
             && scene.stage(pod, now) != Stage::Failed,
         before_failover: pod.is_urgent(&scene.mark, &scene.target),
     }

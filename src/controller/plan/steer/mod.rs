@@ -240,10 +240,16 @@ fn rest(
         Err(held) => part.held = Some(held),
         Ok(()) if !recorded => plan.wake_at(pass.now),
         Ok(()) => {
-            plan.wake_at(later(pass.now));
+            let evicts = inputs::method(scene) == Some(Method::Evict);
             if let Some(step) = step::stamps(scene, known) {
+                plan.wake_at(later(pass.now));
                 part.step = Some(step);
+            } else if evicts && scene.is_lone() && known.is_measured_since_opened(scene) {
+                // Misplaced, and nothing that may be done about it: no reading would help.
+                plan.wake_at(super::gates::after(pass.now, super::runs::RECHECK_SECONDS));
+                part.held = Some(super::steps::lone());
             } else {
+                plan.wake_at(later(pass.now));
                 part.measure = true;
                 part.held = Some(Held::new(
                     Gate::Evidence,
