@@ -151,7 +151,7 @@ pub async fn replace_claim(
 }
 
 /// Stamps a pod that needs no effect, if it is still at the seen resourceVersion: its connections were
-/// measured, and are where they should be.
+/// measured, and are where they should be. A claim whose maker died is taken away.
 pub async fn stamp_without_effect(
     client: &Client,
     pod: &PodRef,
@@ -161,6 +161,7 @@ pub async fn stamp_without_effect(
 ) -> StampOutcome {
     let mut values = notes(topology);
     values.insert(annotations::EPOCH.to_owned(), stamp.into());
+    values.insert(annotations::CLAIM.to_owned(), Value::Null);
     let body = json!({"metadata": {
         "uid": pod.uid, "resourceVersion": resource_version, "annotations": values
     }});

@@ -113,6 +113,11 @@ impl<'a> Scene<'a> {
         )
     }
 
+    /// Whether its only pod may not be evicted: nobody would serve meanwhile.
+    pub(super) fn is_lone(&self) -> bool {
+        self.wanted() <= 1 && self.spec.recycle.allow_single_replica != Some(true)
+    }
+
     /// Pods that serve, ignored ones of a workload included: they are wanted too.
     pub(super) fn serving(&self) -> usize {
         let of_workload = self.world.workload.is_some();
@@ -179,14 +184,15 @@ impl<'a> Scene<'a> {
     /// Whether a recycle of this pod has begun and may still end, or will be begun once more: it
     /// counts as in flight, whether it was begun for this epoch or an older one.
     pub(super) fn is_begun(&self, pod: &PodFacts, now: Timestamp) -> bool {
+        self.may_still_end(pod, now) || self.stage(pod, now) == Stage::Due(Claim::LAST_ATTEMPT)
+    }
+
+    /// Whether a recycle of this pod has begun, for whatever epoch, and may still end by itself.
+    pub(super) fn may_still_end(&self, pod: &PodFacts, now: Timestamp) -> bool {
         let older = pod.claim.as_ref().is_some_and(|c| {
             c.policy == self.mark && c.epoch < self.target.due_epoch && self.may_end(c, now)
         });
-        older
-            || matches!(
-                self.stage(pod, now),
-                Stage::InFlight | Stage::Due(Claim::LAST_ATTEMPT)
-            )
+        older || self.stage(pod, now) == Stage::InFlight
     }
 
     fn is_over(&self, claim: &Claim, now: Timestamp) -> bool {

@@ -17,6 +17,14 @@ use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::Fingerprint;
 
+/// The only pod of its target is not evicted unless the user allows it.
+pub(super) fn lone() -> Held {
+    Held::new(
+        Gate::Refused,
+        "the only pod is not evicted: set recycle.allowSingleReplica, run two, or use Signal or HTTP",
+    )
+}
+
 /// The next step of a run in progress, with what it may add. `None`: what was begun goes on by
 /// itself.
 pub(super) fn next(
@@ -94,12 +102,9 @@ fn pods(
     let verified = scene.is_verified();
     let mut candidates = Candidates::of(scene, only_urgent, now);
     let evicts = scene.spec.recycle.method == Method::Evict || candidates.is_fallback_alone();
-    if scene.wanted() <= 1 && scene.spec.recycle.allow_single_replica != Some(true) {
+    if scene.is_lone() {
         if evicts && candidates.len() > 0 {
-            return Err(Held::new(
-                Gate::Refused,
-                "the only pod is not evicted: set recycle.allowSingleReplica, run two, or use Signal or HTTP",
-            ));
+            return Err(lone());
         }
         candidates.fallback.clear();
     }

@@ -7,6 +7,7 @@
 pub(crate) mod kube;
 pub(crate) mod measured;
 pub(crate) mod model;
+pub(crate) mod pools;
 pub(crate) mod random;
 pub(crate) mod rules;
 

@@ -39,7 +39,7 @@ pub(super) fn stand(
     if scene.is_verified() || run.last_step_time.is_none() {
         return Canary::None;
     }
-    if let Some(pod) = scene.counted.iter().find(|p| scene.is_begun(p, now)) {
+    if let Some(pod) = scene.counted.iter().find(|p| scene.may_still_end(p, now)) {
         return Canary::Waits(format!("the first pod, {}, is being recycled", pod.name));
     }
     let before = usize::try_from(run.ready).unwrap_or(0).min(scene.wanted());

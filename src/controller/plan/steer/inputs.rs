@@ -151,7 +151,6 @@ fn pod_view(
     now: Timestamp,
 ) -> PodView {
     let moved = scene.moved_in_run(pod);
-    let alone = scene.wanted() <= 1 && scene.spec.recycle.allow_single_replica != Some(true);
     let evicts = method(scene) == Some(Method::Evict);
     PodView {
         id: pod.uid.clone(),
@@ -166,7 +165,7 @@ fn pod_view(
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
         movable: method(scene).is_some()
-            && !(evicts && alone)
+            && !(evicts && scene.is_lone())
             && scene.stage(pod, now) != Stage::Failed,
         before_failover: pod.is_urgent(&scene.mark, &scene.target),
     }
@@ -175,7 +174,7 @@ fn pod_view(
 /// Whether a pod is being recycled, or was, and its pools have not come back: a reading after the recycle
 /// shows as many connections as before, all of them new.
 fn is_in_flight(scene: &Scene, pod: &PodFacts, found: &TargetEvidence, now: Timestamp) -> bool {
-    if scene.is_begun(pod, now) {
+    if scene.may_still_end(pod, now) {
         return true;
     }
     let Some(moved) = scene.moved_in_run(pod) else {

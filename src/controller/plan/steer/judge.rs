@@ -49,6 +49,15 @@ impl Known {
         pods.filter(|p| p.in_flight).map(|p| p.id.clone()).collect()
     }
 
+    /// Whether each stale pod was read since the epoch opened.
+    pub(super) fn is_measured_since_opened(&self, scene: &Scene) -> bool {
+        let opened = scene.target.open_time.as_ref().map(|t| t.0);
+        scene.stale.iter().all(|stale| {
+            let mut pods = self.gathered.pods.iter().filter(|p| p.id == stale.uid);
+            pods.any(|p| p.read_at.is_some_and(|at| Some(at) >= opened))
+        })
+    }
+
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(super) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.gathered.pods.iter().find(|p| p.id == uid);

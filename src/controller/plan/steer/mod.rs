@@ -254,10 +254,20 @@ fn rest(
         Err(held) => part.held = Some(held),
         Ok(()) if !recorded => plan.wake_at(pass.now),
         Ok(()) => {
-            plan.wake_at(later(pass.now));
-            if let Some(step) = step::stamps(scene, known) {
+            let evicts = inputs::method(scene) == Some(Method::Evict);
+            if let Some(step) = step::stamps(scene, known, pass.now) {
+                plan.wake_at(later(pass.now));
                 part.step = Some(step);
+            } else if known.is_measured_since_opened(scene) {
+                // Misplaced, and nothing that may be done about it: no reading soon would help.
+                plan.wake_at(super::gates::after(pass.now, super::runs::RECHECK_SECONDS));
+                part.held = Some(if evicts && scene.is_lone() {
+                    super::steps::lone()
+                } else {
+                    show::helpless(scene)
+                });
             } else {
+                plan.wake_at(later(pass.now));
                 part.measure = Some(NEW);
                 part.held = Some(Held::new(
                     Gate::Evidence,

@@ -105,6 +105,17 @@ pub(super) fn waiting(world: &World, wait: Option<&Wait>) -> Held {
     }
 }
 
+/// Stale pods are misplaced, and no more may be done about it.
+pub(super) fn helpless(scene: &Scene) -> Held {
+    Held::new(
+        Gate::Pacing,
+        format!(
+            "the connections of up to {} stale pods are misplaced still, and these pods were recycled as often as a pod may be in a run, or cannot be",
+            scene.stale.len()
+        ),
+    )
+}
+
 fn second(time: Timestamp) -> Timestamp {
     time.round(jiff::Unit::Second).unwrap_or(time)
 }

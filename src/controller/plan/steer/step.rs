@@ -99,7 +99,7 @@ fn urgent<'a>(
     let begun = scene
         .counted
         .iter()
-        .filter(|p| p.ready && scene.is_begun(p, pass.now))
+        .filter(|p| p.ready && scene.may_still_end(p, pass.now))
         .count();
     let mut free = max_unavailable(&pass.world.spec.pacing, wanted).saturating_sub(missing + begun);
     let verified = scene.is_verified();
@@ -166,12 +166,12 @@ fn storm(scene: &Scene, now: Timestamp) -> Option<Timestamp> {
 
 /// The stamps of stale pods whose connections were measured since the epoch opened, and are where they
 /// should be.
-pub(super) fn stamps(scene: &Scene, known: &Known) -> Option<Step> {
+pub(super) fn stamps(scene: &Scene, known: &Known, now: Timestamp) -> Option<Step> {
     let opened = scene.target.open_time.as_ref().map(|t| t.0)?;
     let pods: Vec<_> = scene
         .stale
         .iter()
-        .filter(|p| p.claim.is_none() && known.is_placed(&p.uid, opened))
+        .filter(|p| !scene.may_still_end(p, now) && known.is_placed(&p.uid, opened))
         .take(STAMP_AT_ONCE)
         .map(|p| (p.name.clone(), p.uid.clone(), p.resource_version.clone()))
         .collect();

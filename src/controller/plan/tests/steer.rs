@@ -293,6 +293,34 @@ fn a_run_whose_pods_were_replaced_has_them_read_soon() {
 }
 
 #[test]
+fn a_claim_whose_maker_died_holds_up_nothing_and_its_pod_may_go_again() {
+    let mut world = third_reader(Method::Signal);
+    let plan = look(&world, 111);
+    let step = pods_of(plan.targets[0].step.as_ref())[0].clone();
+    let index = world.targets[0]
+        .pods
+        .iter()
+        .position(|p| p.uid == step.uid)
+        .unwrap();
+    // Claimed and counted, and the operator died before the effect.
+    world.status = plan.status.clone();
+    world.status.targets[0].balance.as_mut().unwrap().batch = None;
+    let pod = &mut world.targets[0].pods[index];
+    pod.claim = Some(step.claim);
+    pod.moved = step.moved;
+    // Its claim has run out (10 s and 30 s), and its cool-down (35 s).
+    read(&mut world, 160, &EVEN);
+    looks(&mut world, 161, "d", "a");
+    let plan = look(&world, 161);
+    let steps = pods_of(plan.targets[0].step.as_ref());
+    assert_eq!(steps.len(), 3, "{:?}", plan.targets[0].held);
+    if let Some(again) = steps.iter().find(|s| s.uid == step.uid) {
+        assert_eq!(again.claim.attempt, 2);
+        assert_eq!(again.moved.as_ref().unwrap().count, 2);
+    }
+}
+
+#[test]
 fn a_token_recycles_every_pod() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "abc", Trigger::Manual);
