@@ -133,7 +133,8 @@ fn failed(sight: &Sight, ink: Ink) -> String {
 }
 
 /// What the policy says, in one text.
-fn said(sight: &Sight) -> String {
+#[must_use]
+pub fn said(sight: &Sight) -> String {
     let policy = &sight.policy;
     let mut said = policy.shares.clone();
     if let Some(waits) = &policy.pending {

@@ -163,13 +163,13 @@ impl Screen {
         Ok(())
     }
 
-    /// The picture stays; what follows is below it. Without a terminal, its last state is told.
-    pub fn settle(&mut self, line: &str) -> Result<()> {
+    /// The picture stays; what follows is below it. Without a terminal, its last state is told: each line of `told`.
+    pub fn settle(&mut self, told: &[String]) -> Result<()> {
         self.drawn = 0;
         if self.terminal {
             return Ok(());
         }
-        Self::write(&format!("{line}\n"))
+        Self::write(&format!("{}\n", told.join("\n")))
     }
 
     /// The terminal is as it was, even if a drawing was cut short.

@@ -34,8 +34,8 @@ pub const CONNECTIONS: usize = PODS * 10;
 const OPERATOR_NAMESPACE: &str = "dbbalance";
 /// The app with real pools that starts quickest with many pods on few cores.
 const APP: &str = "hikaricp";
-/// Twelve JVMs on two cores take a quarter of it.
-const START: Duration = Duration::from_mins(3);
+/// Twelve JVMs on two idle cores take a tenth of it.
+const START: Duration = Duration::from_mins(5);
 
 /// Set up, and ready to play.
 #[derive(Debug)]
