@@ -23,10 +23,8 @@ pub fn title(keep: bool) -> Vec<String> {
     };
     vec![
         "dbbalance: an Aurora cluster changes, and the pools of an app follow.".to_owned(),
-        format!(
-            "Real Kubernetes, PostgreSQL, CoreDNS and HikariCP on this machine. At the end {end}."
-        ),
-        "Stop with Ctrl-C at any time.".to_owned(),
+        "Real Kubernetes, PostgreSQL, CoreDNS and HikariCP, on this machine.".to_owned(),
+        format!("Stop with Ctrl-C at any time. At the end {end}."),
         String::new(),
     ]
 }

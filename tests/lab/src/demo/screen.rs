@@ -3,6 +3,7 @@
 //! It decides only when a line is worth writing. A closed output ends the story by an error, never by a panic: what
 //! was set up must be taken away.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -119,14 +120,15 @@ impl Screen {
     /// Something begins that takes a while; only a terminal shows it.
     pub fn begin(&mut self, what: &str) -> Result<()> {
         if self.terminal {
-            Self::write(&format!("  {}", self.ink.dim(&format!("{what} …"))))?;
+            // At the line's start again, where what the stand tells on standard error replaces it.
+            Self::write(&format!("  {}\r", self.ink.dim(&format!("{what} …"))))?;
         }
         Ok(())
     }
 
     /// It is done.
     pub fn done(&mut self, what: &str, took: Duration) -> Result<()> {
-        let start = if self.terminal { "\r\x1b[K" } else { "" };
+        let start = if self.terminal { "\x1b[K" } else { "" };
         let took = self.ink.dim(&format!("{:>5.1} s", took.as_secs_f64()));
         Self::write(&format!("{start}  {what:<52} {took}\n"))
     }
@@ -143,7 +145,8 @@ impl Screen {
             // Up to the old one's first line; lines are cut at the edge, as a wrapped one would be counted wrongly.
             let mut text = String::from("\x1b[?7l");
             if self.drawn > 0 {
-                text.push_str(&format!("\x1b[{}F", self.drawn));
+                // Writing to a String does not fail.
+                let _ = write!(text, "\x1b[{}F", self.drawn);
             }
             for line in picture {
                 text.push_str(line);

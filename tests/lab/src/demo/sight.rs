@@ -128,6 +128,12 @@ impl Sight {
         self.pods.values().filter(|pod| pod.recycles > 0).count()
     }
 
+    /// Could the operator tell from its measurement whether they are even?
+    #[must_use]
+    pub fn measured(&self) -> bool {
+        matches!(self.policy.state.as_str(), "Balanced" | "Unbalanced")
+    }
+
     /// Are the reader pools where they should be: none on the writer, all back, the readers even? The databases say so,
     /// and the policy.
     #[must_use]

@@ -95,18 +95,15 @@ impl Watch<'_> {
         self.typed("kubectl apply -f policy.yaml")?;
         stage.kubectl(&["apply", "-f", &file("policy.yaml")])?;
         let passed = self.until("the policy's first measurement", FIRST_SIGHT, |sight| {
-            Ok(sight.policy.epoch == 1
-                && !sight.policy.shares.is_empty()
-                && sight.connections() == CONNECTIONS)
+            Ok(sight.policy.epoch == 1 && sight.measured() && sight.connections() == CONNECTIONS)
         })?;
         self.came_true("the operator has read the cluster and all pods", passed)
     }
 
     /// Gives the new reader's name.
     fn a_reader_joins(&mut self, stage: &Stage) -> Result<String> {
-        self.screen.heading(
-            "2  A third reader joins, and stays idle: pools are connected, none looks up DNS",
-        )?;
+        self.screen
+            .heading("2  A third reader joins. Pools are connected: none looks up DNS")?;
         let name = stage.control.add_reader(CLUSTER)?;
         let mut since: Option<Instant> = None;
         let passed = self.until("the new reader in DNS and in the plan", JOINED, |sight| {
@@ -124,9 +121,7 @@ impl Watch<'_> {
             Ok(known && watched.elapsed() >= IDLE)
         })?;
         self.came_true(
-            &format!(
-                "{name} serves, and nobody asks it anything; the policy says what it would do"
-            ),
+            &format!("{name} serves and stays idle; the plan says what would be done"),
             passed,
         )?;
         Ok(name)
