@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak clean deny
+.PHONY: help setup tools program demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -12,11 +12,12 @@ LAB := target/debug/lab
 TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
 IMAGE := target/image/dbbalance.tar
+OPERATOR ?= target/release/dbbalance
 STAND ?= dbb
 export DBBALANCE_CACHE := $(CACHE)
 
 help: ## Show this help
-	@echo "make demo    see it: a Kubernetes of its own, a cluster that scales and fails over, pods that follow"
+	@echo "make demo    see it: real databases that scale and fail over, and an app's pools that follow"
 	@echo "make test    prove it: everything below that CI runs"
 	@echo
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -35,8 +36,8 @@ setup:
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
 	@$(SUDO) $(LAB) tools
 
-demo: $(if $(filter current,$(CLUSTER)),,tools image) ## Show the story on this machine; KEEP=1 leaves it running, CLUSTER=current uses kubectl's cluster
-	@$(if $(filter current,$(CLUSTER)),,LAB=$(LAB) IMAGE=$(IMAGE) $(SUDO)) tests/lab/demo.sh
+demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show the story on this machine; KEEP=1 leaves it running (OPERATOR=a built program)
+	@$(SUDO) $(LAB) demo --operator $(OPERATOR)
 
 test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
 
@@ -71,9 +72,11 @@ crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	cp crds/dbbalancepolicies.yaml charts/dbbalance/files/dbbalancepolicies.yaml
 	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
 
-image: setup ## Build the operator's image from the release binary, as an OCI archive
+program: setup
 	@echo "--- building the operator (about 6 minutes cold)"
 	@$(CARGO) build --quiet --locked --release -p dbbalance
+
+image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))
 	@$(LAB) image build operator target/release/dbbalance --out $(IMAGE)
 

@@ -13,7 +13,7 @@ use dbbalance_lab::cache::Cache;
 use dbbalance_lab::rds::client::{CLASS, Client};
 use dbbalance_lab::rds::{self, model::Cluster};
 use dbbalance_lab::stand::{DEFAULT_NAME, Options, Stand};
-use dbbalance_lab::{image, interrupt, tools};
+use dbbalance_lab::{demo, image, interrupt, tools};
 
 /// The stand: a real single-node Kubernetes, images and an RDS API, on this machine and nowhere else.
 #[derive(Debug, Parser)]
@@ -79,6 +79,18 @@ enum Command {
         stand: Name,
         #[command(subcommand)]
         command: dns::Command,
+    },
+    /// Tell the story: a cluster that scales and fails over, and an app's pools that follow.
+    Demo {
+        /// Name of the demo's stand.
+        #[arg(long, default_value = demo::STAND)]
+        name: String,
+        /// The operator's program, built for release.
+        #[arg(long, default_value = "target/release/dbbalance")]
+        operator: PathBuf,
+        /// Leave all running at the end.
+        #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
+        keep: bool,
     },
     /// An RDS API in the stand, and calls to it.
     Rds {
@@ -215,6 +227,11 @@ impl Lab {
             }
             Command::Status { stand } => return status(&stand.name),
             Command::Shell { stand, command } => return shell(&stand.name, &command),
+            Command::Demo {
+                name,
+                operator,
+                keep,
+            } => return tell(name, operator, keep),
             Command::Image { command } => run_image(command)?,
             Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
             Command::Dns { stand, command } => dns::run(&stand.name, command)?,
@@ -226,6 +243,23 @@ impl Lab {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A signal ends it by the code that shells give to Ctrl-C.
+fn tell(stand: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
+    interrupt::catch()?;
+    let told = demo::run(&demo::Options {
+        stand,
+        operator,
+        keep,
+    });
+    told.map(|()| {
+        if interrupt::pending() {
+            ExitCode::from(130)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
 }
 
 fn status(name: &str) -> Result<ExitCode> {

@@ -4,10 +4,12 @@
 //! - [`stand`] runs etcd, the API server, controller-manager, scheduler, kubelet and containerd in a network
 //!   namespace of their own, and leaves nothing behind;
 //! - [`image`] makes container images from files on the machine and [`stand::Stand::load_image`] loads them;
+//! - [`aurora`] is an Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS;
+//! - [`demo`] tells the story of the operator on all of it;
 //! - [`rds`] runs an RDS API (moto) and a fault proxy in front of it (microburst), and speaks to them.
 //!
 //! The `lab` program is a thin command line over this library: integration tests and the demo use the same
-//! operations. Nothing here knows the operator: it must stay usable by tests of any part of it.
+//! operations. Nothing here but [`demo`] knows the operator: it must stay usable by tests of any part of it.
 
 // Every fallible function reports the object, the cause and the cure in its error; a section that says so
 // again on each of them would only hide the ones that have something of their own to say.
@@ -15,6 +17,7 @@
 
 pub mod aurora;
 pub mod cache;
+pub mod demo;
 pub mod image;
 pub mod interrupt;
 pub mod mounts;

@@ -265,6 +265,17 @@ impl Observer {
             .clone()
     }
 
+    /// The newest sample.
+    #[must_use]
+    pub fn newest(&self) -> Option<Sample> {
+        let seen = self
+            .shared
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.samples.last().cloned()
+    }
+
     fn end(&mut self) {
         *self
             .shared

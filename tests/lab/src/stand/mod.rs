@@ -135,10 +135,17 @@ impl Stand {
         command
     }
 
+    /// A folder for programs of this stand's own, first in the `PATH` of [`Stand::command`]; made by whoever uses it.
+    #[must_use]
+    pub fn programs(&self) -> PathBuf {
+        self.layout.path("programs")
+    }
+
     /// What [`Stand::command`] sets.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
-        let mut folders = tools::folders(&self.cache);
+        let mut folders = vec![self.programs()];
+        folders.extend(tools::folders(&self.cache));
         folders.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));

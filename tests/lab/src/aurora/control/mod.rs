@@ -18,7 +18,7 @@ use super::api::mood::Mood;
 use super::event::Event;
 use super::fleet::Up;
 use super::moods::Moods;
-use super::observe::Observation;
+use super::observe::{Observation, Sample};
 use super::script::FailoverOptions;
 use super::status::Status;
 use crate::rds::client::Http;
@@ -121,6 +121,16 @@ pub enum Order {
         /// The cluster.
         cluster: String,
     },
+    /// The newest [`Sample`] alone; null before the first.
+    Newest {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Stops to sample a cluster, and forgets what was seen.
+    Unobserve {
+        /// The cluster.
+        cluster: String,
+    },
     /// The [`Observation`] so far.
     Seen {
         /// The cluster.
@@ -220,6 +230,21 @@ impl Control {
     /// Starts to sample a cluster.
     pub fn observe(&self, cluster: &str) -> Result<()> {
         self.order(&Order::Observe {
+            cluster: cluster.to_owned(),
+        })
+        .map(drop)
+    }
+
+    /// What was seen last; none before the first sample. For a live view: all of it grows with time.
+    pub fn newest(&self, cluster: &str) -> Result<Option<Sample>> {
+        self.ask(&Order::Newest {
+            cluster: cluster.to_owned(),
+        })
+    }
+
+    /// Stops to sample a cluster.
+    pub fn unobserve(&self, cluster: &str) -> Result<()> {
+        self.order(&Order::Unobserve {
             cluster: cluster.to_owned(),
         })
         .map(drop)

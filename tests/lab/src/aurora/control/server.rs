@@ -129,6 +129,13 @@ impl Held {
                 let observer = Observer::start(fleet, &cluster);
                 self.observers().insert(cluster, observer);
             }
+            Order::Newest { cluster } => {
+                let newest = self.observers().get(&cluster).and_then(Observer::newest);
+                return Ok(serde_json::to_value(newest)?);
+            }
+            Order::Unobserve { cluster } => {
+                self.observers().remove(&cluster);
+            }
             Order::Seen { cluster, stop } => {
                 let mut observers = self.observers();
                 let seen = observers
