@@ -18,7 +18,7 @@ use dbbalance_lab::aurora::{Control, Order, Up, program};
 use dbbalance_lab::cache::Cache;
 use dbbalance_lab::program::last_lines;
 use dbbalance_lab::stand::{Options, Stand};
-use dbbalance_lab::{image, interrupt};
+use dbbalance_lab::{image, interrupt, wait};
 use futures::future::join_all;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -169,6 +169,11 @@ impl<'s> Bed<'s> {
         }
         let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/dbbalancepolicies.yaml");
         stand.kubectl(&["create", "-f", crd]).expect("the CRD");
+        // A server that has just begun has no conditions yet, and refuses namespaces for a moment.
+        let retried = |what: &str, arguments: &[&str]| {
+            wait::until(what, LIMIT, || Ok(stand.kubectl(arguments).ok()))
+                .expect("a server that serves");
+        };
         let served = [
             "wait",
             "--for=condition=Established",
@@ -176,10 +181,8 @@ impl<'s> Bed<'s> {
             "-f",
             crd,
         ];
-        stand.kubectl(&served).expect("the CRD is served");
-        stand
-            .kubectl(&["create", "namespace", NAMESPACE])
-            .expect("a namespace");
+        retried("the CRD is served", &served);
+        retried("a namespace", &["create", "namespace", NAMESPACE]);
         let up = Up {
             cluster: CLUSTER.to_owned(),
             readers: 2,
@@ -401,10 +404,9 @@ impl<'s> Bed<'s> {
 
     /// Lets pods renew their pools, at once.
     pub fn renew(&self, ips: &[String]) {
-        let ask = |ip: &String| {
-            self.http
-                .post(format!("http://{ip}:8080/pool/recycle"))
-                .send()
+        let ask = async |ip: &String| {
+            let url = format!("http://{ip}:8080/pool/recycle");
+            self.http.post(url).send().await
         };
         for answer in self.runtime.block_on(join_all(ips.iter().map(ask))) {
             assert!(
