@@ -258,11 +258,6 @@ impl<'s> Bed<'s> {
         fs::read_to_string(self.stand.layout().log(OPERATOR)).unwrap_or_default()
     }
 
-    /// So many caches from now on.
-    pub fn caches(&self, number: u8) {
-        coredns::up(self.stand, Caches::Replicas(number)).expect("caches");
-    }
-
     /// Waits for a state; panics with what the operator said last.
     pub fn until<T>(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
         self.within(limit, &mut probe).unwrap_or_else(|| {

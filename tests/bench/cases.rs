@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::bed::{APP, App, CLUSTER};
 
-/// Pods of every case.
-const PODS: usize = 20;
+/// Pods of every case, where nothing says another number.
+pub const PODS: usize = 20;
 /// Connections of each.
 const SIZE: usize = 10;
 /// Seconds for which nothing is done where nothing is done.
@@ -40,13 +40,13 @@ pub struct Case {
     pub runs: usize,
 }
 
-/// All of them. `runs` is how often the operator's own is played; the others three fifths as often.
-pub fn all(runs: usize, short: bool) -> Vec<Case> {
+/// All of them, with so many pods. `runs` is how often the operator's own is played; the others three fifths as often.
+pub fn all(pods: usize, runs: usize, short: bool) -> Vec<Case> {
     let fewer = (runs * 3).div_ceil(5);
     let sticky = if short { 60 } else { STICKY };
     let mut cases = Vec::new();
     for name in ["hikaricp", "activerecord"] {
-        let app = App::readers(name, PODS, SIZE);
+        let app = App::readers(name, pods, SIZE);
         let case = |name, deed, dns_delay, runs| Case {
             name,
             app: app.clone(),
@@ -103,7 +103,7 @@ pub fn all(runs: usize, short: bool) -> Vec<Case> {
             if name == "hikaricp" { runs } else { fewer },
         ));
     }
-    let slow = App::readers("hikaricp", PODS, SIZE).with("JVM_DNS_TTL", 60);
+    let slow = App::readers("hikaricp", pods, SIZE).with("JVM_DNS_TTL", 60);
     let deed = Deed::Policy(spec(&http(), true, None), 420);
     cases.push(Case {
         name: "jvm-cache-60",

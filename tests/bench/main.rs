@@ -3,7 +3,7 @@
 //! Every run starts from the same state and is kept under its key in `docs/bench/results.json`; a run that is there is
 //! not repeated, so an interrupted bench goes on where it was. `BENCH_RUNS=n` sets how often each case is run,
 //! `BENCH_ONLY=text` narrows to the keys that hold the text, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
-//! five minutes of "nothing is done" to one. `DBBALANCE_BENCH_BINARY` is the operator's release build.
+//! five minutes of "nothing is done" to one, `BENCH_PODS=n` takes fewer pods than 20. `DBBALANCE_BENCH_BINARY` is the operator's release build.
 //! With the argument `page` nothing is measured: page, chart and README are written from the file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -44,8 +44,15 @@ fn main() -> ExitCode {
 /// Plays what is not in the file yet.
 fn measure_all() -> Result<(), String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let number = set("BENCH_RUNS").map_or(Ok(10), |text| text.parse());
-    let number: usize = number.map_err(|_| "BENCH_RUNS is not a number".to_owned())?;
+    let number = |name: &str, default: usize| {
+        let text = set(name);
+        let number = text.map_or(Ok(default), |text| text.parse());
+        number.map_err(|_| format!("{name} is not a number"))
+    };
+    let (pods, number) = (
+        number("BENCH_PODS", cases::PODS)?,
+        number("BENCH_RUNS", 10)?,
+    );
     let only = set("BENCH_ONLY").unwrap_or_default();
     let fresh = set("BENCH_FRESH").is_some() || !Results::file().exists();
     let mut results = if fresh {
@@ -53,7 +60,7 @@ fn measure_all() -> Result<(), String> {
     } else {
         Results::load()?
     };
-    let wanted: Vec<(String, Case)> = cases::all(number, set("BENCH_SHORT").is_some())
+    let wanted: Vec<(String, Case)> = cases::all(pods, number, set("BENCH_SHORT").is_some())
         .into_iter()
         .flat_map(|case| {
             (1..=case.runs).map(move |run| {
@@ -63,7 +70,11 @@ fn measure_all() -> Result<(), String> {
                 )
             })
         })
-        .filter(|(key, _)| key.contains(&only) && !results.runs.contains_key(key))
+        .filter(|(key, case)| {
+            // A trial with other pods is no result of this one.
+            let kept = results.runs.get(key);
+            key.contains(&only) && kept.is_none_or(|run| run.pods != case.app.pods)
+        })
         .collect();
     if wanted.is_empty() {
         eprintln!("every run is in {}", Results::file().display());
