@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const MAX_CONNECTIONS: u16 = 500;
 /// A renewed pool has opened anew, and given back what was in use: the longest request at the bench's rate, and more.
 const RENEWED: Duration = Duration::from_millis(2500);
+/// The operator gives its lease back when it is asked to end.
+const GRACE: Duration = Duration::from_secs(10);
 /// How far from half the start may be, of all connections of the readers.
 const EVEN: f64 = 0.05;
 
@@ -75,8 +77,8 @@ impl App {
     }
 
     /// With another setting.
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.environment.push((name, value.to_string()));
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
         self
     }
 
@@ -150,7 +152,7 @@ impl Drop for Down {
     }
 }
 
-impl<'s> Bed<'s> {
+impl Bed<'_> {
     /// Makes all of it with these apps' images, does `work` with it, and takes it away.
     pub fn with(apps: &[&str], work: impl FnOnce(&Bed<'_>) + Send) {
         interrupt::catch().expect("signals");
@@ -491,9 +493,14 @@ impl<'s> Bed<'s> {
         });
     }
 
-    /// Makes a policy with this spec, and waits until it has its baseline and nothing is wanting.
+    /// Makes a policy with this spec, and waits until it has its baseline and nothing is wanting. The operator is
+    /// started anew: what it remembers of the run before is no part of this one.
     pub fn policy(&self, spec: &Value) {
         self.no_policy();
+        self.stand
+            .stop(OPERATOR, GRACE)
+            .expect("the operator's end");
+        self.start_operator();
         let policy = json!({
             "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy",
             "metadata": {"name": CLUSTER, "namespace": NAMESPACE}, "spec": spec
@@ -502,7 +509,9 @@ impl<'s> Bed<'s> {
         self.until("a policy with its baseline", LIMIT, || {
             let status = self.status();
             let ready = condition(&status, "Ready").0 == "True";
-            (ready && status["targets"][0]["baselineEpoch"].as_i64() >= Some(1)).then_some(())
+            let based = status["targets"][0]["baselineEpoch"].as_i64() >= Some(1);
+            let readers = status["topology"]["readerCount"].as_u64();
+            (ready && based && readers == Some(2)).then_some(())
         });
     }
 

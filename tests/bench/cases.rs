@@ -103,7 +103,7 @@ pub fn all(pods: usize, runs: usize, short: bool) -> Vec<Case> {
             if name == "hikaricp" { runs } else { fewer },
         ));
     }
-    let slow = App::readers("hikaricp", pods, SIZE).with("JVM_DNS_TTL", 60);
+    let slow = App::readers("hikaricp", pods, SIZE).with("JVM_DNS_TTL", "60");
     let deed = Deed::Policy(spec(&http(), true, None), 420);
     cases.push(Case {
         name: "jvm-cache-60",

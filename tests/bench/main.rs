@@ -2,7 +2,7 @@
 //!
 //! Every run starts from the same state and is kept under its key in `docs/bench/results.json`; a run that is there is
 //! not repeated, so an interrupted bench goes on where it was. `BENCH_RUNS=n` sets how often each case is run,
-//! `BENCH_ONLY=text` narrows to the keys that hold the text, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
+//! `BENCH_ONLY=text` narrows to the keys that hold the text, or one of several with commas between, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
 //! five minutes of "nothing is done" to one, `BENCH_PODS=n` takes fewer pods than 20. `DBBALANCE_BENCH_BINARY` is the operator's release build.
 //! With the argument `page` nothing is measured: page, chart and README are written from the file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -24,7 +24,7 @@ use dbbalance_lab::interrupt;
 
 use bed::Bed;
 use cases::Case;
-use record::{Machine, Results};
+use record::{Machine, Results, Run};
 
 fn main() -> ExitCode {
     let done = if std::env::args().any(|argument| argument == "page") {
@@ -73,7 +73,8 @@ fn measure_all() -> Result<(), String> {
         .filter(|(key, case)| {
             // A trial with other pods is no result of this one.
             let kept = results.runs.get(key);
-            key.contains(&only) && kept.is_none_or(|run| run.pods != case.app.pods)
+            only.split(',').any(|part| key.contains(part))
+                && kept.is_none_or(|run| run.pods != case.app.pods)
         })
         .collect();
     if wanted.is_empty() {
@@ -87,35 +88,27 @@ fn measure_all() -> Result<(), String> {
     Bed::with(&apps, |bed| {
         results.machine = machine();
         for (at, (key, case)) in wanted.iter().enumerate() {
+            if interrupt::pending() {
+                failed.push("what came after the interrupt".to_owned());
+                return;
+            }
             let began = Instant::now();
             // One that fails must not take the others with it.
             let played = catch_unwind(AssertUnwindSafe(|| play::play(bed, case)));
             let took = began.elapsed().as_secs();
             let place = format!("[{}/{}] {key}", at + 1, wanted.len());
-            match played {
-                Ok(run) => {
-                    eprintln!(
-                        "{place}: {} in {took} s; to the band {:?} s, pods touched {}, recycles {}, failed queries {}, shares {:?}; {}",
-                        if run.reached { "even" } else { "uneven" },
-                        run.seconds_to_band,
-                        run.pods_touched,
-                        run.recycles,
-                        run.failed_queries,
-                        run.shares,
-                        run.said.as_deref().unwrap_or_default(),
-                    );
-                    results.runs.insert(key.clone(), run);
-                    results.save().expect("results kept");
-                }
-                Err(_) => {
-                    eprintln!("{place}: failed after {took} s");
-                    failed.push(key.clone());
-                }
-            }
-            if interrupt::pending() {
-                failed.push("interrupted".to_owned());
-                return;
-            }
+            let Ok(run) = played else {
+                eprintln!("{place}: failed after {took} s");
+                failed.push(key.clone());
+                continue;
+            };
+            eprintln!(
+                "{place}: {} in {took} s; {}",
+                if run.reached { "even" } else { "uneven" },
+                words(&run)
+            );
+            results.runs.insert(key.clone(), run);
+            results.save().expect("results kept");
         }
     });
     if failed.is_empty() {
@@ -126,6 +119,22 @@ fn measure_all() -> Result<(), String> {
             failed.join(", ")
         ))
     }
+}
+
+/// A run's figures, for who waits for the next.
+fn words(run: &Run) -> String {
+    let to_band = run.seconds_to_band.map_or_else(
+        || "never".to_owned(),
+        |seconds| format!("after {seconds} s"),
+    );
+    format!(
+        "within the band {to_band}, pods touched {}, recycles {}, failed queries {}, shares {:?}; {}",
+        run.pods_touched,
+        run.recycles,
+        run.failed_queries,
+        run.shares,
+        run.said.as_deref().unwrap_or_default(),
+    )
 }
 
 fn machine() -> Machine {

@@ -8,7 +8,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, now};
 use crate::cases::{Case, Deed};
 use crate::measure;
 use crate::record::Run;
@@ -182,16 +182,24 @@ fn ended(bed: &Bed<'_>, failures: &mut Failures, limit: Duration) -> String {
         let run = history
             .into_iter()
             .find(|run| run["epoch"].as_i64() >= Some(2) && !run["endTime"].is_null())?;
-        let words = |key: &str| run[key].as_str().unwrap_or_default().to_owned();
-        Some(format!("{}: {}", words("result"), words("message")))
+        let word = run["result"].as_str().unwrap_or_default();
+        Some(format!("{word}: {}", balanced(&status)))
     });
     end.unwrap_or_else(|| {
-        let status: Value = bed.status();
-        let (balanced, reason) = condition(&status, "Balanced");
+        let status = bed.status();
         format!(
-            "not ended after {} s; Balanced={balanced} ({reason}); {}",
+            "not ended after {} s: {}; {}",
             limit.as_secs(),
+            balanced(&status),
             status["plan"][0]["message"]
         )
     })
+}
+
+/// What the operator says of the balance.
+fn balanced(status: &Value) -> String {
+    let all = status["conditions"].as_array();
+    let found = all.into_iter().flatten().find(|c| c["type"] == "Balanced");
+    let words = found.and_then(|c| c["message"].as_str());
+    words.unwrap_or_default().to_owned()
 }
