@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use dbbalance_lab::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
 use dbbalance_lab::aurora::coredns::{self, Caches};
-use dbbalance_lab::aurora::estate::{cluster_endpoint, reader_endpoint};
 use dbbalance_lab::aurora::observe::Sample;
-use dbbalance_lab::aurora::{Control, Order, Up, program};
+use dbbalance_lab::aurora::{Control, Up, program};
 use dbbalance_lab::cache::Cache;
 use dbbalance_lab::program::last_lines;
 use dbbalance_lab::stand::{Options, Stand};
@@ -25,6 +24,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::app::App;
 
 /// The stand's name, where `DBBALANCE_BENCH_STAND` names no other.
 const STAND: &str = "dbb-bench";
@@ -42,82 +43,8 @@ pub const LIMIT: Duration = Duration::from_mins(3);
 const LOOK: Duration = Duration::from_millis(250);
 /// What each instance accepts: more than any case needs, so that what is measured is not a refusal.
 const MAX_CONNECTIONS: u16 = 500;
-/// A renewed pool has opened anew, and given back what was in use: the longest request at the bench's rate, and more.
-const RENEWED: Duration = Duration::from_millis(2500);
 /// The operator gives its lease back when it is asked to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// How far from half the start may be, of all connections of the readers.
-const EVEN: f64 = 0.05;
-
-/// An app with pools, as it is deployed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct App {
-    /// Its folder below `tests/lab/apps`.
-    pub name: &'static str,
-    /// Pods.
-    pub pods: usize,
-    /// Connections of the reader pool of each.
-    pub size: usize,
-    /// Connections of the writer pool; 0 leaves it out.
-    pub writer_size: usize,
-    /// Further settings, or others than the bed's.
-    pub environment: Vec<(&'static str, String)>,
-}
-
-impl App {
-    /// Pods with reader pools alone.
-    pub fn readers(name: &'static str, pods: usize, size: usize) -> Self {
-        Self {
-            name,
-            pods,
-            size,
-            writer_size: 0,
-            environment: Vec::new(),
-        }
-    }
-
-    /// With another setting.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.environment.push((name, value.to_owned()));
-        self
-    }
-
-    fn settings(&self) -> Vec<Value> {
-        let mut all: BTreeMap<&str, String> = [
-            ("DB_READER_HOST", reader_endpoint(CLUSTER)),
-            ("DB_WRITER_HOST", cluster_endpoint(CLUSTER)),
-            ("POOL_SIZE", self.size.to_string()),
-            ("READ_RATE", "10".to_owned()),
-            (
-                "WRITER_POOL",
-                if self.writer_size == 0 { "off" } else { "on" }.to_owned(),
-            ),
-            ("WRITER_POOL_SIZE", self.writer_size.max(1).to_string()),
-            ("WRITE_RATE", "5".to_owned()),
-            ("JVM_DNS_TTL", "0".to_owned()),
-        ]
-        .into();
-        all.extend(self.environment.iter().cloned());
-        all.into_iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
-            .collect()
-    }
-
-    fn template(&self) -> Value {
-        let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1});
-        json!({
-            "metadata": {"labels": {"app": APP}},
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{
-                    "name": "app", "image": format!("localhost/dbbalance-{}:1", self.name), "imagePullPolicy": "Never",
-                    "ports": [{"name": "http", "containerPort": 8080}],
-                    "readinessProbe": probe, "env": self.settings()
-                }]
-            }
-        })
-    }
-}
 
 /// A pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -436,52 +363,6 @@ impl Bed<'_> {
         readers.map(|instance| instance.name.clone()).collect()
     }
 
-    /// The state that each run starts from: no policy, two readers, and half of the connections on each.
-    pub fn start_state(&self, app: &App) {
-        self.no_policy();
-        self.control
-            .wait_idle(CLUSTER, LIMIT)
-            .expect("an idle cluster");
-        for name in self.readers().into_iter().skip(2) {
-            self.control
-                .order(&Order::RemoveReader { name })
-                .expect("a reader removed");
-        }
-        self.control
-            .wait_idle(CLUSTER, LIMIT)
-            .expect("an idle cluster");
-        self.control.observe(CLUSTER).expect("an observer");
-        self.deploy(app);
-        let want = app.pods * app.size;
-        let readers = self.readers();
-        let whole = |sample: &Sample| {
-            readers
-                .iter()
-                .filter_map(|name| sample.connections(name))
-                .sum::<usize>()
-                == want
-        };
-        self.until("an even start", LIMIT, || {
-            let sample = self.sample();
-            if !whole(&sample) {
-                return None;
-            }
-            let ips = surplus(&sample, &readers, app.size);
-            if ips.is_empty() {
-                return Some(());
-            }
-            self.renew(&ips);
-            // Old connections end when they are given back: until then both are counted.
-            let end = Instant::now() + RENEWED;
-            self.within(LIMIT, || {
-                (Instant::now() >= end && whole(&self.sample())).then_some(())
-            });
-            None
-        });
-        // Samples of the run alone.
-        self.control.observe(CLUSTER).expect("an observer");
-    }
-
     /// Deletes the policy.
     pub fn no_policy(&self) {
         let path = policies(CLUSTER);
@@ -520,31 +401,6 @@ impl Bed<'_> {
         let policy = self.call(Method::GET, &policies(CLUSTER), &json!({}));
         policy.map_or(Value::Null, |policy| policy["status"].clone())
     }
-}
-
-/// Pods to renew so that two readers hold the same, within [`EVEN`]: those with most connections on the fuller one.
-fn surplus(sample: &Sample, readers: &[String], size: usize) -> Vec<String> {
-    let held = |name: &String| sample.connections(name).unwrap_or_default();
-    let total: usize = readers.iter().map(held).sum();
-    let Some(fuller) = readers.iter().max_by_key(|name| held(name)) else {
-        return Vec::new();
-    };
-    let above = held(fuller).saturating_sub(total / readers.len());
-    #[allow(clippy::cast_precision_loss)] // hundreds of connections
-    if above as f64 <= EVEN * total as f64 {
-        return Vec::new();
-    }
-    let clients = sample
-        .instances
-        .get(fuller)
-        .and_then(Option::as_ref)
-        .map(|seen| &seen.clients);
-    let mut pods: Vec<_> = clients.into_iter().flatten().collect();
-    pods.sort_by_key(|(_, held)| std::cmp::Reverse(held.count));
-    pods.into_iter()
-        .take(above.div_ceil(size))
-        .map(|(ip, _)| ip.clone())
-        .collect()
 }
 
 /// Status and reason of a condition of a status.

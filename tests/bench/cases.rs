@@ -5,7 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::{APP, App, CLUSTER};
+use crate::app::App;
+use crate::bed::{APP, CLUSTER};
 
 /// Pods of every case, where nothing says another number.
 pub const PODS: usize = 20;

@@ -7,6 +7,7 @@
 //! With the argument `page` nothing is measured: page, chart and README are written from the file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod app;
 mod bed;
 mod cases;
 mod chart;
@@ -14,6 +15,7 @@ mod measure;
 mod page;
 mod play;
 mod record;
+mod start;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -162,4 +164,12 @@ fn machine() -> Machine {
         date: jiff::Timestamp::now().to_string()[..10].to_owned(),
         versions,
     }
+}
+
+/// The first word that begins with a digit.
+fn number_in(told: &str) -> String {
+    let number = told
+        .split_whitespace()
+        .find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+    number.unwrap_or("?").to_owned()
 }

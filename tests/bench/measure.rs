@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dbbalance_lab::aurora::observe::{Observation, Sample};
 
-use crate::bed::App;
+use crate::app::App;
 use crate::record::{Point, Run, real};
 
 /// How far above its fair share a reader may be, and how far below: the operator's defaults, as in its band.
