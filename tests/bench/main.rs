@@ -149,7 +149,7 @@ fn machine() -> Machine {
         let output = Command::new(program).arg("--version").output();
         output.map_or_else(
             |_| "?".to_owned(),
-            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            |output| number_in(&String::from_utf8_lossy(&output.stdout)),
         )
     };
     let versions: BTreeMap<String, String> = [

@@ -203,12 +203,7 @@ fn world(results: &Results) -> String {
     let versions: Vec<String> = machine
         .versions
         .iter()
-        .map(
-            |(name, version)| match version.strip_prefix(&format!("{} ", name.to_lowercase())) {
-                Some(rest) => format!("{name} {rest}"),
-                None => format!("{name} {version}"),
-            },
-        )
+        .map(|(name, version)| format!("{name} {version}"))
         .collect();
     let nothing = results.runs.values().find(|run| run.case == "nothing");
     let watched = nothing.map_or_else(String::new, |run| {
