@@ -13,7 +13,7 @@ use crate::api::DbBalancePolicy;
 use crate::api::spec::{EvidenceSource, TargetSpec};
 use crate::evidence::{Freshness, PodToRead};
 
-/// A reading as young as this is new enough for somebody who waits: pods change within about a second.
+/// How old a reading of a pod may be that changes now: a pool renews its connections in about a second.
 const NEW: SignedDuration = SignedDuration::from_secs(1);
 
 /// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
@@ -29,16 +29,19 @@ pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
     }
-    let since = now.saturating_sub(NEW).unwrap_or(now);
     for (index, spec) in world.spec.targets.iter().enumerate() {
-        let wanted = plan.targets.get(index).is_some_and(|t| t.measure);
-        let freshness = if wanted {
-            Freshness::Since(since)
-        } else {
-            Freshness::Heartbeat
-        };
-        let pods = pods(world, index, spec, ctx);
-        ctx.probe.want(&probe_key(policy, spec), pods, freshness);
+        let part = plan.targets.get(index);
+        let since = |age| Freshness::Since(now.saturating_sub(age).unwrap_or(now));
+        let others = part
+            .and_then(|t| t.measure)
+            .map_or(Freshness::Heartbeat, since);
+        let closely = |pod: &PodToRead| part.is_some_and(|t| t.closely.contains(&pod.uid));
+        let pods = pods(world, index, spec, ctx).into_iter().map(|pod| {
+            let freshness = if closely(&pod) { since(NEW) } else { others };
+            (pod, freshness)
+        });
+        ctx.probe
+            .want_each(&probe_key(policy, spec), pods.collect());
     }
 }
 

@@ -100,6 +100,7 @@ pub async fn apply(
             in_flight: _,
             running: _,
             measure: _,
+            closely: _,
             look: _,
         } = target;
         let done = match step {

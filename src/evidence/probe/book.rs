@@ -32,6 +32,7 @@ type Due = (Cause, Instant);
 
 struct Slot {
     pod: PodToRead,
+    freshness: Freshness,
     last: Option<PodMeasurement>,
     due: Option<Due>,
     /// Since when it is being read, if it is.
@@ -39,7 +40,6 @@ struct Slot {
 }
 
 struct Target {
-    freshness: Freshness,
     pods: BTreeMap<String, Slot>,
     next_round: Instant,
     /// Something was read that nobody has been told of.
@@ -101,33 +101,32 @@ impl Book {
     pub(super) fn want(
         &mut self,
         key: &TargetKey,
-        pods: Vec<PodToRead>,
-        freshness: Freshness,
+        pods: Vec<(PodToRead, Freshness)>,
         wall: Timestamp,
         now: Instant,
     ) {
         let first_round = now + beat(key, self.pace().heartbeat);
         let target = self.targets.entry(key.clone()).or_insert_with(|| Target {
-            freshness,
             pods: BTreeMap::new(),
             next_round: first_round,
             news: false,
         });
-        target.freshness = freshness;
         let mut kept = BTreeMap::new();
-        for pod in pods {
+        for (pod, freshness) in pods {
             let mut slot = match target.pods.remove(&pod.uid) {
                 Some(slot) if slot.pod == pod => slot,
                 // Another port or container: what was read does not count, and what is being read neither.
                 _ => Slot {
                     pod,
+                    freshness,
                     last: None,
                     due: None,
                     reading: None,
                 },
             };
             slot.refuse(wall);
-            slot.update(freshness, wall, now);
+            slot.freshness = freshness;
+            slot.update(wall, now);
             kept.insert(slot.pod.uid.clone(), slot);
         }
         // Reads in progress of pods that are gone still take a place.
@@ -234,7 +233,7 @@ impl Book {
             && slot.pod == read.pod
         {
             slot.reading = None;
-            slot.take_in(read.at, result, target.freshness, now);
+            slot.take_in(read.at, result, now);
             target.news = true;
         }
         let ended = target.news && target.is_quiet(now);
@@ -252,12 +251,12 @@ impl Target {
 }
 
 impl Slot {
-    fn update(&mut self, freshness: Freshness, wall: Timestamp, now: Instant) {
+    fn update(&mut self, wall: Timestamp, now: Instant) {
         if self.pod.refused.is_some() {
             self.due = None;
             return;
         }
-        match freshness {
+        match self.freshness {
             Freshness::Heartbeat => {
                 let idle = self.last.is_none() && self.reading.is_none();
                 match self.due {
@@ -295,17 +294,11 @@ impl Slot {
         }
     }
 
-    fn take_in(
-        &mut self,
-        at: Timestamp,
-        result: Result<Vec<Socket>, Unreadable>,
-        freshness: Freshness,
-        now: Instant,
-    ) {
+    fn take_in(&mut self, at: Timestamp, result: Result<Vec<Socket>, Unreadable>, now: Instant) {
         self.last = Some(match result {
             Ok(sockets) => PodMeasurement::Read(PodReading { at, sockets }),
             Err(why) => {
-                let waited_for = matches!(freshness, Freshness::Since(_));
+                let waited_for = matches!(self.freshness, Freshness::Since(_));
                 if waited_for && !why.reason.is_structural() && self.due.is_none() {
                     self.due = Some((Cause::Wanted, now + RETRY));
                 }

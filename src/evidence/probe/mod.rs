@@ -191,10 +191,15 @@ impl Probe {
     /// Measures exactly these pods of the target from now on, with that freshness. Other pods of it are
     /// forgotten. Said again, it does nothing; a pass says it each time.
     pub fn want(&self, key: &TargetKey, pods: Vec<PodToRead>, freshness: Freshness) {
+        self.want_each(key, pods.into_iter().map(|p| (p, freshness)).collect());
+    }
+
+    /// As [`Probe::want`], with a freshness for each pod: those that change now are read more often.
+    pub fn want_each(&self, key: &TargetKey, pods: Vec<(PodToRead, Freshness)>) {
         let (wall, now) = ((self.shared.config.clock)(), Instant::now());
         let mut book = self.shared.book();
         let before = book.pace();
-        book.want(key, pods, freshness, wall, now);
+        book.want(key, pods, wall, now);
         let after = book.pace();
         drop(book);
         say(before, after);

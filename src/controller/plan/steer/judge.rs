@@ -43,6 +43,12 @@ impl Known {
         pods.filter(|p| p.ready && p.in_flight).count()
     }
 
+    /// UIDs of pods whose recycle has not ended.
+    pub(super) fn changing(&self) -> Vec<String> {
+        let pods = self.gathered.pods.iter();
+        pods.filter(|p| p.in_flight).map(|p| p.id.clone()).collect()
+    }
+
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(super) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.gathered.pods.iter().find(|p| p.id == uid);

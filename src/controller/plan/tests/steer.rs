@@ -117,7 +117,7 @@ fn the_next_batch_waits_until_the_last_has_come_back_and_was_measured() {
     looks(&mut world, 112, "d", "a");
     let plan = look(&world, 112);
     assert_eq!((names(&plan).len(), gate(&plan)), (0, Some(Gate::Pacing)));
-    assert!(plan.targets[0].measure);
+    assert!(plan.targets[0].measure.is_some());
     // They have come back to d, on new ports.
     for (index, to) in EVEN.iter().enumerate() {
         let name = format!("web-{index}");
@@ -159,7 +159,7 @@ fn a_reading_from_before_the_epoch_stamps_nothing() {
     let plan = look(&world, 105);
     assert!(plan.targets[0].step.is_none());
     assert_eq!(gate(&plan), Some(Gate::Evidence));
-    assert!(plan.targets[0].measure);
+    assert!(plan.targets[0].measure.is_some());
 }
 
 #[test]
@@ -275,6 +275,21 @@ fn without_evidence_nothing_moves_but_after_a_failover_stamps_decide_in_the_end(
         Some(Gate::Evidence),
         "a reader can wait"
     );
+}
+
+#[test]
+fn a_run_whose_pods_were_replaced_has_them_read_soon() {
+    let mut world = third_reader(Method::Signal);
+    let plan = look(&world, 111);
+    recycled(&mut world, &plan, 111);
+    for pod in &mut world.targets[0].pods {
+        pod.stamp = Some(stamp(2));
+    }
+    unread(&mut world);
+    let plan = look(&world, 113);
+    assert!(plan.targets[0].measure.is_some());
+    assert_eq!(gate(&plan), Some(Gate::Evidence));
+    assert!(plan.wake.is_some());
 }
 
 #[test]
