@@ -58,6 +58,8 @@ pub fn play(bed: &Bed<'_>, case: &Case) -> Run {
         }
     };
     last(bed, &mut failures, AFTER);
+    // By now the operator has measured what its last step did.
+    let said = said.map(|word| format!("{word}: {}", balanced(&bed.status())));
     let seen = bed
         .control
         .order(&Order::Seen {
@@ -174,7 +176,7 @@ fn opened(bed: &Bed<'_>, failures: &mut Failures) -> i64 {
     time.as_millisecond()
 }
 
-/// The operator's words at the end of the epoch's run, or where it stood when time was over.
+/// How the epoch's run ended, or where it stood when time was over.
 fn ended(bed: &Bed<'_>, failures: &mut Failures, limit: Duration) -> String {
     let end = watch(bed, failures, limit, || {
         let status = bed.status();
@@ -182,17 +184,12 @@ fn ended(bed: &Bed<'_>, failures: &mut Failures, limit: Duration) -> String {
         let run = history
             .into_iter()
             .find(|run| run["epoch"].as_i64() >= Some(2) && !run["endTime"].is_null())?;
-        let word = run["result"].as_str().unwrap_or_default();
-        Some(format!("{word}: {}", balanced(&status)))
+        Some(run["result"].as_str().unwrap_or_default().to_owned())
     });
     end.unwrap_or_else(|| {
         let status = bed.status();
-        format!(
-            "not ended after {} s: {}; {}",
-            limit.as_secs(),
-            balanced(&status),
-            status["plan"][0]["message"]
-        )
+        let plan = &status["plan"][0]["message"];
+        format!("not ended after {} s, {plan}", limit.as_secs())
     })
 }
 
