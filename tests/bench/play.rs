@@ -15,6 +15,8 @@ use crate::record::Run;
 
 /// After the end: what was recycled last has opened anew, and what was in use is closed.
 const AFTER: Duration = Duration::from_secs(4);
+/// The databases notice that a client has gone.
+const GONE: Duration = Duration::from_secs(30);
 /// A rollout of 20 pods on a busy machine.
 const ROLLOUT: Duration = Duration::from_mins(5);
 
@@ -58,6 +60,17 @@ pub fn play(bed: &Bed<'_>, case: &Case) -> Run {
         }
     };
     last(bed, &mut failures, AFTER);
+    // Sessions of pods that have gone may outlive them; what stays for longer than this is part of the result.
+    let want = case.app.pods * case.app.size;
+    bed.within(GONE, || {
+        let sample = bed.sample();
+        let held = bed
+            .readers()
+            .iter()
+            .filter_map(|name| sample.connections(name))
+            .sum::<usize>();
+        (held == want).then_some(())
+    });
     // By now the operator has measured what its last step did.
     let said = said.map(|word| format!("{word}: {}", balanced(&bed.status())));
     let seen = bed
