@@ -1,0 +1,87 @@
+//! The state that each run starts from, and how the bed gets there: two readers, each with half of the connections.
+
+use std::time::{Duration, Instant};
+
+use dbbalance_lab::aurora::Order;
+use dbbalance_lab::aurora::observe::Sample;
+
+use crate::app::App;
+use crate::bed::{Bed, CLUSTER, LIMIT};
+
+/// A renewed pool has opened anew, and given back what was in use: the longest request at the bench's rate, and more.
+const RENEWED: Duration = Duration::from_millis(2500);
+/// How far from half the start may be, of all connections of the readers.
+const EVEN: f64 = 0.05;
+
+impl Bed<'_> {
+    /// The state that each run starts from: no policy, two readers, and half of the connections on each.
+    pub fn start_state(&self, app: &App) {
+        self.no_policy();
+        self.control
+            .wait_idle(CLUSTER, LIMIT)
+            .expect("an idle cluster");
+        for name in self.readers().into_iter().skip(2) {
+            self.control
+                .order(&Order::RemoveReader { name })
+                .expect("a reader removed");
+        }
+        self.control
+            .wait_idle(CLUSTER, LIMIT)
+            .expect("an idle cluster");
+        self.control.observe(CLUSTER).expect("an observer");
+        self.deploy(app);
+        let want = app.pods * app.size;
+        let readers = self.readers();
+        let whole = |sample: &Sample| {
+            readers
+                .iter()
+                .filter_map(|name| sample.connections(name))
+                .sum::<usize>()
+                == want
+        };
+        self.until("an even start", LIMIT, || {
+            let sample = self.sample();
+            if !whole(&sample) {
+                return None;
+            }
+            let ips = surplus(&sample, &readers, app.size);
+            if ips.is_empty() {
+                return Some(());
+            }
+            self.renew(&ips);
+            // Old connections end when they are given back: until then both are counted.
+            let end = Instant::now() + RENEWED;
+            self.within(LIMIT, || {
+                (Instant::now() >= end && whole(&self.sample())).then_some(())
+            });
+            None
+        });
+        // Samples of the run alone.
+        self.control.observe(CLUSTER).expect("an observer");
+    }
+}
+
+/// Pods to renew so that two readers hold the same, within [`EVEN`]: those with most connections on the fuller one.
+fn surplus(sample: &Sample, readers: &[String], size: usize) -> Vec<String> {
+    let held = |name: &String| sample.connections(name).unwrap_or_default();
+    let total: usize = readers.iter().map(held).sum();
+    let Some(fuller) = readers.iter().max_by_key(|name| held(name)) else {
+        return Vec::new();
+    };
+    let above = held(fuller).saturating_sub(total / readers.len());
+    #[allow(clippy::cast_precision_loss)] // hundreds of connections
+    if above as f64 <= EVEN * total as f64 {
+        return Vec::new();
+    }
+    let clients = sample
+        .instances
+        .get(fuller)
+        .and_then(Option::as_ref)
+        .map(|seen| &seen.clients);
+    let mut pods: Vec<_> = clients.into_iter().flatten().collect();
+    pods.sort_by_key(|(_, held)| std::cmp::Reverse(held.count));
+    pods.into_iter()
+        .take(above.div_ceil(size))
+        .map(|(ip, _)| ip.clone())
+        .collect()
+}
