@@ -46,7 +46,11 @@ fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.title = None;
     // Rust's unsigned numbers are of no format that the API server knows; it warns of each at every apply.
-    if schema.format.as_ref().is_some_and(|f| f.starts_with("uint")) {
+    if schema
+        .format
+        .as_ref()
+        .is_some_and(|f| f.starts_with("uint"))
+    {
         schema.format = None;
     }
     schema.description = schema
