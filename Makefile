@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak clean deny
+.PHONY: help setup tools demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -48,7 +48,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(TEST) --lib --bins --test rds_batches --test rds_contract --test rds_truncation
+	$(TEST) --lib --bins --test figures --test rds_batches --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
 	$(CARGO) test --locked -p dbbalance-sim
 
@@ -62,6 +62,13 @@ test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with
 soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	$(CARGO) build --quiet --locked --release -p dbbalance
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
+
+bench: tools ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
+	$(CARGO) build --quiet --locked --release -p dbbalance
+	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench
+
+bench-page: ## Write page, chart and README's section from docs/bench/results.json
+	$(CARGO) test --quiet --locked -p dbbalance --test bench -- page
 
 sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
 	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json

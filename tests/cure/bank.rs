@@ -1,7 +1,6 @@
 //! The writer goes: pools of readers and of the writer in each pod, renewed by a signal.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use dbbalance_lab::aurora::control::{Control, Order};
 use dbbalance_lab::aurora::event::{Event, Kind, now};
 use dbbalance_lab::aurora::observe::Observation;
 use dbbalance_lab::aurora::script::FailoverOptions;
-use dbbalance_lab::program;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::bed::{BANK, Bed, CURED, policy, since};
 use crate::seen::{is_wrong, present, sees};
 use crate::shop::is_at_rest;
+use crate::sockets;
 use crate::support::policy::{epoch, says, signal};
 use crate::support::{Case, LIMIT, until};
 
@@ -136,47 +136,19 @@ fn seconds(ms: i64) -> f64 {
 }
 
 /// Sockets that pods hold to an address and the databases know nothing of.
-async fn zombies(
-    bed: &Bed,
-    case: &Case<'_>,
-    to: &str,
-    control: &Control,
-) -> BTreeMap<String, usize> {
+async fn zombies(bed: &Bed, case: &Case<'_>, to: IpAddr, control: &Control) -> usize {
+    let pods = case.pods("app").await;
     let seen = control.seen(BANK.cluster).unwrap();
-    let known: BTreeSet<(String, u16)> =
-        present(&seen).map(|l| (l.client.clone(), l.port)).collect();
-    let mut found = BTreeMap::new();
-    for pod in case.pods("app").await {
-        let pid = bed
-            .suite
-            .stand
-            .container_pid(&case.name, &pod.name_any(), "app")
-            .unwrap();
-        let net = format!("--net=/proc/{pid}/ns/net");
-        let text = program::output(Command::new("nsenter").args([
-            &net,
-            "--",
-            "ss",
-            "-Htn",
-            "state",
-            "established",
-        ]))
-        .unwrap();
-        let held = text.lines().filter(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let end = |n: usize| words[n].parse::<SocketAddr>().unwrap();
-            let (local, remote) = (end(2), end(3));
-            let local = (local.ip().to_canonical().to_string(), local.port());
-            remote.ip().to_canonical().to_string() == to
-                && remote.port() == 5432
-                && !known.contains(&local)
-        });
-        let held = held.count();
-        if held > 0 {
-            found.insert(pod.name_any(), held);
-        }
-    }
-    found
+    let of = |pod: &Pod| {
+        sockets::zombies(
+            &bed.suite.stand,
+            &case.name,
+            &pod.name_any(),
+            Some(to),
+            &seen,
+        )
+    };
+    pods.iter().map(of).sum()
 }
 
 /// What `kubectl dbbalance connections` says of pods with half-open sockets.
@@ -208,8 +180,8 @@ pub async fn zombies_of_a_half_open_writer_are_swept(bed: &Bed) {
         .iter()
         .find(|i| i.name == old)
         .unwrap()
-        .address
-        .to_string();
+        .address;
+    let address = IpAddr::V4(address);
     control
         .order(&Order::Partition { name: old.clone() })
         .unwrap();
@@ -217,20 +189,16 @@ pub async fn zombies_of_a_half_open_writer_are_swept(bed: &Bed) {
         .failover(BANK.cluster, Some(&new), FailoverOptions::default())
         .unwrap();
     let most = until("zombies", LIMIT, async || {
-        let found = zombies(bed, &case, &address, &control).await;
-        (!found.is_empty()).then_some(found)
+        let found = zombies(bed, &case, address, &control).await;
+        (found > 0).then_some(found)
     })
     .await;
-    let most: usize = most.values().sum();
     let plugin = until("the evidence line", Duration::from_secs(30), async || {
         told_by_plugin(bed, &case, "zombies")
     })
     .await;
     until("a swept old writer", CURED, async || {
-        zombies(bed, &case, &address, &control)
-            .await
-            .is_empty()
-            .then_some(())
+        (zombies(bed, &case, address, &control).await == 0).then_some(())
     })
     .await;
     let swept = now();

@@ -8,6 +8,11 @@
 #[path = "../support/stand/mod.rs"]
 mod support;
 
+#[path = "../support/pooler.rs"]
+mod pgbouncer;
+#[path = "../support/sockets.rs"]
+mod sockets;
+
 mod bank;
 mod bed;
 mod pooler;

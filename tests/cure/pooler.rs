@@ -1,40 +1,18 @@
 //! A pooler between pods and databases: whose connection leads where is not to be told, so nothing is done.
 
-use std::net::Ipv4Addr;
-use std::process::Command;
 use std::time::Duration;
 
 use dbbalance::api::conditions::ConditionType::Balanced;
-use dbbalance_lab::program;
-use dbbalance_lab::stand::network;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::bed::{Bed, SHOP, deployment};
+use crate::pgbouncer::{ADDRESS, start};
 use crate::support::LIMIT;
 use crate::support::policy::{condition, epoch, says, waits_for};
 
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 200);
 const PODS: u32 = 2;
 /// How long nothing must happen: several rounds of measurements.
 const QUIET: Duration = Duration::from_secs(8);
-
-/// `PgBouncer` of Debian's, as a process of the stand.
-fn start(bed: &Bed, database: Ipv4Addr) {
-    program::require("pgbouncer")
-        .unwrap_or_else(|_| panic!("pgbouncer is missing: install it with: make tools"));
-    let stand = &bed.suite.stand;
-    network::add_address(stand.layout(), ADDRESS).unwrap();
-    let file = bed.suite.folder.join("pgbouncer.ini");
-    // Any name may log in: the database's own rules hold. A JDBC driver sets what a pooler does not know.
-    let text = format!(
-        "[databases]\napp = host={database} port=5432 dbname=app user=app\n[pgbouncer]\nlisten_addr = {ADDRESS}\nlisten_port = 5432\n\
-         unix_socket_dir =\nauth_type = any\npool_mode = session\nmax_client_conn = 200\ndefault_pool_size = 50\n\
-         ignore_startup_parameters = extra_float_digits\nuser = nobody\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let mut command = Command::new("/usr/sbin/pgbouncer");
-    stand.spawn("pgbouncer", command.arg(&file)).unwrap();
-}
 
 pub async fn connections_through_a_pooler_are_left_alone(bed: &Bed) {
     let case = bed.case(&SHOP).await;
@@ -42,7 +20,7 @@ pub async fn connections_through_a_pooler_are_left_alone(bed: &Bed) {
     let status = control.status().unwrap();
     let reader = status.cluster(SHOP.cluster).unwrap();
     let reader = reader.instances.iter().find(|i| i.dns_reader).unwrap();
-    start(bed, reader.address);
+    start(&bed.suite.stand, reader.address);
     let host = ADDRESS.to_string();
     let object = deployment("pooled", &SHOP, (&host, &host), PODS);
     case.create::<Deployment>(object).await;

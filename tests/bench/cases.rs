@@ -1,0 +1,144 @@
+//! The cases: what is done when a third reader joins, by whom, and how often it is tried.
+//!
+//! Values only; [`crate::play`] plays them. The order is that of playing: cases with the same pods are together, as pods
+//! are started anew only for another app.
+
+use serde_json::{Value, json};
+
+use crate::bed::{APP, App, CLUSTER};
+
+/// Pods of every case.
+const PODS: usize = 20;
+/// Connections of each.
+const SIZE: usize = 10;
+/// Seconds for which nothing is done where nothing is done.
+const STICKY: u64 = 300;
+
+/// Who does what.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// Nobody, nothing, for so many seconds.
+    Nothing(u64),
+    /// A person restarts the Deployment when the new reader serves.
+    Restart,
+    /// The operator follows a policy with this spec, for at most so many seconds.
+    Policy(Value, u64),
+}
+
+/// One case with one app.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name in keys and tables.
+    pub name: &'static str,
+    /// The pods.
+    pub app: App,
+    /// What is done.
+    pub deed: Deed,
+    /// Seconds from `available` until DNS leads to the new reader; none: the timeline's.
+    pub dns_delay: Option<f64>,
+    /// How often.
+    pub runs: usize,
+}
+
+/// All of them. `runs` is how often the operator's own is played; the others three fifths as often.
+pub fn all(runs: usize, short: bool) -> Vec<Case> {
+    let fewer = (runs * 3).div_ceil(5);
+    let sticky = if short { 60 } else { STICKY };
+    let mut cases = Vec::new();
+    for name in ["hikaricp", "activerecord"] {
+        let app = App::readers(name, PODS, SIZE);
+        let case = |name, deed, dns_delay, runs| Case {
+            name,
+            app: app.clone(),
+            deed,
+            dns_delay,
+            runs,
+        };
+        let hook = if name == "hikaricp" { http() } else { hangup() };
+        let steered = if name == "hikaricp" { "http" } else { "signal" };
+        let blind = if name == "hikaricp" {
+            "http-blind"
+        } else {
+            "signal-blind"
+        };
+        cases.push(case("nothing", Deed::Nothing(sticky), None, 1));
+        cases.push(case(
+            steered,
+            Deed::Policy(spec(&hook, true, None), 240),
+            None,
+            runs,
+        ));
+        cases.push(case(
+            blind,
+            Deed::Policy(spec(&hook, false, None), 180),
+            None,
+            fewer,
+        ));
+        if name == "hikaricp" {
+            let late = Some(20.0);
+            cases.push(case(
+                "gate-on",
+                Deed::Policy(spec(&hook, true, None), 300),
+                late,
+                fewer,
+            ));
+            let off = json!({"onTimeout": "Proceed", "timeoutSeconds": 0});
+            cases.push(case(
+                "gate-off",
+                Deed::Policy(spec(&hook, true, Some(off)), 300),
+                late,
+                fewer,
+            ));
+        }
+        cases.push(case(
+            "evict",
+            Deed::Policy(spec(&json!({"method": "Evict"}), true, None), 300),
+            None,
+            fewer,
+        ));
+        cases.push(case(
+            "restart",
+            Deed::Restart,
+            None,
+            if name == "hikaricp" { runs } else { fewer },
+        ));
+    }
+    let slow = App::readers("hikaricp", PODS, SIZE).with("JVM_DNS_TTL", 60);
+    let deed = Deed::Policy(spec(&http(), true, None), 420);
+    cases.push(Case {
+        name: "jvm-cache-60",
+        app: slow,
+        deed,
+        dns_delay: None,
+        runs: fewer,
+    });
+    cases
+}
+
+fn http() -> Value {
+    json!({"method": "HTTP", "http": {"port": 8080, "path": "/pool/recycle"}})
+}
+
+fn hangup() -> Value {
+    json!({"method": "Signal", "signal": {"name": "HUP", "container": "app", "process": 1}})
+}
+
+/// A policy as its user would write it; but nobody waits for a cool-down between runs of a bench.
+fn spec(recycle: &Value, evidence: bool, dns: Option<Value>) -> Value {
+    let mut spec = json!({
+        "cluster": {"identifier": CLUSTER},
+        "targets": [{
+            "name": APP,
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
+            "pools": [{"endpoint": "Reader", "connectionsPerPod": SIZE}],
+            "recycle": recycle
+        }],
+        "triggers": {"readerAdded": {"settleSeconds": 5}},
+        "limits": {"cooldownSeconds": 0},
+        "evidence": {"source": if evidence { "ProcNet" } else { "None" }}
+    });
+    if let Some(dns) = dns {
+        spec["dns"] = dns;
+    }
+    spec
+}

@@ -1,0 +1,166 @@
+//! The bench, by `make bench`: what the disease does to real pools on real databases, and what the cure costs.
+//!
+//! Every run starts from the same state and is kept under its key in `docs/bench/results.json`; a run that is there is
+//! not repeated, so an interrupted bench goes on where it was. `BENCH_RUNS=n` sets how often each case is run,
+//! `BENCH_FAILOVERS=n` how many failovers there are in a row (20),
+//! `BENCH_ONLY=text` narrows to the keys that hold the text, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
+//! five minutes of "nothing is done" to one. `DBBALANCE_BENCH_BINARY` is the operator's release build.
+//! With the argument `page` nothing is measured: page, chart and README are written from the file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bed;
+mod cases;
+mod chart;
+mod evidence;
+mod failover;
+mod measure;
+mod others;
+mod page;
+mod play;
+mod record;
+
+#[path = "../support/pooler.rs"]
+mod pooler;
+#[path = "../support/sockets.rs"]
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use dbbalance_lab::interrupt;
+
+use bed::Bed;
+use cases::Case;
+use record::{Machine, Results};
+
+fn main() -> ExitCode {
+    let done = if std::env::args().any(|argument| argument == "page") {
+        page::write()
+    } else {
+        measure_all().and_then(|()| page::write())
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays what is not in the file yet.
+fn measure_all() -> Result<(), String> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let number = set("BENCH_RUNS").map_or(Ok(10), |text| text.parse());
+    let number: usize = number.map_err(|_| "BENCH_RUNS is not a number".to_owned())?;
+    let only = set("BENCH_ONLY").unwrap_or_default();
+    let fresh = set("BENCH_FRESH").is_some() || !Results::file().exists();
+    let mut results = if fresh {
+        Results::default()
+    } else {
+        Results::load()?
+    };
+    let wanted: Vec<(String, Case)> = cases::all(number, set("BENCH_SHORT").is_some())
+        .into_iter()
+        .flat_map(|case| {
+            (1..=case.runs).map(move |run| {
+                (
+                    format!("{}/{}/{run:02}", case.name, case.app.name),
+                    case.clone(),
+                )
+            })
+        })
+        .filter(|(key, _)| key.contains(&only) && !results.runs.contains_key(key))
+        .collect();
+    let others: Vec<_> = others::all(set("BENCH_FAILOVERS").map_or(
+        Ok(others::FAILOVERS),
+        |text| {
+            text.parse()
+                .map_err(|_| "BENCH_FAILOVERS is not a number".to_owned())
+        },
+    )?)
+    .into_iter()
+    .filter(|(key, _)| key.contains(&only) && !results.has(key))
+    .collect();
+    if wanted.is_empty() && others.is_empty() {
+        eprintln!("every run is in {}", Results::file().display());
+        return Ok(());
+    }
+    let mut apps: Vec<&str> = wanted.iter().map(|(_, case)| case.app.name).collect();
+    apps.extend(others.iter().map(|(_, other)| other.app()));
+    apps.sort_unstable();
+    apps.dedup();
+    let mut failed = Vec::new();
+    Bed::with(&apps, |bed| {
+        results.machine = machine();
+        for (at, (key, case)) in wanted.iter().enumerate() {
+            let began = Instant::now();
+            // One that fails must not take the others with it.
+            let played = catch_unwind(AssertUnwindSafe(|| play::play(bed, case)));
+            let took = began.elapsed().as_secs();
+            let place = format!("[{}/{}] {key}", at + 1, wanted.len());
+            match played {
+                Ok(run) => {
+                    eprintln!(
+                        "{place}: {} in {took} s; to the band {:?} s, pods touched {}, recycles {}, failed queries {}, shares {:?}; {}",
+                        if run.reached { "even" } else { "uneven" },
+                        run.seconds_to_band,
+                        run.pods_touched,
+                        run.recycles,
+                        run.failed_queries,
+                        run.shares,
+                        run.said.as_deref().unwrap_or_default(),
+                    );
+                    results.runs.insert(key.clone(), run);
+                    results.save().expect("results kept");
+                }
+                Err(_) => {
+                    eprintln!("{place}: failed after {took} s");
+                    failed.push(key.clone());
+                }
+            }
+            if interrupt::pending() {
+                failed.push("interrupted".to_owned());
+                return;
+            }
+        }
+        failed.extend(others::play(bed, &others, &mut results));
+    });
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "not measured: {}; the same command goes on with them",
+            failed.join(", ")
+        ))
+    }
+}
+
+fn machine() -> Machine {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<u64>().ok());
+    let told = |program: &str| {
+        let output = Command::new(program).arg("--version").output();
+        output.map_or_else(
+            |_| "?".to_owned(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+    };
+    let versions: BTreeMap<String, String> = [
+        ("dbbalance", env!("CARGO_PKG_VERSION").to_owned()),
+        ("PostgreSQL", told("/usr/lib/postgresql/15/bin/postgres")),
+    ]
+    .map(|(name, version)| (name.to_owned(), version))
+    .into();
+    Machine {
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        memory_gib: kib.unwrap_or_default() / (1 << 20),
+        date: jiff::Timestamp::now().to_string()[..10].to_owned(),
+        versions,
+    }
+}
