@@ -11,18 +11,22 @@ use dbbalance_lab::aurora::fleet::Up;
 use dbbalance_lab::aurora::program;
 use dbbalance_lab::cache::Cache;
 use dbbalance_lab::image;
+use dbbalance_lab::stand::Stand;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
+use crate::support::app::ready;
 use crate::support::operator::{Operator, Settings};
 use crate::support::{Case, LIMIT, Suite, until};
 
 const STAND: &str = "dbb-cure";
 /// Replicas of `CoreDNS`: their answers differ.
 const CACHES: u8 = 2;
+/// Sixteen pods that start on two cores.
+const STARTED: Duration = Duration::from_secs(400);
 /// A settle time, and the round of claims, effects and measurements that follows.
 pub const CURED: Duration = Duration::from_secs(120);
 
@@ -49,7 +53,7 @@ pub const SHOP: App = App {
     environment: &[
         ("WRITER_POOL", "off"),
         ("POOL_SIZE", "10"),
-        ("READ_RATE", "20"),
+        ("READ_RATE", "10"),
         ("JVM_DNS_TTL", "0"),
     ],
 };
@@ -63,8 +67,8 @@ pub const BANK: App = App {
     environment: &[
         ("POOL_SIZE", "5"),
         ("WRITER_POOL_SIZE", "5"),
-        ("READ_RATE", "10"),
-        ("WRITE_RATE", "10"),
+        ("READ_RATE", "5"),
+        ("WRITE_RATE", "5"),
         ("RENEW_GRACE", "2"),
     ],
 };
@@ -73,8 +77,27 @@ fn name() -> String {
     std::env::var("DBBALANCE_TEST_STAND").unwrap_or_else(|_| STAND.to_owned())
 }
 
+/// With `DBBALANCE_CURE_KEEP=1` the stand stays, and is taken again.
+fn keeps() -> bool {
+    std::env::var("DBBALANCE_CURE_KEEP").is_ok_and(|keep| keep == "1")
+}
+
+fn kept() -> Option<Stand> {
+    if keeps() {
+        Stand::open(&name()).ok()
+    } else {
+        None
+    }
+}
+
 impl Bed {
     pub fn up() -> Self {
+        if let Some(stand) = kept() {
+            let folder = stand.layout().path("test");
+            return Self {
+                suite: Suite { stand, folder },
+            };
+        }
         let suite = Suite::bare(name());
         let cache = Cache::locate().unwrap();
         for app in [&SHOP, &BANK] {
@@ -96,7 +119,10 @@ impl Bed {
     }
 
     pub fn down() {
-        if let Err(error) = dbbalance_lab::stand::Stand::down(&name()) {
+        if keeps() {
+            return;
+        }
+        if let Err(error) = Stand::down(&name()) {
             eprintln!("cannot take the stand away: {error:#}");
         }
     }
@@ -110,8 +136,20 @@ impl Bed {
             let object = deployment("app", app, (&hosts.0, &hosts.1), app.pods);
             case.create::<Deployment>(object).await;
         }
-        case.ready_pods("app", usize::try_from(app.pods).unwrap())
-            .await;
+        let wanted = usize::try_from(app.pods).unwrap();
+        until("the app's pods", STARTED, async || {
+            let pods = case.pods("app").await;
+            (pods.len() == wanted && pods.iter().all(ready)).then_some(())
+        })
+        .await;
+        for policy in case
+            .api::<DbBalancePolicy>()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+        {
+            case.without_policy(&policy.name_any()).await;
+        }
         case
     }
 
@@ -155,7 +193,7 @@ pub fn deployment(name: &str, app: &App, (reader, writer): (&str, &str), replica
                         "image": format!("localhost/dbbalance-{}:1", app.image),
                         "imagePullPolicy": "Never",
                         "ports": [{"containerPort": 8080}],
-                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5},
                         "env": environment,
                     }],
                 },
