@@ -2,7 +2,8 @@
 //!
 //! One pipeline, the same on every pass, from what is observed and never from what is remembered:
 //!
-//! 1. `aurora`: the poller reads the cluster's members through the RDS API.
+//! 1. `aurora`: the poller reads the cluster's members through the RDS API, and DNS is looked at as pods do.
+//!    `evidence` reads which pod holds how many connections to where.
 //! 2. `controller::observe`: gathers topology, policy, workloads and pods into one value.
 //! 3. `controller::validate`: says what of the policy cannot be worked with, and why.
 //! 4. `controller::plan`: decides, purely: epochs, stale pods, gates, the next steps.

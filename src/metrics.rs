@@ -1,8 +1,9 @@
 //! The metrics: their names, labels and how they are counted.
 //!
-//! Label values come from enums or their `as_str()` only. There is no label for pods, policies or
-//! namespaces: their number is not ours to bound.
+//! Label values come from enums or their `as_str()` only. There is no label for pods: their number is not ours to
+//! bound. Policies and their namespaces are named in `balance` alone, by gauges that go with the policy.
 
+mod balance;
 mod words;
 
 use std::sync::atomic::AtomicU64;
@@ -26,6 +27,7 @@ use crate::domain::evidence::UnreadableReason;
 use crate::evidence::probe::ReadStats;
 use crate::methods::{Fault, Outcome};
 
+pub use balance::{PolicyBalance, Sums};
 pub use words::RecycleResult;
 use words::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
 
@@ -80,6 +82,8 @@ pub struct Fleet {
     pub stale: usize,
     /// The open time of the oldest due epoch that has stale pods.
     pub stale_since: Option<Timestamp>,
+    /// How each policy's connections stand.
+    pub balances: Vec<PolicyBalance>,
 }
 
 /// All metrics.
@@ -107,6 +111,7 @@ pub struct Metrics {
     reconciles: Histogram,
     errors: Family<ByReason, Counter>,
     reaction: Histograms<ByTrigger>,
+    balance: balance::Gauges,
 }
 
 impl Default for Metrics {
@@ -143,6 +148,7 @@ impl Metrics {
             reconciles: Histogram::new(SHORT),
             errors: Family::default(),
             reaction: Family::new_with_constructor(long),
+            balance: balance::Gauges::default(),
         };
         metrics.register();
         metrics.begin();
@@ -174,6 +180,7 @@ impl Metrics {
         r.register("reconcile_duration_seconds", "Duration of a pass over one policy", self.reconciles.clone());
         r.register("reconcile_errors", "Passes that failed", self.errors.clone());
         r.register("open_to_start_seconds", "From the opening of an epoch to the first effect of its run", self.reaction.clone());
+        self.balance.register(r);
     }
 
     fn begin(&self) {
@@ -327,6 +334,7 @@ impl Metrics {
                     .set(whole(count.count()));
             }
         }
+        self.balance.show(&fleet.balances);
         self.paused.set(whole(fleet.paused));
         self.stale.set(whole(fleet.stale));
         self.stale_since.set(fleet.stale_since.map_or(0.0, seconds));

@@ -3,33 +3,32 @@
 //! Nothing is decided here but the order of beginning and ending: effects end before the lease is
 //! released, as a successor may act within a second of that.
 
-use std::collections::{HashMap, HashSet};
+mod house;
+mod news;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::api::spec::Mode;
 use crate::aurora::bucket::Bucket;
 use crate::aurora::dns::resolver::{Resolver, ResolverError};
-use crate::aurora::dns::{DnsConfig, DnsNews, DnsWatch, LookupResult, LookupStats};
+use crate::aurora::dns::{DnsConfig, DnsWatch, LookupResult, LookupStats};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
 use crate::aurora::{
-    Cadence, ClusterKey, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
+    Cadence, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
 };
 use crate::cli::RunArgs;
 use crate::controller::context::Context;
 use crate::controller::memory::Memory;
-use crate::controller::observe::{cluster_key, probe_key};
 use crate::controller::reconcile::{on_error, reconcile};
 use crate::evidence::procnet::ProcNet;
 use crate::evidence::{Probe, ProbeConfig};
@@ -37,16 +36,16 @@ use crate::http::{HttpState, Ready, bind, serve};
 use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
-use crate::k8s::watch::{Kind, Stores, Touched, WatchedPolicy};
+use crate::k8s::watch::Stores;
 use crate::methods::http::PodCaller;
-use crate::metrics::{Fleet, Metrics};
+use crate::metrics::Metrics;
+use house::{follow_leadership, keep_house};
+use news::{everything, moved, sensed, touched};
 
 /// Passes at once. Most of a pass is waiting for pods and the API server.
 const CONCURRENCY: u16 = 16;
 /// Notices that come together are one pass; short, as a failover waits for it.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// How often the fleet is counted and what is gone is forgotten.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// Why the operator could not run.
 #[derive(Debug, thiserror::Error)]
@@ -279,17 +278,6 @@ impl LookupStats for LookupCounter {
     }
 }
 
-/// News of DNS: tells the pollers, and passes on what policies must look at.
-fn sensed(news: impl Stream<Item = DnsNews>, pollers: Pollers) -> impl Stream<Item = ClusterKey> {
-    news.filter_map(move |news| {
-        pollers.hear(&news.key, news.writer);
-        if news.sensed {
-            pollers.poke(&news.key);
-        }
-        futures::future::ready(news.wake.then_some(news.key))
-    })
-}
-
 /// Counts polls, and tells the oldest of the pollers' last successes.
 struct PollCounter {
     metrics: Arc<Metrics>,
@@ -306,138 +294,5 @@ impl PollStats for PollCounter {
         if let Some(oldest) = last.values().min() {
             self.metrics.last_success(*oldest);
         }
-    }
-}
-
-/// Notices of the caches, as policies to look at.
-fn touched(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    stores.touched().flat_map(move |touched| {
-        let refs = match touched {
-            Touched::Object {
-                kind: Kind::Policy,
-                namespace,
-                name,
-            } => {
-                vec![ObjectRef::new(&name).within(&namespace)]
-            }
-            Touched::Object { namespace, .. } => stores
-                .policies_in(&namespace)
-                .iter()
-                .map(|p| ObjectRef::from_obj(&**p))
-                .collect(),
-            Touched::Everything => all(&stores),
-        };
-        stream::iter(refs)
-    })
-}
-
-fn all(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
-    stores
-        .policies()
-        .iter()
-        .map(|p| ObjectRef::from_obj(&**p))
-        .collect()
-}
-
-/// News of clusters, as policies to look at.
-fn moved(
-    changes: impl Stream<Item = ClusterKey>,
-    ctx: Arc<Context>,
-) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    changes.flat_map(move |key| {
-        let refs: Vec<_> = ctx
-            .stores
-            .policies()
-            .iter()
-            .filter(|p| {
-                p.0.as_ref()
-                    .is_ok_and(|p| cluster_key(&p.spec.cluster, &ctx) == key)
-            })
-            .map(|p| ObjectRef::from_obj(&**p))
-            .collect();
-        stream::iter(refs)
-    })
-}
-
-fn everything(
-    elections: impl Stream<Item = ()>,
-    stores: Stores,
-) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    elections.flat_map(move |()| stream::iter(all(&stores)))
-}
-
-/// Begins anew whenever this replica comes to lead: what it remembers may be outdated.
-async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
-    loop {
-        ctx.leadership.acquired().await;
-        tracing::info!(identity = ctx.leadership.identity(), "leading");
-        ctx.memory.clear();
-        let _ = elected.unbounded_send(());
-        ctx.leadership.lost().await;
-        tracing::warn!(
-            identity = ctx.leadership.identity(),
-            "not leading any more: no effects until it leads again"
-        );
-        ctx.pollers.retain(&HashSet::new());
-        ctx.probe.retain(&HashSet::new());
-        ctx.dns.retain(&HashSet::new());
-    }
-}
-
-async fn keep_house(ctx: Arc<Context>) {
-    let mut ticks = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        ticks.tick().await;
-        if !ctx.leadership.leads() {
-            ctx.metrics.fleet(&Fleet::default());
-            continue;
-        }
-        let policies = ctx.stores.policies();
-        let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
-        let keys: HashSet<ClusterKey> = policies
-            .iter()
-            .map(|p| cluster_key(&p.spec.cluster, &ctx))
-            .collect();
-        ctx.pollers.retain(&keys);
-        let measured = policies
-            .iter()
-            .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
-        ctx.probe.retain(&measured.collect());
-        ctx.dns.retain(&keys);
-        ctx.memory
-            .retain(&policies.iter().filter_map(|p| p.uid()).collect());
-        let mut fleet = Fleet::default();
-        for policy in policies {
-            fleet.modes.push(policy.spec.mode);
-            let paused = policy.spec.suspend
-                || policy
-                    .annotations()
-                    .contains_key(crate::api::annotations::PAUSE_UNTIL);
-            fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
-            let Some(status) = &policy.status else {
-                continue;
-            };
-            for condition in &status.conditions {
-                let type_ = ConditionType::ALL
-                    .into_iter()
-                    .find(|t| t.as_str() == condition.type_);
-                let value = match condition.status.as_str() {
-                    "True" => ConditionStatus::True,
-                    "False" => ConditionStatus::False,
-                    _ => ConditionStatus::Unknown,
-                };
-                fleet.conditions.extend(type_.map(|t| (t, value)));
-            }
-            for target in &status.targets {
-                fleet.stale += usize::try_from(target.stale).unwrap_or(0);
-                let since = target
-                    .open_time
-                    .as_ref()
-                    .filter(|_| target.stale > 0)
-                    .map(|t| t.0);
-                fleet.stale_since = [fleet.stale_since, since].into_iter().flatten().min();
-            }
-        }
-        ctx.metrics.fleet(&fleet);
     }
 }

@@ -89,6 +89,9 @@ pub struct TopologyStatus {
     pub previous_writer: Option<String>,
     /// The number of readers.
     pub reader_count: i32,
+    /// The port of the cluster's endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
     /// All members.
     // Aurora: at most 15 readers and one writer.
     #[schemars(length(max = 32))]

@@ -236,6 +236,15 @@ impl DnsWatch {
         }
     }
 
+    /// Remembers where instances of this cluster were seen by whoever recorded it, so that a new leader recognises
+    /// connections to what is gone. What was looked up counts more. A cluster that is not watched remembers nothing.
+    pub fn recall(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
+        let now = (self.shared.config.clock)();
+        if let Some(seat) = self.shared.seats().get(key) {
+            seat.names().recall(addresses, now);
+        }
+    }
+
     /// Looks eight times a second at the cluster and reader endpoint until then, within the bound of all clusters.
     /// A cluster that is not watched is not looked at.
     pub fn want(&self, key: &ClusterKey, until: Timestamp) {

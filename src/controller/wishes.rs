@@ -13,9 +13,6 @@ use crate::api::DbBalancePolicy;
 use crate::api::spec::{EvidenceSource, TargetSpec};
 use crate::evidence::{Freshness, PodToRead};
 
-/// A reading as young as this is new enough for somebody who waits: pods change within about a second.
-const NEW: SignedDuration = SignedDuration::from_secs(1);
-
 /// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
 const WANTED: SignedDuration = SignedDuration::from_secs(15);
 
@@ -29,14 +26,11 @@ pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
     }
-    let since = now.saturating_sub(NEW).unwrap_or(now);
     for (index, spec) in world.spec.targets.iter().enumerate() {
-        let wanted = plan.targets.get(index).is_some_and(|t| t.measure);
-        let freshness = if wanted {
-            Freshness::Since(since)
-        } else {
-            Freshness::Heartbeat
-        };
+        let age = plan.targets.get(index).and_then(|t| t.measure);
+        let freshness = age.map_or(Freshness::Heartbeat, |age| {
+            Freshness::Since(now.saturating_sub(age).unwrap_or(now))
+        });
         let pods = pods(world, index, spec, ctx);
         ctx.probe.want(&probe_key(policy, spec), pods, freshness);
     }

@@ -58,6 +58,7 @@ fn the_fleet_is_replaced_as_a_whole() {
         stale: 7,
         stale_since: Some(Timestamp::UNIX_EPOCH),
         paused: 1,
+        balances: vec![],
     });
     let first = page(&metrics);
     assert!(first.contains("dbbalance_policies{mode=\"Enforce\"} 2"));
@@ -80,4 +81,66 @@ fn a_blocked_effect_counts_its_gate() {
     let page = page(&metrics);
     assert!(page.contains("dbbalance_effects_blocked_total{gate=\"DisruptionBudget\"} 1"));
     assert!(page.contains("dbbalance_effects_total{method=\"Evict\",result=\"Blocked\"} 1"));
+}
+
+fn balance(policy: &str, balanced: ConditionStatus, figures: Option<Sums>) -> Fleet {
+    Fleet {
+        balances: vec![PolicyBalance {
+            namespace: "shop".into(),
+            policy: policy.into(),
+            balanced,
+            figures,
+        }],
+        ..Fleet::default()
+    }
+}
+
+#[test]
+fn a_policys_balance_is_shown_while_the_policy_is_there_and_can_be_told() {
+    let metrics = Metrics::new();
+    let sums = Sums {
+        writer: 3,
+        reader: 197,
+        wrong_role: 3,
+        no_member: 2,
+        excess: 40,
+    };
+    metrics.fleet(&balance("orders", ConditionStatus::False, Some(sums)));
+    let first = page(&metrics);
+    for line in [
+        "dbbalance_balanced{namespace=\"shop\",policy=\"orders\"} 0",
+        "dbbalance_connections{namespace=\"shop\",policy=\"orders\",role=\"Writer\"} 3",
+        "dbbalance_connections{namespace=\"shop\",policy=\"orders\",role=\"Reader\"} 197",
+        "dbbalance_misplaced_connections{namespace=\"shop\",policy=\"orders\",cause=\"WrongRole\"} 3",
+        "dbbalance_misplaced_connections{namespace=\"shop\",policy=\"orders\",cause=\"NoMember\"} 2",
+        "dbbalance_misplaced_connections{namespace=\"shop\",policy=\"orders\",cause=\"Excess\"} 40",
+    ] {
+        assert!(first.contains(line), "{line} is not in\n{first}");
+    }
+    // Unknown is not zero connections.
+    metrics.fleet(&balance("orders", ConditionStatus::Unknown, None));
+    let second = page(&metrics);
+    assert!(second.contains("dbbalance_balanced{namespace=\"shop\",policy=\"orders\"} -1"));
+    assert!(!second.contains("connections{namespace"), "{second}");
+    // Another policy: the rows of the one that is gone go with it.
+    metrics.fleet(&balance("others", ConditionStatus::True, Some(sums)));
+    assert!(!page(&metrics).contains("policy=\"orders\""));
+    metrics.fleet(&Fleet::default());
+    assert!(!page(&metrics).contains("policy="));
+}
+
+#[test]
+fn the_figures_of_all_targets_are_added_and_those_that_tell_nothing_left_out() {
+    let of = |shares: serde_json::Value| -> crate::api::status::BalanceStatus {
+        serde_json::from_value(serde_json::json!({
+            "target": "web", "state": "Unbalanced", "reason": "Uneven", "message": "m", "source": "ProcNet",
+            "measuredPods": "1/1", "shares": shares, "misplaced": {"wrongRole": 1}
+        }))
+        .unwrap()
+    };
+    let share = |role: &str, n: i32| serde_json::json!({"instance": role, "role": role, "connections": n, "percent": 1});
+    let told = of(serde_json::json!([share("Writer", 2), share("Reader", 8)]));
+    let sums = Sums::of(&[told.clone(), told, of(serde_json::json!([]))]).unwrap();
+    assert_eq!((sums.writer, sums.reader, sums.wrong_role), (4, 16, 2));
+    assert_eq!(Sums::of(&[of(serde_json::json!([]))]), None);
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says why), 2 wrong usage.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says why), 2 wrong usage, 3 not proven (verify), 130 interrupted.";
 
 /// See and steer how connection pools follow an Aurora cluster.
 #[derive(Debug, Parser)]
@@ -117,7 +117,7 @@ pub struct ConnectionsArgs {
     /// Only this target. Default: all of the policy.
     #[arg(long)]
     pub target: Option<String>,
-    /// The port of the database. Default: the target's port, else 5432.
+    /// The port of the database. Default: the target's port, else the cluster's, else 5432.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Measure again every 2 seconds, in place on a terminal, until Ctrl-C.
@@ -143,7 +143,7 @@ pub struct VerifyArgs {
     /// The pod. Default: the Ready pod of the target with the most connections.
     #[arg(long)]
     pub pod: Option<String>,
-    /// The port of the database. Default: the target's port, else 5432.
+    /// The port of the database. Default: the target's port, else the cluster's, else 5432.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Do not ask before the pod is recycled.

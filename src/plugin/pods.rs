@@ -98,19 +98,29 @@ mod tests {
         .unwrap()
     }
 
+    fn ignored(mut pod: Pod) -> Pod {
+        let note = (
+            crate::api::annotations::IGNORE.to_owned(),
+            "true".to_owned(),
+        );
+        pod.metadata.annotations = Some([note].into());
+        pod
+    }
+
     fn names(pods: &[Pod], target: &TargetSpec) -> Vec<String> {
         let found = of_target(pods, target);
         found.into_iter().map(|p| p.facts.name).collect()
     }
 
     #[test]
-    fn pods_belong_to_the_workload_that_controls_them() {
+    fn pods_belong_to_the_workload_that_controls_them_unless_they_are_ignored() {
         let pods = [
             pod("web-2", Some(("ReplicaSet", "web-abc")), "abc"),
             pod("web-1", Some(("ReplicaSet", "web-abc")), "abc"),
             pod("web-x", Some(("ReplicaSet", "web-x-abc")), "abc"),
             pod("set-0", Some(("StatefulSet", "web")), ""),
             pod("bare", None, "abc"),
+            ignored(pod("web-0", Some(("ReplicaSet", "web-abc")), "abc")),
         ];
         assert_eq!(names(&pods, &workload("Deployment")), ["web-1", "web-2"]);
         assert_eq!(names(&pods, &workload("StatefulSet")), ["set-0"]);

@@ -3,6 +3,7 @@
 //! Folds answers, one after the other, and says what of them is news. It asks nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,17 @@ impl Names {
         let questions = self.questions();
         self.turns.retain(|q, _| questions.contains(q));
         stirred
+    }
+
+    /// Takes in addresses of instances as somebody recorded them, before this replica looked.
+    pub(super) fn recall(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
+        for (instance, address) in addresses {
+            if self.book.of(*address).is_none() {
+                let is_member = self.members.contains(instance);
+                self.book.recall(instance, *address, is_member, now);
+                self.snapshot = None;
+            }
+        }
     }
 
     /// Looks closely until then. Tells whether that is more than before.

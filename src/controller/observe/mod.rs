@@ -2,28 +2,25 @@
 //!
 //! The only reader of caches in a pass. It takes no decision but whose a pod is.
 
+mod owners;
 mod workloads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt};
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
 use super::errors::Error;
 use super::memory::{PolicyMemory, Recorded};
-use super::world::{
-    Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding, is_recreated,
-};
+use super::world::{Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding};
 use crate::api::annotations;
-use crate::api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec, WorkloadKind};
+use crate::api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
 use crate::api::status::RunResult;
 use crate::aurora::ClusterKey;
 use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
-use crate::controller::plan::recorded_topology;
+use crate::controller::plan::{recorded_addresses, recorded_topology};
 use crate::domain::budget::Holding;
 use crate::domain::pod::PodFacts;
 use crate::domain::stamp::Stamp;
@@ -31,7 +28,8 @@ use crate::domain::topology::ClusterId;
 use crate::domain::workload::WorkloadFacts;
 use crate::evidence::TargetKey;
 use crate::k8s::pods;
-use crate::k8s::watch::{Stores, Workload};
+use crate::k8s::watch::Workload;
+use owners::{Lineage, Taker, older_policies, owner_among};
 
 /// Gathers the world of one policy, and the policy as it is now.
 ///
@@ -55,6 +53,9 @@ pub async fn observe(
     let sight = ctx.pollers.sight(&key);
     if let Some(view) = &sight.view {
         ctx.dns.watch(&key, view);
+        if let Some(topology) = current.status.as_ref().and_then(|s| s.topology.as_ref()) {
+            ctx.dns.recall(&key, &recorded_addresses(topology));
+        }
     }
     let world = gather(&current, ctx, &memory, sight, &key);
     Ok((current, world))
@@ -324,104 +325,6 @@ fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
         sum = sum.plus(&holding(spec, uids, &measured, &dns.book, topology));
     }
     sum
-}
-
-/// The older policies of the namespace: of two policies that take a pod, the older one owns it;
-/// of equal age, the one with the smaller UID.
-fn older_policies(
-    policy: &DbBalancePolicy,
-    stores: &Stores,
-    namespace: &str,
-) -> Vec<(String, Vec<TargetSpec>)> {
-    let age = |p: &DbBalancePolicy| (p.creation_timestamp(), p.uid().unwrap_or_default());
-    let mine = age(policy);
-    let mut older: Vec<_> = stores
-        .policies_in(namespace)
-        .iter()
-        .filter_map(|p| p.0.as_ref().ok().cloned())
-        .filter(|p| p.metadata.deletion_timestamp.is_none() && age(p) < mine)
-        .map(|p| (age(&p), p.name_any(), p.spec.targets))
-        .collect();
-    older.sort_by(|a, b| a.0.cmp(&b.0));
-    older
-        .into_iter()
-        .map(|(_, name, targets)| (name, targets))
-        .collect()
-}
-
-fn owner_among(
-    older: &[(String, Vec<TargetSpec>)],
-    pod: &PodFacts,
-    lineage: &Lineage,
-) -> Option<String> {
-    older
-        .iter()
-        .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
-        .map(|(name, _)| name.clone())
-}
-
-/// Which Deployment each `ReplicaSet` belongs to.
-struct Lineage(BTreeMap<String, String>);
-
-impl Lineage {
-    fn of(stores: &Stores, namespace: &str) -> Self {
-        let sets = stores.replica_sets_in(namespace);
-        Self(
-            sets.iter()
-                .filter_map(|set| {
-                    let owner = pods::controller(set.metadata.owner_references.as_deref()?)?;
-                    (owner.kind == "Deployment").then(|| (set.name_any(), owner.name.clone()))
-                })
-                .collect(),
-        )
-    }
-
-    fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
-        let (kind, name) = pod.owner.as_ref()?;
-        match kind.as_str() {
-            "ReplicaSet" => self
-                .0
-                .get(name)
-                .map(|d| (WorkloadKind::Deployment, d.clone())),
-            "StatefulSet" => Some((WorkloadKind::StatefulSet, name.clone())),
-            "DaemonSet" => Some((WorkloadKind::DaemonSet, name.clone())),
-            _ => None,
-        }
-    }
-}
-
-/// Says whether a pod belongs to a target.
-struct Taker<'a> {
-    spec: &'a TargetSpec,
-    selector: Option<Selector>,
-}
-
-impl<'a> Taker<'a> {
-    fn new(spec: &'a TargetSpec) -> Self {
-        let selector = spec
-            .selector
-            .clone()
-            .and_then(|s: LabelSelector| Selector::try_from(s).ok());
-        Self { spec, selector }
-    }
-
-    fn takes(&self, pod: &PodFacts, lineage: &Lineage) -> bool {
-        if let Some(reference) = &self.spec.workload_ref {
-            return lineage
-                .workload(pod)
-                .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
-        }
-        // Jobs and bare pods are never taken: nobody would bring them back.
-        let recreated = pod
-            .owner
-            .as_ref()
-            .is_some_and(|(kind, _)| is_recreated(kind));
-        recreated
-            && self
-                .selector
-                .as_ref()
-                .is_some_and(|s| s.matches(&pod.labels))
-    }
 }
 
 fn reduce(workload: &Workload) -> Option<WorkloadFacts> {

@@ -257,6 +257,7 @@ pub fn recorded(topology: &Topology) -> TopologyStatus {
         writer: Some(topology.writer.instance.0.clone()),
         previous_writer: None,
         reader_count: i32::try_from(topology.readers.len()).unwrap_or(i32::MAX),
+        port: None,
         members: topology
             .members()
             .map(|(member, role)| MemberStatus {

@@ -111,6 +111,10 @@ pub(super) fn finish(scene: &mut Scene, plan: &mut Plan, now: Timestamp) {
     let words = scene.target.run.as_ref().map_or_else(String::new, |run| {
         format!("no pod is stale at epoch {}; {} were", run.epoch, run.stale)
     });
+    let running = |run: &&mut RunStatus| run.result == RunResult::Running;
+    if let Some(run) = scene.target.run.as_mut().filter(running) {
+        run.recycled = run.recycled.max(run.stale);
+    }
     finish_as(scene, plan, RunResult::Succeeded, &words, now);
 }
 
@@ -134,7 +138,6 @@ pub(super) fn finish_as(
     let end = gates::to_second(now);
     run.result = result;
     run.message = (!even).then(|| words.to_owned());
-    run.recycled = run.recycled.max(run.stale);
     run.last_progress_time = end.clone();
     run.end_time = Some(end.clone());
     scene.target.last_run_end_time = Some(end);

@@ -4,11 +4,13 @@
 //! that names its gate. Nothing is done on a decision that is not yet recorded in the status: a
 //! pass that decides records, and the next one acts.
 
+mod addresses;
 mod candidates;
 mod epochs;
 mod gate;
 mod gates;
 mod life;
+mod odds;
 mod pending;
 mod pods;
 mod runs;
@@ -22,7 +24,7 @@ pub(crate) mod testing;
 mod tests;
 mod watch;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::validate::Valid;
 use super::world::World;
@@ -32,6 +34,7 @@ use crate::domain::budget::Load;
 use crate::domain::settle::Settling;
 use crate::domain::stamp::{Claim, Moved, Stamp};
 
+pub use addresses::recorded_addresses;
 pub use epochs::{open, recorded_topology};
 pub use gate::{Gate, Held};
 pub use life::halt;
@@ -80,8 +83,8 @@ pub struct TargetPlan {
     pub in_flight: Load,
     /// Whether it has a run in progress that no outer gate holds.
     pub running: bool,
-    /// A reading of its pods is wanted now, without waiting for the heartbeat.
-    pub measure: bool,
+    /// A reading of its pods that is no older than this is wanted, without waiting for the heartbeat.
+    pub measure: Option<SignedDuration>,
     /// Looks at DNS are wanted at the intense pace.
     pub look: bool,
 }
@@ -188,6 +191,7 @@ pub fn plan(world: &World, valid: &Valid, now: Timestamp) -> Plan {
         return plan;
     }
     epochs::advance(world, now, &mut plan);
+    addresses::record(world, &mut plan.status);
     runs::advance(world, valid, now, &mut plan);
     summarise(&mut plan);
     plan

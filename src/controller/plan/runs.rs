@@ -115,7 +115,7 @@ fn advance_target(
         annotate: Vec::new(),
         in_flight: steps::in_flight(&scene, now),
         running: false,
-        measure: false,
+        measure: None,
         look: false,
     };
     let standing = gates::standing(world, pass.valid, index, now);
@@ -167,6 +167,7 @@ fn by_stamps(
     }
 
     part.action = super::show::describe(scene, &world.spec.pacing, now);
+    part.action.push_str(&super::odds::words(world, scene));
     let mut adds = Load::default();
     let outcome = standing.and_then(|()| go(pass, plan, scene));
     match outcome {

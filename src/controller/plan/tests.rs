@@ -1,9 +1,11 @@
 //! What the plan promises, each promise a sentence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod addresses;
 mod dns;
 mod epochs;
 mod gates;
+mod odds;
 mod privileges;
 mod runs;
 mod steer;

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::balanced::balanced;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::api::status::{DbBalancePolicyStatus, RunResult};
 use crate::controller::plan::{Gate, Plan};
@@ -29,11 +30,7 @@ pub(super) fn set_all(
     let recycling = recycling(status);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
     let stalled = stalled(status, plan, &ready);
-    let balanced = (
-        ConditionStatus::Unknown,
-        "NoEvidence",
-        "connections are not measured: recycled is not the same as balanced".to_owned(),
-    );
+    let (evenness, reason, message) = balanced(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
     let mut put = |type_, verdict: Verdict| {
         conditions::set(
@@ -43,8 +40,9 @@ pub(super) fn set_all(
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
     put(ConditionType::Fresh, fresh);
-    put(ConditionType::Balanced, balanced);
     put(ConditionType::Recycling, recycling);
+    let type_ = ConditionType::Balanced;
+    conditions::set(list, type_, evenness, &reason, &message, generation, now);
     only_while_true(
         list,
         ConditionType::Reconciling,

@@ -3,6 +3,7 @@
 //! The status is written under the version that was planned on: if somebody wrote meanwhile, the
 //! pass is done again. An idle policy is never written.
 
+mod balanced;
 mod conditions;
 mod notices;
 

@@ -9,7 +9,7 @@ use super::memory::{Episode, Memory, Record};
 use super::pick::is_stuck;
 use super::shares::judge;
 use super::urgent::sweep;
-use super::verdict::{Decision, Unknown, Verdict, after};
+use super::verdict::{Decision, Figures, Unknown, Verdict, after};
 
 /// Evidence and looks come by themselves; this is how long a decision that waits for them trusts that.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
@@ -61,6 +61,18 @@ pub fn decide(inputs: &Inputs) -> Decision {
         unnamed,
         memory,
     }
+}
+
+/// The figures alone: shares, band and misplaced connections, however old the evidence is.
+///
+/// # Errors
+/// What cannot be told from this evidence.
+pub fn figures(inputs: &Inputs) -> Result<Figures, Unknown> {
+    let fleet = Fleet::read(inputs)?;
+    let judged = judge(&fleet, inputs.settings, |band, held| {
+        is_stuck(&fleet.rows, band, held)
+    });
+    Ok(judged.figures)
 }
 
 /// Memory, brought up to date with topology, event, looks and time.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::inputs::{Holdings, Inputs, PodView, Pools};
 use super::verdict::{Unknown, after};
-use crate::domain::topology::InstanceId;
+use crate::domain::topology::{InstanceId, Topology};
 
 /// A pod that was read.
 pub(super) struct Row<'a> {
@@ -84,7 +84,13 @@ impl<'a> Fleet<'a> {
             .map(|(pod, holds)| Row {
                 pod,
                 held: places.iter().map(|place| holds.to(place)).collect(),
-                wrong_role: wrong_role(inputs, pod, holds),
+                wrong_role: wrong_role(
+                    inputs.pools,
+                    topology,
+                    inputs.previous_writer.filter(|_| pod.before_failover),
+                    holds,
+                )
+                .count(),
                 no_member: holds.no_member.saturating_add(strangers(inputs, holds)),
             })
             .collect();
@@ -159,19 +165,50 @@ fn strangers(inputs: &Inputs, holds: &Holdings) -> u32 {
         .fold(0, |sum, (_, n)| sum.saturating_add(*n))
 }
 
+/// One pod's connections to the wrong role, by where they lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrongRole {
+    /// Of reader pools, on the writer.
+    pub on_writer: u32,
+    /// Of writer pools, on readers.
+    pub on_readers: u32,
+}
+
+impl WrongRole {
+    /// How many there are. With both pools the two are one mistake seen from both sides.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        if self.on_writer > self.on_readers {
+            self.on_writer
+        } else {
+            self.on_readers
+        }
+    }
+}
+
 /// Connections of writer pools to readers, and of reader pools to the writer while readers serve.
-fn wrong_role(inputs: &Inputs, pod: &PodView, holds: &Holdings) -> u32 {
-    let topology = inputs.topology;
+/// `old`: the writer before a failover that the pod's connections are older than.
+#[must_use]
+pub fn wrong_role(
+    pools: Pools,
+    topology: &Topology,
+    old: Option<&InstanceId>,
+    holds: &Holdings,
+) -> WrongRole {
+    let only = |on_writer, on_readers| WrongRole {
+        on_writer,
+        on_readers,
+    };
     let on_writer = holds.to(&topology.writer.instance);
     let on_readers = topology
         .readers
         .iter()
         .fold(0_u32, |sum, r| sum.saturating_add(holds.to(&r.instance)));
-    match inputs.pools {
-        Pools::Writer => on_readers,
+    match pools {
+        Pools::Writer => only(0, on_readers),
         // The reader endpoint leads to the writer.
-        Pools::Reader | Pools::Both { .. } if topology.readers.is_empty() => 0,
-        Pools::Reader => on_writer,
+        Pools::Reader | Pools::Both { .. } if topology.readers.is_empty() => WrongRole::default(),
+        Pools::Reader => only(on_writer, 0),
         Pools::Both { reader, writer } => {
             // A pool may be larger than its owner said, or not be full: only what one side has too many
             // of and the other lacks can be in the wrong place.
@@ -182,13 +219,11 @@ fn wrong_role(inputs: &Inputs, pod: &PodView, holds: &Holdings) -> u32 {
                 .saturating_sub(reader)
                 .min(writer.saturating_sub(on_writer));
             // Pools of equal size that a failover has swapped have the right counts.
-            let swapped = match inputs.previous_writer {
-                Some(old) if pod.before_failover && *old != topology.writer.instance => {
-                    on_writer.min(holds.to(old))
-                }
+            let swapped = match old {
+                Some(old) if *old != topology.writer.instance => on_writer.min(holds.to(old)),
                 _ => 0,
             };
-            from_readers.max(from_writers).max(swapped)
+            only(from_readers.max(swapped), from_writers)
         }
     }
 }

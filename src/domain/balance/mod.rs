@@ -37,8 +37,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use decide::decide;
-pub use fleet::misplaced;
+pub use decide::{decide, figures};
+pub use fleet::{WrongRole, misplaced, wrong_role};
 pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
 pub use memory::Memory;
 pub use odds::{Blind, Odds, Pace};

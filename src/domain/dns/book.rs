@@ -73,6 +73,25 @@ impl AddressBook {
         }
     }
 
+    /// Takes in where an instance was found by whoever recorded it; what was looked up counts more. A member is
+    /// taken to be there still until its endpoint says otherwise: else its good connections would seem to lead to
+    /// nobody, and a new leader would begin by recycling them.
+    pub fn recall(
+        &mut self,
+        instance: &InstanceId,
+        address: IpAddr,
+        is_member: bool,
+        now: Timestamp,
+    ) {
+        let current = is_member && self.current(instance).next().is_none();
+        let known = Known {
+            instance: instance.clone(),
+            last_seen: now,
+            current,
+        };
+        self.entries.entry(address.to_canonical()).or_insert(known);
+    }
+
     /// Takes in who the members are: the addresses of all others are only remembered.
     pub fn keep_current(&mut self, is_member: impl Fn(&InstanceId) -> bool) {
         for known in self.entries.values_mut() {
@@ -111,6 +130,30 @@ mod tests {
         assert_eq!(old.map(|k| (k.instance, k.current)), Some((id("a"), false)));
         assert_eq!(book.of(address("y")).map(|k| k.current), Some(true));
         assert_eq!(book.current(&id("a")).collect::<Vec<_>>(), [address("y")]);
+    }
+
+    #[test]
+    fn what_was_recorded_is_recognised_and_replaces_nothing_that_was_looked_up() {
+        let mut book = book(&[("a", "x")]);
+        book.recall(&id("b"), address("x"), true, at(1));
+        book.recall(&id("gone"), address("z"), false, at(1));
+        let of = |place| {
+            book.of(address(place))
+                .map(|k| (k.instance.clone(), k.current))
+        };
+        assert_eq!(of("x"), Some((id("a"), true)));
+        assert_eq!(of("z"), Some((id("gone"), false)));
+    }
+
+    #[test]
+    fn a_recorded_member_is_where_it_was_until_its_endpoint_says_otherwise() {
+        let mut book = AddressBook::default();
+        book.recall(&id("b"), address("y"), true, at(1));
+        assert_eq!(book.of(address("y")).map(|k| k.current), Some(true));
+        book.note(&id("b"), &[address("z")], at(2));
+        assert_eq!(book.of(address("y")).map(|k| k.current), Some(false));
+        book.recall(&id("b"), address("q"), true, at(3));
+        assert_eq!(book.of(address("q")).map(|k| k.current), Some(false));
     }
 
     #[test]

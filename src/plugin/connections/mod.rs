@@ -29,7 +29,7 @@ use picture::{Picture, Scene, picture};
 const AT_ONCE: usize = 8;
 /// How long one pod may take: as long as a signal.
 const READ_TIMEOUT: Duration = crate::methods::signal::TIMEOUT;
-/// The port of Aurora PostgreSQL, where the target names none.
+/// The port of Aurora PostgreSQL, where neither target nor cluster tells one: a status of an operator that did not record it.
 const DEFAULT_PORT: u16 = 5432;
 
 /// Measures each target that is asked for.
@@ -47,7 +47,7 @@ pub(super) async fn measure(
     let all = session.pods().await?;
     let mut pictures = Vec::new();
     for target in targets {
-        let port = port(target, args.port);
+        let port = port(target, status, args.port);
         let counted = pods::of_target(&all, target);
         let measured = read(reader, &counted, target, port, &session.namespace).await?;
         let names: Vec<(String, String)> = counted
@@ -65,6 +65,7 @@ pub(super) async fn measure(
             measured: &measured,
             book,
             topology: &topology,
+            tolerance: u32::try_from(policy.spec.evidence.tolerance_percent).unwrap_or(0),
             balance: balance.into_iter().find(|b| b.target == target.name),
             time: Timestamp::now(),
         }));
@@ -111,9 +112,10 @@ fn no_writer(policy: &DbBalancePolicy) -> Error {
     ))
 }
 
-/// The port that counts: the target's, else the user's.
-pub(super) fn port(target: &TargetSpec, given: Option<u16>) -> u16 {
-    let own = target.port.and_then(|p| u16::try_from(p).ok());
+/// The port that counts: the one that the user gives, else the target's, else the cluster's.
+pub(super) fn port(target: &TargetSpec, topology: &TopologyStatus, given: Option<u16>) -> u16 {
+    let own = target.port.or(topology.port);
+    let own = own.and_then(|p| u16::try_from(p).ok());
     given.or(own).unwrap_or(DEFAULT_PORT)
 }
 

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use super::picture::{Kind, Level, Picture, Place, PodRow};
 use crate::plugin::text::{Canvas, Cell, Tone, bar, count, pad, shorten, table, width, wrap};
 
-/// Columns of an instance's bar.
-const SHARE_BAR: usize = 28;
+/// Columns of an instance's bar, from the best to the least; the first that fits is taken.
+const SHARE_BARS: [usize; 3] = [28, 16, 8];
 /// Columns of a pod's bars, from the best to none; the first that fits is taken.
 const POD_BARS: [usize; 4] = [10, 6, 3, 0];
 /// The longest name of a pod: a Deployment's of 47 characters has 63 with both hashes.
@@ -104,6 +104,19 @@ fn labels(places: &[Place]) -> Vec<String> {
 }
 
 fn instances(picture: &Picture, canvas: Canvas) -> String {
+    let plain = Canvas {
+        colour: false,
+        ..canvas
+    };
+    let fits = |bars: &usize| {
+        let drawn = instance_rows(picture, plain, *bars);
+        drawn.lines().all(|line| width(line) <= canvas.width)
+    };
+    let bars = SHARE_BARS.into_iter().find(fits);
+    instance_rows(picture, canvas, bars.unwrap_or(SHARE_BARS[2]))
+}
+
+fn instance_rows(picture: &Picture, canvas: Canvas, bars: usize) -> String {
     let most = picture.places.iter().map(|p| p.connections).max();
     let header = ["", "INSTANCE", "ROLE", "ADDRESS", "CONNECTIONS"];
     let mut rows = vec![header.map(|h| Cell(Tone::Faint, h.to_owned())).to_vec()];
@@ -121,7 +134,7 @@ fn instances(picture: &Picture, canvas: Canvas) -> String {
             Cell::plain(shorten(&place.name, 40)),
             Cell(tone, role(place.kind).to_owned()),
             Cell(Tone::Faint, addresses.join(" ")),
-            Cell(tone, bar(place.connections, most.unwrap_or(0), SHARE_BAR)),
+            Cell(tone, bar(place.connections, most.unwrap_or(0), bars)),
             Cell::plain(format!("{:>5}", place.connections)),
             Cell::plain(percent),
             level,

@@ -119,6 +119,7 @@ impl World {
             measured: &self.measured,
             book: &self.book,
             topology: &topology(&status).unwrap(),
+            tolerance: 15,
             balance: balance.as_ref(),
             time: "2026-05-04T15:52:35Z".parse().unwrap(),
         })

@@ -10,8 +10,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::book::Book;
-use crate::api::spec::{Endpoint, TargetSpec};
+use crate::api::spec::TargetSpec;
 use crate::api::status::BalanceStatus;
+use crate::domain::balance::{
+    Holdings, Inputs, Memory, PodView, Pools, Reach, Settings, figures, wrong_role,
+};
 use crate::domain::evidence::{
     Addresses as _, Evidence, Held, Measured, PodHoldings, PodMeasurement, attribute,
 };
@@ -107,6 +110,8 @@ pub(in crate::plugin) struct Scene<'a> {
     pub measured: &'a Measured,
     pub book: &'a Book,
     pub topology: &'a Topology,
+    /// How far above the fair share a reader may be, in percent.
+    pub tolerance: u32,
     pub balance: Option<&'a BalanceStatus>,
     pub time: Timestamp,
 }
@@ -127,12 +132,13 @@ impl Picture {
 pub(in crate::plugin) fn picture(scene: &Scene) -> Picture {
     let uids = scene.pods.iter().map(|(_, uid)| uid.as_str());
     let evidence = attribute(uids, scene.measured, scene.book, scene.topology);
-    let band = band(scene);
+    let pools = pools(scene.target, &evidence);
+    let band = band(scene, &evidence, pools);
     let places = places(scene, &evidence, band);
     let mut pods: Vec<PodRow> = scene
         .pods
         .iter()
-        .map(|(name, uid)| row(scene, name, uid, &evidence, &places))
+        .map(|(name, uid)| row(scene, (name, uid), &evidence, &places, pools))
         .collect();
     // Those with something to say first: a long list is cut.
     pods.sort_by(|a, b| {
@@ -153,23 +159,69 @@ pub(in crate::plugin) fn picture(scene: &Scene) -> Picture {
     }
 }
 
-/// The band is the operator's: it knows the smallest pod and the tolerance's exact rule.
-fn band(scene: &Scene) -> Option<Band> {
-    let balance = scene.balance?;
+/// The band is the operator's, which knows the newest of all pods; where it has recorded none, as without
+/// evidence, the same rule is asked about what was read here.
+fn band(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
+    // Of an only reader there is nothing to even out.
+    if pools == Pools::Writer || scene.topology.readers.len() < 2 {
+        return None;
+    }
+    let recorded = scene.balance.and_then(|balance| {
+        Some(Band {
+            lowest: u32::try_from(balance.lowest?).ok()?,
+            highest: u32::try_from(balance.highest?).ok()?,
+        })
+    });
+    recorded.or_else(|| judged(scene, evidence, pools))
+}
+
+fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
+    let pods: Vec<PodView> = scene
+        .pods
+        .iter()
+        .map(|(_, uid)| PodView {
+            id: uid.clone(),
+            node: None,
+            holds: evidence.pods.get(uid).map(Holdings::from),
+            read_at: Some(scene.time),
+            ready: true,
+            in_flight: false,
+            last_recycled: None,
+            recycles: 0,
+            movable: true,
+            before_failover: false,
+        })
+        .collect();
+    let figures = figures(&Inputs {
+        now: scene.time,
+        topology: scene.topology,
+        previous_writer: None,
+        pools,
+        pods: &pods,
+        looks: &[],
+        writer_looks: &[],
+        free: 0,
+        event: None,
+        reach: Reach::Unseen,
+        settings: &Settings::new(scene.tolerance, None),
+        memory: &Memory::default(),
+    })
+    .ok()?;
     Some(Band {
-        lowest: u32::try_from(balance.lowest?).ok()?,
-        highest: u32::try_from(balance.highest?).ok()?,
+        lowest: whole(figures.lo.ceil()),
+        highest: whole(figures.hi.floor()),
     })
 }
 
-fn pools(target: &TargetSpec) -> (Option<u32>, Option<u32>) {
-    let of = |endpoint| {
-        let pool = target.pools.iter().find(|p| p.endpoint == endpoint)?;
-        // Without a number, any number is right.
-        let most = pool.connections_per_pod.and_then(|n| u32::try_from(n).ok());
-        Some(most.unwrap_or(u32::MAX))
-    };
-    (of(Endpoint::Reader), of(Endpoint::Writer))
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // connections: never negative, far within
+fn whole(n: f64) -> u32 {
+    n.clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+/// The most connections that any pod holds: what a pool without a number may hold.
+fn pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
+    let held = evidence.pods.values().map(PodHoldings::connections);
+    Pools::of(&target.pools, held.max().unwrap_or(0))
 }
 
 fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> {
@@ -188,12 +240,11 @@ fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> 
     let to_members = members
         .iter()
         .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
-    let reads = pools(scene.target).0.is_some();
     let mut places: Vec<Place> = members
         .iter()
         .map(|(id, role)| {
             let connections = sum(&|p| p.to(id));
-            let level = band.filter(|_| *role == Role::Reader && reads).map(|b| {
+            let level = band.filter(|_| *role == Role::Reader).map(|b| {
                 if connections < b.lowest {
                     Level::Below
                 } else if connections > b.highest {
@@ -256,7 +307,13 @@ fn percent(part: u32, whole: u32) -> u32 {
     rounded.and_then(|p| u32::try_from(p).ok()).unwrap_or(0)
 }
 
-fn row(scene: &Scene, name: &str, uid: &str, evidence: &Evidence, places: &[Place]) -> PodRow {
+fn row(
+    scene: &Scene,
+    (name, uid): (&str, &str),
+    evidence: &Evidence,
+    places: &[Place],
+    pools: Pools,
+) -> PodRow {
     let Some(holdings) = evidence.pods.get(uid) else {
         let why = match scene.measured.pods.get(uid) {
             Some(PodMeasurement::Unreadable { why, .. }) => why.message.clone(),
@@ -286,7 +343,7 @@ fn row(scene: &Scene, name: &str, uid: &str, evidence: &Evidence, places: &[Plac
             }
         })
         .collect();
-    let (misplaced, notes) = causes(scene, holdings, places);
+    let (misplaced, notes) = causes(scene, holdings, places, pools);
     PodRow {
         name: name.to_owned(),
         held,
@@ -297,11 +354,21 @@ fn row(scene: &Scene, name: &str, uid: &str, evidence: &Evidence, places: &[Plac
 }
 
 /// Who is misplaced, and why.
-fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<String>) {
+fn causes(
+    scene: &Scene,
+    holdings: &PodHoldings,
+    places: &[Place],
+    pools: Pools,
+) -> (u32, Vec<String>) {
     let mut notes = Vec::new();
-    let (wrong, which) = wrong_role(scene, holdings);
-    if wrong > 0 {
-        notes.push(format!("{wrong} on {which}"));
+    let wrong = wrong_role(pools, scene.topology, None, &Holdings::from(holdings));
+    if wrong.count() > 0 {
+        let which = if wrong.on_writer >= wrong.on_readers {
+            "the writer"
+        } else {
+            "readers"
+        };
+        notes.push(format!("{} on {which} (wrong role)", wrong.count()));
     }
     for (id, held) in &holdings.no_member {
         let is_member = scene.topology.members().any(|(m, _)| m.instance == *id);
@@ -326,40 +393,7 @@ fn causes(scene: &Scene, holdings: &PodHoldings, places: &[Place]) -> (u32, Vec<
             holdings.closed_by_server
         ));
     }
-    (wrong.saturating_add(holdings.to_no_member()), notes)
-}
-
-/// Connections to the wrong role. With both pools, only what one side has too many of and the other
-/// lacks: a pool may be larger than its owner said, or not full.
-fn wrong_role(scene: &Scene, holdings: &PodHoldings) -> (u32, &'static str) {
-    const WRITER: &str = "the writer (wrong role)";
-    const READERS: &str = "readers (wrong role)";
-    let topology = scene.topology;
-    if topology.readers.is_empty() {
-        return (0, "");
-    }
-    let on_writer = holdings.to(&topology.writer.instance);
-    let on_readers = topology
-        .readers
-        .iter()
-        .fold(0_u32, |sum, r| sum.saturating_add(holdings.to(&r.instance)));
-    match pools(scene.target) {
-        (Some(_), None) => (on_writer, WRITER),
-        (None, _) => (on_readers, READERS),
-        (Some(reader), Some(writer)) => {
-            let from_readers = on_writer
-                .saturating_sub(writer)
-                .min(reader.saturating_sub(on_readers));
-            let from_writers = on_readers
-                .saturating_sub(reader)
-                .min(writer.saturating_sub(on_writer));
-            if from_readers >= from_writers {
-                (from_readers, WRITER)
-            } else {
-                (from_writers, READERS)
-            }
-        }
-    }
+    (wrong.count().saturating_add(holdings.to_no_member()), notes)
 }
 
 fn notes(scene: &Scene, evidence: &Evidence) -> Vec<String> {

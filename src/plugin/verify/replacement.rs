@@ -8,8 +8,8 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::case::{Case, LOOK};
 use super::proof::Proof;
-use super::{Case, LOOK};
 use crate::domain::evidence::Socket;
 use crate::plugin::error::Error;
 use crate::plugin::pods;

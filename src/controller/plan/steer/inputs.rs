@@ -2,11 +2,9 @@
 //!
 //! Only brings values over. What is misplaced, and who moves for it, is decided there.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::spec::{Endpoint, Fallback, Method};
+use crate::api::spec::{Fallback, Method};
 use crate::controller::plan::pods::{Scene, Stage};
 use crate::controller::world::{TargetEvidence, World};
 use crate::domain::balance::{Holdings, Inputs, Look, Memory, PodView, Pools, Reach, Settings};
@@ -85,7 +83,7 @@ pub(super) fn gather(
     Gathered {
         previous_writer: previous_writer(scene),
         topology,
-        pools: pools(scene, evidence),
+        pools: Pools::of(&scene.spec.pools, most_held(evidence)),
         pods: scene
             .counted
             .iter()
@@ -128,22 +126,6 @@ fn previous_writer(scene: &Scene) -> Option<InstanceId> {
     topology.previous_writer.clone().map(InstanceId)
 }
 
-fn pools(scene: &Scene, evidence: &Evidence) -> Pools {
-    let of = |endpoint| {
-        let mut pools = scene.spec.pools.iter();
-        let pool = pools.find(|p| p.endpoint == endpoint)?;
-        Some(
-            pool.connections_per_pod
-                .map_or_else(|| most_held(evidence), |n| u32::try_from(n).unwrap_or(0)),
-        )
-    };
-    match (of(Endpoint::Reader), of(Endpoint::Writer)) {
-        (Some(reader), Some(writer)) => Pools::Both { reader, writer },
-        (None, Some(_)) => Pools::Writer,
-        (_, None) => Pools::Reader,
-    }
-}
-
 /// The most connections that any pod holds.
 pub(super) fn most_held(evidence: &Evidence) -> u32 {
     let pods = evidence.pods.values();
@@ -174,7 +156,7 @@ fn pod_view(
     PodView {
         id: pod.uid.clone(),
         node: None,
-        holds: evidence.pods.get(&pod.uid).map(holdings),
+        holds: evidence.pods.get(&pod.uid).map(Holdings::from),
         read_at: found.measured.pods.get(&pod.uid).and_then(|m| {
             let reading = m.reading()?;
             Some(reading.at)
@@ -187,18 +169,6 @@ fn pod_view(
             && !(evicts && alone)
             && scene.stage(pod, now) != Stage::Failed,
         before_failover: pod.is_urgent(&scene.mark, &scene.target),
-    }
-}
-
-fn holdings(held: &PodHoldings) -> Holdings {
-    Holdings {
-        by_instance: held
-            .by_instance
-            .iter()
-            .map(|(instance, held)| (instance.clone(), held.connections))
-            .collect::<BTreeMap<_, _>>(),
-        no_member: held.to_no_member(),
-        unknown: held.to_unknown(),
     }
 }
 

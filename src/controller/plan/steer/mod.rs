@@ -21,6 +21,7 @@ use crate::api::spec::Method;
 use crate::api::status::{RunResult, Trigger};
 use crate::domain::balance::{Decision, Wait};
 use crate::domain::budget::Load;
+use crate::domain::workload::WorkloadFacts;
 use canary::Canary;
 pub(super) use judge::{Judgement, Known, judge};
 pub(super) use show::balance_status;
@@ -30,6 +31,11 @@ pub(super) use show::balance_status;
 const BLIND_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How soon a run that waits for DNS, a reading or a pod looks again: each of these takes about a second.
 const TICK: SignedDuration = SignedDuration::from_millis(500);
+/// How old a reading may be for who waits until pods have changed: they do so within about a second.
+const NEW: SignedDuration = SignedDuration::from_secs(1);
+/// And for who waits for DNS, to act as soon as it serves: half the age at which the balance wants another
+/// (10 s), as a round of reads takes its time.
+const KEPT: SignedDuration = SignedDuration::from_secs(5);
 
 /// Whether stamps decide although connections are measured.
 pub(super) fn is_by_stamps(scene: &Scene, judgement: &Judgement, now: Timestamp) -> bool {
@@ -63,8 +69,8 @@ pub(super) fn advance(
     let wants = judgement.wants(pass.world);
     let Some(known) = &judgement.known else {
         let message = judgement.message.clone();
-        part.measure = !scene.stale.is_empty();
-        if part.measure {
+        if !scene.stale.is_empty() {
+            part.measure = Some(NEW);
             part.action = show::action(scene, None);
             part.held = Some(standing.err().unwrap_or(Held::new(Gate::Evidence, message)));
             plan.wake_at(later(pass.now));
@@ -156,7 +162,7 @@ fn settle(
     match outcome {
         Ok(Go::Recorded) => {
             part.running = true;
-            part.measure = true;
+            part.measure = Some(NEW);
             part.look = true;
             plan.wake_at(now);
         }
@@ -166,13 +172,14 @@ fn settle(
             adds = load;
             part.running = true;
             part.step = Some(step);
-            part.measure = true;
+            part.measure = Some(NEW);
             part.look = true;
             plan.wake_at(later(now));
         }
         Ok(Go::Wait(held, decision)) => {
             part.running = true;
-            part.measure = decision.measure || is_settling(decision.wait.as_ref(), held.gate);
+            let changes = decision.measure || is_settling(decision.wait.as_ref(), held.gate);
+            part.measure = Some(if changes { NEW } else { KEPT });
             part.look = true;
             scene.target.balance = Some(decision.memory);
             plan.wake_at(later(now));
@@ -238,20 +245,18 @@ fn rest(
     match open {
         Err(held) => part.held = Some(held),
         Ok(()) if !recorded => plan.wake_at(pass.now),
-        Ok(()) => match step::stamps(scene, known) {
-            Some(step) => {
+        Ok(()) => {
+            plan.wake_at(later(pass.now));
+            if let Some(step) = step::stamps(scene, known) {
                 part.step = Some(step);
-                plan.wake_at(later(pass.now));
-            }
-            None => {
-                part.measure = true;
-                plan.wake_at(later(pass.now));
+            } else {
+                part.measure = Some(NEW);
                 part.held = Some(Held::new(
                     Gate::Evidence,
                     "connections must be measured after the epoch has opened",
                 ));
             }
-        },
+        }
     }
 }
 
@@ -274,7 +279,7 @@ fn remember_template(scene: &mut Scene, now: Timestamp) {
         .world
         .workload
         .as_ref()
-        .is_some_and(|w| w.is_rolling());
+        .is_some_and(WorkloadFacts::is_rolling);
     if rolling || scene.counted.is_empty() {
         return;
     }

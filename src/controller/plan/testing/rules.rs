@@ -69,11 +69,9 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
         assert_eq!(named(&world.dns.writer), vec![writer; 8], "flicker");
     } else if pending.triggers.contains(&Trigger::ReaderRemoved) {
         let is_member = |n: &String| topology.members.iter().any(|m| m.instance == *n);
-        let answers = named(&world.dns.reader);
-        assert!(
-            answers.len() == 8 && answers.iter().all(is_member),
-            "{answers:?}"
-        );
+        let answered = named(&world.dns.reader);
+        let all_are = answered.iter().all(is_member);
+        assert!(answered.len() == 8 && all_are, "{answered:?}");
     }
 }
 

@@ -117,7 +117,7 @@ fn the_next_batch_waits_until_the_last_has_come_back_and_was_measured() {
     looks(&mut world, 112, "d", "a");
     let plan = look(&world, 112);
     assert_eq!((names(&plan).len(), gate(&plan)), (0, Some(Gate::Pacing)));
-    assert!(plan.targets[0].measure);
+    assert!(plan.targets[0].measure.is_some());
     // They have come back to d, on new ports.
     for (index, to) in EVEN.iter().enumerate() {
         let name = format!("web-{index}");
@@ -159,7 +159,7 @@ fn a_reading_from_before_the_epoch_stamps_nothing() {
     let plan = look(&world, 105);
     assert!(plan.targets[0].step.is_none());
     assert_eq!(gate(&plan), Some(Gate::Evidence));
-    assert!(plan.targets[0].measure);
+    assert!(plan.targets[0].measure.is_some());
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Owners: which policy and which of its targets a pod belongs to.
+//!
+//! Reads caches and labels only; whether an owner may act is decided elsewhere.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
+
+use crate::api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
+use crate::controller::world::is_recreated;
+use crate::domain::pod::PodFacts;
+use crate::k8s::pods;
+use crate::k8s::watch::Stores;
+
+/// The older policies of the namespace: of two policies that take a pod, the older one owns it;
+/// of equal age, the one with the smaller UID.
+pub(super) fn older_policies(
+    policy: &DbBalancePolicy,
+    stores: &Stores,
+    namespace: &str,
+) -> Vec<(String, Vec<TargetSpec>)> {
+    let age = |p: &DbBalancePolicy| (p.creation_timestamp(), p.uid().unwrap_or_default());
+    let mine = age(policy);
+    let mut older: Vec<_> = stores
+        .policies_in(namespace)
+        .iter()
+        .filter_map(|p| p.0.as_ref().ok().cloned())
+        .filter(|p| p.metadata.deletion_timestamp.is_none() && age(p) < mine)
+        .map(|p| (age(&p), p.name_any(), p.spec.targets))
+        .collect();
+    older.sort_by(|a, b| a.0.cmp(&b.0));
+    older
+        .into_iter()
+        .map(|(_, name, targets)| (name, targets))
+        .collect()
+}
+
+pub(super) fn owner_among(
+    older: &[(String, Vec<TargetSpec>)],
+    pod: &PodFacts,
+    lineage: &Lineage,
+) -> Option<String> {
+    older
+        .iter()
+        .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
+        .map(|(name, _)| name.clone())
+}
+
+/// Which Deployment each `ReplicaSet` belongs to.
+pub(super) struct Lineage(BTreeMap<String, String>);
+
+impl Lineage {
+    pub(super) fn of(stores: &Stores, namespace: &str) -> Self {
+        let sets = stores.replica_sets_in(namespace);
+        Self(
+            sets.iter()
+                .filter_map(|set| {
+                    let owner = pods::controller(set.metadata.owner_references.as_deref()?)?;
+                    (owner.kind == "Deployment").then(|| (set.name_any(), owner.name.clone()))
+                })
+                .collect(),
+        )
+    }
+
+    fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
+        let (kind, name) = pod.owner.as_ref()?;
+        match kind.as_str() {
+            "ReplicaSet" => self
+                .0
+                .get(name)
+                .map(|d| (WorkloadKind::Deployment, d.clone())),
+            "StatefulSet" => Some((WorkloadKind::StatefulSet, name.clone())),
+            "DaemonSet" => Some((WorkloadKind::DaemonSet, name.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Says whether a pod belongs to a target.
+pub(super) struct Taker<'a> {
+    spec: &'a TargetSpec,
+    selector: Option<Selector>,
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn new(spec: &'a TargetSpec) -> Self {
+        let selector = spec
+            .selector
+            .clone()
+            .and_then(|s: LabelSelector| Selector::try_from(s).ok());
+        Self { spec, selector }
+    }
+
+    pub(super) fn takes(&self, pod: &PodFacts, lineage: &Lineage) -> bool {
+        if let Some(reference) = &self.spec.workload_ref {
+            return lineage
+                .workload(pod)
+                .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
+        }
+        // Jobs and bare pods are never taken: nobody would bring them back.
+        let recreated = pod
+            .owner
+            .as_ref()
+            .is_some_and(|(kind, _)| is_recreated(kind));
+        recreated
+            && self
+                .selector
+                .as_ref()
+                .is_some_and(|s| s.matches(&pod.labels))
+    }
+}

@@ -1,0 +1,163 @@
+//! How even each policy's connections are: the only rows that name a policy.
+//!
+//! Rows come and go with the policies that the leader has; nothing is counted up here.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::conditions::ConditionStatus;
+use crate::api::status::{BalanceStatus, RoleStatus};
+
+/// How one policy's connections stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyBalance {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub policy: String,
+    /// Its condition `Balanced`.
+    pub balanced: ConditionStatus,
+    /// Its figures; `None` while nothing is measured, which is not the same as zero.
+    pub figures: Option<Sums>,
+}
+
+/// Connections of all targets of a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// To the writer.
+    pub writer: i64,
+    /// To readers.
+    pub reader: i64,
+    /// To an instance of the wrong role.
+    pub wrong_role: i64,
+    /// To an instance that is no member.
+    pub no_member: i64,
+    /// Above a reader's fair share.
+    pub excess: i64,
+}
+
+impl Sums {
+    /// Of all targets that have figures; `None` if none has.
+    #[must_use]
+    pub fn of(balance: &[BalanceStatus]) -> Option<Self> {
+        let told = balance.iter().filter(|b| !b.shares.is_empty());
+        told.fold(None, |sums: Option<Self>, target| {
+            let mut sums = sums.unwrap_or_default();
+            for share in &target.shares {
+                let held = match share.role {
+                    RoleStatus::Writer => &mut sums.writer,
+                    RoleStatus::Reader => &mut sums.reader,
+                };
+                *held += i64::from(share.connections);
+            }
+            sums.wrong_role += i64::from(target.misplaced.wrong_role);
+            sums.no_member += i64::from(target.misplaced.no_member);
+            sums.excess += i64::from(target.misplaced.excess);
+            Some(sums)
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ByPolicy {
+    namespace: String,
+    policy: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ByRole {
+    namespace: String,
+    policy: String,
+    role: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ByCause {
+    namespace: String,
+    policy: String,
+    cause: &'static str,
+}
+
+/// The rows that are shown now, so that those of others can be taken away.
+#[derive(Debug, Default)]
+struct Shown {
+    policies: BTreeSet<ByPolicy>,
+    roles: BTreeSet<ByRole>,
+    causes: BTreeSet<ByCause>,
+}
+
+/// The gauges.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    balanced: Family<ByPolicy, Gauge>,
+    connections: Family<ByRole, Gauge>,
+    misplaced: Family<ByCause, Gauge>,
+    shown: Mutex<Shown>,
+}
+
+impl Gauges {
+    #[rustfmt::skip] // one line each reads as the table it is
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("balanced", "The policy's condition Balanced: 1, 0, or -1 where it is Unknown", self.balanced.clone());
+        r.register("connections", "Measured connections of the policy's targets", self.connections.clone());
+        r.register("misplaced_connections", "Measured connections that are not where they should be", self.misplaced.clone());
+    }
+
+    /// Shows these policies, and no others. Rows that stay are never away in between.
+    pub(super) fn show(&self, policies: &[PolicyBalance]) {
+        let mut now = Shown::default();
+        for one in policies {
+            let (namespace, policy) = (&one.namespace, &one.policy);
+            let row = ByPolicy {
+                namespace: namespace.clone(),
+                policy: policy.clone(),
+            };
+            let value = match one.balanced {
+                ConditionStatus::True => 1,
+                ConditionStatus::False => 0,
+                ConditionStatus::Unknown => -1,
+            };
+            self.balanced.get_or_create(&row).set(value);
+            now.policies.insert(row);
+            let Some(sums) = one.figures else { continue };
+            for (role, value) in [("Writer", sums.writer), ("Reader", sums.reader)] {
+                let row = ByRole {
+                    namespace: namespace.clone(),
+                    policy: policy.clone(),
+                    role,
+                };
+                self.connections.get_or_create(&row).set(value);
+                now.roles.insert(row);
+            }
+            for (cause, value) in [
+                ("WrongRole", sums.wrong_role),
+                ("NoMember", sums.no_member),
+                ("Excess", sums.excess),
+            ] {
+                let row = ByCause {
+                    namespace: namespace.clone(),
+                    policy: policy.clone(),
+                    cause,
+                };
+                self.misplaced.get_or_create(&row).set(value);
+                now.causes.insert(row);
+            }
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.policies.difference(&now.policies) {
+            self.balanced.remove(gone);
+        }
+        for gone in shown.roles.difference(&now.roles) {
+            self.connections.remove(gone);
+        }
+        for gone in shown.causes.difference(&now.causes) {
+            self.misplaced.remove(gone);
+        }
+        *shown = now;
+    }
+}
