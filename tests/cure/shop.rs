@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, CURED, SHOP, policy, since};
 use crate::seen::{even_since, is_even, least_moves, readers, sees};
-use crate::support::policy::{condition, epoch, http, says};
+use crate::support::policy::{condition, epoch, says};
 use crate::support::{Case, LIMIT};
 
 const PER_POD: usize = 10;
@@ -21,7 +21,10 @@ const QUIET: Duration = Duration::from_secs(8);
 
 pub fn shop_policy(name: &str) -> Value {
     let pools = json!([{"endpoint": "Reader", "connectionsPerPod": PER_POD}]);
-    policy(name, &SHOP, "app", &pools, &http("/pool/recycle"))
+    // Longer than a pod of a busy machine needs to answer.
+    let http = json!({"port": 8080, "path": "/pool/recycle", "timeoutSeconds": 5});
+    let recycle = json!({"method": "HTTP", "http": http});
+    policy(name, &SHOP, "app", &pools, &recycle)
 }
 
 /// What an episode has cost, and how it ended.

@@ -69,7 +69,8 @@ pub(super) fn advance(
     let wants = judgement.wants(pass.world);
     let Some(known) = &judgement.known else {
         let message = judgement.message.clone();
-        if !scene.stale.is_empty() {
+        // A run ends by what is measured, also when its last pods are stamped: a heartbeat is a minute away.
+        if !scene.stale.is_empty() || scene.running().is_some() {
             part.measure = Some(NEW);
             part.action = show::action(scene, None);
             part.held = Some(standing.err().unwrap_or(Held::new(Gate::Evidence, message)));

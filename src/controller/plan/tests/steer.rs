@@ -278,6 +278,20 @@ fn without_evidence_nothing_moves_but_after_a_failover_stamps_decide_in_the_end(
 }
 
 #[test]
+fn a_run_whose_readings_fail_reads_again_though_every_pod_is_stamped() {
+    let mut world = third_reader(Method::Signal);
+    for pod in &mut world.targets[0].pods {
+        pod.stamp = Some(stamp(2));
+    }
+    unread(&mut world);
+    let plan = look(&world, 130);
+    let run = plan.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.result, RunResult::Running);
+    assert!(plan.targets[0].measure.is_some(), "not at the heartbeat");
+    assert_eq!(gate(&plan), Some(Gate::Evidence));
+}
+
+#[test]
 fn a_token_recycles_every_pod() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "abc", Trigger::Manual);
