@@ -219,6 +219,8 @@ fn old_writer(bed: &Bed<'_>) -> (String, String) {
 /// What `kubectl dbbalance connections` says of a pod with half-open sockets.
 fn evidence(bed: &Bed<'_>) -> Option<String> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dbbalance"));
+    // By this name the binary is the plugin.
+    std::os::unix::process::CommandExt::arg0(&mut command, "kubectl-dbbalance");
     command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
     let said = command.arg(bed.stand.kubeconfig()).output().ok()?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

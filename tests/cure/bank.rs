@@ -1,6 +1,7 @@
 //! The writer goes: pools of readers and of the writer in each pod, renewed by a signal.
 
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -154,6 +155,8 @@ async fn zombies(bed: &Bed, case: &Case<'_>, to: IpAddr, control: &Control) -> u
 /// What `kubectl dbbalance connections` says of pods with half-open sockets.
 fn told_by_plugin(bed: &Bed, case: &Case<'_>, policy: &str) -> Option<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbbalance"));
+    // By this name the binary is the plugin.
+    command.arg0("kubectl-dbbalance");
     command.args(["connections", policy, "-n", &case.name]);
     command
         .arg("--kubeconfig")
