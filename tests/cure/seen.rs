@@ -42,17 +42,21 @@ pub fn readers(seen: &Observation) -> BTreeMap<String, usize> {
     held
 }
 
-/// Within the tolerance, or so near that no pod's move would help.
+/// Within the operator's band, written a second time so that it is not the judge of itself: at most the tolerance, or a whole
+/// pod's share, above the fair share; at least half of it, or of what whole pods allow.
 pub fn is_even(held: &[usize], per_pod: usize) -> bool {
-    let (Some(most), Some(least)) = (held.iter().max(), held.iter().min()) else {
+    let (n, total) = (held.len(), held.iter().sum::<usize>());
+    if n == 0 || total == 0 {
         return false;
-    };
-    let total: usize = held.iter().sum();
-    let within = |n: usize| {
-        let n = n * held.len() * 100;
-        n >= total * (100 - TOLERANCE) && n <= total * (100 + TOLERANCE)
-    };
-    total > 0 && (held.iter().all(|n| within(*n)) || most - least <= per_pod)
+    }
+    let pods = total / per_pod;
+    let most = (total * (100 + TOLERANCE))
+        .max(pods.div_ceil(n) * per_pod * n * 100)
+        .max(total * 100 + per_pod * n * 50);
+    let least = (total * 50).min(pods / n * per_pod * n * 100);
+    held.iter()
+        .map(|held| held * n * 100)
+        .all(|held| (least..=most).contains(&held))
 }
 
 /// When connections came to be even and stayed so: milliseconds since 1970.
