@@ -57,7 +57,7 @@ test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	$(TEST) --test stand
+	$(TEST) --test stand --test cure
 	IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
 soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)

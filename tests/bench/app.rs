@@ -35,8 +35,8 @@ impl App {
     }
 
     /// With another setting.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.environment.push((name, value.to_owned()));
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.environment.push((name, value.to_string()));
         self
     }
 

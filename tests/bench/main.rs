@@ -2,6 +2,7 @@
 //!
 //! Every run starts from the same state and is kept under its key in `docs/bench/results.json`; a run that is there is
 //! not repeated, so an interrupted bench goes on where it was. `BENCH_RUNS=n` sets how often each case is run,
+//! `BENCH_FAILOVERS=n` how many failovers there are in a row (20),
 //! `BENCH_ONLY=text` narrows to the keys that hold the text, or one of several with commas between, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
 //! five minutes of "nothing is done" to one, `BENCH_PODS=n` takes fewer pods than 20. `DBBALANCE_BENCH_BINARY` is the operator's release build.
 //! With the argument `page` nothing is measured: page, chart and README are written from the file.
@@ -11,11 +12,19 @@ mod app;
 mod bed;
 mod cases;
 mod chart;
+mod evidence;
+mod failover;
 mod measure;
+mod others;
 mod page;
 mod play;
 mod record;
 mod start;
+
+#[path = "../support/pooler.rs"]
+mod pooler;
+#[path = "../support/sockets.rs"]
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,11 +88,22 @@ fn measure_all() -> Result<(), String> {
                 && kept.is_none_or(|run| run.pods != case.app.pods)
         })
         .collect();
-    if wanted.is_empty() {
+    let others: Vec<_> = others::all(set("BENCH_FAILOVERS").map_or(
+        Ok(others::FAILOVERS),
+        |text| {
+            text.parse()
+                .map_err(|_| "BENCH_FAILOVERS is not a number".to_owned())
+        },
+    )?)
+    .into_iter()
+    .filter(|(key, _)| only.split(',').any(|part| key.contains(part)) && !results.has(key))
+    .collect();
+    if wanted.is_empty() && others.is_empty() {
         eprintln!("every run is in {}", Results::file().display());
         return Ok(());
     }
     let mut apps: Vec<&str> = wanted.iter().map(|(_, case)| case.app.name).collect();
+    apps.extend(others.iter().map(|(_, other)| other.app()));
     apps.sort_unstable();
     apps.dedup();
     let mut failed = Vec::new();
@@ -112,6 +132,7 @@ fn measure_all() -> Result<(), String> {
             results.runs.insert(key.clone(), run);
             results.save().expect("results kept");
         }
+        failed.extend(others::play(bed, &others, &mut results));
     });
     if failed.is_empty() {
         Ok(())

@@ -17,6 +17,15 @@ pub struct Results {
     pub machine: Machine,
     /// By key: `CASE/APP/NUMBER`.
     pub runs: BTreeMap<String, Run>,
+    /// Failovers, by key too.
+    #[serde(default)]
+    pub failovers: BTreeMap<String, Failover>,
+    /// Runs of masqueraded pods, by key too.
+    #[serde(default)]
+    pub masqueraded: BTreeMap<String, Run>,
+    /// Pods behind a pooler, by key too.
+    #[serde(default)]
+    pub pooled: BTreeMap<String, Pooled>,
 }
 
 /// The machine of the last run.
@@ -134,23 +143,22 @@ impl Results {
 
     /// A line a run: readable, and small in a diff.
     fn text(&self) -> String {
-        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-        let runs: Vec<String> = self
-            .runs
-            .iter()
-            .map(|(key, run)| {
-                format!(
-                    "    {}: {}",
-                    json(serde_json::to_string(key)),
-                    json(serde_json::to_string(run))
-                )
-            })
-            .collect();
         format!(
-            "{{\n  \"machine\": {},\n  \"runs\": {{\n{}\n  }}\n}}\n",
-            json(serde_json::to_string(&self.machine)),
-            runs.join(",\n")
+            "{{\n  \"machine\": {},\n{},\n{},\n{},\n{}\n}}\n",
+            serde_json::to_string(&self.machine).unwrap_or_default(),
+            rows("runs", &self.runs),
+            rows("failovers", &self.failovers),
+            rows("masqueraded", &self.masqueraded),
+            rows("pooled", &self.pooled),
         )
+    }
+
+    /// Whether this key has been played.
+    pub fn has(&self, key: &str) -> bool {
+        self.runs.contains_key(key)
+            || self.failovers.contains_key(key)
+            || self.masqueraded.contains_key(key)
+            || self.pooled.contains_key(key)
     }
 
     /// All runs of a case with an app.
@@ -199,6 +207,20 @@ impl Results {
     }
 }
 
+fn rows<T: Serialize>(name: &str, rows: &BTreeMap<String, T>) -> String {
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|(key, row)| {
+            let row = serde_json::to_string(row).unwrap_or_default();
+            format!("    \"{key}\": {row}")
+        })
+        .collect();
+    if rows.is_empty() {
+        return format!("  \"{name}\": {{}}");
+    }
+    format!("  \"{name}\": {{\n{}\n  }}", rows.join(",\n"))
+}
+
 /// The value below which this part of the values is, between neighbours by their distance; none of none.
 pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
@@ -213,4 +235,63 @@ pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
 #[allow(clippy::cast_precision_loss)]
 pub fn real(count: usize) -> f64 {
     count as f64
+}
+
+/// One failover.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    /// Pods.
+    pub pods: usize,
+    /// Connections of each of a pod's two pools.
+    pub per_pool: usize,
+    /// The writer's record went new, old, new.
+    pub flicker: bool,
+    /// The old writer was half-open.
+    pub half_open: bool,
+    /// The operator acted.
+    pub with_us: bool,
+    /// Pods that were recycled.
+    pub pods_touched: usize,
+    /// Recycles.
+    pub recycles: u64,
+    /// From the name server's last move of the writer's record to the last sight of a connection on the wrong role; negative: it
+    /// was gone before.
+    pub seconds_from_flip: f64,
+    /// The same from when the last cache has forgotten the old answer.
+    pub seconds_from_last_cache: f64,
+    /// Connections on the wrong role at the end.
+    pub wrong_at_end: usize,
+    /// Of all connections.
+    pub connections_at_end: usize,
+    /// Every pool was full again.
+    pub back: bool,
+    /// Sockets of pods at the end that no database knows.
+    pub zombies: usize,
+    /// Where the old writer was half-open: the most at a time.
+    pub most_zombies: usize,
+    /// And until the last was gone, from the record's move.
+    pub seconds_to_swept: Option<f64>,
+    /// The line of `kubectl dbbalance connections` that showed them.
+    pub evidence: Option<String>,
+    /// Failed queries, by the apps' own count.
+    pub failed_queries: u64,
+}
+
+/// What came of a pooler in between.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pooled {
+    /// Pods.
+    pub pods: usize,
+    /// Status and reason of `Balanced`.
+    pub balanced: (String, String),
+    /// Its words.
+    pub message: String,
+    /// What the target waits for.
+    pub waits_for: String,
+    /// Recycles within the time watched after a reader was added.
+    pub recycles: u64,
+    /// Seconds watched.
+    pub seconds: u64,
 }

@@ -54,15 +54,21 @@ pub struct Suite {
 impl Suite {
     /// Brings the stand up, with the app's image, moto, faults and the resource's definition.
     pub fn up() -> Self {
-        Stand::down(&name()).unwrap();
+        let suite = Self::bare(name());
+        let app = image::testapp(&Cache::locate().unwrap()).unwrap();
+        suite.stand.load_image(&app.archive).unwrap();
+        rds::up(&suite.stand, true).unwrap();
+        suite
+    }
+
+    /// A stand of this name, with the resource's definition and nothing else.
+    pub fn bare(name: String) -> Self {
+        Stand::down(&name).unwrap();
         let stand = Stand::up(&Options {
-            name: name(),
+            name,
             ..Options::default()
         })
         .unwrap();
-        let app = image::testapp(&Cache::locate().unwrap()).unwrap();
-        stand.load_image(&app.archive).unwrap();
-        rds::up(&stand, true).unwrap();
         let folder = stand.layout().path("test");
         std::fs::create_dir_all(&folder).unwrap();
         let suite = Self { stand, folder };
@@ -158,11 +164,20 @@ pub struct Case<'a> {
     pub client: Client,
     pub http: reqwest::Client,
     pub rds: Rds,
+    /// Others use the namespace after it.
+    pub is_shared: bool,
 }
 
 impl<'a> Case<'a> {
     /// A namespace, and a cluster of the same name with a writer `NAME-1` and a reader `NAME-2`.
     pub async fn new(suite: &'a Suite, name: &str) -> Self {
+        let case = Self::bare(suite, name).await;
+        case.cluster(name, 2);
+        case
+    }
+
+    /// A namespace alone, made unless it is there.
+    pub async fn bare(suite: &'a Suite, name: &str) -> Self {
         let client = suite.client().await;
         let case = Self {
             suite,
@@ -175,14 +190,14 @@ impl<'a> Case<'a> {
                 .build()
                 .unwrap(),
             rds: Rds::new(&format!("http://{NODE_IP}:{MOTO_PORT}"), REGION),
+            is_shared: false,
         };
         let namespaces: Api<Namespace> = Api::all(client);
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        namespaces
-            .create(&PostParams::default(), &namespace)
-            .await
-            .unwrap();
-        case.cluster(name, 2);
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(e)) if e.is_already_exists() => {}
+            made => drop(made.unwrap()),
+        }
         let accounts: Api<ServiceAccount> = case.api();
         until("the namespace's account", LIMIT, async || {
             accounts.get("default").await.ok().map(drop)
@@ -257,7 +272,7 @@ impl<'a> Case<'a> {
 /// The pods of tests that are over make room for others; those of a failed one stay to be looked at.
 impl Drop for Case<'_> {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !self.is_shared && !std::thread::panicking() {
             let arguments = ["delete", "namespace", &self.name, "--wait=false"];
             let _ = self.suite.stand.kubectl(&arguments);
         }

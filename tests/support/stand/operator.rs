@@ -33,6 +33,8 @@ pub struct Settings {
     pub api_port: Option<u16>,
     /// Another port of the RDS API.
     pub rds_port: Option<u16>,
+    /// Another RDS API altogether; the port then does not matter.
+    pub rds_url: Option<String>,
     /// With the default cadence of polls.
     pub default_cadence: bool,
 }
@@ -70,7 +72,12 @@ impl<'a> Operator<'a> {
     pub async fn with(case: &'a Case<'a>, identity: &str, settings: &Settings) -> Self {
         let record = format!("operator-{}-{identity}", case.name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbbalance"));
-        let rds = settings.rds_port.unwrap_or(MOTO_PORT);
+        let rds = settings.rds_url.clone().unwrap_or_else(|| {
+            format!(
+                "http://{NODE_IP}:{}",
+                settings.rds_port.unwrap_or(MOTO_PORT)
+            )
+        });
         command.args([
             "run",
             &format!("--watch-namespaces={}", case.name),
@@ -80,7 +87,7 @@ impl<'a> Operator<'a> {
             "--lease-duration-seconds=5",
             "--lease-renew-seconds=1",
             "--listen-address=127.0.0.1:0",
-            &format!("--rds-endpoint-url=http://{NODE_IP}:{rds}"),
+            &format!("--rds-endpoint-url={rds}"),
             &format!("--aws-region={REGION}"),
             "--log-format=text",
         ]);

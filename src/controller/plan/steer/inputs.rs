@@ -110,7 +110,8 @@ fn memory(scene: &Scene, event: Option<Timestamp>) -> Memory {
     })
 }
 
-/// When the last thing happened that calls for even connections: an epoch opened, or a rollout ended.
+/// When the last thing happened that calls for even connections: an epoch opened, a rollout ended, or a run
+/// began, which leaves them even whatever began it.
 fn event(scene: &Scene) -> Option<Timestamp> {
     let target = &scene.target;
     let opened = target
@@ -118,7 +119,10 @@ fn event(scene: &Scene) -> Option<Timestamp> {
         .as_ref()
         .filter(|_| target.due_epoch > target.baseline_epoch)
         .map(|t| t.0);
-    opened.max(target.template_time.as_ref().map(|t| t.0))
+    let began = scene.running().map(|r| r.start_time.0);
+    opened
+        .max(target.template_time.as_ref().map(|t| t.0))
+        .max(began)
 }
 
 fn previous_writer(scene: &Scene) -> Option<InstanceId> {

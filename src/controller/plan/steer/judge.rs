@@ -58,6 +58,11 @@ impl Known {
         })
     }
 
+    /// UIDs of pods with connections to the wrong role or to no member.
+    pub(super) fn misplaced(&self) -> std::collections::BTreeSet<String> {
+        misplaced(&self.gathered.inputs(0, Timestamp::UNIX_EPOCH))
+    }
+
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(super) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.gathered.pods.iter().find(|p| p.id == uid);

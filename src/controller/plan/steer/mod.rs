@@ -223,11 +223,21 @@ fn rest(
     let decision = &known.decision;
     if scene.stale.is_empty() {
         if scene.target.owned && scene.running().is_some() {
-            let uneven = matches!(decision.wait, Some(Wait::GaveUp(_)));
-            let result = if uneven {
-                RunResult::Uneven
-            } else {
+            let even = decision.verdict.is_balanced();
+            if !even && matches!(decision.wait, Some(Wait::NotTriggered { .. })) {
+                // It was even for a moment, as pools came back one by one. What opened the episode opens it
+                // once more; a pod is recycled three times in a run at most.
+                if let Some(memory) = &mut scene.target.balance {
+                    memory.event = None;
+                }
+                plan.wake_at(later(pass.now));
+                part.running = true;
+                return;
+            }
+            let result = if even {
                 RunResult::Succeeded
+            } else {
+                RunResult::Uneven
             };
             finish_as(scene, plan, result, &judgement.message, pass.now);
         }

@@ -10,10 +10,12 @@ use crate::api::status::{
     BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, RoleStatus,
     ShareStatus, Trigger,
 };
+use crate::controller::plan::epochs::recorded_topology;
 use crate::controller::plan::gate::{Gate, Held};
 use crate::controller::plan::pods::Scene;
 use crate::controller::world::World;
 use crate::domain::balance::{Decision, Figures, Verdict, Wait};
+use crate::domain::evidence::words;
 use crate::domain::topology::{Role, Topology};
 
 /// The next step in words, as if no gate held it.
@@ -47,15 +49,32 @@ pub(super) fn cause(scene: &Scene, judgement: &Judgement) -> (Vec<Trigger>, Stri
     } else {
         target.triggers.clone()
     };
-    let words: Vec<&str> = triggers.iter().map(|t| t.as_str()).collect();
+    let names: Vec<&str> = triggers.iter().map(|t| t.as_str()).collect();
     let words = format!(
-        "target {} ({}): {}; moving connections by {}",
+        "target {} ({}): {}; moving connections by {}{}",
         target.name,
-        words.join(", "),
+        names.join(", "),
         judgement.message,
-        scene.spec.recycle.method.as_str()
+        scene.spec.recycle.method.as_str(),
+        evidence_line(scene, judgement)
     );
     (triggers, words)
+}
+
+/// What was seen on one of the broken pods: the evidence that a sweep rests on.
+fn evidence_line(scene: &Scene, judgement: &Judgement) -> String {
+    let topology = scene.status.topology.as_ref().and_then(recorded_topology);
+    let (Some(known), Some(topology)) = (&judgement.known, topology) else {
+        return String::new();
+    };
+    let broken = known.misplaced();
+    let mut pods = scene.counted.iter().filter(|p| broken.contains(&p.uid));
+    let Some(pod) = pods.next() else {
+        return String::new();
+    };
+    let held = judgement.evidence.pods.get(&pod.uid);
+    let lines = held.map_or_else(Vec::new, |h| words::lines(h, &topology));
+    format!("; for example pod {}: {}", pod.name, lines.join("; "))
 }
 
 /// The gate for what the balance waits for.

@@ -23,10 +23,11 @@ pub const PERIOD: Duration = Duration::from_millis(200);
 
 /// One row a session of an application; a row without client says only the role.
 const QUERY: &str = "
-    SELECT role.standby, held.client, held.port, held.login, held.started
+    SELECT role.standby, held.client, held.port, held.login, held.application, held.started
     FROM (SELECT pg_is_in_recovery() AS standby) role
     LEFT JOIN (
         SELECT host(client_addr) AS client, client_port AS port, usename::text AS login,
+               application_name AS application,
                (extract(epoch FROM backend_start) * 1000)::bigint AS started
         FROM pg_stat_activity
         WHERE backend_type = 'client backend' AND client_addr IS NOT NULL AND usename <> 'lab'
@@ -74,6 +75,9 @@ pub struct Life {
     pub port: u16,
     /// The role it logged in as.
     pub user: String,
+    /// What it called itself when first seen: apps of the stand say `POD/reader` or `POD/writer`.
+    #[serde(default)]
+    pub application: String,
     /// `backend_start`, as samples count time.
     pub started: i64,
     /// First sample with it.
@@ -105,6 +109,8 @@ pub struct Session {
     pub port: u16,
     /// The role.
     pub user: String,
+    /// `application_name`.
+    pub application: String,
     /// `backend_start`, milliseconds since 1970.
     pub started: i64,
 }
@@ -146,6 +152,7 @@ impl Observation {
             client: session.client.clone(),
             port: session.port,
             user: session.user.clone(),
+            application: session.application.clone(),
             started: session.started,
             first: at,
             last: at,
@@ -201,6 +208,9 @@ fn ask(client: &mut Client) -> Result<(bool, Vec<Session>)> {
                 client: row.get::<_, Option<String>>("client")?,
                 port: u16::try_from(row.get::<_, Option<i32>>("port")?).ok()?,
                 user: row.get::<_, Option<String>>("login")?,
+                application: row
+                    .get::<_, Option<String>>("application")
+                    .unwrap_or_default(),
                 started: row.get::<_, Option<i64>>("started")?,
             })
         })
@@ -341,6 +351,7 @@ mod tests {
             client: "198.18.1.5".into(),
             port,
             user: "app".into(),
+            application: "pod/reader".into(),
             started,
         }
     }

@@ -47,6 +47,8 @@ pub const PACKAGES: &[Package] = &[
     package("maven", "3.8"),
     // The databases of the lab's Aurora. The major version is in the name: data and settings are of one version.
     package("postgresql-15", "15"),
+    // A pooler between pods and databases.
+    package("pgbouncer", "1.18"),
 ];
 
 /// Read by postgresql-common when a server is installed: a cluster made by Debian would run, and run again at each

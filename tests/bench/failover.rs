@@ -1,0 +1,272 @@
+//! Failovers in a row: how long connections stay on the wrong role, with the operator and without it.
+//!
+//! Each pod has a reader and a writer pool. What is on the wrong role the databases tell, five times a second: a writer
+//! pool's connection on an instance that reads only, or a reader pool's on the writer.
+
+use std::time::Duration;
+
+use dbbalance_lab::aurora::control::Order;
+use dbbalance_lab::aurora::event::{Event, Kind};
+use dbbalance_lab::aurora::observe::{Life, Observation};
+use dbbalance_lab::aurora::script::FailoverOptions;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::record::Failover;
+use crate::sockets;
+
+/// Pods: as many as two cores bear while real databases restart beside them.
+pub const PODS: usize = 8;
+/// Connections of each pool of a pod.
+pub const SIZE: usize = 5;
+/// `CoreDNS` keeps an answer so long, whatever its TTL (cache plugin, `MinimalDefaultTTL`).
+const CACHE_MS: i64 = 5000;
+/// Watched where nobody acts.
+const NOTHING: Duration = Duration::from_secs(120);
+/// Watched after the end: what is glued to the old node would show.
+const AFTER: Duration = Duration::from_secs(6);
+
+/// The app with both pools.
+pub fn app(name: &'static str) -> App {
+    App {
+        writer_size: SIZE,
+        ..App::readers(name, PODS, SIZE)
+    }
+    .with("RENEW_GRACE", 2)
+}
+
+/// The policy of a user with both pools.
+fn spec(name: &str) -> Value {
+    let recycle = if name == "hikaricp" {
+        json!({"method": "HTTP", "http": {"port": 8080, "path": "/pool/recycle"}})
+    } else {
+        json!({"method": "Signal", "signal": {"name": "HUP", "container": "app", "process": 1}})
+    };
+    json!({
+        "cluster": {"identifier": CLUSTER},
+        "targets": [{
+            "name": APP,
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
+            "pools": [
+                {"endpoint": "Reader", "connectionsPerPod": SIZE},
+                {"endpoint": "Writer", "connectionsPerPod": SIZE},
+            ],
+            "recycle": recycle
+        }],
+        "limits": {"cooldownSeconds": 0},
+        "evidence": {"source": "ProcNet"}
+    })
+}
+
+fn is_wrong(life: &Life) -> bool {
+    (life.application.ends_with("/writer") && life.standby_last)
+        || (life.application.ends_with("/reader") && !life.standby_last)
+}
+
+fn present(seen: &Observation) -> impl Iterator<Item = &Life> {
+    let last = seen.samples.last().map_or(0, |s| s.at);
+    seen.lives.iter().filter(move |l| l.last >= last)
+}
+
+/// Every pool full, and on the right side.
+fn is_right(seen: &Observation) -> bool {
+    is_full(seen) && !present(seen).any(is_wrong)
+}
+
+fn is_full(seen: &Observation) -> bool {
+    let of = |pool: &str| {
+        present(seen)
+            .filter(|l| l.application.ends_with(pool))
+            .count()
+    };
+    of("/reader") >= PODS * SIZE && of("/writer") >= PODS * SIZE
+}
+
+fn seen(bed: &Bed<'_>) -> Observation {
+    bed.sample();
+    bed.control.seen(CLUSTER).expect("samples")
+}
+
+fn flipped(events: &[Event]) -> i64 {
+    let flips = events
+        .iter()
+        .filter(|e| e.kind == Kind::Dns && e.what == "writer");
+    flips.map(|e| e.at).max().expect("the record has moved")
+}
+
+/// Recycles of each pod, by the operator's own count.
+fn recycled(bed: &Bed<'_>) -> Vec<(String, u64)> {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3D{APP}");
+    let list = bed
+        .call(http::Method::GET, &path, &json!({}))
+        .unwrap_or_default();
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let count = |pod: &Value| {
+        let meta = &pod["metadata"];
+        let text = meta["annotations"]["dbbalance.io/recycles"].as_str();
+        let name = meta["name"].as_str().unwrap_or_default().to_owned();
+        (name, text.and_then(|t| t.parse().ok()).unwrap_or(0))
+    };
+    items.iter().map(count).collect()
+}
+
+fn failed(bed: &Bed<'_>) -> u64 {
+    let all = bed.stats();
+    let pools = all.values().filter_map(|s| s["pools"].as_object());
+    pools
+        .flat_map(|pools| pools.values().filter_map(|p| p["failed"].as_u64()))
+        .sum()
+}
+
+fn zombies(bed: &Bed<'_>, seen: &Observation) -> usize {
+    let pods = bed.pods();
+    let of = |name: &str| sockets::zombies(bed.stand, NAMESPACE, name, None, seen);
+    pods.iter().map(|pod| of(&pod.name)).sum()
+}
+
+/// Pods of this app, with the policy or without one, every pool full and on the right side.
+fn prepare(bed: &Bed<'_>, app: &App, with_us: bool) {
+    bed.control
+        .wait_idle(CLUSTER, LIMIT)
+        .expect("an idle cluster");
+    if !with_us {
+        bed.no_policy();
+    }
+    bed.control.observe(CLUSTER).expect("an observer");
+    bed.deploy(app);
+    let told = bed.status();
+    if with_us && told["targets"][0]["reference"].is_null() {
+        bed.policy(&spec(app.name));
+    }
+    let ips: Vec<String> = bed.pods().into_iter().map(|pod| pod.ip).collect();
+    if !bed
+        .within(LIMIT / 3, || is_right(&seen(bed)).then_some(()))
+        .is_some()
+    {
+        bed.renew(&ips);
+        bed.until("pools on the right side", LIMIT, || {
+            is_right(&seen(bed)).then_some(())
+        });
+    }
+    if with_us {
+        rested(bed);
+    }
+    bed.control.observe(CLUSTER).expect("an observer");
+    bed.sample();
+}
+
+/// Waits until the policy says that all is where it should be.
+fn rested(bed: &Bed<'_>) {
+    bed.until("a policy at rest", LIMIT, || {
+        let status = bed.status();
+        let is = |name: &str| condition(&status, name).0 == "True";
+        (is("Balanced") && is("Fresh") && !is("Recycling")).then_some(())
+    });
+}
+
+fn old_writer(bed: &Bed<'_>) -> (String, String) {
+    let status = bed.control.status().expect("status");
+    let cluster = status.cluster(CLUSTER).expect("the cluster");
+    let old = cluster.writer.clone().expect("a writer");
+    let next = cluster
+        .instances
+        .iter()
+        .find(|i| i.dns_reader && i.name != old);
+    (old, next.expect("a reader").name.clone())
+}
+
+/// What `kubectl dbbalance connections` says of a pod with half-open sockets.
+fn evidence(bed: &Bed<'_>) -> Option<String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dbbalance"));
+    // By this name the binary is the plugin.
+    std::os::unix::process::CommandExt::arg0(&mut command, "kubectl-dbbalance");
+    command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
+    let said = command.arg(bed.stand.kubeconfig()).output().ok()?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let line = text.lines().find(|l| l.contains("get no answer"))?;
+    Some(line.trim().to_owned())
+}
+
+/// Plays one failover.
+pub fn play(bed: &Bed<'_>, app: &App, flicker: bool, half_open: bool, with_us: bool) -> Failover {
+    prepare(bed, app, with_us);
+    let (failures, counts) = (failed(bed), recycled(bed));
+    let (old, next) = old_writer(bed);
+    let start = now();
+    if half_open {
+        let order = Order::Partition { name: old.clone() };
+        bed.control.order(&order).expect("a partition");
+    }
+    let options = FailoverOptions {
+        flicker,
+        ..FailoverOptions::default()
+    };
+    bed.control
+        .failover(CLUSTER, Some(&next), options)
+        .expect("a failover");
+    let (mut most, mut line, mut swept) = (0, None, None);
+    if half_open {
+        most = bed.until("zombies", LIMIT, || {
+            Some(zombies(bed, &seen(bed))).filter(|n| *n > 0)
+        });
+        bed.within(LIMIT, || {
+            line = line.take().or_else(|| evidence(bed));
+            let left = zombies(bed, &seen(bed));
+            most = most.max(left);
+            (left == 0 && is_idle(bed)).then_some(())
+        });
+        swept = Some(now());
+        bed.control
+            .order(&Order::Heal { name: old })
+            .expect("a heal");
+    }
+    bed.control
+        .wait_idle(CLUSTER, LIMIT)
+        .expect("an idle cluster");
+    if with_us {
+        bed.within(LIMIT, || is_right(&seen(bed)).then_some(()));
+        rested(bed);
+        bed.within(AFTER, || None::<()>);
+    } else {
+        bed.within(NOTHING, || None::<()>);
+    }
+    // One that comes or goes between a sample and the look at a pod is none.
+    let left = (0..3).map(|_| zombies(bed, &seen(bed))).min().unwrap_or(0);
+    let seen = seen(bed);
+    let flip = flipped(&bed.control.events(start).expect("events"));
+    let last = seen.lives.iter().filter(|l| is_wrong(l)).map(|l| l.last);
+    let last = last.max().unwrap_or(flip);
+    let after = recycled(bed);
+    let was = |name: &str| counts.iter().find(|c| c.0 == name).map_or(0, |c| c.1);
+    let moved: Vec<u64> = after.iter().map(|(name, n)| n - was(name)).collect();
+    Failover {
+        pods: PODS,
+        per_pool: SIZE,
+        flicker,
+        half_open,
+        with_us,
+        pods_touched: moved.iter().filter(|n| **n > 0).count(),
+        recycles: moved.iter().sum(),
+        seconds_from_flip: seconds(last - flip),
+        seconds_from_last_cache: seconds(last - flip - CACHE_MS),
+        wrong_at_end: present(&seen).filter(|l| is_wrong(l)).count(),
+        connections_at_end: present(&seen).count(),
+        back: is_full(&seen),
+        zombies: left,
+        most_zombies: most,
+        seconds_to_swept: swept.map(|at| seconds(at - flip)),
+        evidence: line,
+        failed_queries: failed(bed).saturating_sub(failures),
+    }
+}
+
+fn is_idle(bed: &Bed<'_>) -> bool {
+    let status = bed.control.status().expect("status");
+    status.cluster(CLUSTER).is_some_and(|c| c.busy.is_empty())
+}
+
+#[allow(clippy::cast_precision_loss)] // minutes
+fn seconds(ms: i64) -> f64 {
+    (ms as f64 / 100.0).round() / 10.0
+}
