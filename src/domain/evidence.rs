@@ -4,6 +4,7 @@
 //! and nothing here ever turns that into zero.
 
 pub mod holdings;
+mod placed;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

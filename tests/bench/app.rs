@@ -35,7 +35,7 @@ impl App {
     }
 
     /// With another setting.
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         self.environment.push((name, value.to_string()));
         self
     }

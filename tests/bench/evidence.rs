@@ -49,7 +49,7 @@ pub fn pooled(bed: &Bed<'_>) -> Pooled {
     let cluster = status.cluster(CLUSTER).expect("the cluster");
     let reader = cluster.instances.iter().find(|i| i.dns_reader);
     pooler::start(bed.stand, reader.expect("a reader").address);
-    let app = App::readers("hikaricp", PODS, SIZE).with("DB_READER_HOST", pooler::ADDRESS);
+    let app = App::readers("hikaricp", PODS, SIZE).with("DB_READER_HOST", &pooler::ADDRESS);
     bed.deploy(&app);
     bed.policy(&json!({
         "cluster": {"identifier": CLUSTER},

@@ -23,7 +23,7 @@ pub const SIZE: usize = 5;
 /// `CoreDNS` keeps an answer so long, whatever its TTL (cache plugin, `MinimalDefaultTTL`).
 const CACHE_MS: i64 = 5000;
 /// Watched where nobody acts.
-const NOTHING: Duration = Duration::from_secs(120);
+const NOTHING: Duration = Duration::from_mins(2);
 /// Watched after the end: what is glued to the old node would show.
 const AFTER: Duration = Duration::from_secs(6);
 
@@ -33,7 +33,7 @@ pub fn app(name: &'static str) -> App {
         writer_size: SIZE,
         ..App::readers(name, PODS, SIZE)
     }
-    .with("RENEW_GRACE", 2)
+    .with("RENEW_GRACE", &2)
 }
 
 /// The policy of a user with both pools.
@@ -140,9 +140,9 @@ fn prepare(bed: &Bed<'_>, app: &App, with_us: bool) {
         bed.policy(&spec(app.name));
     }
     let ips: Vec<String> = bed.pods().into_iter().map(|pod| pod.ip).collect();
-    if !bed
+    if bed
         .within(LIMIT / 3, || is_right(&seen(bed)).then_some(()))
-        .is_some()
+        .is_none()
     {
         bed.renew(&ips);
         bed.until("pools on the right side", LIMIT, || {

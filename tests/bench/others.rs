@@ -70,15 +70,12 @@ pub fn play(bed: &Bed<'_>, others: &[(String, Other)], results: &mut Results) ->
         let played = catch_unwind(AssertUnwindSafe(|| one(bed, key, other, results)));
         let place = format!("[{}/{}] {key}", at + 1, others.len());
         let took = began.elapsed().as_secs();
-        match played {
-            Ok(told) => {
-                eprintln!("{place}: {told}, in {took} s");
-                results.save().expect("results kept");
-            }
-            Err(_) => {
-                eprintln!("{place}: failed after {took} s");
-                failed.push(key.clone());
-            }
+        if let Ok(told) = played {
+            eprintln!("{place}: {told}, in {took} s");
+            results.save().expect("results kept");
+        } else {
+            eprintln!("{place}: failed after {took} s");
+            failed.push(key.clone());
         }
         if interrupt::pending() {
             failed.push("interrupted".to_owned());

@@ -238,6 +238,7 @@ pub fn real(count: usize) -> f64 {
 }
 
 /// One failover.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failover {

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
-use crate::api::spec::{Endpoint, PoolSpec};
-use crate::domain::evidence::PodHoldings;
 use crate::domain::topology::{InstanceId, Topology};
 
 /// The connections of one pod to the target's port, by where they lead.
@@ -20,19 +18,6 @@ pub struct Holdings {
     pub no_member: u32,
     /// To addresses that were never a member's: a proxy, a mesh, another database.
     pub unknown: u32,
-}
-
-impl From<&PodHoldings> for Holdings {
-    fn from(held: &PodHoldings) -> Self {
-        let members = held.by_instance.iter();
-        Self {
-            by_instance: members
-                .map(|(instance, held)| (instance.clone(), held.connections))
-                .collect(),
-            no_member: held.to_no_member(),
-            unknown: held.to_unknown(),
-        }
-    }
 }
 
 impl Holdings {
@@ -105,21 +90,6 @@ pub enum Pools {
 }
 
 impl Pools {
-    /// As a target declares them. A pool without a number holds `unsaid`: with it, any number is right.
-    #[must_use]
-    pub fn of(declared: &[PoolSpec], unsaid: u32) -> Self {
-        let of = |endpoint| {
-            let pool = declared.iter().find(|p| p.endpoint == endpoint)?;
-            let said = pool.connections_per_pod;
-            Some(said.map_or(unsaid, |n| u32::try_from(n).unwrap_or(0)))
-        };
-        match (of(Endpoint::Reader), of(Endpoint::Writer)) {
-            (Some(reader), Some(writer)) => Self::Both { reader, writer },
-            (None, Some(_)) => Self::Writer,
-            (_, None) => Self::Reader,
-        }
-    }
-
     pub(super) const fn reads(self) -> bool {
         !matches!(self, Self::Writer)
     }
