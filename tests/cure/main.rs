@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let passed = std::panic::catch_unwind(AssertUnwindSafe(|| {
         std::thread::scope(|scope| {
             let arguments = &arguments;
-            let run = move |trials| !libtest_mimic::run(&arguments, trials).has_failed();
+            let run = move |trials| !libtest_mimic::run(arguments, trials).has_failed();
             let other = scope.spawn(move || run(bank));
             let passed = run(shop);
             other.join().is_ok_and(|other| other) && passed

@@ -73,21 +73,24 @@ pub async fn a_third_reader_gets_its_share(bed: &Bed) {
     control.add_reader(SHOP.cluster).unwrap();
     let (took, after) = told(bed, &case, "spread", 3).await;
     let moved = since(&recycled, &case.recycled("app").await);
-    let (moves, pods) = (
+    let (effects, pods) = (
         moved.iter().sum::<u64>(),
         moved.iter().filter(|n| **n > 0).count(),
     );
     let now = case.queries("app").await;
     println!(
         "2 to 3 readers, 10 pods of HikariCP by HTTP: {before:?} became {after:?} {:.1} s after the epoch opened; {pods} pods in \
-         {moves} recycles (at best {least}), {} queries failed of {}",
+         {effects} recycles (at best {least}), {} queries failed of {}",
         f64::from(i32::try_from(took).unwrap()) / 1000.0,
         now.failed - queries.failed,
         now.reads - queries.reads,
     );
     assert!(is_even(&after, PER_POD), "{after:?}");
     assert_eq!(now.failed, queries.failed, "failed queries");
-    assert!(moves as usize <= least + SLACK, "{moved:?}");
+    assert!(
+        usize::try_from(effects).unwrap() <= least + SLACK,
+        "{moved:?}"
+    );
     assert!(moved.iter().all(|n| *n <= 3), "{moved:?}");
     case.without_policy("spread").await;
 }
