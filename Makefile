@@ -49,7 +49,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(TEST) --lib --bins --test figures --test rds_batches --test rds_contract --test rds_truncation
+	$(TEST) --lib --bins --test dns --test figures --test rds_batches --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
 	$(CARGO) test --locked -p dbbalance-sim
 
