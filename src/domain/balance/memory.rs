@@ -82,7 +82,7 @@ impl Episode {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch {
-    /// When.
+    /// When they were taken.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
     /// When it was seen settled; evidence must be newer.
