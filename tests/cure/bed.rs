@@ -28,7 +28,7 @@ const CACHES: u8 = 2;
 /// Sixteen pods that start on two cores.
 const STARTED: Duration = Duration::from_secs(400);
 /// A settle time, and the round of claims, effects and measurements that follows.
-pub const CURED: Duration = Duration::from_mins(2);
+pub const CURED: Duration = Duration::from_mins(5);
 
 /// What all cases share.
 pub struct Bed {
