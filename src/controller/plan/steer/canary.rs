@@ -2,16 +2,15 @@
 //!
 //! Decides whether the method has shown that it works. It picks no pods.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::inputs::REOPENING;
 use crate::api::spec::Method;
 use crate::controller::plan::pods::Scene;
 use crate::controller::world::TargetEvidence;
 use crate::domain::evidence::{fresh_sockets, kept_sockets};
 use crate::domain::pod::PodFacts;
 
-/// A reading so soon after the recycle may still show the old connections.
-const REOPENING: SignedDuration = SignedDuration::from_millis(500);
 /// How many local ports a message names.
 const NAMED_PORTS: usize = 4;
 

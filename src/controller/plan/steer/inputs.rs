@@ -17,7 +17,7 @@ use crate::domain::topology::{InstanceId, Topology};
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
 /// From the claim to the moment from which on a reading can show the new connections: the effect itself,
 /// and what the app needs to begin.
-const REOPENING: SignedDuration = SignedDuration::from_millis(500);
+pub(super) const REOPENING: SignedDuration = SignedDuration::from_millis(500);
 /// How much of its former connections a pod must hold to be back, in percent: a pool may be lazy.
 const BACK_PERCENT: usize = 90;
 
