@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-api test-e2e lint crds image sim stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-api test-e2e lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -73,6 +73,9 @@ bench-page: ## Write page, chart and README's section from docs/bench/results.js
 
 sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
 	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json
+
+hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
+	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance --features failpoints --lib whatever_befalls -- --nocapture
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml

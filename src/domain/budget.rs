@@ -2,11 +2,12 @@
 //!
 //! Measured connections count where they are. Without them it counts with the worst: that all
 //! connections of an endpoint's pools are on the one instance that is looked at. What a step opens
-//! may always land on that one instance.
+//! may always land on that one instance. While a change has not settled, DNS may serve an instance in its old
+//! role or in its new one, so it counts in both.
 
 use std::collections::BTreeMap;
 
-use super::topology::{ClusterView, InstanceId, Role};
+use super::topology::{ClusterView, InstanceId, Role, Topology};
 use crate::api::spec::{BudgetSpec, Endpoint};
 
 /// What one target holds, or may add.
@@ -96,25 +97,65 @@ pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Opt
         .collect()
 }
 
+/// Which endpoints may lead to a member.
+#[derive(Clone, Copy, Debug, Default)]
+struct Serves {
+    reader: bool,
+    writer: bool,
+}
+
+impl Serves {
+    fn by(topologies: &[&Topology], instance: &InstanceId) -> Self {
+        let mut serves = Self::default();
+        for topology in topologies {
+            let role = topology.members().find(|(m, _)| m.instance == *instance);
+            match role.map(|(_, role)| role) {
+                // A cluster without readers serves the reader endpoint from its writer.
+                Some(Role::Writer) => {
+                    serves.writer = true;
+                    serves.reader |= topology.readers.is_empty();
+                }
+                Some(Role::Reader) => serves.reader = true,
+                None => {}
+            }
+        }
+        serves
+    }
+
+    const fn pick(self, load: Load) -> u64 {
+        (if self.reader { load.reader } else { 0 }) + (if self.writer { load.writer } else { 0 })
+    }
+}
+
+/// The instances as they are, and as they were in the topology that has settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a> {
+    /// As last read.
+    pub view: &'a ClusterView,
+    /// The topology that has settled, if one has.
+    pub settled: Option<&'a Topology>,
+}
+
 /// Judges a step: for every instance, connections now plus all that is in flight plus the step.
 #[must_use]
 pub fn judge(
-    view: &ClusterView,
+    members: Members,
     spec: &BudgetSpec,
     now: &Holding,
     in_flight: Load,
     step: Load,
     surges: bool,
 ) -> Verdict {
+    let view = members.view;
     let limits = limits(view, spec);
-    // A cluster without readers serves the reader endpoint from its writer.
-    let lone = view.topology.readers.is_empty();
-    for (member, role) in view.topology.members() {
-        let pick = |load: Load| match (role, lone) {
-            (Role::Writer, false) => load.writer,
-            (Role::Writer, true) => load.writer + load.reader,
-            (Role::Reader, _) => load.reader,
-        };
+    let topologies: Vec<&Topology> = members
+        .settled
+        .into_iter()
+        .chain([&view.topology])
+        .collect();
+    for (member, _) in view.topology.members() {
+        let serves = Serves::by(&topologies, &member.instance);
+        let pick = |load: Load| serves.pick(load);
         if pick(step) == 0 {
             continue;
         }
@@ -235,6 +276,42 @@ mod tests {
         }
     }
 
+    const fn read(view: &ClusterView) -> Members<'_> {
+        Members {
+            view,
+            settled: None,
+        }
+    }
+
+    #[test]
+    fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new() {
+        let spec = BudgetSpec {
+            max_connections: Some(100),
+            headroom_percent: 0,
+        };
+        let settled = topology("abc");
+        let now = view("cab", "db.r6g.large");
+        let members = Members {
+            view: &now,
+            settled: Some(&settled),
+        };
+        let holding = Holding {
+            measured: [(InstanceId("c".into()), 95)].into(),
+            ..Holding::default()
+        };
+        let adds = |step| judge(members, &spec, &holding, Load::default(), step, false);
+        assert_eq!(adds(reader(5)), Verdict::Fits);
+        let Verdict::Exceeds(message) = adds(reader(6)) else {
+            unreachable!("DNS may serve c as a reader still");
+        };
+        assert!(message.contains("on c, has 5"), "{message}");
+        let writer = Load {
+            reader: 0,
+            writer: 6,
+        };
+        assert!(matches!(adds(writer), Verdict::Exceeds(_)));
+    }
+
     #[test]
     fn a_step_that_fits_is_taken_and_one_more_is_not() {
         let spec = BudgetSpec {
@@ -243,12 +320,24 @@ mod tests {
         };
         let v = view("abc", "db.r6g.large");
         assert_eq!(
-            judge(&v, &spec, &holds(reader(60)), reader(20), reader(10), false),
+            judge(
+                read(&v),
+                &spec,
+                &holds(reader(60)),
+                reader(20),
+                reader(10),
+                false
+            ),
             Verdict::Fits
         );
-        let Verdict::Exceeds(message) =
-            judge(&v, &spec, &holds(reader(60)), reader(20), reader(11), false)
-        else {
+        let Verdict::Exceeds(message) = judge(
+            read(&v),
+            &spec,
+            &holds(reader(60)),
+            reader(20),
+            reader(11),
+            false,
+        ) else {
             unreachable!("it must not fit");
         };
         assert!(
@@ -262,11 +351,25 @@ mod tests {
         let spec = BudgetSpec::default();
         let v = view("ab", "db.x99.tiny");
         assert!(matches!(
-            judge(&v, &spec, &holds(reader(0)), reader(0), reader(1), true),
+            judge(
+                read(&v),
+                &spec,
+                &holds(reader(0)),
+                reader(0),
+                reader(1),
+                true
+            ),
             Verdict::Unknown(_)
         ));
         assert_eq!(
-            judge(&v, &spec, &holds(reader(0)), reader(0), reader(1), false),
+            judge(
+                read(&v),
+                &spec,
+                &holds(reader(0)),
+                reader(0),
+                reader(1),
+                false
+            ),
             Verdict::Fits
         );
     }
@@ -283,7 +386,7 @@ mod tests {
         };
         assert!(matches!(
             judge(
-                &view("a", "db.r6g.large"),
+                read(&view("a", "db.r6g.large")),
                 &spec,
                 &holds(now),
                 Load::default(),
@@ -294,7 +397,7 @@ mod tests {
         ));
         assert_eq!(
             judge(
-                &view("ab", "db.r6g.large"),
+                read(&view("ab", "db.r6g.large")),
                 &spec,
                 &holds(now),
                 Load::default(),
@@ -318,7 +421,16 @@ mod tests {
                 .into(),
             ..Holding::default()
         };
-        let fits = |holding| judge(&v, &spec, &holding, Load::default(), reader(20), false);
+        let fits = |holding| {
+            judge(
+                read(&v),
+                &spec,
+                &holding,
+                Load::default(),
+                reader(20),
+                false,
+            )
+        };
         assert_eq!(fits(on(80, 80)), Verdict::Fits);
         let Verdict::Exceeds(message) = fits(on(70, 81)) else {
             unreachable!("it must not fit on c");

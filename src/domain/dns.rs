@@ -6,7 +6,7 @@
 pub mod book;
 pub mod gate;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,18 +36,41 @@ pub struct Look {
     pub failure: Option<&'static str>,
 }
 
-/// The last looks at one name, oldest first.
+/// Of how many addresses the newest look is kept: two for each of the 16 instances that a cluster may have.
+const KEPT_ADDRESSES: usize = 32;
+
+/// The last looks at one name, oldest first, and the newest of each answered address, which may be older.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looks(VecDeque<Look>);
+pub struct Looks(VecDeque<Look>, BTreeMap<IpAddr, Look>);
 
 impl Looks {
     /// Takes in a look. Answers come in any order: they are kept in the order in which they were asked.
     pub fn push(&mut self, look: Look) {
+        self.keep(&look);
         let place = self.0.iter().rposition(|l| l.at <= look.at);
         self.0.insert(place.map_or(0, |p| p + 1), look);
         if self.0.len() > KEPT_LOOKS {
             self.0.pop_front();
         }
+    }
+
+    fn keep(&mut self, look: &Look) {
+        let Some(address) = look.address else {
+            return;
+        };
+        if self.1.get(&address).is_none_or(|kept| kept.at <= look.at) {
+            self.1.insert(address, look.clone());
+        }
+        if self.1.len() > KEPT_ADDRESSES {
+            let oldest = self.1.iter().min_by_key(|(_, l)| l.at).map(|(a, _)| *a);
+            oldest.map(|address| self.1.remove(&address));
+        }
+    }
+
+    /// The newest look of each address that was ever answered, in the order of addresses.
+    #[must_use]
+    pub fn by_address(&self) -> Vec<Look> {
+        self.1.values().cloned().collect()
     }
 
     /// All looks, oldest first.
@@ -82,6 +105,9 @@ pub struct DnsView {
     pub writer: Vec<Look>,
     /// The last looks at the reader endpoint, oldest first.
     pub reader: Vec<Look>,
+    /// The newest look at the reader endpoint for each address that it answered: with many readers, the last
+    /// looks may never hold all of them at once.
+    pub readers_named: Vec<Look>,
     /// Whose address is whose.
     pub book: AddressBook,
 }
@@ -164,6 +190,23 @@ pub(crate) mod tests {
         }
         assert_eq!(looks.to_vec().len(), KEPT_LOOKS);
         assert_eq!(looks.last().map(|l| l.at), Some(at(1199)));
+    }
+
+    #[test]
+    fn the_newest_look_of_each_address_outlives_the_last_looks() {
+        let mut looks = Looks::default();
+        looks.push(named(0, "d"));
+        looks.push(failed(1, "NXDOMAIN"));
+        for n in 0..100 {
+            looks.push(named(100 + n, "b"));
+        }
+        looks.push(named(150, "b"));
+        let kept: Vec<_> = looks.by_address().iter().map(|l| l.at).collect();
+        assert_eq!(kept, [at(199), at(0)]);
+        for letter in ('A'..='z').map(String::from) {
+            looks.push(named(300, &letter));
+        }
+        assert_eq!(looks.by_address().len(), KEPT_ADDRESSES);
     }
 
     #[test]

@@ -268,6 +268,7 @@ impl Names {
             Arc::new(DnsView {
                 writer: self.writer.to_vec(),
                 reader: self.reader.to_vec(),
+                readers_named: self.reader.by_address(),
                 book: self.book.clone(),
             })
         });

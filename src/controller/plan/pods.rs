@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::spec::{Fallback, TargetSpec};
 use crate::api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use crate::controller::world::{TargetWorld, World};
+use crate::domain::balance::Settings;
 use crate::domain::budget::Load;
 use crate::domain::pod::PodFacts;
 use crate::domain::settle::Settling;
@@ -221,9 +222,17 @@ impl<'a> Scene<'a> {
             .min()
     }
 
-    /// What this pod was moved within the run in progress, if it was.
-    pub(super) fn moved_in_run<'p>(&self, pod: &'p PodFacts) -> Option<&'p Moved> {
+    /// What this pod was moved within the run that counts, if it was: the one in progress; or the last one, so
+    /// that pods which no recycle helps do not open run after run. It counts no longer when something is due
+    /// since, nor after as long as a failed episode rests.
+    pub(super) fn moved_in_run<'p>(&self, pod: &'p PodFacts, now: Timestamp) -> Option<&'p Moved> {
         let run = self.target.run.as_ref()?;
+        if let Some(end) = &run.end_time {
+            let old = now.duration_since(end.0) >= Settings::default().rest;
+            if run.epoch != self.target.due_epoch || old {
+                return None;
+            }
+        }
         pod.moved.as_ref().filter(|m| {
             m.policy == self.mark && m.epoch == run.epoch && m.run == run.start_time.0.as_second()
         })
@@ -237,7 +246,7 @@ impl<'a> Scene<'a> {
             epoch: run.epoch,
             run: run.start_time.0.as_second(),
             count: self
-                .moved_in_run(pod)
+                .moved_in_run(pod, now)
                 .map_or(0, |m| m.count)
                 .saturating_add(1),
             time: now,

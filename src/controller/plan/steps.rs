@@ -6,13 +6,14 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use super::candidates::{Candidates, take};
+use super::epochs::recorded_topology;
 use super::gate::{Gate, Held};
 use super::pods::{Scene, Stage};
 use super::{PodStep, Step};
 use crate::api::spec::{Method, Pacing};
 use crate::controller::world::World;
 use crate::controller::world::holding;
-use crate::domain::budget::{Holding, Load, Verdict, judge};
+use crate::domain::budget::{Holding, Load, Members, Verdict, judge};
 use crate::domain::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
 use crate::domain::stamp::Stamp;
 use crate::domain::topology::Fingerprint;
@@ -234,7 +235,12 @@ pub(super) fn within_budget(
     };
     let now = held(world).plus(&world.others.held);
     let in_flight = mine.plus(world.others.in_flight);
-    match judge(view, &world.spec.budget, &now, in_flight, adds, surges) {
+    let settled = world.status.topology.as_ref().and_then(recorded_topology);
+    let members = Members {
+        view,
+        settled: settled.as_ref(),
+    };
+    match judge(members, &world.spec.budget, &now, in_flight, adds, surges) {
         Verdict::Fits => Ok(()),
         Verdict::Exceeds(message) => Err(Held::new(Gate::Budget, message)),
         Verdict::Unknown(message) => Err(Held::new(Gate::BudgetUnknown, message)),

@@ -9,6 +9,7 @@ mod measured;
 mod odds;
 mod privileges;
 mod runs;
+mod spent;
 mod steer;
 mod steps;
 mod stories;

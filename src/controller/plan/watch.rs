@@ -118,7 +118,7 @@ pub(super) fn halt_failed(
         scene
             .counted
             .iter()
-            .filter(|p| scene.moved_in_run(p).is_some())
+            .filter(|p| scene.moved_in_run(p, now).is_some())
             .count(),
     );
     let verified = scene.is_verified();

@@ -90,11 +90,8 @@ fn writer_followed(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(
 
 /// Each added reader that is a reader still has been named since the change settled.
 fn readers_named(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(), Waiting> {
-    let fresh: Vec<&Look> = view
-        .reader
-        .iter()
-        .filter(|l| is_fresh(awaited, l, now))
-        .collect();
+    let looks = view.readers_named.iter().chain(&view.reader);
+    let fresh: Vec<&Look> = looks.filter(|l| is_fresh(awaited, l, now)).collect();
     let seen: BTreeSet<InstanceId> = fresh.iter().filter_map(|l| view.instance(l)).collect();
     let missing: Vec<&str> = awaited
         .added
@@ -325,6 +322,18 @@ mod tests {
         let case = Case::new(&[Trigger::ReaderAdded], "abcd", "cd").reader(1000, "bdbdbd");
         assert!(case.why(1000).contains("named c;"));
         assert!(case.reader(1000, "bdbdbdc").opens(1000));
+    }
+
+    #[test]
+    fn many_new_readers_need_not_be_named_within_the_last_looks() {
+        let mut case = Case::new(&[Trigger::ReaderAdded], "abcdef", "def").reader(90_000, "dbcb");
+        case.view.readers_named = vec![named(90_000, "d"), named(40_000, "e"), named(-9000, "f")];
+        assert_eq!(
+            case.why(90_000),
+            "the reader endpoint must have named f; last answered: b, c, d, e"
+        );
+        case.view.readers_named[2] = named(1000, "f");
+        assert!(case.opens(90_000));
     }
 
     #[test]

@@ -70,17 +70,17 @@ pub(super) fn stand(
     let mut moved = scene
         .counted
         .iter()
-        .filter(|p| scene.moved_in_run(p).is_some());
+        .filter(|p| scene.moved_in_run(p, now).is_some());
     let Some(pod) = moved.find(|p| p.ready) else {
         // It has left meanwhile: another will be the first.
         return Canary::None;
     };
-    renewed(scene, pod, found)
+    renewed(scene, pod, found, now)
 }
 
-fn renewed(scene: &Scene, pod: &PodFacts, found: &TargetEvidence) -> Canary {
+fn renewed(scene: &Scene, pod: &PodFacts, found: &TargetEvidence, now: Timestamp) -> Canary {
     let waits = |what: &str| Canary::Waits(format!("the first pod, {}, {what}", pod.name));
-    let Some(moved) = scene.moved_in_run(pod) else {
+    let Some(moved) = scene.moved_in_run(pod, now) else {
         return Canary::None;
     };
     let after = moved.time.saturating_add(REOPENING).unwrap_or(moved.time);

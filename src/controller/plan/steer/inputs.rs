@@ -154,7 +154,7 @@ fn pod_view(
     evidence: &Evidence,
     now: Timestamp,
 ) -> PodView {
-    let moved = scene.moved_in_run(pod);
+    let moved = scene.moved_in_run(pod, now);
     let evicts = method(scene) == Some(Method::Evict);
     PodView {
         id: pod.uid.clone(),
@@ -181,7 +181,7 @@ fn is_in_flight(scene: &Scene, pod: &PodFacts, found: &TargetEvidence, now: Time
     if scene.may_still_end(pod, now) {
         return true;
     }
-    let Some(moved) = scene.moved_in_run(pod) else {
+    let Some(moved) = scene.moved_in_run(pod, now) else {
         return false;
     };
     if now.duration_since(moved.time) >= SETTLE {

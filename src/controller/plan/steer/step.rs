@@ -109,16 +109,18 @@ fn urgent<'a>(
         if !pod.ready {
             return true;
         }
-        if !verified {
-            // One Ready pod shows first that the method works.
-            return !std::mem::replace(&mut canary, true);
+        // One Ready pod shows first that the method works.
+        if !verified && canary {
+            return false;
         }
-        if !takes_away || *attempt > 1 {
-            return true;
+        if takes_away && *attempt <= 1 {
+            if free == 0 {
+                return false;
+            }
+            free -= 1;
         }
-        let fits = free > 0;
-        free = free.saturating_sub(1);
-        fits
+        canary = !verified;
+        true
     });
     (pods, canary)
 }

@@ -102,6 +102,9 @@ pub(crate) fn looks(world: &mut World, second: i64, reader: &str, writer: &str) 
     };
     let mut view = (*world.dns).clone();
     view.reader = named(reader);
+    view.readers_named
+        .retain(|l| l.address != Some(address(reader)));
+    view.readers_named.extend(view.reader.last().cloned());
     view.writer = named(writer);
     world.dns = Arc::new(view);
 }

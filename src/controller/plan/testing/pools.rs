@@ -456,9 +456,12 @@ impl Pools {
         };
         let found = &self.world.targets[0];
         let find = |uid: &str| found.pods.iter().find(|p| p.uid == uid).unwrap();
+        let recycle = &self.world.spec.targets[0].recycle;
+        let timeout = recycle.http.as_ref().map_or(10, |h| h.timeout_seconds);
+        let most = seconds(i64::from(timeout) + 30);
         let flies = |p: &PodFacts| {
             p.claim.as_ref().is_some_and(|c| {
-                c.epoch == recorded.due_epoch && self.now.duration_since(c.time) <= seconds(40)
+                c.epoch == recorded.due_epoch && self.now.duration_since(c.time) <= most
             })
         };
         let mut taken = 0;
@@ -515,9 +518,19 @@ impl Pools {
             return;
         }
         let budget = usize::try_from(limit).unwrap() * 85 / 100;
-        let readers = &self.settled.readers;
+        let Reading::Current(view) = &self.world.reading else {
+            panic!("a step without a topology");
+        };
+        let is_reader = |topology: &Topology, name: &str| {
+            let mut readers = topology.readers.iter();
+            readers.any(|r| r.instance.0 == name)
+        };
+        let is_member =
+            |name: &str| is_reader(&view.topology, name) || view.topology.writer.instance.0 == name;
         for (letter, held) in self.totals() {
-            if readers.iter().any(|r| r.instance.0 == letter.to_string()) {
+            let name = letter.to_string();
+            let may_serve = is_reader(&self.settled, &name) && is_member(&name);
+            if may_serve || is_reader(&view.topology, &name) {
                 let sum = held + (flying + fresh) * each;
                 assert!(sum <= budget, "{sum} exceed {budget} on {letter}");
             }

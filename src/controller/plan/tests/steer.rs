@@ -17,10 +17,10 @@ const C: &[(&str, u16)] = &[("c", 10)];
 const D: &[(&str, u16)] = &[("d", 10)];
 
 /// Two readers, even.
-const EVEN: [&[(&str, u16)]; 12] = [B, B, B, B, B, B, C, C, C, C, C, C];
+pub(super) const EVEN: [&[(&str, u16)]; 12] = [B, B, B, B, B, B, C, C, C, C, C, C];
 
 /// The cluster has these members now, as settled in epoch 2 that opened at time 100.
-fn changed(mut world: World, members: &str, trigger: Trigger) -> World {
+pub(super) fn changed(mut world: World, members: &str, trigger: Trigger) -> World {
     world.reading = Reading::Current(view(members));
     let before = world.status.topology.take();
     world.status.topology = Some(super::super::epochs::recorded(&view(members).topology));
@@ -40,12 +40,12 @@ fn third_reader(method: Method) -> World {
     world
 }
 
-fn names(plan: &Plan) -> Vec<&str> {
+pub(super) fn names(plan: &Plan) -> Vec<&str> {
     let steps = pods_of(plan.targets[0].step.as_ref());
     steps.iter().map(|s| s.name.as_str()).collect()
 }
 
-fn gate(plan: &Plan) -> Option<Gate> {
+pub(super) fn gate(plan: &Plan) -> Option<Gate> {
     plan.targets[0].held.as_ref().map(|h| h.gate)
 }
 
@@ -187,6 +187,22 @@ fn an_eviction_of_ready_pods_is_never_beyond_max_unavailable() {
     world = record(world, 103);
     verify(&mut world);
     assert_eq!(names(&look(&world, 104)).len(), 3);
+}
+
+#[test]
+fn the_first_eviction_of_a_sweep_waits_for_pods_that_are_missing_too() {
+    let mut world = measured(Method::Evict, &EVEN);
+    world = changed(world, "bac", Trigger::Failover);
+    read(&mut world, 102, &EVEN);
+    looks(&mut world, 103, "c", "b");
+    world = record(world, 103);
+    assert_eq!(names(&look(&world, 104)).len(), 1, "the canary");
+    for pod in &mut world.targets[0].pods[9..] {
+        pod.ready = false;
+    }
+    assert_eq!(names(&look(&world, 104)).len(), 0);
+    world.targets[0].pods[9].ready = true;
+    assert_eq!(names(&look(&world, 104)).len(), 1);
 }
 
 #[test]
