@@ -5,6 +5,8 @@
 // The bench's own modules; it also writes with them.
 #[path = "bench/chart.rs"]
 mod chart;
+#[path = "bench/failover_table.rs"]
+mod failover_table;
 #[path = "bench/page.rs"]
 #[allow(dead_code)]
 mod page;

@@ -40,6 +40,12 @@ impl App {
         self
     }
 
+    /// Whether its process keeps what DNS answered.
+    pub fn keeps_dns(&self) -> bool {
+        let mut settings = self.environment.iter();
+        settings.any(|(name, value)| *name == "JVM_DNS_TTL" && value != "0")
+    }
+
     fn settings(&self) -> Vec<Value> {
         let mut all: BTreeMap<&str, String> = [
             ("DB_READER_HOST", reader_endpoint(CLUSTER)),

@@ -340,6 +340,18 @@ impl Bed<'_> {
         }
     }
 
+    /// Deletes pods, so that new ones with new processes take their place.
+    pub fn replace(&self, ips: &[String]) {
+        for pod in self.pods().iter().filter(|pod| ips.contains(&pod.ip)) {
+            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", pod.name);
+            self.call(Method::DELETE, &path, &json!({}));
+        }
+        self.until("the end of deleted pods", LIMIT, || {
+            let left = self.pods().iter().any(|pod| ips.contains(&pod.ip));
+            (!left).then_some(())
+        });
+    }
+
     /// The newest sample that is younger than the call.
     pub fn sample(&self) -> Sample {
         let asked = now();

@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::app::App;
 use crate::bed::{APP, Bed, CLUSTER, LIMIT, condition};
 use crate::cases::Case;
-use crate::pooler;
 use crate::record::Pooled;
 use crate::record::Run;
+use crate::{play, pooler};
 
 /// Pods behind the pooler.
 const PODS: usize = 4;
@@ -21,22 +21,57 @@ const SIZE: usize = 5;
 /// Watched while nothing must be done.
 const QUIET: Duration = Duration::from_secs(30);
 
-fn rule(bed: &Bed<'_>, verb: &str) {
+/// The rule that rewrites addresses, while it lives.
+struct Masquerade<'b, 's>(&'b Bed<'s>);
+
+impl<'b, 's> Masquerade<'b, 's> {
+    fn begin(bed: &'b Bed<'s>) -> Self {
+        assert!(rule(bed, "-I"), "the rule that masquerades");
+        Self(bed)
+    }
+}
+
+impl Drop for Masquerade<'_, '_> {
+    fn drop(&mut self) {
+        if !rule(self.0, "-D") {
+            eprintln!("pods stay masqueraded: what is measured after this is, too");
+        }
+    }
+}
+
+fn rule(bed: &Bed<'_>, verb: &str) -> bool {
     let rule = format!("-w -t nat {verb} INPUT -p tcp --dport 5432 -j SNAT --to-source {NODE_IP}");
     let mut command = bed.stand.command("iptables");
     let status = command.args(rule.split(' ')).status();
-    assert!(status.is_ok_and(|s| s.success()), "iptables {rule}");
+    status.is_ok_and(|s| s.success())
 }
 
-/// Plays a case with all connections masqueraded: the databases see one address. Pods are new, so that no connection is
-/// older than the rule; what pods lost is then not told by address.
-pub fn masqueraded(bed: &Bed<'_>, case: &Case, play: impl FnOnce() -> Run) -> Run {
+/// Plays a case with all connections masqueraded: the databases see one address. All pools are renewed under the
+/// rule first, as connections that are older keep their address: so the start is as even as DNS makes it. What pods
+/// lost is then not told by address.
+pub fn masqueraded(bed: &Bed<'_>, case: &Case) -> Run {
     bed.no_policy();
     bed.start_state(&case.app);
-    rule(bed, "-I");
-    let run = play();
-    rule(bed, "-D");
-    run
+    let ips: Vec<String> = bed.pods().into_iter().map(|pod| pod.ip).collect();
+    let _masquerade = Masquerade::begin(bed);
+    bed.renew(&ips);
+    bed.until("masqueraded connections alone", LIMIT, || {
+        let sample = bed.sample();
+        let clients = sample
+            .instances
+            .values()
+            .flatten()
+            .map(|seen| &seen.clients);
+        let mut readers = clients.flat_map(|clients| clients.keys());
+        let held: usize = bed
+            .readers()
+            .iter()
+            .filter_map(|name| sample.connections(name))
+            .sum();
+        let all = readers.all(|client| client == NODE_IP);
+        (all && held == case.app.pods * case.app.size).then_some(())
+    });
+    play::play_from_here(bed, case)
 }
 
 /// Pods behind a pooler, and a reader that joins.

@@ -3,6 +3,7 @@
 //! Each pod has a reader and a writer pool. What is on the wrong role the databases tell, five times a second: a writer
 //! pool's connection on an instance that reads only, or a reader pool's on the writer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dbbalance_lab::aurora::control::Order;
@@ -111,12 +112,30 @@ fn recycled(bed: &Bed<'_>) -> Vec<(String, u64)> {
     items.iter().map(count).collect()
 }
 
-fn failed(bed: &Bed<'_>) -> u64 {
+/// Failed queries of all pods so far, by pool and kind.
+fn failed(bed: &Bed<'_>) -> BTreeMap<String, u64> {
     let all = bed.stats();
-    let pools = all.values().filter_map(|s| s["pools"].as_object());
-    pools
-        .flat_map(|pools| pools.values().filter_map(|p| p["failed"].as_u64()))
-        .sum()
+    let mut sums = BTreeMap::new();
+    for (name, pool) in all
+        .values()
+        .filter_map(|s| s["pools"].as_object())
+        .flatten()
+    {
+        for (kind, count) in pool["failed_by"].as_object().into_iter().flatten() {
+            let sum: &mut u64 = sums.entry(format!("{name}: {kind}")).or_default();
+            *sum += count.as_u64().unwrap_or_default();
+        }
+    }
+    sums
+}
+
+/// What was added since.
+fn since(before: &BTreeMap<String, u64>, now: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let was = |kind: &String| before.get(kind).copied().unwrap_or_default();
+    let added = now
+        .into_iter()
+        .map(|(kind, n)| (kind.clone(), n.saturating_sub(was(&kind))));
+    added.filter(|(_, n)| *n > 0).collect()
 }
 
 fn zombies(bed: &Bed<'_>, seen: &Observation) -> usize {
@@ -238,6 +257,7 @@ pub fn play(bed: &Bed<'_>, app: &App, flicker: bool, half_open: bool, with_us: b
     let last = seen.lives.iter().filter(|l| is_wrong(l)).map(|l| l.last);
     let last = last.max().unwrap_or(flip);
     let after = recycled(bed);
+    let failed_by = since(&failures, failed(bed));
     let was = |name: &str| counts.iter().find(|c| c.0 == name).map_or(0, |c| c.1);
     let moved: Vec<u64> = after.iter().map(|(name, n)| n - was(name)).collect();
     Failover {
@@ -257,7 +277,8 @@ pub fn play(bed: &Bed<'_>, app: &App, flicker: bool, half_open: bool, with_us: b
         most_zombies: most,
         seconds_to_swept: swept.map(|at| seconds(at - flip)),
         evidence: line,
-        failed_queries: failed(bed).saturating_sub(failures),
+        failed_queries: failed_by.values().sum(),
+        failed_by,
     }
 }
 

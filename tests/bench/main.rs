@@ -14,6 +14,7 @@ mod cases;
 mod chart;
 mod evidence;
 mod failover;
+mod failover_table;
 mod measure;
 mod others;
 mod page;

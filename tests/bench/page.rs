@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::chart;
+use crate::failover_table;
 use crate::record::{Figures, Results};
 
 /// Where the README's section begins.
@@ -33,7 +34,7 @@ const DNS_ROWS: [(&str, &str); 3] = [
     ("jvm-cache-60", "JVM that keeps addresses for 60 s"),
 ];
 /// The apps, and their names.
-const APPS: [(&str, &str); 2] = [("hikaricp", "HikariCP"), ("activerecord", "ActiveRecord")];
+pub const APPS: [(&str, &str); 2] = [("hikaricp", "HikariCP"), ("activerecord", "ActiveRecord")];
 
 /// A file and its content.
 pub type Page = (PathBuf, String);
@@ -105,8 +106,12 @@ fn document(results: &Results, notes: &str) -> String {
              that lost at least half of their connections. *Recycles*: new connections in pods' worth, so a pod moved twice counts twice.\n\n\
              ## A third reader joins\n\n";
     text += &table(results, &ROWS);
-    text += "\n## DNS that is late, or kept\n\n";
-    text += &table(results, &DNS_ROWS);
+    if !rows(results, &DNS_ROWS).is_empty() {
+        text += "\n## DNS that is late, or kept\n\n";
+        text += &table(results, &DNS_ROWS);
+    }
+    text += &failover_table::section(results);
+    text += &failover_table::evidence(results);
     text += "\n## Goals\n\n| goal | ";
     text += "measured |\n|---|---|\n";
     for (case, app, label) in [
@@ -117,6 +122,7 @@ fn document(results: &Results, notes: &str) -> String {
             text += &goals(&figures, label);
         }
     }
+    text += &failover_table::goals(results);
     text.push('\n');
     text += notes;
     text

@@ -23,6 +23,11 @@ const ROLLOUT: Duration = Duration::from_mins(5);
 /// Plays it.
 pub fn play(bed: &Bed<'_>, case: &Case) -> Run {
     bed.start_state(&case.app);
+    play_from_here(bed, case)
+}
+
+/// Plays it from the state that the bed is in.
+pub fn play_from_here(bed: &Bed<'_>, case: &Case) -> Run {
     if let Deed::Policy(spec, _) = &case.deed {
         bed.policy(spec);
     }

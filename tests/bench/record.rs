@@ -277,6 +277,8 @@ pub struct Failover {
     pub evidence: Option<String>,
     /// Failed queries, by the apps' own count.
     pub failed_queries: u64,
+    /// The same by pool and kind, in the words of the app's log.
+    pub failed_by: BTreeMap<String, u64>,
 }
 
 /// What came of a pooler in between.

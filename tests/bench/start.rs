@@ -39,7 +39,7 @@ impl Bed<'_> {
                 .sum::<usize>()
                 == want
         };
-        self.until("an even start", LIMIT, || {
+        self.until("an even start", 2 * LIMIT, || {
             let sample = self.sample();
             if !whole(&sample) {
                 return None;
@@ -47,6 +47,12 @@ impl Bed<'_> {
             let ips = surplus(&sample, &readers, app.size);
             if ips.is_empty() {
                 return Some(());
+            }
+            if app.keeps_dns() {
+                // Its process would open anew where its own cache leads: mostly to where it was.
+                self.replace(&ips);
+                self.ready(app);
+                return None;
             }
             self.renew(&ips);
             // Old connections end when they are given back: until then both are counted.
