@@ -43,7 +43,8 @@ pub fn readers(seen: &Observation) -> BTreeMap<String, usize> {
 }
 
 /// Within the operator's band, written a second time so that it is not the judge of itself: at most the tolerance, or a whole
-/// pod's share, above the fair share; at least half of it, or of what whole pods allow.
+/// pod's share, above the fair share; at least half of it, or of what whole pods allow. Or, as a pool that opens while
+/// DNS changes is split: no reader could take one pod more and not be further above the fair share than it was below.
 pub fn is_even(held: &[usize], per_pod: usize) -> bool {
     let (n, total) = (held.len(), held.iter().sum::<usize>());
     if n == 0 || total == 0 {
@@ -54,9 +55,12 @@ pub fn is_even(held: &[usize], per_pod: usize) -> bool {
         .max(pods.div_ceil(n) * per_pod * n * 100)
         .max(total * 100 + per_pod * n * 50);
     let least = (total * 50).min(pods / n * per_pod * n * 100);
-    held.iter()
+    let full = (total * 2).saturating_sub(per_pod * n);
+    let inside = held
+        .iter()
         .map(|held| held * n * 100)
-        .all(|held| (least..=most).contains(&held))
+        .all(|held| (least..=most).contains(&held));
+    inside || held.iter().all(|held| held * n * 2 >= full)
 }
 
 /// When connections came to be even and stayed so: milliseconds since 1970.

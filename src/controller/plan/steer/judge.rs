@@ -146,6 +146,24 @@ impl Judgement {
         self.known.as_ref().map(|k| &k.decision)
     }
 
+    /// What a run that ends now has come to.
+    pub(super) fn outcome(&self) -> String {
+        let verdict = self.decision().map(|d| &d.verdict);
+        let limited = matches!(
+            verdict,
+            Some(Verdict::Balanced {
+                limited_by: Some(_),
+                ..
+            })
+        );
+        let suffix = if limited {
+            ", as even as whole pods allow"
+        } else {
+            ""
+        };
+        format!("{}{suffix}", self.message)
+    }
+
     /// Connections to the wrong role, or to no member, on pods that can still be helped.
     fn is_broken(&self) -> bool {
         let Some(decision) = self.decision() else {

@@ -239,7 +239,7 @@ fn rest(
             } else {
                 RunResult::Uneven
             };
-            finish_as(scene, plan, result, &judgement.message, pass.now);
+            finish_as(scene, plan, result, &judgement.outcome(), pass.now);
         }
         super::show::show_settling(pass.world, scene, pass.now, part, standing);
         if let (None, Some(wake)) = (&part.held, decision.wake) {
