@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-api test-e2e lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -39,7 +39,7 @@ tools: setup ## Build or install the pinned tools into the cache (about 10 minut
 demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show the story on this machine; KEEP=1 leaves it running (OPERATOR=a built program)
 	@$(SUDO) $(LAB) demo --operator $(OPERATOR)
 
-test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
+test: lint test-unit test-contract test-lab test-api test-e2e ## Run every test (CI runs this)
 
 lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rendered manifests
 	$(CARGO) fmt --all --check
@@ -49,9 +49,18 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(TEST) --lib --bins --test dns --test figures --test rds_batches --test rds_contract --test rds_truncation
-	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
+	$(TEST) --lib --bins --test dns --test figures --test rds_batches
 	$(CARGO) test --locked -p dbbalance-sim
+	$(TEST) --no-run --test rds_contract --test rds_truncation
+	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
+	@# Both wait for real servers most of the time.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-lab
+
+test-contract:
+	$(TEST) --test rds_contract --test rds_truncation
+
+test-lab:
+	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
 
 test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api

@@ -73,7 +73,7 @@ impl App {
         json!({
             "metadata": {"labels": {"app": APP}},
             "spec": {
-                "terminationGracePeriodSeconds": 1,
+                "terminationGracePeriodSeconds": 10,
                 "containers": [{
                     "name": "app", "image": format!("localhost/dbbalance-{}:1", self.name), "imagePullPolicy": "Never",
                     "ports": [{"name": "http", "containerPort": 8080}],

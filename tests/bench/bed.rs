@@ -364,7 +364,7 @@ impl Bed<'_> {
         })
     }
 
-    /// Names of the databases that serve as readers, in order.
+    /// Names of the databases that serve as readers, the oldest first.
     pub fn readers(&self) -> Vec<String> {
         let status = self.control.status().expect("the databases' state");
         let cluster = status.cluster(CLUSTER).expect("the cluster");
@@ -372,7 +372,10 @@ impl Bed<'_> {
             .instances
             .iter()
             .filter(|instance| !instance.api_writer);
-        readers.map(|instance| instance.name.clone()).collect()
+        let mut names: Vec<String> = readers.map(|instance| instance.name.clone()).collect();
+        // They are numbered as they are made: the tenth is younger than the second.
+        names.sort_by_key(|name| (name.len(), name.clone()));
+        names
     }
 
     /// Deletes the policy.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbbalance_lab::aurora::observe::{Observation, Sample};
+use dbbalance_lab::aurora::observe::{Life, Observation, Sample};
 
 use crate::app::App;
 use crate::record::{Point, Run, real};
@@ -10,6 +10,8 @@ use crate::record::{Point, Run, real};
 /// How far above its fair share a reader may be, and how far below: the operator's defaults, as in its band.
 const TOLERANCE: f64 = 0.15;
 const FLOOR: f64 = 0.5;
+/// Samples are taken five times a second; of a busy machine one may come late. Milliseconds.
+const SAMPLE: i64 = 1000;
 
 /// The connections that readers may have, of these in all: the band that the operator aims for, written a second time so
 /// that it is not the judge of itself.
@@ -76,8 +78,8 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
         seconds_to_band: known
             .get(first)
             .map(|(sample, _)| tenth(seconds(sample.at))),
-        pods_touched: touched(app, seen),
-        recycles: tenth(real(born(seen)) / real(app.size)),
+        pods_touched: touched(app, seen, zero),
+        recycles: tenth(real(born(seen, zero)) / real(app.size)),
         peak_connections: peaks.collect(),
         peak_total: known
             .iter()
@@ -123,31 +125,20 @@ fn series(known: &[(&Sample, Vec<usize>)], zero: i64) -> Vec<Point> {
         .collect()
 }
 
-/// When the last sample of the start was: what was held then, the run began with.
-fn start(seen: &Observation) -> i64 {
-    seen.samples.first().map_or(0, |sample| sample.at)
-}
-
-/// Clients that lost half of what they began with.
-fn touched(app: &App, seen: &Observation) -> usize {
+/// Clients that lost half of what they had when the run began.
+fn touched(app: &App, seen: &Observation, zero: i64) -> usize {
     let end = seen.samples.last().map_or(0, |sample| sample.at);
     let mut lost: BTreeMap<&str, usize> = BTreeMap::new();
-    for life in seen
-        .lives
-        .iter()
-        .filter(|life| life.first <= start(seen) && life.last < end)
-    {
+    let had = |life: &&Life| life.first <= zero && life.last >= zero - SAMPLE;
+    for life in seen.lives.iter().filter(had).filter(|l| l.last < end) {
         *lost.entry(&life.client).or_default() += 1;
     }
     lost.values().filter(|lost| **lost * 2 >= app.size).count()
 }
 
 /// Connections that were opened in the run.
-fn born(seen: &Observation) -> usize {
-    seen.lives
-        .iter()
-        .filter(|life| life.first > start(seen))
-        .count()
+fn born(seen: &Observation, zero: i64) -> usize {
+    seen.lives.iter().filter(|life| life.first > zero).count()
 }
 
 /// Pods that hold fewer or more than they should, and those that hold nothing.

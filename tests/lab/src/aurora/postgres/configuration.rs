@@ -44,6 +44,10 @@ pub fn settings(node: &Node) -> String {
         "wal_receiver_timeout = 10s".to_owned(),
         "wal_sender_timeout = 10s".to_owned(),
         "hot_standby_feedback = on".to_owned(),
+        // A pod's network may be gone before its last FIN is sent: such sessions end soon, not after Aurora's minutes.
+        "tcp_keepalives_idle = 15".to_owned(),
+        "tcp_keepalives_interval = 3".to_owned(),
+        "tcp_keepalives_count = 3".to_owned(),
         "logging_collector = off".to_owned(),
         "log_line_prefix = '%m [%p] '".to_owned(),
         "timezone = 'UTC'".to_owned(),
