@@ -145,6 +145,8 @@ impl Observation {
         if let Some(life) = known {
             life.last = at;
             life.standby_last = standby;
+            // A session is seen before its name is set.
+            life.application.clone_from(&session.application);
             return;
         }
         self.lives.push(Life {
@@ -399,6 +401,19 @@ mod tests {
             ]
         );
         assert_eq!(seen.since(1000).lives[2].started, 300);
+    }
+
+    #[test]
+    fn a_session_that_is_seen_before_its_name_is_set_gets_it() {
+        let mut seen = Observation::default();
+        let nameless = Session {
+            application: String::new(),
+            ..session(7, 900)
+        };
+        seen.add(1000, told(true, vec![nameless]));
+        seen.add(1200, told(true, vec![session(7, 900)]));
+        assert_eq!(seen.lives.len(), 1);
+        assert_eq!(seen.lives[0].application, "pod/reader");
     }
 
     #[test]
