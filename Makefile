@@ -56,11 +56,12 @@ test-unit: tools ## Unit and property tests, and the contract of the RDS API aga
 	@# Both wait for real servers most of the time.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-lab
 
+# Cargo must not take the jobserver of the make above for its own: it is told of none.
 test-contract:
-	$(TEST) --test rds_contract --test rds_truncation
+	MAKEFLAGS= $(TEST) --test rds_contract --test rds_truncation
 
 test-lab:
-	$(SUDO) $(CARGO) test --locked -p dbbalance-lab
+	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-lab
 
 test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
