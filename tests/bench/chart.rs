@@ -31,7 +31,7 @@ const STYLE: &str = "text{font:13px -apple-system,'Segoe UI',Helvetica,Arial,san
 .title{font-size:15px;font-weight:600;fill:#24292f}\
 .grid{stroke:#8c959f;stroke-opacity:.3}.zero{stroke:#8c959f;stroke-dasharray:4 4}\
 .band{fill:#2da44e;fill-opacity:.13}.fair{stroke:#2da44e;stroke-dasharray:6 4}\
-path{fill:none;stroke-linejoin:round}.thin{stroke-width:1;stroke-opacity:.45}.bold{stroke-width:3}\
+path{fill:none;stroke-linejoin:round}.thin{stroke-width:1;stroke-opacity:.45}.bold{stroke-width:3}.carried{stroke-dasharray:2 4}\
 .nothing{stroke:#6e7781}.restart{stroke:#d1570a}.ours{stroke:#0969da}\
 @media(prefers-color-scheme:dark){text{fill:#9da7b3}.title{fill:#e6edf3}.nothing{stroke:#9da7b3}.restart{stroke:#f0883e}.ours{stroke:#58a6ff}\
 .band{fill:#3fb950;fill-opacity:.18}.fair{stroke:#3fb950}}";
@@ -101,7 +101,7 @@ pub fn svg(results: &Results) -> String {
     line(&mut text, "zero", (x(0.0), y(0.0)), (x(0.0), y(MOST)));
     let _ = writeln!(
         text,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">seconds since DNS names the new reader, or the restart begins</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">seconds since DNS names the new reader, or the restart begins; dotted: after the last look</text>",
         f64::midpoint(LEFT, WIDTH - RIGHT),
         HEIGHT - 8.0
     );
@@ -148,16 +148,17 @@ fn line(text: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
     );
 }
 
-/// A run's line; after its end the last share is carried on, as nothing moves it any more.
+/// A run's line, as far as it was watched; then its last share, dotted, as nothing is known to move it any more.
 fn path(text: &mut String, class: &str, run: &Run) {
-    let mut points: Vec<(f64, f64)> = run
+    let points: Vec<(f64, f64)> = run
         .series
         .iter()
         .filter(|point| (-BEFORE..=AFTER).contains(&point.at))
         .filter_map(|point| Some((point.at, *point.shares.last()?)))
         .collect();
-    if let Some((_, share)) = points.last().copied() {
-        points.push((AFTER, share));
+    if let Some((at, share)) = points.last().copied() {
+        let class = format!("{class} carried");
+        line(text, &class, (x(at), y(share)), (x(AFTER), y(share)));
     }
     let drawn: Vec<String> = points
         .iter()
