@@ -263,6 +263,34 @@ fn two_stands_run_side_by_side() {
     alone.assert_nothing_left("t-one-2");
 }
 
+/// Pods keep the bridge's address in their ARP caches: when the pod goes that lent it, every connect and query of the
+/// others is lost for half a minute.
+#[test]
+fn the_bridge_keeps_its_address_when_pods_come_and_go() {
+    let _alone = Alone::on_this_machine();
+    let own = Own {
+        stand: Stand::up(&Options {
+            name: "t-bridge".into(),
+            control_plane_only: true,
+        })
+        .unwrap(),
+    };
+    let inside = |line: &str| {
+        let told = own.stand.command("sh").args(["-c", line]).output().unwrap();
+        assert!(told.status.success(), "{line}: {}", text(&told.stderr));
+        text(&told.stdout).trim().to_owned()
+    };
+    // Not from /sys, which shows the network of whoever mounted it.
+    let address = "ip -o link show kb0 | sed 's/.*link.ether //; s/ .*//'";
+    let before = inside(address);
+    inside(
+        "ip link add low0 address 02:00:00:00:00:01 type veth peer name low1 && ip link set low0 master kb0 up",
+    );
+    assert_eq!(inside(address), before, "a pod with a lower address came");
+    inside("ip link del low0");
+    assert_eq!(inside(address), before, "and went");
+}
+
 #[test]
 fn a_shell_passes_arguments_output_and_exit_code_on() {
     let _alone = Alone::on_this_machine();

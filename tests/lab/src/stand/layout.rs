@@ -37,6 +37,9 @@ pub const ETCD_PORT: u16 = 23790;
 pub const ETCD_PEER_PORT: u16 = 23800;
 /// The bridge, inside the stand's network namespace.
 pub const BRIDGE: &str = "kb0";
+/// The bridge's own address: given, as it would else be the lowest of its ports', and change when that pod goes.
+/// Pods that have the old one in their ARP caches would lose every packet for half a minute.
+pub const BRIDGE_MAC: &str = "02:db:ba:1a:4c:e0";
 /// The node's name.
 pub const NODE: &str = "dbblab-node";
 

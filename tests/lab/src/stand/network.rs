@@ -13,7 +13,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
 
 use super::layout::{
-    API_PORT, API_SERVICE_IP, BRIDGE, DNS_SERVICE_IP, Layout, NODE_IP, PREFIX, SERVICE_RANGE,
+    API_PORT, API_SERVICE_IP, BRIDGE, BRIDGE_MAC, DNS_SERVICE_IP, Layout, NODE_IP, PREFIX,
+    SERVICE_RANGE,
 };
 use crate::{mounts, program};
 
@@ -77,7 +78,7 @@ pub fn create(layout: &Layout) -> Result<()> {
     }
     for line in [
         "ip link set lo up".to_owned(),
-        format!("ip link add {BRIDGE} type bridge"),
+        format!("ip link add {BRIDGE} address {BRIDGE_MAC} type bridge"),
         format!("ip addr add {NODE_IP}/{PREFIX} dev {BRIDGE}"),
         // A bridge without a port is down; this pair keeps it up while there are no pods.
         "ip link add kbd0 type veth peer name kbd1".to_owned(),
