@@ -136,6 +136,16 @@ pub enum Command {
         /// The instance.
         instance: String,
     },
+    /// Keep the reader endpoint from leading to a reader, which serves on.
+    ReaderOut {
+        /// The instance.
+        instance: String,
+    },
+    /// Let the reader endpoint lead to it again.
+    ReaderIn {
+        /// The instance.
+        instance: String,
+    },
     /// Restart an instance.
     Reboot {
         /// The instance.
@@ -198,6 +208,12 @@ impl Command {
                 name: instance.clone(),
             },
             Self::Heal { instance } => Order::Heal {
+                name: instance.clone(),
+            },
+            Self::ReaderOut { instance } => Order::ReaderOut {
+                name: instance.clone(),
+            },
+            Self::ReaderIn { instance } => Order::ReaderIn {
                 name: instance.clone(),
             },
             Self::Reboot { instance } => Order::Reboot {

@@ -85,6 +85,16 @@ pub enum Order {
         /// The instance.
         name: String,
     },
+    /// Keeps the reader endpoint from leading to a reader, which serves on; for as long as nothing else changes its place.
+    ReaderOut {
+        /// The instance.
+        name: String,
+    },
+    /// Undoes it.
+    ReaderIn {
+        /// The instance.
+        name: String,
+    },
     /// `RebootDBInstance`.
     Reboot {
         /// The instance.

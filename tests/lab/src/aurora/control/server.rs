@@ -110,6 +110,8 @@ impl Held {
             Order::Crash { name, recover } => fleet.crash(&name, recover)?,
             Order::Partition { name } => fleet.partition(&name)?,
             Order::Heal { name } => fleet.heal(&name)?,
+            Order::ReaderOut { name } => fleet.lead(&name, false)?,
+            Order::ReaderIn { name } => fleet.lead(&name, true)?,
             Order::Reboot { name } => {
                 fleet.reboot(&name)?;
             }

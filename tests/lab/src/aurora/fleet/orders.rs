@@ -246,6 +246,22 @@ impl Fleet {
         Ok(())
     }
 
+    /// Whether the reader endpoint may lead to a reader.
+    pub fn lead(&self, instance: &str, there: bool) -> Result<()> {
+        let (cluster, _) = self.home(instance)?;
+        let zone = self.zone();
+        let names = zone.clusters.get(&cluster);
+        if names.is_some_and(|names| names.writer.as_deref() == Some(instance)) {
+            bail!(
+                "{instance} is the writer of {cluster}: the reader endpoint leads there only while no reader serves"
+            );
+        }
+        let what = if there { "reader-in" } else { "reader-out" };
+        self.note(Event::asked(&cluster, what, Some(instance)));
+        self.say(&cluster, Word::DnsReader(instance.to_owned(), there));
+        Ok(())
+    }
+
     /// Sets how the API tells of a cluster.
     pub fn set_moods(&self, cluster: &str, moods: Moods) -> Result<()> {
         let mut state = self.state();

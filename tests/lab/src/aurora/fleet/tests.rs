@@ -72,6 +72,18 @@ fn a_failover_ends_with_the_roles_swapped_and_a_second_one_is_refused_meanwhile(
 }
 
 #[test]
+fn the_reader_endpoint_leaves_a_reader_out_for_as_long_as_it_is_told() {
+    let fleet = three();
+    let readers = || fleet.zone().clusters["orders"].readers.clone();
+    fleet.lead("orders-2", false).unwrap();
+    assert_eq!(readers(), ["orders-3"]);
+    fleet.lead("orders-2", true).unwrap();
+    assert_eq!(readers(), ["orders-3", "orders-2"]);
+    assert!(fleet.lead("orders-1", true).is_err(), "the writer");
+    assert!(fleet.lead("none", false).is_err());
+}
+
+#[test]
 fn what_is_not_there_or_not_fit_is_refused_by_the_real_code() {
     let fleet = three();
     let code = |fault: super::super::estate::Fault| (fault.status, fault.code);
