@@ -304,7 +304,8 @@ fn take(
         connections: picked.connections,
         receivers: picked.receivers,
         held: held_by(judged, picked.receivers),
-        gated,
+        // The canary's gate asked for little: it tells nothing about the others'.
+        gated: gated && !inputs.canary,
     });
     if let Some(episode) = &mut memory.episode {
         episode.moved = episode.moved.saturating_add(count(picked.pods.len()));

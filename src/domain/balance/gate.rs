@@ -101,13 +101,17 @@ pub(super) fn share(answers: &[Option<&InstanceId>], wanted: impl Fn(&InstanceId
 }
 
 /// Answers of a thousand that must name a reader with too few connections: all, for as long as patience
-/// lasts; then ever fewer, down to a little more than chance.
+/// lasts; then ever fewer, down to a little more than chance, which is enough for the canary.
 pub(super) fn need(since: Timestamp, under: usize, places: usize, inputs: &Inputs) -> u32 {
     let by = inputs.settings;
     let waited = inputs.now.duration_since(since).as_secs_f64();
     let beyond = waited - by.patience.as_secs_f64();
     let floor = (real(under) / real(places.max(1)) + 0.05).min(1.0);
-    let fallen = (beyond / by.yielding.as_secs_f64().max(0.001)).clamp(0.0, 1.0);
+    let fallen = if inputs.canary {
+        1.0
+    } else {
+        (beyond / by.yielding.as_secs_f64().max(0.001)).clamp(0.0, 1.0)
+    };
     thousandths(1.0 - (1.0 - floor) * fallen)
 }
 

@@ -134,6 +134,9 @@ pub struct Inputs<'a> {
     /// How many pods may be taken now: what `maxUnavailable` leaves after those not Ready and those in
     /// flight, and no more than the connection budget has room for.
     pub free: usize,
+    /// Whether what is taken now is the canary, which shows that the method works: it goes as soon as DNS is
+    /// more likely than by chance to lead it well, as all others wait for it.
+    pub canary: bool,
     /// When the last thing happened that calls for even connections: an epoch of the target opened, a
     /// rollout of it ended, a user's token. Each event opens an episode once.
     pub event: Option<Timestamp>,

@@ -97,10 +97,15 @@ fn a_stage() -> impl Strategy<Value = Stage> {
         some_pools(),
         (some_looks(), some_looks()),
         0_usize..12,
-        (option::of(0_i64..70), a_reach(), option::of(0_usize..8)),
+        (
+            option::of(0_i64..70),
+            a_reach(),
+            option::of(0_usize..8),
+            any::<bool>(),
+        ),
     )
         .prop_map(
-            |(mut pods, readers, pools, looked, free, (event, reach, previous))| {
+            |(mut pods, readers, pools, looked, free, (event, reach, previous, canary))| {
                 for (i, pod) in pods.iter_mut().enumerate() {
                     pod.id = format!("pod-{i:04}");
                 }
@@ -110,6 +115,7 @@ fn a_stage() -> impl Strategy<Value = Stage> {
                     looks: looked.0,
                     writer_looks: looked.1,
                     free,
+                    canary,
                     event: event.map(at),
                     reach,
                     previous_writer: previous.map(name),

@@ -201,6 +201,7 @@ fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
         looks: &[],
         writer_looks: &[],
         free: 0,
+        canary: false,
         event: None,
         reach: Reach::Unseen,
         settings: &Settings::new(scene.tolerance, None),

@@ -131,6 +131,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
             looks: &[],
             writer_looks: &answers,
             free: 0,
+            canary: false,
             event: Some(time(0)),
             reach: Reach::Prompt,
             settings: &settings,

@@ -143,6 +143,7 @@ impl Controller<'_> {
             looks: &looks,
             writer_looks: &[],
             free: self.case.max_unavailable().saturating_sub(world.away()),
+            canary: false,
             event: Some(time(world.began)),
             reach: self.reach,
             settings: self.settings,

@@ -29,6 +29,7 @@ pub(super) struct Gathered {
     pub pods: Vec<PodView>,
     pub looks: Vec<Look>,
     pub writer_looks: Vec<Look>,
+    pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
     pub settings: Settings,
@@ -46,6 +47,7 @@ impl Gathered {
             looks: &self.looks,
             writer_looks: &self.writer_looks,
             free,
+            canary: self.canary,
             event: self.event,
             reach: self.reach,
             settings: &self.settings,
@@ -89,6 +91,7 @@ pub(super) fn gather(
             .iter()
             .map(|pod| pod_view(scene, pod, found, evidence, now))
             .collect(),
+        canary: !scene.is_verified(),
         looks: looks(view, &view.reader),
         writer_looks: looks(view, &view.writer),
         reach,

@@ -120,6 +120,25 @@ fn the_gate_wants_every_look_at_first_and_a_little_more_than_chance_later() {
 }
 
 #[test]
+fn the_canary_waits_for_no_more_than_chance() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    (stage.canary, stage.free) = (true, 1);
+    stage.answers(&["r00"; 8]);
+    stage.pass();
+    stage.answers(&["r02", "r02", "r02", "r00", "r00", "r01", "r00", "r00"]);
+    assert!(
+        stage.pass().moves.is_empty(),
+        "383 of a thousand are needed"
+    );
+    stage.answers(&MIXED);
+    assert_eq!(stage.pass().moves.len(), 1);
+    assert!(
+        stage.memory.batch.is_some_and(|b| !b.gated),
+        "it is not held against the gate"
+    );
+}
+
+#[test]
 fn where_few_caches_are_known_patience_is_longer() {
     assert_eq!(Settings::new(15, Some(2)).patience.as_secs(), 40);
     assert_eq!(Settings::new(15, Some(3)).patience.as_secs(), 20);
