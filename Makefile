@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -67,8 +67,16 @@ test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	$(TEST) --test stand --test cure
-	IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
+	$(TEST) --no-run --test stand --test cure --test chart
+	$(TEST) --test stand
+	@# Both wait for DNS, pods and leases most of the time.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-cure test-chart
+
+test-cure:
+	MAKEFLAGS= $(TEST) --test cure
+
+test-chart:
+	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
 soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	$(CARGO) build --quiet --locked --release -p dbbalance
