@@ -22,7 +22,9 @@ impl Bed<'_> {
         self.control
             .wait_idle(CLUSTER, LIMIT)
             .expect("an idle cluster");
+        self.control.observe(CLUSTER).expect("an observer");
         for name in self.readers().into_iter().skip(2) {
+            self.leave(&name);
             self.control
                 .order(&Order::RemoveReader { name })
                 .expect("a reader removed");
@@ -30,7 +32,6 @@ impl Bed<'_> {
         self.control
             .wait_idle(CLUSTER, LIMIT)
             .expect("an idle cluster");
-        self.control.observe(CLUSTER).expect("an observer");
         self.deploy(app);
         let want = app.pods * app.size;
         let readers = self.readers();
@@ -49,10 +50,8 @@ impl Bed<'_> {
             let Some((fuller, ips)) = surplus(&sample, &readers, app.size) else {
                 return Some(());
             };
-            // What opens anew opens on the other one, once no cache names this one any more.
-            self.lead(&fuller, false);
-            let flipped = Instant::now() + CACHED;
-            self.within(LIMIT, || (Instant::now() >= flipped).then_some(()));
+            // What opens anew opens on the other one.
+            self.unname(&fuller);
             if app.keeps_dns() {
                 // Its process would open anew where its own cache leads: mostly to where it was.
                 self.replace(&ips);
@@ -65,22 +64,46 @@ impl Bed<'_> {
                     (Instant::now() >= end && whole(&self.sample())).then_some(())
                 });
             }
-            self.lead(&fuller, true);
+            let name = fuller;
+            self.control
+                .order(&Order::ReaderIn { name })
+                .expect("a reader of the cluster");
             None
         });
         // Samples of the run alone.
         self.control.observe(CLUSTER).expect("an observer");
     }
 
-    /// Whether the reader endpoint may lead to this reader.
-    fn lead(&self, reader: &str, there: bool) {
+    /// Pods leave a reader before it goes: one that loses its connections may ask for the old address for a minute.
+    fn leave(&self, reader: &str) {
+        self.unname(reader);
+        self.within(LIMIT, || {
+            let sample = self.sample();
+            let seen = sample.instances.get(reader)?.as_ref()?;
+            let ips: Vec<String> = self
+                .pods()
+                .into_iter()
+                .map(|pod| pod.ip)
+                .filter(|ip| seen.clients.contains_key(ip))
+                .collect();
+            if ips.is_empty() {
+                return Some(());
+            }
+            self.renew(&ips);
+            let end = Instant::now() + RENEWED;
+            self.within(LIMIT, || (Instant::now() >= end).then_some(()));
+            None
+        });
+    }
+
+    /// The reader endpoint no longer leads to a reader, and no cache names it any more.
+    fn unname(&self, reader: &str) {
         let name = reader.to_owned();
-        let order = if there {
-            Order::ReaderIn { name }
-        } else {
-            Order::ReaderOut { name }
-        };
-        self.control.order(&order).expect("a reader of the cluster");
+        self.control
+            .order(&Order::ReaderOut { name })
+            .expect("a reader of the cluster");
+        let flipped = Instant::now() + CACHED;
+        self.within(LIMIT, || (Instant::now() >= flipped).then_some(()));
     }
 }
 
