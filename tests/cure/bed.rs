@@ -203,7 +203,7 @@ pub fn deployment(name: &str, app: &App, (reader, writer): (&str, &str), replica
     })
 }
 
-/// A policy for an app's cluster with evidence, quick to settle and with nothing to wait for between runs.
+/// A policy for an app's cluster with evidence, quick to settle, with few batches and nothing to wait for between runs.
 pub fn policy(name: &str, app: &App, target: &str, pools: &Value, recycle: &Value) -> Value {
     json!({
         "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy", "metadata": {"name": name},
@@ -219,6 +219,7 @@ pub fn policy(name: &str, app: &App, target: &str, pools: &Value, recycle: &Valu
                 "readerAdded": {"settleSeconds": 1},
                 "readerRemoved": {"settleSeconds": 1},
             },
+            "pacing": {"maxUnavailable": "40%"},
             "limits": {"cooldownSeconds": 0, "maxRunsPerHour": 60},
             "budget": {"maxConnections": 1000},
             "evidence": {"source": "ProcNet"},

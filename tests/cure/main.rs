@@ -55,11 +55,11 @@ fn main() -> ExitCode {
         shop::evidence_that_is_turned_on_is_quiet,
         shop::a_restart_in_the_middle_goes_on,
         shop::masqueraded_pods_are_evened_out,
-        pooler::connections_through_a_pooler_are_left_alone,
     ];
     let bank = trials![
         bank::a_flickering_failover_leaves_nothing_behind,
         bank::zombies_of_a_half_open_writer_are_swept,
+        pooler::connections_through_a_pooler_are_left_alone,
     ];
     let passed = std::panic::catch_unwind(AssertUnwindSafe(|| {
         std::thread::scope(|scope| {

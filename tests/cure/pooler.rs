@@ -4,38 +4,42 @@ use std::time::Duration;
 
 use dbbalance::api::conditions::ConditionType::Balanced;
 use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
 
-use crate::bed::{Bed, SHOP, deployment};
+use crate::bed::{BANK, Bed, SHOP, deployment, policy};
 use crate::pgbouncer::{ADDRESS, start};
 use crate::support::LIMIT;
 use crate::support::policy::{condition, epoch, says, waits_for};
 
 const PODS: u32 = 2;
+/// Connections of a pod.
+const POOL: u32 = 10;
 /// How long nothing must happen: several rounds of measurements.
 const QUIET: Duration = Duration::from_secs(8);
 
 pub async fn connections_through_a_pooler_are_left_alone(bed: &Bed) {
-    let case = bed.case(&SHOP).await;
+    let case = bed.case(&BANK).await;
     let control = bed.control();
     let status = control.status().unwrap();
-    let reader = status.cluster(SHOP.cluster).unwrap();
+    let reader = status.cluster(BANK.cluster).unwrap();
     let reader = reader.instances.iter().find(|i| i.dns_reader).unwrap();
     start(&bed.suite.stand, reader.address);
     let host = ADDRESS.to_string();
+    // The other app's pods: what is behind the pooler does not matter.
     let object = deployment("pooled", &SHOP, (&host, &host), PODS);
     case.create::<Deployment>(object).await;
     case.ready_pods("pooled", 2).await;
     let _operator = bed.operator(&case, "pooled").await;
-    let mut object = crate::shop::shop_policy("pooled");
-    object["spec"]["targets"][0]["name"] = "pooled".into();
-    object["spec"]["targets"][0]["workloadRef"]["name"] = "pooled".into();
-    case.baseline(object).await;
+    let pools = json!([{"endpoint": "Reader", "connectionsPerPod": POOL}]);
+    let recycle = json!({"method": "HTTP", "http": {"port": 8080, "path": "/pool/recycle"}});
+    case.baseline(policy("pooled", &BANK, "pooled", &pools, &recycle))
+        .await;
     let said = |p: &dbbalance::api::DbBalancePolicy| {
         says(p, Balanced, "Unknown", "EvidenceUnattributable")
     };
     case.policy_where("pooled", "that nothing can be told", said)
         .await;
-    control.add_reader(SHOP.cluster).unwrap();
+    control.add_reader(BANK.cluster).unwrap();
     let policy = case
         .policy_within("pooled", "the epoch, held", LIMIT, |p| {
             epoch(p) >= 2 && waits_for(p, "pooled").is_some() && said(p)
