@@ -3,4 +3,5 @@
 mod broken;
 mod episodes;
 mod evidence;
+mod gate;
 mod shares;
