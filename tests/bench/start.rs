@@ -77,7 +77,7 @@ impl Bed<'_> {
     /// Pods leave a reader before it goes: one that loses its connections may ask for the old address for a minute.
     fn leave(&self, reader: &str) {
         self.unname(reader);
-        self.within(LIMIT, || {
+        self.until("a reader that its pods have left", LIMIT, || {
             let sample = self.sample();
             let seen = sample.instances.get(reader)?.as_ref()?;
             let ips: Vec<String> = self
@@ -90,8 +90,7 @@ impl Bed<'_> {
                 return Some(());
             }
             self.renew(&ips);
-            let end = Instant::now() + RENEWED;
-            self.within(LIMIT, || (Instant::now() >= end).then_some(()));
+            self.within(RENEWED, || None::<()>);
             None
         });
     }
@@ -102,8 +101,7 @@ impl Bed<'_> {
         self.control
             .order(&Order::ReaderOut { name })
             .expect("a reader of the cluster");
-        let flipped = Instant::now() + CACHED;
-        self.within(LIMIT, || (Instant::now() >= flipped).then_some(()));
+        self.within(CACHED, || None::<()>);
     }
 }
 

@@ -31,6 +31,14 @@ fn holds(estimated: Load) -> Holding {
     }
 }
 
+/// A budget of a hundred connections, of which so much is kept free.
+fn hundred(headroom_percent: i32) -> BudgetSpec {
+    BudgetSpec {
+        max_connections: Some(100),
+        headroom_percent,
+    }
+}
+
 fn reader(n: u64) -> Load {
     Load {
         reader: n,
@@ -47,10 +55,7 @@ const fn read(view: &ClusterView) -> Members<'_> {
 
 #[test]
 fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new() {
-    let spec = BudgetSpec {
-        max_connections: Some(100),
-        headroom_percent: 0,
-    };
+    let spec = hundred(0);
     let settled = topology("abc");
     let now = view("cab", "db.r6g.large");
     let members = Members {
@@ -76,10 +81,7 @@ fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new()
 
 #[test]
 fn a_step_that_fits_is_taken_and_one_more_is_not() {
-    let spec = BudgetSpec {
-        max_connections: Some(100),
-        headroom_percent: 10,
-    };
+    let spec = hundred(10);
     let v = view("abc", "db.r6g.large");
     assert_eq!(
         judge(
@@ -138,10 +140,7 @@ fn an_unknown_class_holds_only_what_surges() {
 
 #[test]
 fn a_lone_writer_serves_the_reader_endpoint_too() {
-    let spec = BudgetSpec {
-        max_connections: Some(100),
-        headroom_percent: 0,
-    };
+    let spec = hundred(0);
     let now = Load {
         reader: 50,
         writer: 50,
@@ -172,10 +171,7 @@ fn a_lone_writer_serves_the_reader_endpoint_too() {
 
 #[test]
 fn measured_connections_count_only_where_they_are() {
-    let spec = BudgetSpec {
-        max_connections: Some(100),
-        headroom_percent: 0,
-    };
+    let spec = hundred(0);
     let v = view("abc", "db.r6g.large");
     let on = |b: u64, c: u64| Holding {
         measured: [("b", b), ("c", c)]
