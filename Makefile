@@ -50,6 +50,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
+	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-sim
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
@@ -63,7 +64,7 @@ test-contract:
 test-lab:
 	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-lab
 
-test-api: tools ## The CRD and its rules against a real API server
+test-api: tools program ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
@@ -78,12 +79,10 @@ test-cure:
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
-soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
-	$(CARGO) build --quiet --locked --release -p dbbalance
+soak: tools program ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
 
-bench: tools ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
-	$(CARGO) build --quiet --locked --release -p dbbalance
+bench: tools program ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
 	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench
 
 bench-page: ## Write page, chart and README's section from docs/bench/results.json
@@ -93,7 +92,7 @@ sim: ## Simulate the rule that steers connections, beside what people do instead
 	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
-	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance --features failpoints --lib whatever_befalls -- --nocapture
+	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance-planner whatever_befalls -- --nocapture
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml
@@ -101,8 +100,8 @@ crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
 
 program: setup
-	@echo "--- building the operator (about 6 minutes cold)"
-	@$(CARGO) build --quiet --locked --release -p dbbalance
+	@echo "--- building the operator and the kubectl plugin (about 6 minutes cold)"
+	@$(CARGO) build --quiet --locked --release -p dbbalance -p kubectl-dbbalance
 
 image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::plugin_program::plugin_program;
 use crate::record::Failover;
 use crate::sockets;
 
@@ -203,9 +204,7 @@ fn old_writer(bed: &Bed<'_>) -> (String, String) {
 
 /// What `kubectl dbbalance connections` says of a pod with half-open sockets.
 fn evidence(bed: &Bed<'_>) -> Option<String> {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dbbalance"));
-    // By this name the binary is the plugin.
-    std::os::unix::process::CommandExt::arg0(&mut command, "kubectl-dbbalance");
+    let mut command = std::process::Command::new(plugin_program());
     command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
     let said = command.arg(bed.stand.kubeconfig()).output().ok()?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -1,11 +1,10 @@
 //! The writer goes: pools of readers and of the writer in each pod, renewed by a signal.
 
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use dbbalance::api::conditions::ConditionType::Balanced;
+use dbbalance_api::conditions::ConditionType::Balanced;
 use dbbalance_lab::aurora::control::{Control, Order};
 use dbbalance_lab::aurora::event::{Event, Kind, now};
 use dbbalance_lab::aurora::observe::Observation;
@@ -15,6 +14,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::bed::{BANK, Bed, CURED, policy, since};
+use crate::plugin_program::plugin_program;
 use crate::seen::{is_wrong, present, sees};
 use crate::shop::is_at_rest;
 use crate::sockets;
@@ -154,9 +154,7 @@ async fn zombies(bed: &Bed, case: &Case<'_>, to: IpAddr, control: &Control) -> u
 
 /// What `kubectl dbbalance connections` says of pods with half-open sockets.
 fn told_by_plugin(bed: &Bed, case: &Case<'_>, policy: &str) -> Option<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dbbalance"));
-    // By this name the binary is the plugin.
-    command.arg0("kubectl-dbbalance");
+    let mut command = Command::new(plugin_program());
     command.args(["connections", policy, "-n", &case.name]);
     command
         .arg("--kubeconfig")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbbalance::api::conditions::ConditionType::Balanced;
+use dbbalance_api::conditions::ConditionType::Balanced;
 use dbbalance_lab::aurora::control::Order;
 use dbbalance_lab::stand::NODE_IP;
 use serde_json::{Value, json};
@@ -48,8 +48,8 @@ async fn told(bed: &Bed, case: &Case<'_>, name: &str, wanted: usize) -> (i64, Ve
 }
 
 /// No run in progress and every pod fresh.
-pub fn is_at_rest(policy: &dbbalance::api::DbBalancePolicy) -> bool {
-    use dbbalance::api::conditions::ConditionType::{Fresh, Recycling};
+pub fn is_at_rest(policy: &dbbalance_api::DbBalancePolicy) -> bool {
+    use dbbalance_api::conditions::ConditionType::{Fresh, Recycling};
     says(policy, Fresh, "True", "") && !says(policy, Recycling, "True", "")
 }
 
@@ -103,7 +103,7 @@ pub async fn evidence_that_is_turned_on_is_quiet(bed: &Bed) {
     object["spec"]["evidence"]["source"] = json!("None");
     case.baseline(object).await;
     let patch = json!({"spec": {"evidence": {"source": "ProcNet"}}});
-    case.patch::<dbbalance::api::DbBalancePolicy>("quiet", patch)
+    case.patch::<dbbalance_api::DbBalancePolicy>("quiet", patch)
         .await;
     let told = case
         .policy_where("quiet", "a first measurement", |p| {

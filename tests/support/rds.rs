@@ -13,8 +13,8 @@ use dbbalance::aurora::factory::{RdsFactory, RdsOptions};
 use dbbalance::aurora::{
     ClusterSource, ReadingError, RoleAllowList, SourceError, SourceFactory as _, SourceKey,
 };
-use dbbalance::domain::topology::ClusterId;
-use dbbalance::domain::tracker::Reading;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 use dbbalance_lab::aurora::{api, still::Still};
 use dbbalance_lab::rds::REGION;
 use dbbalance_lab::rds::microburst::Microburst;

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{Answer, Failure, Family};
-use crate::domain::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
-use crate::domain::topology::{ClusterView, Endpoints, InstanceId};
+use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
+use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
 /// The pace while somebody waits: eight looks a second at each endpoint (the study behind DESIGN 4.7).
 const WANTED: Duration = Duration::from_millis(125);

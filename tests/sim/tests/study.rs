@@ -1,8 +1,8 @@
 //! Ten thousand seeded runs guard the rule and its defaults: every row of the table stays near the study's
 //! figures, or near what is said of it where the simulator is known to differ.
 
+use dbbalance_core::balance::Reach;
 use dbbalance_sim::case::{Case, Strategy};
-use dbbalance_sim::domain::balance::Reach;
 use dbbalance_sim::failover;
 use dbbalance_sim::figures::{Figures, measure};
 use dbbalance_sim::table::{Row, Study, parts};

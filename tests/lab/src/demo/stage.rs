@@ -149,12 +149,15 @@ fn images(stand: &Stand, operator: &Path) -> Result<()> {
     image::operator(operator, "demo", &archive)?;
     stand.load_image(&archive)?;
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
-    // For `lab shell`: the plugin is the operator under another name.
+    // For `lab shell`; the plugin is built beside the operator.
     let programs = stand.programs();
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let me = std::env::current_exe().context("cannot tell which program this is")?;
     for (name, target) in [
-        ("kubectl-dbbalance", absolute(operator)?),
+        (
+            "kubectl-dbbalance",
+            absolute(&operator.with_file_name("kubectl-dbbalance"))?,
+        ),
         ("lab", absolute(&me)?),
     ] {
         symlink(target, programs.join(name)).with_context(|| format!("cannot link {name}"))?;
