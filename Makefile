@@ -51,6 +51,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
 	$(CARGO) test --locked -p dbbalance-sim
+	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
 	@# Both wait for real servers most of the time.
