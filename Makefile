@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page structure clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -52,6 +52,7 @@ test-unit: tools ## Unit and property tests, and the contract of the RDS API aga
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-sim
+	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
 	@# Both wait for real servers most of the time.
@@ -93,6 +94,16 @@ sim: ## Simulate the rule that steers connections, beside what people do instead
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
 	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance-planner whatever_befalls -- --nocapture
+
+structure: ## Measure the structure of the code: names, types, circles of imports (BASE=a commit to print beside it; JSON=1)
+	@base=target/structure-base; flags="$(if $(JSON),--json)"; \
+	if [ -n "$(BASE)" ]; then \
+	  git worktree remove --force $$base 2>/dev/null || rm -rf $$base; \
+	  git worktree add --quiet --force --detach $$base "$(BASE)"; \
+	  trap 'git worktree remove --force '$$base EXIT; \
+	  flags="$$flags --base $$base"; \
+	fi; \
+	$(CARGO) run --quiet --locked -p dbbalance-structure -- $$flags .
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml
