@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// The time between two requests when the bucket is empty: 2 requests/s, a sixth of the 12 requests/s that an
-/// account has in a region, which consoles and exporters share (DESIGN 4.1).
+/// account has in a region, which consoles and exporters share (docs/adr/0003).
 pub const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Requests that may come at once: two polls of two calls. The account's own burst is 300.

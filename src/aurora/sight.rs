@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
 use dbbalance_core::tracker::{Reading, Tracker};
 
-/// Failed or not whole readings in a row after which the topology is not observed any more (DESIGN 4.1).
+/// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
 const FAILURES: u32 = 2;
 
 /// Whether the topology is observed.

@@ -18,7 +18,7 @@ use super::topology::InstanceId;
 /// How many looks at a name are kept: eight seconds at the intense pace.
 pub const KEPT_LOOKS: usize = 64;
 
-/// How many looks must agree. One look sends some pod to the old writer in half of the failovers (DESIGN 4.6).
+/// How many looks must agree. One look sends some pod to the old writer in half of the failovers (docs/adr/0008).
 pub const AGREEING_LOOKS: usize = 8;
 
 /// One look-up of an endpoint's name.

@@ -19,18 +19,18 @@ use super::topology::{ClusterView, Endpoints, InstanceId, MemberId, Topology};
 use reading::Standing;
 
 /// Readings that must agree before a topology counts. Two, as a single answer may come from a replica of the
-/// API that lags (DESIGN 4.1).
+/// API that lags (docs/adr/0002).
 const AGREEING: u32 = 2;
 
 /// Readings that must agree on a topology that was superseded a moment ago: answers from two replicas of the
-/// API can alternate, and at random two in a row come soon (DESIGN 4.1).
+/// API can alternate, and at random two in a row come soon (docs/adr/0002).
 const AGREEING_TO_RESTORE: u32 = 5;
 
-/// How long a superseded topology is a moment ago (DESIGN 4.1).
+/// How long a superseded topology is a moment ago (docs/adr/0002).
 const RECENT: Duration = Duration::from_mins(1);
 
 /// How long a reader must be surely down before it leaves. Less than a minute down is a restart, whose
-/// connections the pools notice themselves (DESIGN 4.1).
+/// connections the pools notice themselves (docs/adr/0002).
 const DOWN_FOR: Duration = Duration::from_mins(1);
 
 /// What one reading did.
@@ -82,7 +82,7 @@ impl Tracker {
     }
 
     /// Takes in which instance DNS agrees to be the writer, as of now: then one reading that says so is enough
-    /// (DESIGN 4.1).
+    /// (docs/adr/0002).
     pub fn hear(&mut self, writer: Option<InstanceId>) {
         self.heard = writer;
     }

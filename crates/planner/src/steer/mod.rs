@@ -26,7 +26,7 @@ use dbbalance_core::workload::WorkloadFacts;
 pub(super) use judge::{Judgement, Known, judge};
 pub(super) use show::balance_status;
 
-/// If evidence is not whole so long after a failover has opened, stamps decide (DESIGN 4.3): its pods are
+/// If evidence is not whole so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
 /// broken now.
 const BLIND_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How soon a run that waits for DNS, a reading or a pod looks again: each of these takes about a second.
