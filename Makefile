@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
 CARGO ?= cargo
-LAB := target/debug/lab
+TESTBED := target/debug/testbed
 # One build of the operator for all tests: the crash tests need its kill points.
 TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
@@ -30,14 +30,14 @@ setup:
 	    python3) how="apt-get install python3 python3-venv" ;; \
 	    cc) how="apt-get install build-essential" ;; \
 	  esac; echo "$$program is missing: install $$how" >&2; exit 1; }; done
-	@[ -x $(LAB) ] || echo "--- building the stand's program (a minute or two)"
-	@$(CARGO) build --quiet --locked -p dbbalance-lab
+	@[ -x $(TESTBED) ] || echo "--- building the stand's program (a minute or two)"
+	@$(CARGO) build --quiet --locked -p dbbalance-testbed
 
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
-	@$(SUDO) $(LAB) tools
+	@$(SUDO) $(TESTBED) tools
 
 demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show the story on this machine; KEEP=1 leaves it running (OPERATOR=a built program)
-	@$(SUDO) $(LAB) demo --operator $(OPERATOR)
+	@$(SUDO) $(TESTBED) demo --operator $(OPERATOR)
 
 test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
 
@@ -50,18 +50,18 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
-	$(CARGO) test --locked -p dbbalance-sim
+	$(CARGO) test --locked -p dbbalance-simulator
 	$(TEST) --no-run --test rds_contract --test rds_truncation
-	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
+	$(SUDO) $(CARGO) test --locked -p dbbalance-testbed --no-run
 	@# Both wait for real servers most of the time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-lab
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-testbed
 
 # Cargo must not take the jobserver of the make above for its own: it is told of none.
 test-contract:
 	MAKEFLAGS= $(TEST) --test rds_contract --test rds_truncation
 
-test-lab:
-	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-lab
+test-testbed:
+	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
 test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
@@ -90,7 +90,7 @@ bench-page: ## Write page, chart and README's section from docs/bench/results.js
 	$(CARGO) test --quiet --locked -p dbbalance --test bench -- page
 
 sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
-	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json
+	@$(CARGO) run --quiet --locked -p dbbalance-simulator -- --runs $(or $(RUNS),1000) --json target/sim.json
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
 	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance --features failpoints --lib whatever_befalls -- --nocapture
@@ -106,14 +106,14 @@ program: setup
 
 image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))
-	@$(LAB) image build operator target/release/dbbalance --out $(IMAGE)
+	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
 
 stand-up: tools ## Start the stand (STAND=name) and moto
-	$(SUDO) $(LAB) up --name $(STAND)
-	$(SUDO) $(LAB) rds up --name $(STAND)
+	$(SUDO) $(TESTBED) up --name $(STAND)
+	$(SUDO) $(TESTBED) rds up --name $(STAND)
 
 stand-down: setup ## Take the stand away
-	$(SUDO) $(LAB) down --name $(STAND)
+	$(SUDO) $(TESTBED) down --name $(STAND)
 
 deny: ## Licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check

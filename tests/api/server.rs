@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dbbalance_lab::stand::{Options, Stand};
-use dbbalance_lab::wait;
+use dbbalance_testbed::stand::{Options, Stand};
+use dbbalance_testbed::wait;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance_lab::aurora::estate::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
 use serde_json::{Value, json};
 
 use crate::bed::{APP, CLUSTER};
@@ -10,7 +10,7 @@ use crate::bed::{APP, CLUSTER};
 /// An app with pools, as it is deployed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct App {
-    /// Its folder below `tests/lab/apps`.
+    /// Its folder below `tests/testbed/apps`.
     pub name: &'static str,
     /// Pods.
     pub pods: usize,

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
-use dbbalance_lab::aurora::coredns::{self, Caches};
-use dbbalance_lab::aurora::observe::Sample;
-use dbbalance_lab::aurora::{Control, Up, program};
-use dbbalance_lab::cache::Cache;
-use dbbalance_lab::program::last_lines;
-use dbbalance_lab::stand::{Options, Stand};
-use dbbalance_lab::{image, interrupt, wait};
+use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
+use dbbalance_testbed::aurora::coredns::{self, Caches};
+use dbbalance_testbed::aurora::observe::Sample;
+use dbbalance_testbed::aurora::{Control, Up, program};
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::program::last_lines;
+use dbbalance_testbed::stand::{Options, Stand};
+use dbbalance_testbed::{image, interrupt, wait};
 use futures::future::join_all;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -176,8 +176,8 @@ impl Bed<'_> {
             ))
             .arg(format!("--dns-servers={CLUSTER_DNS}"))
             .env("KUBECONFIG", self.stand.kubeconfig())
-            .env("AWS_ACCESS_KEY_ID", "lab")
-            .env("AWS_SECRET_ACCESS_KEY", "lab")
+            .env("AWS_ACCESS_KEY_ID", "testbed")
+            .env("AWS_SECRET_ACCESS_KEY", "testbed")
             .env("AWS_EC2_METADATA_DISABLED", "true");
         self.stand.spawn(OPERATOR, &command).expect("the operator");
     }

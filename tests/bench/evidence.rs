@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dbbalance_lab::stand::NODE_IP;
+use dbbalance_testbed::stand::NODE_IP;
 use serde_json::json;
 
 use crate::app::App;

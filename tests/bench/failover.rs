@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dbbalance_lab::aurora::control::Order;
-use dbbalance_lab::aurora::event::{Event, Kind};
-use dbbalance_lab::aurora::observe::{Life, Observation};
-use dbbalance_lab::aurora::script::FailoverOptions;
+use dbbalance_testbed::aurora::control::Order;
+use dbbalance_testbed::aurora::event::{Event, Kind};
+use dbbalance_testbed::aurora::observe::{Life, Observation};
+use dbbalance_testbed::aurora::script::FailoverOptions;
 use serde_json::{Value, json};
 
 use crate::app::App;

@@ -32,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use dbbalance_lab::interrupt;
+use dbbalance_testbed::interrupt;
 
 use bed::Bed;
 use cases::Case;

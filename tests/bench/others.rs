@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use dbbalance_lab::interrupt;
+use dbbalance_testbed::interrupt;
 
 use crate::bed::Bed;
 use crate::cases;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::aurora::Order;
+use dbbalance_testbed::aurora::Order;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::aurora::Order;
-use dbbalance_lab::aurora::observe::Sample;
+use dbbalance_testbed::aurora::Order;
+use dbbalance_testbed::aurora::observe::Sample;
 
 use crate::app::App;
 use crate::bed::{Bed, CLUSTER, LIMIT};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use dbbalance_lab::image::{NONROOT, OPERATOR_LIMIT};
+use dbbalance_testbed::image::{NONROOT, OPERATOR_LIMIT};
 
 use crate::lab::{HOME, Lab};
 use crate::objects::text;

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::cache::Cache;
-use dbbalance_lab::rds::client::Client as Rds;
-use dbbalance_lab::rds::{self, REGION};
-use dbbalance_lab::stand::{NODE_IP, Options, Stand};
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::rds::client::Client as Rds;
+use dbbalance_testbed::rds::{self, REGION};
+use dbbalance_testbed::stand::{NODE_IP, Options, Stand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ impl Lab {
         let stand = own.stand.clone();
         let images = stand.load_image(&own.image).unwrap();
         let tag = images[0].rsplit_once(':').unwrap().1.to_owned();
-        let testapp = dbbalance_lab::image::testapp(&Cache::locate().unwrap()).unwrap();
+        let testapp = dbbalance_testbed::image::testapp(&Cache::locate().unwrap()).unwrap();
         stand.load_image(&testapp.archive).unwrap();
         rds::up(&stand, false).unwrap();
         let recorder = Recorder::start(NODE_IP).await;
@@ -126,15 +126,15 @@ impl Lab {
     pub async fn helm(&self, verb: &str, more: &[&str]) {
         let endpoint = self.recorder.url();
         let values = json!({
-            "image": {"repository": dbbalance_lab::image::OPERATOR, "tag": self.tag, "pullPolicy": "Never"},
+            "image": {"repository": dbbalance_testbed::image::OPERATOR, "tag": self.tag, "pullPolicy": "Never"},
             "replicaCount": 2,
             "aws": {"region": REGION, "rdsEndpointURL": endpoint, "stsEndpointURL": endpoint,
                     "allowedRoleARNs": ["arn:aws:iam::111122223333:role/allowed"]},
             "signal": {"namespaces": SIGNAL_NAMESPACES},
             "logging": {"filter": "info,dbbalance=debug"},
             "extraEnv": [
-                {"name": "AWS_ACCESS_KEY_ID", "value": "lab"},
-                {"name": "AWS_SECRET_ACCESS_KEY", "value": "lab"},
+                {"name": "AWS_ACCESS_KEY_ID", "value": "testbed"},
+                {"name": "AWS_SECRET_ACCESS_KEY", "value": "testbed"},
             ],
         });
         let mut command = self.stand.command("helm");
@@ -325,7 +325,7 @@ pub async fn run(mut command: Command, input: String) -> Result<String, String> 
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|e| format!("{command:?}: {e}; is it installed? lab tools"))?;
+            .map_err(|e| format!("{command:?}: {e}; is it installed? testbed tools"))?;
         let mut stdin = child.stdin.take().unwrap();
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dbbalance_lab::rds::client::CLASS;
+use dbbalance_testbed::rds::client::CLASS;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

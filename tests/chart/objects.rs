@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance_lab::image::TESTAPP;
-use dbbalance_lab::rds::client::CLASS;
+use dbbalance_testbed::image::TESTAPP;
+use dbbalance_testbed::rds::client::CLASS;
 use serde_json::{Value, json};
 
 use crate::lab::Lab;

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dbbalance_lab::rds::MOTO_PORT;
+use dbbalance_testbed::rds::MOTO_PORT;
 
 const PORT: u16 = 5080;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dbbalance_lab::rds::client::CLASS;
+use dbbalance_testbed::rds::client::CLASS;
 use serde_json::Value;
 
 use crate::lab::{HOME, LIMIT, Lab};

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use dbbalance::api::conditions::ConditionType::Balanced;
-use dbbalance_lab::aurora::control::{Control, Order};
-use dbbalance_lab::aurora::event::{Event, Kind, now};
-use dbbalance_lab::aurora::observe::Observation;
-use dbbalance_lab::aurora::script::FailoverOptions;
+use dbbalance_testbed::aurora::control::{Control, Order};
+use dbbalance_testbed::aurora::event::{Event, Kind, now};
+use dbbalance_testbed::aurora::observe::Observation;
+use dbbalance_testbed::aurora::script::FailoverOptions;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};

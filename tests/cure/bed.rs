@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use dbbalance::api::DbBalancePolicy;
-use dbbalance_lab::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
-use dbbalance_lab::aurora::control::Control;
-use dbbalance_lab::aurora::coredns::{self, Caches};
-use dbbalance_lab::aurora::estate::{cluster_endpoint, reader_endpoint};
-use dbbalance_lab::aurora::fleet::Up;
-use dbbalance_lab::aurora::program;
-use dbbalance_lab::cache::Cache;
-use dbbalance_lab::image;
-use dbbalance_lab::stand::Stand;
+use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
+use dbbalance_testbed::aurora::control::Control;
+use dbbalance_testbed::aurora::coredns::{self, Caches};
+use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::aurora::fleet::Up;
+use dbbalance_testbed::aurora::program;
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::image;
+use dbbalance_testbed::stand::Stand;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;

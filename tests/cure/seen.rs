@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dbbalance_lab::aurora::control::Control;
-use dbbalance_lab::aurora::observe::{Life, Observation};
+use dbbalance_testbed::aurora::control::Control;
+use dbbalance_testbed::aurora::observe::{Life, Observation};
 
 use crate::support::until;
 

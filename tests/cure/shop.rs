@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dbbalance::api::conditions::ConditionType::Balanced;
-use dbbalance_lab::aurora::control::Order;
-use dbbalance_lab::stand::NODE_IP;
+use dbbalance_testbed::aurora::control::Order;
+use dbbalance_testbed::stand::NODE_IP;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, CURED, SHOP, policy, since};

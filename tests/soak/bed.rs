@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::process::Identity;
-use dbbalance_lab::rds::client::Client;
-use dbbalance_lab::rds::{self, FAULTS_PORT, REGION};
-use dbbalance_lab::stand::NODE_IP;
-use dbbalance_lab::wait;
+use dbbalance_testbed::process::Identity;
+use dbbalance_testbed::rds::client::Client;
+use dbbalance_testbed::rds::{self, FAULTS_PORT, REGION};
+use dbbalance_testbed::stand::NODE_IP;
+use dbbalance_testbed::wait;
 use http::Method;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::rds;
+use dbbalance_testbed::rds;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Noted, condition, policy};

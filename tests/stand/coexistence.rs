@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use dbbalance::api::DbBalancePolicy;
 use dbbalance::api::conditions::ConditionType;
-use dbbalance_lab::process::Signal;
+use dbbalance_testbed::process::Signal;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;

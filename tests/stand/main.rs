@@ -44,7 +44,7 @@ macro_rules! trials {
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // An interrupted run ends its waits, and takes the stand away like any other.
-    if let Err(error) = dbbalance_lab::interrupt::catch() {
+    if let Err(error) = dbbalance_testbed::interrupt::catch() {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }

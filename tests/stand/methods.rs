@@ -284,7 +284,11 @@ pub async fn a_reader_leaves_pools_of_the_writer_alone(suite: &Suite) {
         assert!(o.values().all(|c| c.effects() == orders), "{o:?}");
     };
     case.rds
-        .add_instance("m-pools", "m-pools-3", dbbalance_lab::rds::client::CLASS)
+        .add_instance(
+            "m-pools",
+            "m-pools-3",
+            dbbalance_testbed::rds::client::CLASS,
+        )
         .unwrap();
     case.fresh("p", 2).await;
     expect(1, 0).await;

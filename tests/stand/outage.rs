@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dbbalance::api::conditions::ConditionType;
-use dbbalance_lab::rds::{self, FAULTS_PORT};
+use dbbalance_testbed::rds::{self, FAULTS_PORT};
 use serde_json::{Value, json};
 
 use crate::support::operator::{Operator, Settings};

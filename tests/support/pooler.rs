@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use dbbalance_lab::program;
-use dbbalance_lab::stand::{Stand, network};
+use dbbalance_testbed::program;
+use dbbalance_testbed::stand::{Stand, network};
 
 /// Where it listens, on the databases' port.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 200);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-use dbbalance_lab::aurora::observe::Observation;
-use dbbalance_lab::program;
-use dbbalance_lab::stand::Stand;
+use dbbalance_testbed::aurora::observe::Observation;
+use dbbalance_testbed::program;
+use dbbalance_testbed::stand::Stand;
 
 /// The databases' port.
 const PORT: u16 = 5432;

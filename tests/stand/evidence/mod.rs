@@ -12,7 +12,7 @@ use dbbalance::domain::evidence::{
     Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
 };
 use dbbalance::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
-use dbbalance_lab::image::PAUSE;
+use dbbalance_testbed::image::PAUSE;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::config::Kubeconfig;
@@ -350,12 +350,12 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
         &format!(
             "nat INPUT -s {} -p tcp --dport {PORT} -j SNAT --to-source {}",
             host.address,
-            dbbalance_lab::stand::NODE_IP
+            dbbalance_testbed::stand::NODE_IP
         ),
     );
     two.clear();
     let masked = host.connect(&[to(&servers[0]), to(&servers[1]), to(&servers[1])]);
-    let node: IpAddr = dbbalance_lab::stand::NODE_IP.parse().unwrap();
+    let node: IpAddr = dbbalance_testbed::stand::NODE_IP.parse().unwrap();
     until("masqueraded connections", SETTLED, async || {
         let seen: usize = servers.iter().map(|s| s.of(node).count()).sum();
         let real: usize = servers.iter().map(|s| s.of(host.address).count()).sum();

@@ -20,11 +20,11 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::cache::Cache;
-use dbbalance_lab::rds::client::{CLASS, Client as Rds};
-use dbbalance_lab::rds::{self, MOTO_PORT, REGION};
-use dbbalance_lab::stand::{NODE_IP, Options, Stand};
-use dbbalance_lab::{image, interrupt, wait};
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::rds::client::{CLASS, Client as Rds};
+use dbbalance_testbed::rds::{self, MOTO_PORT, REGION};
+use dbbalance_testbed::stand::{NODE_IP, Options, Stand};
+use dbbalance_testbed::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use dbbalance_lab::process::Identity;
-use dbbalance_lab::process::Signal;
-use dbbalance_lab::program::last_lines;
-use dbbalance_lab::rds::{MOTO_PORT, REGION};
-use dbbalance_lab::stand::NODE_IP;
+use dbbalance_testbed::process::Identity;
+use dbbalance_testbed::process::Signal;
+use dbbalance_testbed::program::last_lines;
+use dbbalance_testbed::rds::{MOTO_PORT, REGION};
+use dbbalance_testbed::stand::NODE_IP;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -100,8 +100,8 @@ impl<'a> Operator<'a> {
                 "KUBECONFIG",
                 kubeconfig(case, identity, settings.api_port).await,
             )
-            .env("AWS_ACCESS_KEY_ID", "lab")
-            .env("AWS_SECRET_ACCESS_KEY", "lab")
+            .env("AWS_ACCESS_KEY_ID", "testbed")
+            .env("AWS_SECRET_ACCESS_KEY", "testbed")
             .env("AWS_EC2_METADATA_DISABLED", "true");
         if let Some(point) = settings.failpoint {
             command.env("DBBALANCE_FAILPOINT", point);
