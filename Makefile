@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -13,14 +13,14 @@ TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
 IMAGE := target/image/dbbalance.tar
 OPERATOR ?= target/release/dbbalance
-STAND ?= dbb
+NAME ?= dbb
 export DBBALANCE_CACHE := $(CACHE)
 
 help: ## Show this help
 	@echo "make demo    see it: real databases that scale and fail over, and an app's pools that follow"
 	@echo "make test    prove it: everything below that CI runs"
 	@echo
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup:
 	@for program in cargo go python3 cc; do command -v $$program >/dev/null || { \
@@ -30,7 +30,7 @@ setup:
 	    python3) how="apt-get install python3 python3-venv" ;; \
 	    cc) how="apt-get install build-essential" ;; \
 	  esac; echo "$$program is missing: install $$how" >&2; exit 1; }; done
-	@[ -x $(TESTBED) ] || echo "--- building the stand's program (a minute or two)"
+	@[ -x $(TESTBED) ] || echo "--- building the testbed's program (a minute or two)"
 	@$(CARGO) build --quiet --locked -p dbbalance-testbed
 
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
@@ -67,13 +67,13 @@ test-api: tools ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	$(TEST) --no-run --test stand --test cure --test chart
-	$(TEST) --test stand
+	$(TEST) --no-run --test e2e --test convergence --test chart
+	$(TEST) --test e2e
 	@# Both wait for DNS, pods and leases most of the time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-cure test-chart
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-convergence test-chart
 
-test-cure:
-	MAKEFLAGS= $(TEST) --test cure
+test-convergence:
+	MAKEFLAGS= $(TEST) --test convergence
 
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
@@ -108,12 +108,12 @@ image: program ## Build the operator's image from the release binary, as an OCI 
 	@mkdir -p $(dir $(IMAGE))
 	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
 
-stand-up: tools ## Start the stand (STAND=name) and moto
-	$(SUDO) $(TESTBED) up --name $(STAND)
-	$(SUDO) $(TESTBED) rds up --name $(STAND)
+testbed-up: tools ## Start a testbed (NAME=dbb) and moto
+	$(SUDO) $(TESTBED) up --name $(NAME)
+	$(SUDO) $(TESTBED) rds up --name $(NAME)
 
-stand-down: setup ## Take the stand away
-	$(SUDO) $(TESTBED) down --name $(STAND)
+testbed-down: setup ## Delete the testbed
+	$(SUDO) $(TESTBED) down --name $(NAME)
 
 deny: ## Licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check

@@ -55,7 +55,7 @@ impl Said {
 }
 
 fn plugin(server: &Server<'_>, arguments: &[&str]) -> Said {
-    let mut command = server.stand.command(installed());
+    let mut command = server.testbed.command(installed());
     command.args(arguments).output().unwrap().into()
 }
 
@@ -140,9 +140,9 @@ pub fn shows(server: &Server<'_>) -> usize {
 
     // As kubectl finds it.
     let folder = installed().parent().unwrap().to_owned();
-    let mut command = server.stand.command("kubectl");
+    let mut command = server.testbed.command("kubectl");
     let path = server
-        .stand
+        .testbed
         .environment()
         .into_iter()
         .find(|(name, _)| *name == "PATH");

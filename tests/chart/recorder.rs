@@ -29,7 +29,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Serves on the stand's own address, until the program ends.
+    /// Serves on the testbed's own address, until the program ends.
     pub async fn start(host: &str) -> Self {
         let recorder = Self {
             address: format!("{host}:{PORT}"),

@@ -5,7 +5,7 @@
 //! node; a signal reaches its process in 50 to 300 ms and the pool looks up and reopens within 0.1 to
 //! 2 s; an evicted pod's successor is ready in 10 to 30 s; one reading of all pods takes 1 to 3 s.
 //!
-//! It shows how the rule behaves and guards its defaults. It measures nothing real: the stand does.
+//! It shows how the rule behaves and guards its defaults. It measures nothing real: the testbed does.
 #![forbid(unsafe_code)]
 
 pub mod blind;

@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::kubernetes::{DEFAULT_NAME, Options, Testbed};
 use dbbalance_testbed::rds::client::{CLASS, Client};
 use dbbalance_testbed::rds::{self, model::Cluster};
-use dbbalance_testbed::stand::{DEFAULT_NAME, Options, Stand};
 use dbbalance_testbed::{demo, image, interrupt, tools};
 
-/// The stand: a real single-node Kubernetes, images and an RDS API, on this machine and nowhere else.
+/// The testbed: a real single-node Kubernetes, images and an RDS API, on this machine and nowhere else.
 #[derive(Debug, Parser)]
 #[command(name = "testbed", version)]
 pub struct Cli {
@@ -25,9 +25,9 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Name {
-    /// Name of the stand.
-    #[arg(global = true, long = "name", visible_alias = "stand", value_name = "NAME", default_value = DEFAULT_NAME,
-          env = "DBBALANCE_TESTBED_STAND")]
+    /// Name of the testbed.
+    #[arg(global = true, long = "name", visible_alias = "testbed", value_name = "NAME", default_value = DEFAULT_NAME,
+          env = "DBBALANCE_TESTBED_NAME")]
     name: String,
 }
 
@@ -35,28 +35,28 @@ struct Name {
 enum Command {
     /// Build or install the programs at their pinned versions.
     Tools,
-    /// Start a stand, or repair one.
+    /// Start a testbed, or repair one.
     Up {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
         /// Without containerd and kubelet: objects, but no pods.
         #[arg(long)]
         control_plane_only: bool,
     },
-    /// Take a stand away with all that is in it.
+    /// Take a testbed away with all that is in it.
     Down {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
     },
     /// Tell what runs; fails if something is dead.
     Status {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
     },
-    /// Run a command, or a shell, inside the stand's network with KUBECONFIG and PATH set.
+    /// Run a command, or a shell, inside the testbed's network with KUBECONFIG and PATH set.
     Shell {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
         /// The command and its arguments; a shell if there is none.
         #[arg(last = true)]
         command: Vec<String>,
@@ -69,21 +69,21 @@ enum Command {
     /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
     Aurora {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
         #[command(subcommand)]
         command: aurora::Command,
     },
     /// The name server that pods use: `CoreDNS` in front of the testbed's Aurora.
     Dns {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
         #[command(subcommand)]
         command: dns::Command,
     },
     /// Tell the story: a cluster that scales and fails over, and an app's pools that follow.
     Demo {
-        /// Name of the demo's stand.
-        #[arg(long, default_value = demo::STAND)]
+        /// Name of the demo's testbed.
+        #[arg(long, default_value = demo::TESTBED)]
         name: String,
         /// The operator's program, built for release.
         #[arg(long, default_value = "target/release/dbbalance")]
@@ -92,10 +92,10 @@ enum Command {
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
         keep: bool,
     },
-    /// An RDS API in the stand, and calls to it.
+    /// An RDS API in the testbed, and calls to it.
     Rds {
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
         /// The calls' region.
         #[arg(long, global = true, default_value = rds::REGION)]
         region: String,
@@ -114,12 +114,12 @@ enum ImageCommand {
         #[arg(long, global = true, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Load an archive into a stand.
+    /// Load an archive into a testbed.
     Load {
         /// The archive.
         file: PathBuf,
         #[command(flatten)]
-        stand: Name,
+        testbed: Name,
     },
 }
 
@@ -206,50 +206,50 @@ impl Cli {
         match self.command {
             Command::Tools => tools::ensure()?,
             Command::Up {
-                stand,
+                testbed,
                 control_plane_only,
             } => {
                 interrupt::catch()?;
-                let stand = Stand::up(&Options {
-                    name: stand.name,
+                let testbed = Testbed::up(&Options {
+                    name: testbed.name,
                     control_plane_only,
                 })?;
                 println!(
-                    "stand {} is up; look inside with: testbed shell --name {0}",
-                    stand.name()
+                    "testbed {} is up; look inside with: testbed shell --name {0}",
+                    testbed.name()
                 );
             }
-            Command::Down { stand } => {
+            Command::Down { testbed } => {
                 // An interrupted removal would leave half of it: it is short, and goes through.
                 interrupt::catch()?;
-                Stand::down(&stand.name)?;
-                println!("stand {} is gone", stand.name);
+                Testbed::down(&testbed.name)?;
+                println!("testbed {} is gone", testbed.name);
             }
-            Command::Status { stand } => return status(&stand.name),
-            Command::Shell { stand, command } => return shell(&stand.name, &command),
+            Command::Status { testbed } => return status(&testbed.name),
+            Command::Shell { testbed, command } => return shell(&testbed.name, &command),
             Command::Demo {
                 name,
                 operator,
                 keep,
             } => return tell(name, operator, keep),
             Command::Image { command } => run_image(command)?,
-            Command::Aurora { stand, command } => aurora::run(&stand.name, command)?,
-            Command::Dns { stand, command } => dns::run(&stand.name, command)?,
+            Command::Aurora { testbed, command } => aurora::run(&testbed.name, command)?,
+            Command::Dns { testbed, command } => dns::run(&testbed.name, command)?,
             Command::Rds {
-                stand,
+                testbed,
                 region,
                 command,
-            } => run_rds(&stand.name, &region, command)?,
+            } => run_rds(&testbed.name, &region, command)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// A signal ends it by the code that shells give to Ctrl-C.
-fn tell(stand: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
+fn tell(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
     interrupt::catch()?;
     let told = demo::run(&demo::Options {
-        stand,
+        testbed,
         operator,
         keep,
     });
@@ -263,8 +263,8 @@ fn tell(stand: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
 }
 
 fn status(name: &str) -> Result<ExitCode> {
-    let Some(status) = Stand::status(name)? else {
-        println!("there is no stand {name}");
+    let Some(status) = Testbed::status(name)? else {
+        println!("there is no testbed {name}");
         return Ok(ExitCode::FAILURE);
     };
     for (program, pid, alive) in &status.programs {
@@ -296,7 +296,7 @@ fn status(name: &str) -> Result<ExitCode> {
 
 /// Becomes the command, so that its exit code, signals and terminal are its own.
 fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
-    let stand = Stand::open(name)?;
+    let testbed = Testbed::open(name)?;
     let (program, arguments) = match command.split_first() {
         Some((program, arguments)) => (program.clone(), arguments),
         None => (
@@ -304,14 +304,14 @@ fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
             command,
         ),
     };
-    let error = stand.command(&program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run {program} in the stand {name}"))
+    let error = testbed.command(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {program} in the testbed {name}"))
 }
 
 fn run_image(command: ImageCommand) -> Result<()> {
     match command {
-        ImageCommand::Load { file, stand } => {
-            for name in Stand::open(&stand.name)?.load_image(&file)? {
+        ImageCommand::Load { file, testbed } => {
+            for name in Testbed::open(&testbed.name)?.load_image(&file)? {
                 println!("{name}");
             }
         }
@@ -352,25 +352,25 @@ fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option
 }
 
 fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
-    let stand = Stand::open(name)?;
-    let client = Client::in_stand(&stand, region);
+    let testbed = Testbed::open(name)?;
+    let client = Client::in_testbed(&testbed, region);
     match command {
         RdsCommand::Up { faults } => {
-            rds::up(&stand, faults)?;
+            rds::up(&testbed, faults)?;
             println!(
                 "RDS API at http://{}:{}",
-                dbbalance_testbed::stand::NODE_IP,
+                dbbalance_testbed::kubernetes::NODE_IP,
                 rds::MOTO_PORT
             );
             if faults {
                 println!(
                     "with faults at http://{}:{}",
-                    dbbalance_testbed::stand::NODE_IP,
+                    dbbalance_testbed::kubernetes::NODE_IP,
                     rds::FAULTS_PORT
                 );
             }
         }
-        RdsCommand::Down => rds::down(&stand)?,
+        RdsCommand::Down => rds::down(&testbed)?,
         RdsCommand::CreateCluster { cluster, engine } => {
             client.create_cluster(&cluster, &engine)?;
             show(&client.describe_cluster(&cluster)?);
@@ -399,7 +399,7 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
             }
         }
         RdsCommand::Rules { rules } => {
-            let control = rds::control(&stand);
+            let control = rds::control(&testbed);
             if let Some(rules) = rules {
                 control
                     .set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;

@@ -1,9 +1,9 @@
-//! The stand: everything `dbbalance` is shown and proved on, on one machine, with nothing faked that can be real.
+//! The testbed: everything `dbbalance` is shown and proved on, on one machine, with nothing faked that can be real.
 //!
 //! - [`tools`] builds or installs the programs at pinned versions into a cache outside the checkout;
-//! - [`stand`] runs etcd, the API server, controller-manager, scheduler, kubelet and containerd in a network
+//! - [`kubernetes`] runs etcd, the API server, controller-manager, scheduler, kubelet and containerd in a network
 //!   namespace of their own, and leaves nothing behind;
-//! - [`image`] makes container images from files on the machine and [`stand::Stand::load_image`] loads them;
+//! - [`image`] makes container images from files on the machine and [`kubernetes::Testbed::load_image`] loads them;
 //! - [`aurora`] is an Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS;
 //! - [`demo`] tells the story of the operator on all of it;
 //! - [`rds`] runs an RDS API (moto) and a fault proxy in front of it (microburst), and speaks to them.
@@ -20,10 +20,10 @@ pub mod cache;
 pub mod demo;
 pub mod image;
 pub mod interrupt;
+pub mod kubernetes;
 pub mod mounts;
 pub mod process;
 pub mod program;
 pub mod rds;
-pub mod stand;
 pub mod tools;
 pub mod wait;

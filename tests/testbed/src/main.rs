@@ -1,4 +1,4 @@
-//! `testbed`: the stand from a command line. Parses, dispatches, and says what went wrong; no logic of its own.
+//! `testbed`: the testbed from a command line. Parses, dispatches, and says what went wrong; no logic of its own.
 
 mod cli;
 

@@ -1,6 +1,6 @@
-//! The testbed's Aurora: what the real one does to connections, the stand does too.
+//! The testbed's Aurora: what the real one does to connections, the testbed does too.
 //!
-//! All tests share one stand, each with a cluster of its own, so that they run side by side. Needs root and
+//! All tests share one testbed, each with a cluster of its own, so that they run side by side. Needs root and
 //! `testbed tools`; without them these fail and say so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -39,9 +39,9 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
     let roles: Vec<_> = (1..=3).map(|n| aurora.instance(n).standby).collect();
     assert_eq!(roles, [Some(false), Some(true), Some(true)]);
 
-    let pod = deploy_testapp(aurora.stand(), 1).remove(0);
+    let pod = deploy_testapp(aurora.testbed(), 1).remove(0);
     let ip = ["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"];
-    let ip = aurora.stand().kubectl(&ip).unwrap();
+    let ip = aurora.testbed().kubectl(&ip).unwrap();
     let address = aurora.instance(2).address;
     // A login as `app` by hand: the pod has no PostgreSQL client. The session lasts as long as its input.
     let login = format!(
@@ -50,7 +50,7 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
     );
     aurora.control.observe("pods").unwrap();
     aurora
-        .stand()
+        .testbed()
         .kubectl(&["exec", &pod, "--", "sh", "-c", &login])
         .unwrap();
     eventually("the pod's connection", || {
@@ -65,12 +65,12 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
     assert_eq!(
         seen.lives.len(),
         1,
-        "the stand's own sessions are not counted"
+        "the testbed's own sessions are not counted"
     );
     assert_eq!(seen.lives[0].user, "app");
 
     // The command line tells the same.
-    let told = run(&["aurora", "--stand", NAME, "status"]);
+    let told = run(&["aurora", "--testbed", NAME, "status"]);
     assert!(
         text(&told.stdout).contains("pods-3"),
         "{}",
@@ -276,7 +276,7 @@ fn a_crash_resets_old_sockets_and_the_next_writer_takes_over() {
 fn the_api_and_the_name_server_tell_of_the_databases() {
     let aurora = Aurora::up("faces", 1);
     let endpoint = format!("http://{}:{}", address::RDS_API, address::RDS_API_PORT);
-    let api = rds::client::Client::inside(aurora.stand(), &endpoint, rds::REGION);
+    let api = rds::client::Client::inside(aurora.testbed(), &endpoint, rds::REGION);
     assert_eq!(
         api.describe_cluster("faces").unwrap().writer(),
         Some("faces-1")
@@ -296,7 +296,7 @@ fn the_api_and_the_name_server_tell_of_the_databases() {
     let lookup = |name: String| {
         let server = (address::AUTHORITY, 53);
         aurora
-            .stand()
+            .testbed()
             .enter(|| support::dns::ask(server, &name, RecordType::A))
             .unwrap()
     };
@@ -348,7 +348,7 @@ fn a_scenario_writes_one_record_of_all_that_was_measured() {
         ]}"#,
     )
     .unwrap();
-    let record = scenario.run(aurora.stand()).unwrap();
+    let record = scenario.run(aurora.testbed()).unwrap();
     assert_eq!(record.failed, None);
     assert_eq!(record.steps[4].said, "namespace/default\n");
     let dns: Vec<_> = record

@@ -1,4 +1,4 @@
-//! Real `CoreDNS` in front of the name server, in a stand: how long it keeps an answer, how many answers there are,
+//! Real `CoreDNS` in front of the name server, in a testbed: how long it keeps an answer, how many answers there are,
 //! and who gets which.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,7 +14,7 @@ use dbbalance_testbed::aurora::address::{AUTHORITY, CLUSTER_DNS};
 use dbbalance_testbed::aurora::coredns::{self, Caches, node_of};
 use dbbalance_testbed::aurora::dns::{self, DnsOptions};
 use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
-use dbbalance_testbed::stand::network;
+use dbbalance_testbed::kubernetes::network;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use support::dns::{address, ask, ask_by_tcp, ask_from, orders};
@@ -66,10 +66,10 @@ fn fresh(server: &dns::Server, caches: u8) -> Vec<IpAddr> {
 fn caches_keep_a_second_for_five_and_the_service_is_spread_over_them() {
     let alone = Alone::on_this_machine();
     let own = Own::up("t-dns");
-    let stand = &own.stand;
+    let testbed = &own.testbed;
     let plane = orders(30);
-    network::add_address(stand.layout(), AUTHORITY).unwrap();
-    let server = stand
+    network::add_address(testbed.layout(), AUTHORITY).unwrap();
+    let server = testbed
         .enter(|| {
             let options = DnsOptions { seed: Some(42) };
             dns::start((AUTHORITY, DNS).into(), plane.clone(), &options)
@@ -78,7 +78,7 @@ fn caches_keep_a_second_for_five_and_the_service_is_spread_over_them() {
         .unwrap();
 
     // Without a cache the service refuses at once, as a Service without endpoints does.
-    stand
+    testbed
         .enter(|| {
             let started = Instant::now();
             let refused = ask_from(None, service(), &readers(), RecordType::A).unwrap_err();
@@ -87,25 +87,25 @@ fn caches_keep_a_second_for_five_and_the_service_is_spread_over_them() {
         })
         .unwrap();
 
-    coredns::up(stand, Caches::Replicas(1)).unwrap();
-    stand
+    coredns::up(testbed, Caches::Replicas(1)).unwrap();
+    testbed
         .enter(|| one_cache_holds_five_seconds(&server))
         .unwrap();
 
-    coredns::up(stand, Caches::Replicas(4)).unwrap();
-    assert_eq!(coredns::running(stand), [0, 1, 2, 3]);
-    stand.enter(|| service_is_spread(&server)).unwrap();
-    stand.enter(names_outside_are_answered_at_once).unwrap();
+    coredns::up(testbed, Caches::Replicas(4)).unwrap();
+    assert_eq!(coredns::running(testbed), [0, 1, 2, 3]);
+    testbed.enter(|| service_is_spread(&server)).unwrap();
+    testbed.enter(names_outside_are_answered_at_once).unwrap();
     let pods = pods(&own);
     pods_see_the_service(&own, &server, &pods);
 
-    coredns::up(stand, Caches::NodeLocal { nodes: 3 }).unwrap();
-    assert_eq!(coredns::running(stand), [0, 1, 2]);
+    coredns::up(testbed, Caches::NodeLocal { nodes: 3 }).unwrap();
+    assert_eq!(coredns::running(testbed), [0, 1, 2]);
     node_local_sticks(&own, &server, &pods);
 
-    coredns::down(stand).unwrap();
-    assert_eq!(coredns::running(stand), [0_u8; 0]);
-    let refused = stand
+    coredns::down(testbed).unwrap();
+    assert_eq!(coredns::running(testbed), [0_u8; 0]);
+    let refused = testbed
         .enter(|| ask_from(None, service(), &readers(), RecordType::A).is_err())
         .unwrap();
     assert!(refused);
@@ -197,12 +197,12 @@ fn names_outside_are_answered_at_once() {
 
 /// Four pods, with their addresses.
 fn pods(own: &Own) -> Vec<(String, Ipv4Addr)> {
-    let names = deploy_testapp(&own.stand, 4);
+    let names = deploy_testapp(&own.testbed, 4);
     let path = "jsonpath={.status.podIP}";
     names
         .into_iter()
         .map(|name| {
-            let told = own.stand.kubectl(&["get", "pod", &name, "-o", path]);
+            let told = own.testbed.kubectl(&["get", "pod", &name, "-o", path]);
             (name, told.unwrap().parse().unwrap())
         })
         .collect()
@@ -210,7 +210,7 @@ fn pods(own: &Own) -> Vec<(String, Ipv4Addr)> {
 
 fn inside(own: &Own, pod: &str, script: &str) -> String {
     let call = ["exec", pod, "--", "sh", "-c", script];
-    own.stand.kubectl(&call).unwrap()
+    own.testbed.kubectl(&call).unwrap()
 }
 
 /// The readers that so many questions of a pod get: each `nslookup` is a new conversation.
@@ -242,7 +242,7 @@ fn pods_see_the_service(own: &Own, server: &dns::Server, pods: &[(String, Ipv4Ad
     assert!(config.contains("default.svc.cluster.local svc.cluster.local cluster.local"));
     assert!(config.contains("ndots:5"), "{config}");
     let four: BTreeSet<_> = own
-        .stand
+        .testbed
         .enter(|| fresh(server, 4))
         .unwrap()
         .into_iter()
@@ -251,7 +251,7 @@ fn pods_see_the_service(own: &Own, server: &dns::Server, pods: &[(String, Ipv4Ad
     assert_eq!(seen, four, "the pod sees the answers of all caches");
     // As an ordinary program asks: glibc with the pod's resolv.conf, in the pod's network.
     let writer = own
-        .stand
+        .testbed
         .enter(|| address(&ask(service(), &cluster_endpoint("orders"), RecordType::A)).unwrap());
     let (told, took) = getent(own, pod, &cluster_endpoint("orders"));
     assert!(told.starts_with(&writer.unwrap().to_string()), "{told}");
@@ -264,7 +264,7 @@ fn pods_see_the_service(own: &Own, server: &dns::Server, pods: &[(String, Ipv4Ad
 
 /// What glibc finds for a name with a pod's settings, and how long it takes.
 fn getent(own: &Own, pod: &str, name: &str) -> (String, Duration) {
-    let pid = own.stand.container_pid("default", pod, "app").unwrap();
+    let pid = own.testbed.container_pid("default", pod, "app").unwrap();
     // A copy: a file of another mount namespace cannot be bound.
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::copy(format!("/proc/{pid}/root/etc/resolv.conf"), config.path()).unwrap();
@@ -284,7 +284,7 @@ fn getent(own: &Own, pod: &str, name: &str) -> (String, Duration) {
 }
 
 fn node_local_sticks(own: &Own, server: &dns::Server, pods: &[(String, Ipv4Addr)]) {
-    let three = own.stand.enter(|| fresh(server, 3)).unwrap();
+    let three = own.testbed.enter(|| fresh(server, 3)).unwrap();
     let nodes: BTreeSet<u8> = pods.iter().map(|(_, ip)| node_of(*ip, 3)).collect();
     assert!(nodes.len() >= 2, "pods are on several nodes: {pods:?}");
     for (pod, ip) in pods {
@@ -296,13 +296,13 @@ fn node_local_sticks(own: &Own, server: &dns::Server, pods: &[(String, Ipv4Addr)
             "{pod} {ip}"
         );
     }
-    // Programs of the stand too, by the address that they come from.
-    let layout = own.stand.layout();
+    // Programs of the testbed too, by the address that they come from.
+    let layout = own.testbed.layout();
     for last in 200..206 {
         let from = Ipv4Addr::new(198, 18, 0, last);
         network::add_address(layout, from).unwrap();
         let told = own
-            .stand
+            .testbed
             .enter(|| ask_from(Some(from), service(), &readers(), RecordType::A).unwrap());
         let told = address(&told.unwrap()).unwrap();
         assert_eq!(told, three[usize::from(node_of(from, 3))], "{from}");

@@ -1,4 +1,4 @@
-//! A stand's whole life: it starts in time, runs pods, and leaves nothing, however it ends.
+//! A testbed's whole life: it starts in time, runs pods, and leaves nothing, however it ends.
 //!
 //! Needs root and `testbed tools`; without them these fail and say so.
 
@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::stand::{Component, Layout, Options, Stand};
+use dbbalance_testbed::kubernetes::{Component, Layout, Options, Testbed};
 use dbbalance_testbed::{image, process};
 use nix::sys::signal::Signal;
 use support::{Alone, Own, deploy_testapp, eventually, run, start, text};
@@ -26,38 +26,38 @@ fn pods_run_get_signals_and_nothing_is_left() {
     let took = started.elapsed();
     println!("up in {:.1} s", took.as_secs_f64());
     assert!(took < WARM_START, "up took {took:?}");
-    let stand = &own.stand;
+    let testbed = &own.testbed;
 
     let started = Instant::now();
-    let pods = deploy_testapp(stand, 3);
+    let pods = deploy_testapp(testbed, 3);
     println!("3 pods Ready in {:.1} s", started.elapsed().as_secs_f64());
     assert_eq!(pods.len(), 3);
-    let logs = |pod: &str| stand.kubectl(&["logs", pod]).unwrap();
+    let logs = |pod: &str| testbed.kubectl(&["logs", pod]).unwrap();
 
     // A signal from inside, as an operator sends it.
-    stand
+    testbed
         .kubectl(&["exec", &pods[0], "-c", "app", "--", "kill", "-HUP", "1"])
         .unwrap();
     eventually("HUP in the log", || logs(&pods[0]).contains("signal HUP 1"));
 
     // A call from the host side to the pod's address.
-    let ip = stand
+    let ip = testbed
         .kubectl(&["get", "pod", &pods[1], "-o", "jsonpath={.status.podIP}"])
         .unwrap();
     let address: SocketAddr = format!("{ip}:8080").parse().unwrap();
     assert!(
-        stand
+        testbed
             .enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_ok())
             .unwrap()
     );
 
     // From outside a process can be stopped and killed, which process 1 cannot be from inside.
-    stand
+    testbed
         .signal_container("default", &pods[2], "app", Signal::SIGKILL)
         .unwrap();
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
     eventually("a restart", || {
-        stand
+        testbed
             .kubectl(&["get", "pod", &pods[2], "-o", restarts])
             .unwrap()
             == "1"
@@ -66,19 +66,19 @@ fn pods_run_get_signals_and_nothing_is_left() {
     // Cut off from the API server, and from nothing else.
     let reaches = |to: &str, port: &str| {
         let call = format!("echo | nc -w 1 {to} {port}");
-        stand
+        testbed
             .kubectl(&["exec", &pods[1], "--", "sh", "-c", &call])
             .is_ok()
     };
     assert!(reaches("198.19.0.1", "443"));
-    stand.cut_off(&ip).unwrap();
-    stand.cut_off(&ip).unwrap();
+    testbed.cut_off(&ip).unwrap();
+    testbed.cut_off(&ip).unwrap();
     assert!(!reaches("198.19.0.1", "443"));
     assert!(
         reaches("198.18.0.1", "10250"),
         "the kubelet's port stands for any other"
     );
-    stand.restore(&ip).unwrap();
+    testbed.restore(&ip).unwrap();
     assert!(reaches("198.19.0.1", "443"));
 
     // A dynamic program runs in an image of it and its libraries: any will do in the operator's place. Not this
@@ -86,10 +86,10 @@ fn pods_run_get_signals_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("operator.tar");
     image::operator(Path::new("/usr/bin/stat"), "t", &archive).unwrap();
-    let names = stand.load_image(&archive).unwrap();
+    let names = testbed.load_image(&archive).unwrap();
     let image = format!("--image={}", names[0]);
     let never = "--image-pull-policy=Never";
-    stand
+    testbed
         .kubectl(&[
             "run",
             "tool",
@@ -101,13 +101,13 @@ fn pods_run_get_signals_and_nothing_is_left() {
         ])
         .unwrap();
     eventually("the program's words", || {
-        stand
+        testbed
             .kubectl(&["logs", "tool"])
             .is_ok_and(|log| log.starts_with("stat (GNU coreutils)"))
     });
 
     // Who did what is on record.
-    let audit = std::fs::read_to_string(stand.audit_log()).unwrap();
+    let audit = std::fs::read_to_string(testbed.audit_log()).unwrap();
     assert!(
         audit
             .lines()
@@ -116,7 +116,7 @@ fn pods_run_get_signals_and_nothing_is_left() {
     );
 
     let started = Instant::now();
-    Stand::down("t-life").unwrap();
+    Testbed::down("t-life").unwrap();
     println!("down in {:.1} s", started.elapsed().as_secs_f64());
     alone.assert_nothing_left("t-life");
 }
@@ -130,7 +130,7 @@ fn up_again_is_quick_and_repairs() {
         ..Options::default()
     };
     let started = Instant::now();
-    Stand::up(&options).unwrap();
+    Testbed::up(&options).unwrap();
     assert!(
         started.elapsed() < Duration::from_secs(1),
         "a second up took {:?}",
@@ -138,23 +138,25 @@ fn up_again_is_quick_and_repairs() {
     );
 
     // Killed parts come back, and with them what the store had.
-    let pods = deploy_testapp(&own.stand, 1);
-    own.stand.kubectl(&["create", "configmap", "kept"]).unwrap();
+    let pods = deploy_testapp(&own.testbed, 1);
+    own.testbed
+        .kubectl(&["create", "configmap", "kept"])
+        .unwrap();
     for part in [Component::Etcd, Component::Kubelet, Component::Containerd] {
-        let process = part.running(own.stand.layout()).unwrap();
+        let process = part.running(own.testbed.layout()).unwrap();
         process.signal(Signal::SIGKILL).unwrap();
         eventually("its end", || !process.alive());
     }
-    Stand::up(&options).unwrap();
+    Testbed::up(&options).unwrap();
     assert!(
         Component::ALL
             .iter()
-            .all(|part| part.running(own.stand.layout()).is_some())
+            .all(|part| part.running(own.testbed.layout()).is_some())
     );
-    own.stand.kubectl(&["get", "configmap", "kept"]).unwrap();
+    own.testbed.kubectl(&["get", "configmap", "kept"]).unwrap();
 
     // Its pods were not touched.
-    own.stand
+    own.testbed
         .kubectl(&["exec", &pods[0], "--", "true"])
         .unwrap();
     let restarts = [
@@ -164,24 +166,24 @@ fn up_again_is_quick_and_repairs() {
         "-o",
         "jsonpath={.status.containerStatuses[0].restartCount}",
     ];
-    assert_eq!(own.stand.kubectl(&restarts).unwrap(), "0");
+    assert_eq!(own.testbed.kubectl(&restarts).unwrap(), "0");
 
     // After a reboot there are a folder with stale records, and nothing else.
-    let layout = own.stand.layout();
+    let layout = own.testbed.layout();
     let (key, value) = layout.mark();
     for process in process::marked(&format!("{key}={value}")).unwrap() {
         process.signal(Signal::SIGKILL).unwrap();
     }
     dbbalance_testbed::mounts::clear(&layout.folder()).unwrap();
     std::fs::write(
-        layout.path("stand.json"),
+        layout.path("testbed.json"),
         r#"{"boot":"another","control_plane_only":false}"#,
     )
     .unwrap();
-    Stand::up(&options).unwrap();
+    Testbed::up(&options).unwrap();
     assert!(
-        own.stand.kubectl(&["get", "configmap", "kept"]).is_err(),
-        "a new boot is a new stand"
+        own.testbed.kubectl(&["get", "configmap", "kept"]).is_err(),
+        "a new boot is a new testbed"
     );
     drop(own);
     alone.assert_nothing_left("t-fix");
@@ -191,10 +193,10 @@ fn up_again_is_quick_and_repairs() {
 fn a_killed_or_interrupted_up_leaves_nothing() {
     let alone = Alone::on_this_machine();
     let layout = Layout::of("t-kill").unwrap();
-    Stand::down("t-kill").unwrap();
+    Testbed::down("t-kill").unwrap();
     // At once after the folder, in the middle, and with pods' programs running.
     for reached in [
-        layout.path("stand.json"),
+        layout.path("testbed.json"),
         layout.pid("kube-apiserver"),
         layout.pid("kubelet"),
     ] {
@@ -234,29 +236,34 @@ fn two_stands_run_side_by_side() {
     let one = Own::up("t-one");
     // A name that begins with the other's: nothing may be found by a prefix.
     let two = Own::up("t-one-2");
-    one.stand.kubectl(&["create", "configmap", "mine"]).unwrap();
-    assert!(two.stand.kubectl(&["get", "configmap", "mine"]).is_err());
-    let (first, second) = (deploy_testapp(&one.stand, 1), deploy_testapp(&two.stand, 1));
+    one.testbed
+        .kubectl(&["create", "configmap", "mine"])
+        .unwrap();
+    assert!(two.testbed.kubectl(&["get", "configmap", "mine"]).is_err());
+    let (first, second) = (
+        deploy_testapp(&one.testbed, 1),
+        deploy_testapp(&two.testbed, 1),
+    );
 
     // The end of one is not the end of the other, nor of its pods.
     drop(one);
     let process = two
-        .stand
+        .testbed
         .container_process("default", &second[0], "app")
         .unwrap();
     assert!(process.alive());
     assert!(
-        two.stand
+        two.testbed
             .kubectl(&["exec", &second[0], "--", "true"])
             .is_ok()
     );
     assert!(
-        two.stand
+        two.testbed
             .container_pid("default", &first[0], "app")
             .is_err()
     );
     assert_eq!(
-        dbbalance_testbed::stand::traces::of("t-one").unwrap(),
+        dbbalance_testbed::kubernetes::traces::of("t-one").unwrap(),
         Vec::<String>::new()
     );
     drop(two);
@@ -269,14 +276,19 @@ fn two_stands_run_side_by_side() {
 fn the_bridge_keeps_its_address_when_pods_come_and_go() {
     let _alone = Alone::on_this_machine();
     let own = Own {
-        stand: Stand::up(&Options {
+        testbed: Testbed::up(&Options {
             name: "t-bridge".into(),
             control_plane_only: true,
         })
         .unwrap(),
     };
     let inside = |line: &str| {
-        let told = own.stand.command("sh").args(["-c", line]).output().unwrap();
+        let told = own
+            .testbed
+            .command("sh")
+            .args(["-c", line])
+            .output()
+            .unwrap();
         assert!(told.status.success(), "{line}: {}", text(&told.stderr));
         text(&told.stdout).trim().to_owned()
     };
@@ -307,7 +319,7 @@ fn a_shell_passes_arguments_output_and_exit_code_on() {
         control_plane_only: true,
     };
     let own = Own {
-        stand: Stand::up(&options).unwrap(),
+        testbed: Testbed::up(&options).unwrap(),
     };
     let told = run(&[
         "shell",

@@ -1,4 +1,4 @@
-//! The RDS API inside a stand: seen from the host side, from a pod, and through the faults.
+//! The RDS API inside a testbed: seen from the host side, from a pod, and through the faults.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     let alone = Alone::on_this_machine();
     let own = Own::up("t-rds");
     let testbed = |arguments: &[&str]| {
-        let told = run(&[&["rds", "--stand", "t-rds"], arguments].concat());
+        let told = run(&[&["rds", "--testbed", "t-rds"], arguments].concat());
         assert!(
             told.status.success(),
             "testbed rds {arguments:?}: {}",
@@ -26,7 +26,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     for instance in ["orders-1", "orders-2", "orders-3"] {
         testbed(&["add-instance", "orders", instance]);
     }
-    let client = Client::in_stand(&own.stand, REGION);
+    let client = Client::in_testbed(&own.testbed, REGION);
     let cluster = client.describe_cluster("orders").unwrap();
     assert_eq!(cluster.writer(), Some("orders-1"));
     assert_eq!(cluster.readers(), ["orders-2", "orders-3"]);
@@ -45,7 +45,13 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     );
     // moto would take any instance, and leave two writers.
     let refused = run(&[
-        "rds", "--stand", "t-rds", "failover", "orders", "--to", "other-1",
+        "rds",
+        "--testbed",
+        "t-rds",
+        "failover",
+        "orders",
+        "--to",
+        "other-1",
     ]);
     assert!(
         text(&refused.stderr).contains("no member"),
@@ -53,7 +59,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
         text(&refused.stderr)
     );
 
-    let pods = deploy_testapp(&own.stand, 1);
+    let pods = deploy_testapp(&own.testbed, 1);
     let ask = |port: u16| {
         let header = "Authorization: AWS4-HMAC-SHA256 Credential=testbed/20260101/eu-west-1/rds/aws4_request, \
                       SignedHeaders=host, Signature=0";
@@ -61,7 +67,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
             "wget -q -O - --header '{header}' --post-data 'Action=DescribeDBClusters&Version=2014-10-31' \
              http://198.18.0.1:{port}/ 2>&1"
         );
-        own.stand
+        own.testbed
             .kubectl(&["exec", &pods[0], "--", "sh", "-c", &call])
     };
     assert!(

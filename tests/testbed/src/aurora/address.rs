@@ -1,11 +1,11 @@
-//! Where the parts of the testbed's Aurora listen, inside the stand's network namespace.
+//! Where the parts of the testbed's Aurora listen, inside the testbed's network namespace.
 //!
-//! 198.18.0.2 to 198.18.0.254 are free for servers (`stand::layout`); each part has its own address, as clients tell
-//! parts apart by address. Added to the stand's bridge by whoever starts the part.
+//! 198.18.0.2 to 198.18.0.254 are free for servers (`kubernetes::layout`); each part has its own address, as clients tell
+//! parts apart by address. Added to the testbed's bridge by whoever starts the part.
 
 use std::net::Ipv4Addr;
 
-use crate::stand::layout::DNS_SERVICE_IP;
+use crate::kubernetes::layout::DNS_SERVICE_IP;
 
 /// The testbed's own RDS API.
 pub const RDS_API: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -20,7 +20,7 @@ pub const FIRST_CACHE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
 /// The most `CoreDNS` programs (replicas, or one a pretended node).
 pub const MAX_CACHES: u8 = 8;
 /// The name server that pods and the operator use: a Service's address, spread over the `CoreDNS` programs as
-/// kube-proxy would do it. In the stand's service range.
+/// kube-proxy would do it. In the testbed's service range.
 pub const CLUSTER_DNS: Ipv4Addr = DNS_SERVICE_IP;
 /// The first database; the others follow.
 pub const FIRST_INSTANCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 32);

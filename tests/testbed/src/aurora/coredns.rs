@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{AUTHORITY, FIRST_CACHE, MAX_CACHES, ZONE};
 use crate::cache::Cache;
-use crate::stand::network::{self, Share};
-use crate::stand::{Layout, Stand};
+use crate::kubernetes::network::{self, Share};
+use crate::kubernetes::{Layout, Testbed};
 use crate::tools::go;
 
 /// Port of the ready plugin: its default.
@@ -82,14 +82,14 @@ pub fn node_of(pod: Ipv4Addr, nodes: u8) -> u8 {
     (pod.octets()[3] & NODE_MASK) % nodes.max(1)
 }
 
-/// Its name in the stand's records and logs.
+/// Its name in the testbed's records and logs.
 fn name(index: u8) -> String {
     format!("coredns-{index}")
 }
 
 /// The zone is forwarded, without any setting for the cache. All else, the cluster's domain included, is answered
 /// "no such name" at once: the search list of pods costs no time, and nothing is asked outside. By the template
-/// plugin, as the kubernetes plugin would watch the API server for Services that the stand does not have.
+/// plugin, as the kubernetes plugin would watch the API server for Services that the testbed does not have.
 fn corefile(address: Ipv4Addr) -> String {
     format!(
         "{ZONE}:53 {{
@@ -115,14 +115,14 @@ fn corefile(address: Ipv4Addr) -> String {
 
 /// Starts the caches, and stops those that are too many; does nothing to what runs. Conversations of before keep
 /// their cache, as with kube-proxy.
-pub fn up(stand: &Stand, caches: Caches) -> Result<()> {
+pub fn up(testbed: &Testbed, caches: Caches) -> Result<()> {
     let number = caches.number();
     if !(1..=MAX_CACHES).contains(&number) {
         bail!("{number} caches: give 1 to {MAX_CACHES}");
     }
     let program = go::path(&Cache::locate()?, "coredns")?;
-    let layout = stand.layout();
-    let running = running(stand);
+    let layout = testbed.layout();
+    let running = running(testbed);
     for index in 0..number {
         if running.contains(&index) {
             continue;
@@ -132,37 +132,37 @@ pub fn up(stand: &Stand, caches: Caches) -> Result<()> {
         let file = layout.path(&format!("{}.corefile", name(index)));
         fs::write(&file, corefile(address))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        stand.spawn(&name(index), Command::new(&program).arg("-conf").arg(&file))?;
+        testbed.spawn(&name(index), Command::new(&program).arg("-conf").arg(&file))?;
     }
     for index in 0..number {
         let ready = format!("http://{}:{READY_PORT}/ready", address(index));
-        stand.wait_for(&name(index), LIMIT, || answers(layout, &ready))?;
+        testbed.wait_for(&name(index), LIMIT, || answers(layout, &ready))?;
     }
     // In this order: nobody is led to one that does not answer yet, or that has gone.
     network::lead_dns(layout, &caches.shares())?;
     running
         .into_iter()
         .filter(|index| *index >= number)
-        .try_for_each(|index| stop(stand, index))
+        .try_for_each(|index| stop(testbed, index))
 }
 
 /// Stops all; the service address refuses from now on.
-pub fn down(stand: &Stand) -> Result<()> {
-    network::lead_dns(stand.layout(), &[])?;
-    (0..MAX_CACHES).try_for_each(|index| stop(stand, index))
+pub fn down(testbed: &Testbed) -> Result<()> {
+    network::lead_dns(testbed.layout(), &[])?;
+    (0..MAX_CACHES).try_for_each(|index| stop(testbed, index))
 }
 
 /// The indices of those that run.
 #[must_use]
-pub fn running(stand: &Stand) -> Vec<u8> {
+pub fn running(testbed: &Testbed) -> Vec<u8> {
     (0..MAX_CACHES)
-        .filter(|index| stand.spawned(&name(*index)).is_some())
+        .filter(|index| testbed.spawned(&name(*index)).is_some())
         .collect()
 }
 
-fn stop(stand: &Stand, index: u8) -> Result<()> {
-    stand.stop(&name(index), GRACE)?;
-    network::remove_address(stand.layout(), address(index))
+fn stop(testbed: &Testbed, index: u8) -> Result<()> {
+    testbed.stop(&name(index), GRACE)?;
+    network::remove_address(testbed.layout(), address(index))
 }
 
 fn answers(layout: &Layout, url: &str) -> bool {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_has_no_setting_and_nothing_leaves_the_stand() {
+    fn cache_has_no_setting_and_nothing_leaves_the_testbed() {
         let text = corefile(address(0));
         assert_eq!(text.matches("    cache\n").count(), 2);
         assert_eq!(text.matches("forward").count(), 1);

@@ -12,7 +12,7 @@
 //! - [`scenario`] runs a file of orders and writes what was measured.
 //! - [`program`] starts the one program that holds all this, [`control`] gives it orders.
 //!
-//! Addresses, all on the stand's bridge: see [`address`].
+//! Addresses, all on the testbed's bridge: see [`address`].
 
 pub mod address;
 pub mod api;

@@ -1,7 +1,7 @@
 //! Moods of the RDS API: what it tells of a cluster when it is late, stale, of two minds or plainly wrong.
 //!
 //! Pure: history, moods, time and the call's number give the answer. The databases and the name server know nothing
-//! of it. Each mood is one that callers of the real API have met; see the stand's page for sources.
+//! of it. Each mood is one that callers of the real API have met; see the testbed's page for sources.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

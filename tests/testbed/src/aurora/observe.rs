@@ -1,6 +1,6 @@
 //! Who holds connections to which instance, from the databases' own side, five times a second.
 //!
-//! Every session of an application counts; those of the stand itself (its role, its replication) do not. What is
+//! Every session of an application counts; those of the testbed itself (its role, its replication) do not. What is
 //! gathered is also told as lives: one row a connection, with its first and last sight and the role of its instance
 //! at both, which is what most questions are about. It changes nothing.
 
@@ -75,7 +75,7 @@ pub struct Life {
     pub port: u16,
     /// The role it logged in as.
     pub user: String,
-    /// What it called itself when first seen: apps of the stand say `POD/reader` or `POD/writer`.
+    /// What it called itself when first seen: apps of the testbed say `POD/reader` or `POD/writer`.
     #[serde(default)]
     pub application: String,
     /// `backend_start`, as samples count time.
@@ -220,7 +220,7 @@ fn ask(client: &mut Client) -> Result<(bool, Vec<Session>)> {
     Ok((standby, sessions))
 }
 
-/// What the stand asks each instance now, by sessions that it keeps open.
+/// What the testbed asks each instance now, by sessions that it keeps open.
 #[derive(Default)]
 struct Sessions(BTreeMap<String, Client>);
 
@@ -253,7 +253,7 @@ struct Shared {
 }
 
 impl Observer {
-    /// Starts, inside the stand's network.
+    /// Starts, inside the testbed's network.
     #[must_use]
     pub fn start(fleet: &Fleet, cluster: &str) -> Self {
         let shared = Arc::<Shared>::default();

@@ -1,4 +1,4 @@
-//! The program that holds a stand's Aurora: started when the first cluster is made, ended with all of it.
+//! The program that holds a testbed's Aurora: started when the first cluster is made, ended with all of it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,27 +8,27 @@ use anyhow::{Context as _, Result, bail};
 
 use super::control::{Control, Order};
 use super::fleet::Up;
+use crate::kubernetes::Testbed;
 use crate::process::{self, Signal};
-use crate::stand::Stand;
 use crate::wait;
 
-/// Its name in the stand's records and logs.
+/// Its name in the testbed's records and logs.
 pub const NAME: &str = "aurora";
 /// Says where the `testbed` program is, for programs that are not it.
-pub const TESTBED: &str = "DBBALANCE_TESTBED_PROGRAM";
+pub const PROGRAM_VARIABLE: &str = "DBBALANCE_TESTBED_PROGRAM";
 
 /// A start takes well under a second.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the databases' data are.
 #[must_use]
-pub fn folder(stand: &Stand) -> PathBuf {
-    stand.layout().path(NAME)
+pub fn folder(testbed: &Testbed) -> PathBuf {
+    testbed.layout().path(NAME)
 }
 
 /// The `testbed` program: this one, the one named, or the one built beside a test.
-fn testbed() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os(TESTBED) {
+fn find_program() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(named.into());
     }
     let me = std::env::current_exe().context("cannot tell which program this is")?;
@@ -45,39 +45,39 @@ fn testbed() -> Result<PathBuf> {
     match found {
         Some(file) => Ok(file),
         None => bail!(
-            "the program testbed is missing beside {}: build it with: cargo build -p dbbalance-testbed (or set {TESTBED})",
+            "the program testbed is missing beside {}: build it with: cargo build -p dbbalance-testbed (or set {PROGRAM_VARIABLE})",
             me.display()
         ),
     }
 }
 
 /// Starts the program unless it runs. `profile` is for clusters that the RDS API makes.
-pub fn start(stand: &Stand, profile: &str) -> Result<Control> {
-    let control = Control::in_stand(stand);
-    if stand.spawned(NAME).is_none() {
+pub fn start(testbed: &Testbed, profile: &str) -> Result<Control> {
+    let control = Control::in_testbed(testbed);
+    if testbed.spawned(NAME).is_none() {
         // Of one that was killed.
-        end_databases(stand)?;
-        let mut command = Command::new(testbed()?);
+        end_databases(testbed)?;
+        let mut command = Command::new(find_program()?);
         command
             .args(["aurora", "serve", "--profile", profile, "--folder"])
-            .arg(folder(stand));
-        stand.spawn(NAME, &command)?;
+            .arg(folder(testbed));
+        testbed.spawn(NAME, &command)?;
     }
-    stand.wait_for(NAME, LIMIT, || control.ready())?;
+    testbed.wait_for(NAME, LIMIT, || control.ready())?;
     Ok(control)
 }
 
 /// Makes a cluster, starting the program if need be. All its instances serve when this returns.
-pub fn up(stand: &Stand, up: &Up) -> Result<Control> {
-    let control = start(stand, &up.profile)?;
+pub fn up(testbed: &Testbed, up: &Up) -> Result<Control> {
+    let control = start(testbed, &up.profile)?;
     control.order(&Order::Up(up.clone()))?;
     Ok(control)
 }
 
 /// Takes everything away, also what a killed program left.
-pub fn down(stand: &Stand) -> Result<()> {
-    if stand.spawned(NAME).is_some() {
-        let control = Control::in_stand(stand);
+pub fn down(testbed: &Testbed) -> Result<()> {
+    if testbed.spawned(NAME).is_some() {
+        let control = Control::in_testbed(testbed);
         // In good order if it answers: addresses and rules of the network go too.
         if let Ok(status) = control.status() {
             for cluster in status.clusters {
@@ -88,12 +88,12 @@ pub fn down(stand: &Stand) -> Result<()> {
             }
         }
     }
-    stand.stop(NAME, Duration::from_secs(1))?;
-    end_databases(stand)
+    testbed.stop(NAME, Duration::from_secs(1))?;
+    end_databases(testbed)
 }
 
-fn end_databases(stand: &Stand) -> Result<()> {
-    let folder = folder(stand);
+fn end_databases(testbed: &Testbed) -> Result<()> {
+    let folder = folder(testbed);
     wait::insist("end of the databases", LIMIT, || {
         let left = process::within(&folder)?;
         for process in &left {

@@ -14,7 +14,7 @@ use super::control::{CLUSTER, Control, Order};
 use super::event::{self, Event};
 use super::observe::{Life, Sample};
 use super::status::Status;
-use crate::stand::Stand;
+use crate::kubernetes::Testbed;
 use crate::wait;
 
 /// For a wait that says no limit.
@@ -130,8 +130,8 @@ impl Scenario {
     }
 
     /// Runs it to its last step.
-    pub fn run(&self, stand: &Stand) -> Result<Record> {
-        let control = Control::in_stand(stand);
+    pub fn run(&self, testbed: &Testbed) -> Result<Record> {
+        let control = Control::in_testbed(testbed);
         let clock = Instant::now();
         let started = event::now();
         control.observe(&self.cluster)?;
@@ -140,7 +140,7 @@ impl Scenario {
         let mut failed = None;
         for (index, step) in self.steps.iter().enumerate() {
             let began = since();
-            match self.take(step, clock, stand, &control) {
+            match self.take(step, clock, testbed, &control) {
                 Ok(said) => steps.push(Done {
                     step: step.clone(),
                     began,
@@ -182,7 +182,13 @@ impl Scenario {
         })
     }
 
-    fn take(&self, step: &Step, clock: Instant, stand: &Stand, control: &Control) -> Result<Value> {
+    fn take(
+        &self,
+        step: &Step,
+        clock: Instant,
+        testbed: &Testbed,
+        control: &Control,
+    ) -> Result<Value> {
         if let Some(at) = step.at {
             let at = Duration::try_from_secs_f64(at).context("`at` is no time")?;
             // The clock is the condition here: nothing else can tell that its time has come.
@@ -195,7 +201,7 @@ impl Scenario {
             let limit = Duration::try_from_secs_f64(step.limit.unwrap_or(LIMIT))
                 .context("`limit` is no time")?;
             wait::until(&format!("{condition:?}"), limit, || {
-                Ok(self.holds(condition, stand, control)?.then_some(()))
+                Ok(self.holds(condition, testbed, control)?.then_some(()))
             })?;
         }
         let mut said = Value::Null;
@@ -203,12 +209,12 @@ impl Scenario {
             said = control.order(order)?;
         }
         if let Some(arguments) = &step.kubectl {
-            said = kubectl(stand, arguments)?.into();
+            said = kubectl(testbed, arguments)?.into();
         }
         Ok(said)
     }
 
-    fn holds(&self, condition: &Condition, stand: &Stand, control: &Control) -> Result<bool> {
+    fn holds(&self, condition: &Condition, testbed: &Testbed, control: &Control) -> Result<bool> {
         Ok(match condition {
             Condition::Connections { instance, at_least } => control
                 .seen(&self.cluster)?
@@ -218,16 +224,16 @@ impl Scenario {
                 .is_some_and(|count| count >= *at_least),
             Condition::Kubectl { arguments, says } => {
                 // What is not there yet is an error of kubectl's, and no reason to give up.
-                kubectl(stand, arguments).is_ok_and(|said| said.trim() == says)
+                kubectl(testbed, arguments).is_ok_and(|said| said.trim() == says)
             }
             told => holds(told, &self.cluster, &control.status()?),
         })
     }
 }
 
-fn kubectl(stand: &Stand, arguments: &[String]) -> Result<String> {
+fn kubectl(testbed: &Testbed, arguments: &[String]) -> Result<String> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    stand.kubectl(&arguments)
+    testbed.kubectl(&arguments)
 }
 
 /// Is it so, by what the status tells?

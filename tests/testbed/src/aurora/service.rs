@@ -1,7 +1,7 @@
 //! A server on threads of its own, ended with its value.
 //!
 //! The threads inherit the network of the thread that starts it: a server that is started inside
-//! [`crate::stand::Stand::enter`] listens and answers in the stand's network for as long as it lives.
+//! [`crate::kubernetes::Testbed::enter`] listens and answers in the testbed's network for as long as it lives.
 
 use std::future::Future;
 use std::net::SocketAddr;

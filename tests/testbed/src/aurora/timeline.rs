@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-/// The files, built in: a profile is part of the stand's version.
+/// The files, built in: a profile is part of the testbed's version.
 const FILES: [(&str, &str); 2] = [
     ("realistic", include_str!("timelines/realistic.json")),
     ("quick", include_str!("timelines/quick.json")),

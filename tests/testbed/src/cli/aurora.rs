@@ -11,7 +11,7 @@ use dbbalance_testbed::aurora::moods::Moods;
 use dbbalance_testbed::aurora::scenario::Scenario;
 use dbbalance_testbed::aurora::script::FailoverOptions;
 use dbbalance_testbed::aurora::{Control, Order, Up, program, timeline};
-use dbbalance_testbed::stand::Stand;
+use dbbalance_testbed::kubernetes::Testbed;
 
 /// With the late DNS of a long test still within it.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -173,7 +173,7 @@ pub enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// The program that holds it all; `up` starts it inside the stand.
+    /// The program that holds it all; `up` starts it inside the testbed.
     #[command(hide = true)]
     Serve {
         /// For the databases' data.
@@ -239,13 +239,13 @@ impl Command {
 }
 
 /// Does what was asked.
-pub fn run(stand: &str, command: Command) -> Result<()> {
-    // Runs inside the stand already, and must not ask for the stand's tools.
+pub fn run(testbed: &str, command: Command) -> Result<()> {
+    // Runs inside the testbed already, and must not ask for the testbed's tools.
     if let Command::Serve { folder, profile } = &command {
         return server::serve(folder, profile);
     }
-    let stand = Stand::open(stand)?;
-    let control = Control::in_stand(&stand);
+    let testbed = Testbed::open(testbed)?;
+    let control = Control::in_testbed(&testbed);
     if let Some(order) = command.order() {
         return control.order(&order).map(drop);
     }
@@ -262,10 +262,10 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
                 profile,
                 max_connections,
             };
-            let control = program::up(&stand, &up)?;
+            let control = program::up(&testbed, &up)?;
             print!("{}", control.status()?.table());
         }
-        Command::Down { .. } => program::down(&stand)?,
+        Command::Down { .. } => program::down(&testbed)?,
         Command::Status { json: true } => {
             println!("{}", serde_json::to_string_pretty(&control.status()?)?);
         }
@@ -311,7 +311,7 @@ pub fn run(stand: &str, command: Command) -> Result<()> {
             control.failover(&cluster.cluster, to.as_deref(), options)?;
             finish(&control, &cluster.cluster, wait)?;
         }
-        Command::Scenario { file, out } => run_scenario(&stand, &file, &out)?,
+        Command::Scenario { file, out } => run_scenario(&testbed, &file, &out)?,
         // All others are orders.
         _ => {}
     }
@@ -326,12 +326,12 @@ fn finish(control: &Control, cluster: &str, wait: bool) -> Result<()> {
     Ok(())
 }
 
-fn run_scenario(stand: &Stand, file: &PathBuf, out: &PathBuf) -> Result<()> {
+fn run_scenario(testbed: &Testbed, file: &PathBuf, out: &PathBuf) -> Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let record = Scenario::parse(&text)
         .with_context(|| file.display().to_string())?
-        .run(stand)?;
+        .run(testbed)?;
     std::fs::write(out, serde_json::to_vec(&record)?)
         .with_context(|| format!("cannot write {}", out.display()))?;
     println!(

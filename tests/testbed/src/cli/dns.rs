@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use dbbalance_testbed::aurora::address::CLUSTER_DNS;
 use dbbalance_testbed::aurora::coredns::{self, Caches};
-use dbbalance_testbed::stand::Stand;
+use dbbalance_testbed::kubernetes::Testbed;
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum Command {
@@ -22,16 +22,16 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(name: &str, command: Command) -> Result<()> {
-    let stand = Stand::open(name)?;
+    let testbed = Testbed::open(name)?;
     match command {
         Command::Up { caches, node_local } => {
             let caches = node_local.map_or(Caches::Replicas(caches), |nodes| Caches::NodeLocal {
                 nodes,
             });
-            coredns::up(&stand, caches)?;
+            coredns::up(&testbed, caches)?;
             println!("{} caches at {CLUSTER_DNS}", caches.number());
         }
-        Command::Down => coredns::down(&stand)?,
+        Command::Down => coredns::down(&testbed)?,
     }
     Ok(())
 }

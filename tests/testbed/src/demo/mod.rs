@@ -17,18 +17,18 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::interrupt;
-use crate::stand::{Stand, root};
+use crate::kubernetes::{Testbed, root};
 use screen::Screen;
 use stage::Stage;
 
-/// The demo's own stand.
-pub const STAND: &str = "dbb-demo";
+/// The demo's own testbed.
+pub const TESTBED: &str = "dbb-demo";
 
 /// What a demo needs to know.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Name of the stand.
-    pub stand: String,
+    /// Name of the testbed.
+    pub testbed: String,
     /// The operator, built for release.
     pub operator: PathBuf,
     /// Is all left running at the end?
@@ -47,17 +47,17 @@ pub fn run(options: &Options) -> Result<()> {
         && !stopped
     {
         screen.complain(&format!("The story did not come true: {why:#}"));
-        if let Ok(stand) = Stand::open(&options.stand) {
-            screen.complain(&stage::explain(&stand));
+        if let Ok(testbed) = Testbed::open(&options.testbed) {
+            screen.complain(&stage::explain(&testbed));
         }
     }
     if options.keep && !stopped {
         if told.is_ok() {
-            let _ = screen.page(&picture::what_to_try(&options.stand));
+            let _ = screen.page(&picture::what_to_try(&options.testbed));
         }
         let _ = screen.page(&[format!(
-            "All of it still runs (KEEP=1). Take it away with: make stand-down STAND={}",
-            options.stand
+            "All of it still runs (KEEP=1). Take it away with: make testbed-down TESTBED={}",
+            options.testbed
         )]);
         return outcome(told);
     }
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
         let _ = screen.page(&["Stopped.".to_owned()]);
     }
     let began = Instant::now();
-    take_away(&options.stand)?;
+    take_away(&options.testbed)?;
     let _ = screen.page(&[format!(
         "Everything is taken away again ({:.1} s).",
         began.elapsed().as_secs_f64()
@@ -87,10 +87,10 @@ fn tell(options: &Options, screen: &mut Screen) -> Result<()> {
     story::play(&stage, screen)
 }
 
-/// A second Ctrl-C reaches the programs that take the stand away too, as they share the terminal. Each attempt goes on
+/// A second Ctrl-C reaches the programs that take the testbed away too, as they share the terminal. Each attempt goes on
 /// where the last one ended.
-fn take_away(stand: &str) -> Result<()> {
-    Stand::down(stand)
-        .or_else(|_| Stand::down(stand))
-        .or_else(|_| Stand::down(stand))
+fn take_away(testbed: &str) -> Result<()> {
+    Testbed::down(testbed)
+        .or_else(|_| Testbed::down(testbed))
+        .or_else(|_| Testbed::down(testbed))
 }

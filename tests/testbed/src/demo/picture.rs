@@ -210,9 +210,9 @@ pub fn outcome(text: &str, passed: Duration, ink: Ink) -> String {
     )
 }
 
-/// After `KEEP=1`. Inside the stand's shell all of it works as written.
+/// After `KEEP=1`. Inside the testbed's shell all of it works as written.
 #[must_use]
-pub fn what_to_try(stand: &str) -> Vec<String> {
+pub fn what_to_try(testbed: &str) -> Vec<String> {
     let sudo = if std::env::var_os("SUDO_USER").is_some() {
         "sudo -E "
     } else {
@@ -224,7 +224,7 @@ pub fn what_to_try(stand: &str) -> Vec<String> {
     [
         String::new(),
         "Go in, and try:".to_owned(),
-        format!("  {sudo}{program} shell --name {stand}"),
+        format!("  {sudo}{program} shell --name {testbed}"),
         format!("  kubectl dbbalance connections {POLICY} -n {NAMESPACE} --watch"),
         format!("  kubectl dbbalance status {POLICY} -n {NAMESPACE}"),
         format!("  kubectl describe dbp {POLICY} -n {NAMESPACE}"),

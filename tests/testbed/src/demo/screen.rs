@@ -120,7 +120,7 @@ impl Screen {
     /// Something begins that takes a while; only a terminal shows it.
     pub fn begin(&mut self, what: &str) -> Result<()> {
         if self.terminal {
-            // At the line's start again, where what the stand tells on standard error replaces it.
+            // At the line's start again, where what the testbed tells on standard error replaces it.
             Self::write(&format!("  {}\r", self.ink.dim(&format!("{what} …"))))?;
         }
         Ok(())

@@ -193,7 +193,7 @@ pub fn queries(stats: &Value) -> Queries {
     }
 }
 
-/// The instances, as two of the stand's views tell them.
+/// The instances, as two of the testbed's views tell them.
 #[must_use]
 pub fn instances(status: &ClusterStatus, sample: Option<&Sample>) -> Vec<Instance> {
     let mut rows: Vec<Instance> = status
@@ -267,12 +267,12 @@ impl<'a> Observer<'a> {
         let path = format!(
             "/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies/{POLICY}"
         );
-        let object = stage.stand.kubectl(&["get", "--raw", &path])?;
+        let object = stage.testbed.kubectl(&["get", "--raw", &path])?;
         self.sight.policy = policy(&serde_json::from_str(&object)?);
         for (pod, ip) in &stage.pods {
             let http = Http::new(
                 &format!("http://{ip}:8080"),
-                Some(stage.stand.layout().clone()),
+                Some(stage.testbed.layout().clone()),
             );
             let (_, stats) = http
                 .send("GET", "/stats", &[], "")

@@ -1,6 +1,6 @@
 //! The stage: a Kubernetes, an Aurora, name servers, the operator by its own chart, and an app under load.
 //!
-//! Decides nothing of the story. What it makes is in the stand, and goes with it.
+//! Decides nothing of the story. What it makes is in the testbed, and goes with it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +15,7 @@ use super::screen::Screen;
 use crate::aurora::coredns::{self, Caches};
 use crate::aurora::{Control, Up, program as fleet};
 use crate::cache::Cache;
-use crate::stand::{self, Stand};
+use crate::kubernetes::{self, Testbed};
 use crate::tools::sources;
 use crate::{image, interrupt, program, wait};
 
@@ -41,7 +41,7 @@ const START: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub struct Stage {
     /// Kubernetes.
-    pub stand: Stand,
+    pub testbed: Testbed,
     /// Aurora.
     pub control: Control,
     /// Pods of the app and their addresses.
@@ -57,13 +57,13 @@ impl Stage {
                 options.operator.display()
             );
         }
-        if Stand::status(&options.stand)?.is_some() {
+        if Testbed::status(&options.testbed)?.is_some() {
             screen.page(&["An earlier demo is still there: it is taken away first.".to_owned()])?;
-            Stand::down(&options.stand)?;
+            Testbed::down(&options.testbed)?;
         }
-        let stand = step(screen, "Kubernetes", || {
-            Stand::up(&stand::Options {
-                name: options.stand.clone(),
+        let testbed = step(screen, "Kubernetes", || {
+            Testbed::up(&kubernetes::Options {
+                name: options.testbed.clone(),
                 control_plane_only: false,
             })
         })?;
@@ -77,30 +77,30 @@ impl Stage {
                     profile: "quick".to_owned(),
                     max_connections: 500,
                 };
-                fleet::up(&stand, &up)
+                fleet::up(&testbed, &up)
             },
         )?;
         step(screen, "DNS: two CoreDNS, which cache 5 s each", || {
-            coredns::up(&stand, Caches::Replicas(2))
+            coredns::up(&testbed, Caches::Replicas(2))
         })?;
         step(screen, "Images of the operator and the app", || {
-            images(&stand, &options.operator)
+            images(&testbed, &options.operator)
         })?;
         step(
             screen,
             "The operator, by its Helm chart: two replicas",
             || {
                 // The app first: the chart's rights are in its namespace, and it starts meanwhile.
-                stand.kubectl(&["apply", "-f", &file("app.yaml")])?;
-                install(&stand)
+                testbed.kubectl(&["apply", "-f", &file("app.yaml")])?;
+                install(&testbed)
             },
         )?;
         let pods = step(
             screen,
             "The app: 12 pods, 10 connections each, under load",
             || {
-                rolled_out(&stand, NAMESPACE, "web")?;
-                pods(&stand)
+                rolled_out(&testbed, NAMESPACE, "web")?;
+                pods(&testbed)
             },
         )?;
         if pods.len() != PODS {
@@ -108,7 +108,7 @@ impl Stage {
         }
         control.observe(CLUSTER)?;
         Ok(Self {
-            stand,
+            testbed,
             control,
             pods,
         })
@@ -116,7 +116,7 @@ impl Stage {
 
     /// `kubectl` in the app's namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.stand
+        self.testbed
             .kubectl(&[&["-n", NAMESPACE], arguments].concat())
     }
 }
@@ -142,15 +142,15 @@ pub fn file(name: &str) -> String {
         .into_owned()
 }
 
-fn images(stand: &Stand, operator: &Path) -> Result<()> {
+fn images(testbed: &Testbed, operator: &Path) -> Result<()> {
     let app = image::app(&Cache::locate()?, APP)?;
-    stand.load_image(&app.archive)?;
-    let archive = stand.layout().path("operator.tar");
+    testbed.load_image(&app.archive)?;
+    let archive = testbed.layout().path("operator.tar");
     image::operator(operator, "demo", &archive)?;
-    stand.load_image(&archive)?;
+    testbed.load_image(&archive)?;
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     // For `testbed shell`: the plugin is the operator under another name.
-    let programs = stand.programs();
+    let programs = testbed.programs();
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let me = std::env::current_exe().context("cannot tell which program this is")?;
     for (name, target) in [
@@ -166,21 +166,22 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
-fn install(stand: &Stand) -> Result<()> {
+fn install(testbed: &Testbed) -> Result<()> {
     program::output(
-        stand
+        testbed
             .command("helm")
             .args(["install", "dbbalance"])
             .arg(sources().join("../../charts/dbbalance"))
             .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"])
             .args(["--values", &file("values.yaml")]),
     )?;
-    rolled_out(stand, OPERATOR_NAMESPACE, "dbbalance")
+    rolled_out(testbed, OPERATOR_NAMESPACE, "dbbalance")
 }
 
-fn rolled_out(stand: &Stand, namespace: &str, deployment: &str) -> Result<()> {
+fn rolled_out(testbed: &Testbed, namespace: &str, deployment: &str) -> Result<()> {
     wait::until(&format!("the pods of {deployment}"), START, || {
-        let told = stand.kubectl(&["-n", namespace, "get", "deploy", deployment, "-o", "json"])?;
+        let told =
+            testbed.kubectl(&["-n", namespace, "get", "deploy", deployment, "-o", "json"])?;
         let told: Value = serde_json::from_str(&told)?;
         let wanted = told["spec"]["replicas"].as_i64();
         let ready = told["status"]["readyReplicas"].as_i64();
@@ -188,9 +189,9 @@ fn rolled_out(stand: &Stand, namespace: &str, deployment: &str) -> Result<()> {
     })
 }
 
-fn pods(stand: &Stand) -> Result<Vec<(String, String)>> {
+fn pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
     let lines = r#"jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}"#;
-    let told = stand.kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app=web", "-o", lines])?;
+    let told = testbed.kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app=web", "-o", lines])?;
     Ok(told
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -200,7 +201,7 @@ fn pods(stand: &Stand) -> Result<Vec<(String, String)>> {
 
 /// What may tell why a chapter did not come true.
 #[must_use]
-pub fn explain(stand: &Stand) -> String {
+pub fn explain(testbed: &Testbed) -> String {
     let asked: [(&str, &[&str]); 4] = [
         ("Pods", &["get", "pods", "-A", "--no-headers"]),
         (
@@ -241,7 +242,7 @@ pub fn explain(stand: &Stand) -> String {
     ];
     asked
         .iter()
-        .map(|(title, arguments)| match stand.kubectl(arguments) {
+        .map(|(title, arguments)| match testbed.kubectl(arguments) {
             Ok(told) => format!("{title}\n{}\n", told.trim_end()),
             Err(e) => format!("{title}: {e:#}\n"),
         })

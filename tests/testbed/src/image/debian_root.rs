@@ -1,6 +1,6 @@
 //! A root of Debian's packages as a layer: made by `mmdebstrap`, kept in the cache by the list of packages.
 //!
-//! Packages are not pinned to one build, as the stand's own are not: what is in the cache stays until its list changes. It
+//! Packages are not pinned to one build, as the testbed's own are not: what is in the cache stays until its list changes. It
 //! must not know what an app does with them.
 
 use std::fs;

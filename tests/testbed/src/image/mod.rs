@@ -1,4 +1,4 @@
-//! The stand's images, each made from files on the machine: there is no registry to pull from.
+//! The testbed's images, each made from files on the machine: there is no registry to pull from.
 //!
 //! `pause`, `busybox`, `testapp` and the apps with real pools ([`app`]) are kept in the cache, named by what they were
 //! made from; the operator's is made from a given program. Pods use all of them with `imagePullPolicy: Never`.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use super::model::{Cluster, Instance};
 use super::xml::Element;
 use super::{MOTO_PORT, REGION};
-use crate::stand::{Layout, NODE_IP, Stand, network};
+use crate::kubernetes::{Layout, NODE_IP, Testbed, network};
 
 /// The API's version, part of every call.
 const VERSION: &str = "2014-10-31";
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// An instance class small enough to be plausible, with a known `max_connections`.
 pub const CLASS: &str = "db.r6g.large";
 
-/// Plain HTTP, possibly from inside a stand's network.
+/// Plain HTTP, possibly from inside a testbed's network.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     base: String,
@@ -54,7 +54,7 @@ impl Http {
             let agent: ureq::Agent = ureq::Agent::config_builder()
                 .timeout_global(Some(self.timeout))
                 .http_status_as_error(false)
-                // The machine's proxy does not know the stand.
+                // The machine's proxy does not know the testbed.
                 .proxy(None)
                 .build()
                 .into();
@@ -95,17 +95,17 @@ impl Client {
         }
     }
 
-    /// moto of a stand.
+    /// moto of a testbed.
     #[must_use]
-    pub fn in_stand(stand: &Stand, region: &str) -> Self {
-        Self::inside(stand, &format!("http://{NODE_IP}:{MOTO_PORT}"), region)
+    pub fn in_testbed(testbed: &Testbed, region: &str) -> Self {
+        Self::inside(testbed, &format!("http://{NODE_IP}:{MOTO_PORT}"), region)
     }
 
-    /// At this address inside a stand.
+    /// At this address inside a testbed.
     #[must_use]
-    pub fn inside(stand: &Stand, endpoint: &str, region: &str) -> Self {
+    pub fn inside(testbed: &Testbed, endpoint: &str, region: &str) -> Self {
         Self {
-            http: Http::new(endpoint, Some(stand.layout().clone())),
+            http: Http::new(endpoint, Some(testbed.layout().clone())),
             ..Self::new("", region)
         }
     }

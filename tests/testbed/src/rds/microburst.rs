@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::REGION;
 use super::client::{Client, Http};
 use super::moto::{Server, quick};
-use crate::stand::Stand;
+use crate::kubernetes::Testbed;
 
 /// Sets rules of a running microburst.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ impl Control {
         }
     }
 
-    pub(super) fn in_stand(stand: &Stand, endpoint: &str) -> Self {
+    pub(super) fn in_testbed(testbed: &Testbed, endpoint: &str) -> Self {
         Self {
-            http: Http::new(endpoint, Some(stand.layout().clone())),
+            http: Http::new(endpoint, Some(testbed.layout().clone())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! An RDS API on this machine: moto, with microburst's faults in front of it if wanted.
 //!
-//! Two ways to run them: in a stand ([`up`], [`down`]), where pods and the operator reach them at
+//! Two ways to run them: in a testbed ([`up`], [`down`]), where pods and the operator reach them at
 //! 198.18.0.1, and alone on loopback for contract tests ([`moto::Moto`], [`microburst::Microburst`]), ended with
 //! the test. [`client::Client`] speaks to either.
 //!
@@ -20,18 +20,18 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::stand::{NODE_IP, Stand};
+use crate::kubernetes::{NODE_IP, Testbed};
 use crate::tools::python;
 use client::Client;
 
-/// moto's port in a stand: its own default.
+/// moto's port in a testbed: its own default.
 pub const MOTO_PORT: u16 = 5000;
-/// microburst's port in a stand.
+/// microburst's port in a testbed.
 pub const FAULTS_PORT: u16 = 5001;
 /// The region where nothing says another.
 pub const REGION: &str = "eu-west-1";
 
-/// Names of the two in a stand's records and logs.
+/// Names of the two in a testbed's records and logs.
 const MOTO: &str = "moto";
 const MICROBURST: &str = "microburst";
 
@@ -70,36 +70,36 @@ fn microburst_command(cache: &Cache, host: &str, port: u16, upstream: &str) -> R
     Ok(command)
 }
 
-/// Starts moto in a stand, and microburst if `faults`; does nothing to what runs.
-pub fn up(stand: &Stand, faults: bool) -> Result<()> {
+/// Starts moto in a testbed, and microburst if `faults`; does nothing to what runs.
+pub fn up(testbed: &Testbed, faults: bool) -> Result<()> {
     let cache = Cache::locate()?;
-    if stand.spawned(MOTO).is_none() {
-        stand.spawn(MOTO, &moto_command(&cache, NODE_IP, MOTO_PORT)?)?;
+    if testbed.spawned(MOTO).is_none() {
+        testbed.spawn(MOTO, &moto_command(&cache, NODE_IP, MOTO_PORT)?)?;
     }
-    let client = Client::in_stand(stand, REGION);
-    stand.wait_for(MOTO, LIMIT, || client.describe_clusters().is_ok())?;
+    let client = Client::in_testbed(testbed, REGION);
+    testbed.wait_for(MOTO, LIMIT, || client.describe_clusters().is_ok())?;
     if faults {
-        if stand.spawned(MICROBURST).is_none() {
+        if testbed.spawned(MICROBURST).is_none() {
             let upstream = format!("http://{NODE_IP}:{MOTO_PORT}");
-            stand.spawn(
+            testbed.spawn(
                 MICROBURST,
                 &microburst_command(&cache, NODE_IP, FAULTS_PORT, &upstream)?,
             )?;
         }
-        let control = control(stand);
-        stand.wait_for(MICROBURST, LIMIT, || control.healthy())?;
+        let control = control(testbed);
+        testbed.wait_for(MICROBURST, LIMIT, || control.healthy())?;
     }
     Ok(())
 }
 
 /// Stops both; what moto knew is gone.
-pub fn down(stand: &Stand) -> Result<()> {
-    stand.stop(MICROBURST, GRACE)?;
-    stand.stop(MOTO, GRACE)
+pub fn down(testbed: &Testbed) -> Result<()> {
+    testbed.stop(MICROBURST, GRACE)?;
+    testbed.stop(MOTO, GRACE)
 }
 
-/// The faults of a stand's microburst.
+/// The faults of a testbed's microburst.
 #[must_use]
-pub fn control(stand: &Stand) -> microburst::Control {
-    microburst::Control::in_stand(stand, &format!("http://{NODE_IP}:{FAULTS_PORT}"))
+pub fn control(testbed: &Testbed) -> microburst::Control {
+    microburst::Control::in_testbed(testbed, &format!("http://{NODE_IP}:{FAULTS_PORT}"))
 }

@@ -1,6 +1,6 @@
 //! The programs that Debian ships: present or installed by `apt-get`, and not older than what is known to work.
 //!
-//! Not pinned to one build: security updates must not break the stand. The versions are the oldest it ran with.
+//! Not pinned to one build: security updates must not break the testbed. The versions are the oldest it ran with.
 
 use std::process::Command;
 
@@ -52,10 +52,10 @@ pub const PACKAGES: &[Package] = &[
 ];
 
 /// Read by postgresql-common when a server is installed: a cluster made by Debian would run, and run again at each
-/// boot, beside what the stand starts.
+/// boot, beside what the testbed starts.
 const NO_MAIN_CLUSTER: (&str, &str) = (
     "/etc/postgresql-common/createcluster.d/dbbalance-testbed.conf",
-    "# Written by `testbed tools`: the stand makes its own databases.\ncreate_main_cluster = false\n",
+    "# Written by `testbed tools`: the testbed makes its own databases.\ncreate_main_cluster = false\n",
 );
 
 /// Where Debian puts the CNI plugins.
@@ -74,7 +74,7 @@ const FOR_STAND: &[&str] = &[
     "openssl",
 ];
 
-/// Fails unless the stand's own programs are there; looks at files only.
+/// Fails unless the testbed's own programs are there; looks at files only.
 pub fn check() -> Result<()> {
     for name in FOR_STAND {
         program::require(name)?;
@@ -93,7 +93,7 @@ pub fn check() -> Result<()> {
 /// `(name, version)` of what is installed.
 fn installed() -> Result<Vec<(String, String)>> {
     program::require("dpkg-query").context(
-        "the stand takes containerd and others from Debian's packages; on another system install them by hand",
+        "the testbed takes containerd and others from Debian's packages; on another system install them by hand",
     )?;
     // It fails when one is unknown, and still tells the others.
     let result = Command::new("dpkg-query")

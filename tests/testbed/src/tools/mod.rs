@@ -1,4 +1,4 @@
-//! `testbed tools`: the programs of the stand, at pinned versions, in the cache or from Debian.
+//! `testbed tools`: the programs of the testbed, at pinned versions, in the cache or from Debian.
 //!
 //! Decides what is there and brings what is not. What is built is pinned here and by the committed `go.sum` and
 //! `requirements.txt`; what Debian ships is checked against the oldest version that works. A second call only
@@ -39,12 +39,12 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
-/// Fails, naming the cure, unless everything a stand needs to start is there. Cheap: only looks at files.
+/// Fails, naming the cure, unless everything a testbed needs to start is there. Cheap: only looks at files.
 pub fn check(cache: &Cache) -> Result<()> {
     debian::check()?;
     let missing: Vec<String> = go::TOOLS
         .iter()
-        .filter(|tool| tool.for_stand && !tool.path(cache).is_file())
+        .filter(|tool| tool.for_testbed && !tool.path(cache).is_file())
         .map(|tool| format!("{} {}", tool.binary, tool.version))
         .collect();
     if !missing.is_empty() {

@@ -1,16 +1,16 @@
-//! A PostgreSQL of the test's own in the stand's network, at two addresses: one server is enough to tell where a
-//! connection was made to. It ends with the stand.
+//! A PostgreSQL of the test's own in the testbed's network, at two addresses: one server is enough to tell where a
+//! connection was made to. It ends with the testbed.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use dbbalance_testbed::kubernetes::Testbed;
 use dbbalance_testbed::program;
-use dbbalance_testbed::stand::Stand;
 use tempfile::TempDir;
 
-/// Free of the stand's own servers, and of its Aurora's.
+/// Free of the testbed's own servers, and of its Aurora's.
 pub const ONE: &str = "198.18.0.201";
 /// The other one.
 pub const TWO: &str = "198.18.0.202";
@@ -19,7 +19,7 @@ const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 const NAME: &str = "apps-postgres";
 
 pub struct Database<'a> {
-    stand: &'a Stand,
+    testbed: &'a Testbed,
     folder: TempDir,
 }
 
@@ -33,13 +33,13 @@ fn as_postgres(tool: &str) -> Command {
 }
 
 impl<'a> Database<'a> {
-    pub fn start(stand: &'a Stand) -> Self {
+    pub fn start(testbed: &'a Testbed) -> Self {
         assert!(
             Path::new(PROGRAMS).join("postgres").is_file(),
             "PostgreSQL 15 is missing: install it with: testbed tools, or apt-get install postgresql-15"
         );
         for address in [ONE, TWO] {
-            program::output(stand.command("ip").args([
+            program::output(testbed.command("ip").args([
                 "addr",
                 "replace",
                 &format!("{address}/32"),
@@ -73,9 +73,9 @@ impl<'a> Database<'a> {
         ] {
             server.arg("-c").arg(setting);
         }
-        stand.spawn(NAME, &server).unwrap();
-        let database = Self { stand, folder };
-        stand
+        testbed.spawn(NAME, &server).unwrap();
+        let database = Self { testbed, folder };
+        testbed
             .wait_for(NAME, Duration::from_secs(20), || {
                 program::succeeds(&mut database.psql("postgres", "SELECT 1"))
             })
@@ -120,7 +120,7 @@ impl<'a> Database<'a> {
     pub fn half_open(&self, pod_ip: &str, address: &str) {
         for (chain, from, to) in [("INPUT", pod_ip, address), ("OUTPUT", address, pod_ip)] {
             program::output(
-                self.stand
+                self.testbed
                     .command("iptables")
                     .args(["-w", "-I", chain, "-s", from, "-d", to, "-j", "DROP"]),
             )
@@ -131,7 +131,7 @@ impl<'a> Database<'a> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        if let Err(e) = self.stand.stop(NAME, Duration::from_secs(5)) {
+        if let Err(e) = self.testbed.stop(NAME, Duration::from_secs(5)) {
             eprintln!("cannot stop PostgreSQL: {e:#}");
         }
     }

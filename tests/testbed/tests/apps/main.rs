@@ -17,16 +17,16 @@ use database::{Database, ONE, TWO};
 use dbbalance_testbed::cache::Cache;
 use dbbalance_testbed::image;
 use dbbalance_testbed::image::app::App;
-use dbbalance_testbed::stand::Stand;
+use dbbalance_testbed::kubernetes::Testbed;
 use pod::{Pod, RATE};
 use support::{Alone, Own, eventually};
 
 /// All connections are new after this; most of it is one interval of the load, as every connection is in use.
 const BOUND: Duration = Duration::from_secs(5);
 
-fn load(stand: &Stand, app: &App, name: &str) {
+fn load(testbed: &Testbed, app: &App, name: &str) {
     let built = image::app(&Cache::locate().unwrap(), name).unwrap();
-    assert_eq!(stand.load_image(&built.archive).unwrap(), [app.image()]);
+    assert_eq!(testbed.load_image(&built.archive).unwrap(), [app.image()]);
 }
 
 /// Does `renew`, and waits for new connections at this address.
@@ -46,13 +46,13 @@ fn every_app_renews_its_pools_without_failing_a_query() {
     let alone = Alone::on_this_machine();
     let opened = Instant::now();
     let own = Own::up("t-apps");
-    let stand = &own.stand;
-    let database = Database::start(stand);
+    let testbed = &own.testbed;
+    let database = Database::start(testbed);
     for name in image::app::list().unwrap() {
         let app = App::named(&name).unwrap();
-        load(stand, &app, &name);
+        load(testbed, &app, &name);
         let settings = [("JVM_DNS_TTL", "0"), ("RENEW_GRACE", "1")];
-        let pod = Pod::run(stand, &app, &name, &settings);
+        let pod = Pod::run(testbed, &app, &name, &settings);
         let start = pod.log(0)[0].clone();
         assert_eq!(start["app"], name);
         println!("{name}: {}", start["versions"]);
@@ -123,7 +123,7 @@ fn every_app_renews_its_pools_without_failing_a_query() {
             "{name}: half-open connections gone after {swept:?}; {:?} into the test",
             opened.elapsed()
         );
-        stand
+        testbed
             .kubectl(&["delete", "pod", &name, "--grace-period=1"])
             .unwrap();
     }
@@ -136,12 +136,12 @@ fn every_app_renews_its_pools_without_failing_a_query() {
 fn settings_bound_what_hangs_and_what_a_jvm_remembers() {
     let _alone = Alone::on_this_machine();
     let own = Own::up("t-apps");
-    let stand = &own.stand;
-    let database = Database::start(stand);
+    let testbed = &own.testbed;
+    let database = Database::start(testbed);
     for name in image::app::list().unwrap() {
         let app = App::named(&name).unwrap();
-        load(stand, &app, &name);
-        let pod = Pod::run(stand, &app, &name, &[("SOCKET_TIMEOUT", "2")]);
+        load(testbed, &app, &name);
+        let pod = Pod::run(testbed, &app, &name, &[("SOCKET_TIMEOUT", "2")]);
         pod.await_all_at(ONE, &BTreeSet::new());
         if name == "hikaricp" {
             // The JVM's own cache of 30 s: renewed, and at the address that the name has left.

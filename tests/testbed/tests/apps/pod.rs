@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use dbbalance_testbed::image::app::App;
+use dbbalance_testbed::kubernetes::Testbed;
 use dbbalance_testbed::program;
-use dbbalance_testbed::stand::Stand;
 use serde_json::{Value, json};
 
 use crate::database::ONE;
@@ -18,7 +18,7 @@ pub const WRITERS: usize = 5;
 pub const RATE: u64 = 100;
 
 pub struct Pod<'a> {
-    stand: &'a Stand,
+    testbed: &'a Testbed,
     name: String,
     pub ip: String,
 }
@@ -28,7 +28,7 @@ pub type Connection = (String, String);
 
 impl<'a> Pod<'a> {
     /// Runs the app; its database's names lead to [`ONE`].
-    pub fn run(stand: &'a Stand, app: &App, name: &str, settings: &[(&str, &str)]) -> Self {
+    pub fn run(testbed: &'a Testbed, app: &App, name: &str, settings: &[(&str, &str)]) -> Self {
         let env: Vec<Value> = [
             ("DB_READER_HOST", "reader.test"),
             ("DB_WRITER_HOST", "writer.test"),
@@ -55,10 +55,10 @@ impl<'a> Pod<'a> {
         });
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), manifest.to_string()).unwrap();
-        stand
+        testbed
             .kubectl(&["apply", "-f", file.path().to_str().unwrap()])
             .unwrap();
-        stand
+        testbed
             .kubectl(&[
                 "wait",
                 "--for=condition=Ready",
@@ -66,18 +66,18 @@ impl<'a> Pod<'a> {
                 "--timeout=60s",
             ])
             .unwrap();
-        let ip = stand
+        let ip = testbed
             .kubectl(&["get", "pod", name, "-o", "jsonpath={.status.podIP}"])
             .unwrap();
         Self {
-            stand,
+            testbed,
             name: name.to_owned(),
             ip,
         }
     }
 
     fn process(&self) -> String {
-        self.stand
+        self.testbed
             .container_pid("default", &self.name, "app")
             .unwrap()
             .to_string()
@@ -132,7 +132,7 @@ impl<'a> Pod<'a> {
 
     fn call(&self, method: &str, path: &str) -> String {
         let uri = format!("http://{}:8080{path}", self.ip);
-        self.stand
+        self.testbed
             .enter(|| {
                 let agent: ureq::Agent = ureq::Agent::config_builder()
                     .timeout_global(Some(Duration::from_secs(5)))
@@ -186,7 +186,7 @@ impl<'a> Pod<'a> {
     }
 
     fn exec(&self, script: &str) -> String {
-        self.stand
+        self.testbed
             .kubectl(&["exec", &self.name, "--", "sh", "-c", script])
             .unwrap()
     }

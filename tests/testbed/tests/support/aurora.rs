@@ -1,4 +1,4 @@
-//! A cluster of the testbed's Aurora for one test, in a stand that all tests of a run share.
+//! A cluster of the testbed's Aurora for one test, in a testbed that all tests of a run share.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use dbbalance_testbed::aurora::address::PORT;
 use dbbalance_testbed::aurora::status::{ClusterStatus, InstanceStatus};
 use dbbalance_testbed::aurora::{Control, Order, Up, program};
-use dbbalance_testbed::stand::Stand;
+use dbbalance_testbed::kubernetes::Testbed;
 use postgres::{Client, NoTls};
 
 use super::{Alone, Own};
 
 pub const NAME: &str = "t-aurora";
 
-/// The stand of all tests that run now: the last one takes it away, and looks that nothing is left.
+/// The testbed of all tests that run now: the last one takes it away, and looks that nothing is left.
 pub struct Shared {
     own: Option<Own>,
     alone: Alone,
@@ -25,7 +25,7 @@ pub struct Shared {
 static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
 
 impl Shared {
-    fn stand() -> Arc<Self> {
+    fn testbed() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap();
         if let Some(there) = shared.upgrade() {
             return there;
@@ -61,21 +61,21 @@ pub struct Aurora {
 
 impl Aurora {
     pub fn up(cluster: &'static str, readers: u8) -> Self {
-        let shared = Shared::stand();
+        let shared = Shared::testbed();
         let up = Up {
             cluster: cluster.to_owned(),
             readers,
             profile: "quick".to_owned(),
             max_connections: 100,
         };
-        let stand = &shared.own.as_ref().unwrap().stand;
+        let testbed = &shared.own.as_ref().unwrap().testbed;
         // Two programs must not start at once; their clusters may.
         let control = {
             let _one = SHARED.lock().unwrap();
-            program::start(stand, "quick").unwrap()
+            program::start(testbed, "quick").unwrap()
         };
         let started = Instant::now();
-        program::up(stand, &up).unwrap();
+        program::up(testbed, &up).unwrap();
         Self {
             took: started.elapsed(),
             control,
@@ -84,8 +84,8 @@ impl Aurora {
         }
     }
 
-    pub fn stand(&self) -> &Stand {
-        &self.shared.own.as_ref().unwrap().stand
+    pub fn testbed(&self) -> &Testbed {
+        &self.shared.own.as_ref().unwrap().testbed
     }
 
     pub fn status(&self) -> ClusterStatus {
@@ -105,7 +105,7 @@ impl Aurora {
 
     /// An application's session, by address as a pool holds it.
     pub fn session(&self, address: Ipv4Addr) -> Result<Client, postgres::Error> {
-        self.stand()
+        self.testbed()
             .enter(|| {
                 postgres::Config::new()
                     .host(&address.to_string())
@@ -121,7 +121,7 @@ impl Aurora {
     /// A bare connection, on which every packet can be accounted for.
     pub fn socket(&self, address: Ipv4Addr, patience: Duration) -> std::io::Result<TcpStream> {
         let to = SocketAddr::from((address, PORT));
-        self.stand()
+        self.testbed()
             .enter(|| TcpStream::connect_timeout(&to, patience))
             .unwrap()
     }
@@ -145,7 +145,7 @@ impl Drop for Aurora {
                     eprintln!("{event:?}");
                 }
             }
-            let log = self.stand().layout().path("aurora");
+            let log = self.testbed().layout().path("aurora");
             for number in 1..=2 {
                 let file = log.join(self.name(number)).join("log");
                 let text = std::fs::read_to_string(file).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the stand's own tests share: a stand that is taken away whatever happens, and one test at a time.
+//! What the testbed's own tests share: a testbed that is taken away whatever happens, and one test at a time.
 
 #![allow(dead_code, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::stand::traces::{self, Machine};
-use dbbalance_testbed::stand::{Layout, Options, Stand, lock};
+use dbbalance_testbed::kubernetes::traces::{self, Machine};
+use dbbalance_testbed::kubernetes::{Layout, Options, Testbed, lock};
 use dbbalance_testbed::{image, wait};
 
 /// For what takes seconds on an idle machine.
@@ -28,7 +28,7 @@ impl Alone {
     pub fn on_this_machine() -> Self {
         let lock = File::create(Cache::locate().unwrap().path(".test.lock")).unwrap();
         lock.lock().unwrap();
-        let others = lock::stands(Layout::of("any").unwrap().root()).unwrap();
+        let others = lock::testbeds(Layout::of("any").unwrap().root()).unwrap();
         Self {
             _lock: lock,
             before: Machine::now(),
@@ -36,57 +36,57 @@ impl Alone {
         }
     }
 
-    /// Fails if the stand left anything, or if the machine is not as before though no other stand is on it: a
+    /// Fails if the testbed left anything, or if the machine is not as before though no other testbed is on it: a
     /// developer's own may have been there all along, or have come meanwhile.
     pub fn assert_nothing_left(&self, name: &str) {
         assert_eq!(traces::of(name).unwrap(), Vec::<String>::new());
         let root = Layout::of(name).unwrap().root().to_owned();
         let (now, folder) = (Machine::now(), root.exists());
-        if self.others.is_empty() && lock::stands(&root).unwrap().is_empty() {
+        if self.others.is_empty() && lock::testbeds(&root).unwrap().is_empty() {
             assert_eq!(now, self.before);
             assert!(!folder, "{} is left", root.display());
         }
     }
 }
 
-/// A stand of the test's own, taken away at its end.
+/// A testbed of the test's own, taken away at its end.
 pub struct Own {
-    pub stand: Stand,
+    pub testbed: Testbed,
 }
 
 impl Own {
     pub fn up(name: &str) -> Self {
-        Stand::down(name).unwrap();
-        let stand = Stand::up(&Options {
+        Testbed::down(name).unwrap();
+        let testbed = Testbed::up(&Options {
             name: name.to_owned(),
             ..Options::default()
         })
         .unwrap();
-        Self { stand }
+        Self { testbed }
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        if let Err(e) = Stand::down(self.stand.name()) {
-            eprintln!("cannot take the stand away: {e:#}");
+        if let Err(e) = Testbed::down(self.testbed.name()) {
+            eprintln!("cannot take the testbed away: {e:#}");
         }
     }
 }
 
 /// The `testbed` program.
-pub fn testbed(arguments: &[&str]) -> Command {
+pub fn testbed_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.args(arguments);
     command
 }
 
 pub fn run(arguments: &[&str]) -> Output {
-    testbed(arguments).output().unwrap()
+    testbed_command(arguments).output().unwrap()
 }
 
 pub fn start(arguments: &[&str]) -> Child {
-    testbed(arguments)
+    testbed_command(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -103,9 +103,9 @@ pub fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
 }
 
 /// Runs `replicas` of the test app and waits until they are Ready; gives the pods' names.
-pub fn deploy_testapp(stand: &Stand, replicas: u32) -> Vec<String> {
+pub fn deploy_testapp(testbed: &Testbed, replicas: u32) -> Vec<String> {
     let archive = image::testapp(&Cache::locate().unwrap()).unwrap().archive;
-    assert_eq!(stand.load_image(&archive).unwrap(), [image::TESTAPP]);
+    assert_eq!(testbed.load_image(&archive).unwrap(), [image::TESTAPP]);
     let manifest = serde_json::json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app"},
         "spec": {
@@ -120,13 +120,13 @@ pub fn deploy_testapp(stand: &Stand, replicas: u32) -> Vec<String> {
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), manifest.to_string()).unwrap();
-    stand
+    testbed
         .kubectl(&["apply", "-f", file.path().to_str().unwrap()])
         .unwrap();
-    stand
+    testbed
         .kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"])
         .unwrap();
-    let names = stand
+    let names = testbed
         .kubectl(&[
             "get",
             "pods",

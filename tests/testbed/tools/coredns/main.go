@@ -1,4 +1,4 @@
-// CoreDNS with the plugins that the stand's Corefile uses, and no others: a build of half a minute, without the
+// CoreDNS with the plugins that the testbed's Corefile uses, and no others: a build of half a minute, without the
 // clients of clouds and clusters. The plugins are CoreDNS's own code.
 package main
 

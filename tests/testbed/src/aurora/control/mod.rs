@@ -1,4 +1,4 @@
-//! Orders to the stand's Aurora, over plain HTTP and JSON, and who gives them.
+//! Orders to the testbed's Aurora, over plain HTTP and JSON, and who gives them.
 //!
 //! [`Order`] is everything that can be ordered: the command line, tests, scenarios and the bench all say it by
 //! [`Control`], and [`server`] carries it out. `POST /order` with an [`Order`] answers with JSON, or with 400 and the
@@ -21,8 +21,8 @@ use super::moods::Moods;
 use super::observe::{Observation, Sample};
 use super::script::FailoverOptions;
 use super::status::Status;
+use crate::kubernetes::Testbed;
 use crate::rds::client::Http;
-use crate::stand::Stand;
 use crate::wait;
 
 /// The cluster where nothing says another.
@@ -157,16 +157,16 @@ pub struct Control {
 }
 
 impl Control {
-    /// To the Aurora of a stand; from outside its network too.
+    /// To the Aurora of a testbed; from outside its network too.
     #[must_use]
-    pub fn in_stand(stand: &Stand) -> Self {
+    pub fn in_testbed(testbed: &Testbed) -> Self {
         let base = format!("http://{RDS_API}:{CONTROL_PORT}");
         Self {
-            http: Http::new(&base, Some(stand.layout().clone())).patient(PATIENCE),
+            http: Http::new(&base, Some(testbed.layout().clone())).patient(PATIENCE),
         }
     }
 
-    /// From inside the stand's network.
+    /// From inside the testbed's network.
     #[must_use]
     pub fn inside() -> Self {
         let base = format!("http://{RDS_API}:{CONTROL_PORT}");
@@ -186,7 +186,7 @@ impl Control {
                 &[("Content-Type", "application/json")],
                 &body,
             )
-            .context("the stand's Aurora does not answer; start it with: testbed aurora up")?;
+            .context("the testbed's Aurora does not answer; start it with: testbed aurora up")?;
         if status != 200 {
             bail!("{text}");
         }

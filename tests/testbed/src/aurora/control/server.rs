@@ -1,6 +1,6 @@
 //! The program behind `testbed aurora serve`: it holds the fleet, and carries orders out.
 //!
-//! One for a stand, inside its network, with all clusters in it. It ends with the stand, or by `testbed aurora down`; its
+//! One for a testbed, inside its network, with all clusters in it. It ends with the testbed, or by `testbed aurora down`; its
 //! databases are ended by whoever ends it, as they outlive a killed one.
 
 use std::collections::BTreeMap;

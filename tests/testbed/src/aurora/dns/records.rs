@@ -13,7 +13,7 @@ const ALIAS_TTL: u32 = 1;
 const INSTANCE_TTL: u32 = 5;
 /// How long "no such name" and "no such record" hold, and the zone's own records. No figure is published for
 /// RDS's zones. 5 s is what `CoreDNS` makes of anything shorter: so a cache keeps a no as long as a yes, and the
-/// stand shows no effect that comes from this number.
+/// testbed shows no effect that comes from this number.
 const NEGATIVE_TTL: u32 = 5;
 
 /// What goes into a message.

@@ -2,7 +2,7 @@
 //!
 //! [`Fleet`] holds the state and plays scripts: each operation is a script of [`super::script`], played by a thread
 //! that waits for each step's time, then does it or says it. [`keeper`] brings back what ended by itself. [`plane`] is what the RDS API and the name server call,
-//! [`orders`] what only the stand can order. What is decided here is only who plays which part.
+//! [`orders`] what only the testbed can order. What is decided here is only who plays which part.
 
 mod keeper;
 mod orders;
@@ -24,7 +24,7 @@ use super::told::Word;
 pub use orders::Up;
 use state::{Actual, State};
 
-/// The fleet of a stand; its clones are the same fleet.
+/// The fleet of a testbed; its clones are the same fleet.
 #[derive(Clone)]
 pub struct Fleet {
     inner: Arc<Inner>,

@@ -1,4 +1,4 @@
-//! What only the stand can order: whole clusters, deaths, cut networks, moods and renamings.
+//! What only the testbed can order: whole clusters, deaths, cut networks, moods and renamings.
 //!
 //! Errors name the object and what to do. A cluster's start returns when all its instances serve.
 

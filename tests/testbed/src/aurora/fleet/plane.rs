@@ -85,7 +85,7 @@ impl Fleet {
         let address = state.address().ok_or_else(|| Fault {
             status: 400,
             code: "InstanceQuotaExceeded",
-            message: "The stand has no free address for another instance.".to_owned(),
+            message: "The testbed has no free address for another instance.".to_owned(),
         })?;
         let node = Node {
             cluster: cluster.to_owned(),
@@ -220,7 +220,7 @@ impl ControlPlane for Fleet {
     fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault> {
         let Some(cluster) = &new.cluster else {
             return Err(fault::bad_combination(
-                "The stand has no instances outside of clusters.",
+                "The testbed has no instances outside of clusters.",
             ));
         };
         let (instance, node, first) = self.list_instance(new, cluster)?;

@@ -11,7 +11,7 @@ use crate::aurora::address::PORT;
 #[must_use]
 pub fn settings(node: &Node) -> String {
     let settings = [
-        // A pod reaches the first, the stand itself the second.
+        // A pod reaches the first, the testbed itself the second.
         format!("listen_addresses = '{},{}'", node.address, node.inner()),
         format!("port = {PORT}"),
         // A socket in the data folder would be copied to standbys with its lock, and they would refuse to start.
@@ -57,7 +57,7 @@ pub fn settings(node: &Node) -> String {
     settings.join("\n") + "\n"
 }
 
-/// `pg_hba.conf`: applications from the stand's range, the stand itself from loopback.
+/// `pg_hba.conf`: applications from the testbed's range, the testbed itself from loopback.
 #[must_use]
 pub fn access() -> String {
     format!(

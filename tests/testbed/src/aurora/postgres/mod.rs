@@ -5,7 +5,7 @@
 //! there, and no partition of the outer one touches them.
 //!
 //! [`Postgres`] does what [`super::databases::Databases`] names. It keeps no state but the folders: a process is found
-//! by its data folder. All calls are from inside the stand's network.
+//! by its data folder. All calls are from inside the testbed's network.
 
 pub mod configuration;
 pub mod network;
@@ -30,7 +30,7 @@ use crate::{program, wait};
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// Debian's account: PostgreSQL refuses to run as root.
 const ACCOUNT: &str = "postgres";
-/// The stand's own superuser, from loopback only.
+/// The testbed's own superuser, from loopback only.
 pub const ADMIN: &str = "testbed";
 /// The applications' role, and their database.
 pub const APP: &str = "app";
@@ -44,7 +44,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// For a former writer to follow where it stopped, before it is copied anew.
 const FOLLOWING: Duration = Duration::from_secs(3);
 
-/// The databases of a stand.
+/// The databases of a testbed.
 #[derive(Debug)]
 pub struct Postgres {
     folder: PathBuf,

@@ -1,6 +1,6 @@
-//! An instance's address on the stand's bridge: added, taken away, and cut off.
+//! An instance's address on the testbed's bridge: added, taken away, and cut off.
 //!
-//! Runs inside the stand's network namespace, as the program that holds the databases does. It touches only
+//! Runs inside the testbed's network namespace, as the program that holds the databases does. It touches only
 //! addresses of instances, and its own chain of rules.
 
 use std::net::Ipv4Addr;
@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::kubernetes::layout::BRIDGE;
 use crate::program;
-use crate::stand::layout::BRIDGE;
 
 /// The chain of rules that drop packets, so that they can be told from others and taken away as one.
 const CHAIN: &str = "DBBALANCE-HALFOPEN";

@@ -1,4 +1,4 @@
-//! The stand's own sessions with its databases: short, by the inner address, never among those that are counted.
+//! The testbed's own sessions with its databases: short, by the inner address, never among those that are counted.
 //!
 //! Asks and sets up; it must not be used for an application's load.
 
@@ -34,7 +34,7 @@ fn schema() -> String {
     )
 }
 
-/// Opens a session as the stand's own role.
+/// Opens a session as the testbed's own role.
 pub fn open(inner: Ipv4Addr, database: &str) -> Result<Client> {
     Config::new()
         .host(&inner.to_string())
