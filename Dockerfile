@@ -3,8 +3,9 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-# A member of the workspace: cargo reads its manifest, and builds nothing of it here.
-COPY tests/lab tests/lab
+# Members of the workspace: cargo reads their manifests and builds nothing of them here.
+COPY tests/testbed tests/testbed
+COPY tests/simulator tests/simulator
 # The binary is copied out because the cache mounts are not part of the layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=dbbalance-target \

@@ -2,25 +2,25 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page structure clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page structure clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
 CARGO ?= cargo
-LAB := target/debug/lab
+TESTBED := target/debug/testbed
 # One build of the operator for all tests: the crash tests need its kill points.
 TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
 IMAGE := target/image/dbbalance.tar
 OPERATOR ?= target/release/dbbalance
-STAND ?= dbb
+NAME ?= dbb
 export DBBALANCE_CACHE := $(CACHE)
 
 help: ## Show this help
 	@echo "make demo    see it: real databases that scale and fail over, and an app's pools that follow"
 	@echo "make test    prove it: everything below that CI runs"
 	@echo
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup:
 	@for program in cargo go python3 cc; do command -v $$program >/dev/null || { \
@@ -30,14 +30,14 @@ setup:
 	    python3) how="apt-get install python3 python3-venv" ;; \
 	    cc) how="apt-get install build-essential" ;; \
 	  esac; echo "$$program is missing: install $$how" >&2; exit 1; }; done
-	@[ -x $(LAB) ] || echo "--- building the stand's program (a minute or two)"
-	@$(CARGO) build --quiet --locked -p dbbalance-lab
+	@[ -x $(TESTBED) ] || echo "--- building the testbed's program (a minute or two)"
+	@$(CARGO) build --quiet --locked -p dbbalance-testbed
 
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
-	@$(SUDO) $(LAB) tools
+	@$(SUDO) $(TESTBED) tools
 
 demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show the story on this machine; KEEP=1 leaves it running (OPERATOR=a built program)
-	@$(SUDO) $(LAB) demo --operator $(OPERATOR)
+	@$(SUDO) $(TESTBED) demo --operator $(OPERATOR)
 
 test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
 
@@ -51,31 +51,31 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
-	$(CARGO) test --locked -p dbbalance-sim
+	$(CARGO) test --locked -p dbbalance-simulator
 	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
-	$(SUDO) $(CARGO) test --locked -p dbbalance-lab --no-run
+	$(SUDO) $(CARGO) test --locked -p dbbalance-testbed --no-run
 	@# Both wait for real servers most of the time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-lab
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-testbed
 
 # Cargo must not take the jobserver of the make above for its own: it is told of none.
 test-contract:
 	MAKEFLAGS= $(TEST) --test rds_contract --test rds_truncation
 
-test-lab:
-	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-lab
+test-testbed:
+	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
 test-api: tools program ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
-	$(TEST) --no-run --test stand --test cure --test chart
-	$(TEST) --test stand
+	$(TEST) --no-run --test e2e --test convergence --test chart
+	$(TEST) --test e2e
 	@# Both wait for DNS, pods and leases most of the time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-cure test-chart
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-convergence test-chart
 
-test-cure:
-	MAKEFLAGS= $(TEST) --test cure
+test-convergence:
+	MAKEFLAGS= $(TEST) --test convergence
 
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
@@ -90,7 +90,7 @@ bench-page: ## Write page, chart and README's section from docs/bench/results.js
 	$(CARGO) test --quiet --locked -p dbbalance --test bench -- page
 
 sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
-	@$(CARGO) run --quiet --locked -p dbbalance-sim -- --runs $(or $(RUNS),1000) --json target/sim.json
+	@$(CARGO) run --quiet --locked -p dbbalance-simulator -- --runs $(or $(RUNS),1000) --json target/sim.json
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
 	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance-planner whatever_befalls -- --nocapture
@@ -116,14 +116,14 @@ program: setup
 
 image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))
-	@$(LAB) image build operator target/release/dbbalance --out $(IMAGE)
+	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
 
-stand-up: tools ## Start the stand (STAND=name) and moto
-	$(SUDO) $(LAB) up --name $(STAND)
-	$(SUDO) $(LAB) rds up --name $(STAND)
+testbed-up: tools ## Start a testbed (NAME=dbb) and moto
+	$(SUDO) $(TESTBED) up --name $(NAME)
+	$(SUDO) $(TESTBED) rds up --name $(NAME)
 
-stand-down: setup ## Take the stand away
-	$(SUDO) $(LAB) down --name $(STAND)
+testbed-down: setup ## Delete the testbed
+	$(SUDO) $(TESTBED) down --name $(NAME)
 
 deny: ## Licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check

@@ -90,7 +90,9 @@ impl Server {
         let config = aws_sdk_rds::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-west-1"))
-            .credentials_provider(Credentials::new("AKIDLAB", "lab", None, None, "lab"))
+            .credentials_provider(Credentials::new(
+                "AKIDLAB", "testbed", None, None, "testbed",
+            ))
             .http_client(client);
         RdsSource::new(config, Arc::new(Bucket::new(Duration::ZERO, 1)))
     }

@@ -1,6 +1,6 @@
 //! The contract with the RDS API: what the source makes of real answers, and of faults in between.
 //!
-//! Each test is held against two servers: moto, which nobody here wrote, and the lab's own, on which failovers take
+//! Each test is held against two servers: moto, which nobody here wrote, and the testbed's own, on which failovers take
 //! their time. An assertion that one of them alone would pass has no place here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,14 +15,14 @@ use dbbalance::aurora::{
     RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
-use dbbalance_lab::rds::REGION;
+use dbbalance_testbed::rds::REGION;
 use serde_json::json;
 use support::rds::{
     Backend, factory, faults, fired, own, read, read_one, set_rules, shown, source,
 };
 use tokio_util::sync::CancellationToken;
 
-/// Makes two tests of each: one against moto, one against the lab's server.
+/// Makes two tests of each: one against moto, one against the testbed's server.
 macro_rules! against_both {
     ($($test:ident),* $(,)?) => {
         mod moto {
@@ -31,10 +31,10 @@ macro_rules! against_both {
                 super::$test(super::Backend::Moto).await;
             })*
         }
-        mod lab {
+        mod testbed {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(super::Backend::Lab).await;
+                super::$test(super::Backend::Testbed).await;
             })*
         }
     };

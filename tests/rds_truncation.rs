@@ -39,7 +39,9 @@ fn source(bodies: &[&str]) -> (RdsSource, StaticReplayClient) {
     let config = aws_sdk_rds::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("AKIDLAB", "lab", None, None, "lab"))
+        .credentials_provider(Credentials::new(
+            "AKIDLAB", "testbed", None, None, "testbed",
+        ))
         .retry_config(RetryConfig::disabled())
         .http_client(replay.clone());
     let source = RdsSource::new(config, Arc::new(Bucket::new(Duration::ZERO, 1)));

@@ -33,7 +33,7 @@ pub fn get_and_wait(server: &Server<'_>) -> usize {
 
     let wait = |condition: &str, limit: &str| {
         server
-            .stand
+            .testbed
             .kubectl(&["wait", "dbp/columns", "-n", NAMESPACE, condition, limit])
     };
     assert!(
@@ -85,7 +85,7 @@ pub fn get_and_wait(server: &Server<'_>) -> usize {
     .unwrap();
     let refused =
         server
-            .stand
+            .testbed
             .kubectl(&["apply", "--validate=strict", "-f", path.to_str().unwrap()]);
     let message = format!("{:#}", refused.unwrap_err());
     assert!(

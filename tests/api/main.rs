@@ -1,7 +1,7 @@
 //! The CRD on a real API server: each rule with something that it takes and something that it refuses, the defaults,
 //! and what a user of `kubectl` sees.
 //!
-//! One stand serves all parts, one after the other; a part that fails does not keep the next from running. What
+//! One testbed serves all parts, one after the other; a part that fails does not keep the next from running. What
 //! needs no server is in [`schema`], as ordinary tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

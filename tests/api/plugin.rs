@@ -56,7 +56,7 @@ impl Said {
 }
 
 fn plugin(server: &Server<'_>, arguments: &[&str]) -> Said {
-    let mut command = server.stand.command(installed());
+    let mut command = server.testbed.command(installed());
     command.args(arguments).output().unwrap().into()
 }
 
@@ -141,9 +141,9 @@ pub fn shows(server: &Server<'_>) -> usize {
 
     // As kubectl finds it.
     let folder = installed().parent().unwrap().to_owned();
-    let mut command = server.stand.command("kubectl");
+    let mut command = server.testbed.command("kubectl");
     let path = server
-        .stand
+        .testbed
         .environment()
         .into_iter()
         .find(|(name, _)| *name == "PATH");
@@ -262,7 +262,7 @@ pub fn rights(server: &Server<'_>) -> usize {
         "dbbalancepolicies.dbbalance.io",
     );
     // An authorizer may be a moment behind the role.
-    dbbalance_lab::wait::until("the role", std::time::Duration::from_secs(10), || {
+    dbbalance_testbed::wait::until("the role", std::time::Duration::from_secs(10), || {
         Ok((guest(&["status", "guarded"]).code == Some(0)).then_some(()))
     })
     .unwrap();

@@ -1,9 +1,9 @@
-//! The API server of a stand without a node, and what the tests say to it.
+//! The API server of a testbed without a node, and what the tests say to it.
 
 use std::time::Duration;
 
-use dbbalance_lab::stand::{Options, Stand};
-use dbbalance_lab::wait;
+use dbbalance_testbed::kubernetes::{Options, Testbed};
+use dbbalance_testbed::wait;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
@@ -21,40 +21,40 @@ pub const STRICT: &str = "fieldValidation=Strict";
 /// Many times what it takes on a machine with nothing else to do.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Takes the stand away however the tests end.
-struct Down(Stand);
+/// Takes the testbed away however the tests end.
+struct Down(Testbed);
 
 impl Drop for Down {
     fn drop(&mut self) {
-        if let Err(e) = Stand::down(self.0.name()) {
-            eprintln!("the stand {} stays: {e:#}", self.0.name());
+        if let Err(e) = Testbed::down(self.0.name()) {
+            eprintln!("the testbed {} stays: {e:#}", self.0.name());
         }
     }
 }
 
-/// A client in the stand's network.
+/// A client in the testbed's network.
 pub struct Server<'s> {
-    /// The stand, for `kubectl`.
-    pub stand: &'s Stand,
+    /// The testbed, for `kubectl`.
+    pub testbed: &'s Testbed,
     client: Client,
     runtime: Runtime,
 }
 
 impl Server<'_> {
-    /// Starts a stand with the CRD installed, does `work` with it and takes it away.
+    /// Starts a testbed with the CRD installed, does `work` with it and takes it away.
     pub fn with(name: &str, work: impl FnOnce(&Server<'_>) + Send) {
-        let stand = Stand::up(&Options {
+        let testbed = Testbed::up(&Options {
             name: name.to_owned(),
             control_plane_only: true,
         })
-        .expect("a stand");
-        let down = Down(stand);
-        let stand = &down.0;
+        .expect("a testbed");
+        let down = Down(testbed);
+        let testbed = &down.0;
         let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/dbbalancepolicies.yaml");
-        let _ = stand.kubectl(&["delete", "--ignore-not-found", "-f", crd]);
+        let _ = testbed.kubectl(&["delete", "--ignore-not-found", "-f", crd]);
         // That it installs shows that the server finds its CEL rules cheap enough.
-        stand.kubectl(&["create", "-f", crd]).expect("the CRD");
-        stand
+        testbed.kubectl(&["create", "-f", crd]).expect("the CRD");
+        testbed
             .kubectl(&[
                 "wait",
                 "--for=condition=Established",
@@ -65,25 +65,25 @@ impl Server<'_> {
             .expect("the CRD is served");
         // A server that has just begun refuses namespaces for a moment.
         wait::until("a namespace", SOON, || {
-            let _ = stand.kubectl(&["create", "namespace", NAMESPACE]);
-            Ok(stand.kubectl(&["get", "namespace", NAMESPACE]).ok())
+            let _ = testbed.kubectl(&["create", "namespace", NAMESPACE]);
+            Ok(testbed.kubectl(&["get", "namespace", NAMESPACE]).ok())
         })
         .expect("a namespace");
-        stand
+        testbed
             .enter(|| {
                 let runtime = Builder::new_multi_thread()
                     .worker_threads(1)
                     .enable_all()
                     .build()
                     .expect("a runtime");
-                let client = runtime.block_on(client(stand));
+                let client = runtime.block_on(client(testbed));
                 work(&Server {
-                    stand,
+                    testbed,
                     client,
                     runtime,
                 });
             })
-            .expect("the stand's network");
+            .expect("the testbed's network");
     }
 
     /// One request; the error is the server's own.
@@ -124,7 +124,7 @@ impl Server<'_> {
 
     /// What `kubectl` says; fails with what it complains about.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        match self.stand.kubectl(arguments) {
+        match self.testbed.kubectl(arguments) {
             Ok(text) => text,
             Err(e) => panic!("kubectl {}: {e:#}", arguments.join(" ")),
         }
@@ -137,8 +137,8 @@ pub fn policies(name: &str) -> String {
     format!("/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies{slash}{name}")
 }
 
-async fn client(stand: &Stand) -> Client {
-    let file = Kubeconfig::read_from(stand.kubeconfig()).unwrap();
+async fn client(testbed: &Testbed) -> Client {
+    let file = Kubeconfig::read_from(testbed.kubeconfig()).unwrap();
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .unwrap();

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance_lab::aurora::estate::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
 use serde_json::{Value, json};
 
-use crate::bed::{APP, CLUSTER};
+use crate::fixture::{APP, CLUSTER};
 
 /// An app with pools, as it is deployed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct App {
-    /// Its folder below `tests/lab/apps`.
+    /// Its folder below `tests/testbed/apps`.
     pub name: &'static str,
     /// Pods.
     pub pods: usize,
@@ -18,7 +18,7 @@ pub struct App {
     pub size: usize,
     /// Connections of the writer pool; 0 leaves it out.
     pub writer_size: usize,
-    /// Further settings, or others than the bed's.
+    /// Further settings, or others than the fixture's.
     pub environment: Vec<(&'static str, String)>,
 }
 

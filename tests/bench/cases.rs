@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bed::{APP, CLUSTER};
+use crate::fixture::{APP, CLUSTER};
 
 /// Pods of every case, where nothing says another number.
 pub const PODS: usize = 20;

@@ -1,16 +1,16 @@
 //! Evidence where it is hard: pods whose addresses are rewritten, and a pooler in between.
 //!
 //! That `ProcNet` counts as `ss` and the servers do, in 100 random worlds, is shown by
-//! `cargo test -p dbbalance --features failpoints --test stand a_hundred_worlds -- --nocapture`.
+//! `cargo test -p dbbalance --features failpoints --test e2e a_hundred_worlds -- --nocapture`.
 
 use std::time::Duration;
 
-use dbbalance_lab::stand::NODE_IP;
+use dbbalance_testbed::kubernetes::NODE_IP;
 use serde_json::json;
 
 use crate::app::App;
-use crate::bed::{APP, Bed, CLUSTER, LIMIT, condition};
 use crate::cases::Case;
+use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, condition};
 use crate::record::Pooled;
 use crate::record::Run;
 use crate::{play, pooler};
@@ -22,12 +22,12 @@ const SIZE: usize = 5;
 const QUIET: Duration = Duration::from_secs(30);
 
 /// The rule that rewrites addresses, while it lives.
-struct Masquerade<'b, 's>(&'b Bed<'s>);
+struct Masquerade<'b, 's>(&'b BenchFixture<'s>);
 
 impl<'b, 's> Masquerade<'b, 's> {
-    fn begin(bed: &'b Bed<'s>) -> Self {
-        assert!(rule(bed, "-I"), "the rule that masquerades");
-        Self(bed)
+    fn begin(fixture: &'b BenchFixture<'s>) -> Self {
+        assert!(rule(fixture, "-I"), "the rule that masquerades");
+        Self(fixture)
     }
 }
 
@@ -39,9 +39,9 @@ impl Drop for Masquerade<'_, '_> {
     }
 }
 
-fn rule(bed: &Bed<'_>, verb: &str) -> bool {
+fn rule(fixture: &BenchFixture<'_>, verb: &str) -> bool {
     let rule = format!("-w -t nat {verb} INPUT -p tcp --dport 5432 -j SNAT --to-source {NODE_IP}");
-    let mut command = bed.stand.command("iptables");
+    let mut command = fixture.testbed.command("iptables");
     let status = command.args(rule.split(' ')).status();
     status.is_ok_and(|s| s.success())
 }
@@ -49,21 +49,21 @@ fn rule(bed: &Bed<'_>, verb: &str) -> bool {
 /// Plays a case with all connections masqueraded: the databases see one address. All pools are renewed under the
 /// rule first, as connections that are older keep their address: so the start is as even as DNS makes it. What pods
 /// lost is then not told by address.
-pub fn masqueraded(bed: &Bed<'_>, case: &Case) -> Run {
-    bed.no_policy();
-    bed.start_state(&case.app);
-    let ips: Vec<String> = bed.pods().into_iter().map(|pod| pod.ip).collect();
-    let _masquerade = Masquerade::begin(bed);
-    bed.renew(&ips);
-    bed.until("masqueraded connections alone", LIMIT, || {
-        let sample = bed.sample();
+pub fn masqueraded(fixture: &BenchFixture<'_>, case: &Case) -> Run {
+    fixture.no_policy();
+    fixture.start_state(&case.app);
+    let ips: Vec<String> = fixture.pods().into_iter().map(|pod| pod.ip).collect();
+    let _masquerade = Masquerade::begin(fixture);
+    fixture.renew(&ips);
+    fixture.until("masqueraded connections alone", LIMIT, || {
+        let sample = fixture.sample();
         let clients = sample
             .instances
             .values()
             .flatten()
             .map(|seen| &seen.clients);
         let mut readers = clients.flat_map(|clients| clients.keys());
-        let held: usize = bed
+        let held: usize = fixture
             .readers()
             .iter()
             .filter_map(|name| sample.connections(name))
@@ -71,22 +71,23 @@ pub fn masqueraded(bed: &Bed<'_>, case: &Case) -> Run {
         let all = readers.all(|client| client == NODE_IP);
         (all && held == case.app.pods * case.app.size).then_some(())
     });
-    play::play_from_here(bed, case)
+    play::play_from_here(fixture, case)
 }
 
 /// Pods behind a pooler, and a reader that joins.
-pub fn pooled(bed: &Bed<'_>) -> Pooled {
-    bed.no_policy();
-    bed.control
+pub fn pooled(fixture: &BenchFixture<'_>) -> Pooled {
+    fixture.no_policy();
+    fixture
+        .control
         .wait_idle(CLUSTER, LIMIT)
         .expect("an idle cluster");
-    let status = bed.control.status().expect("status");
+    let status = fixture.control.status().expect("status");
     let cluster = status.cluster(CLUSTER).expect("the cluster");
     let reader = cluster.instances.iter().find(|i| i.dns_reader);
-    pooler::start(bed.stand, reader.expect("a reader").address);
+    pooler::start(fixture.testbed, reader.expect("a reader").address);
     let app = App::readers("hikaricp", PODS, SIZE).with("DB_READER_HOST", &pooler::ADDRESS);
-    bed.deploy(&app);
-    bed.policy(&json!({
+    fixture.deploy(&app);
+    fixture.policy(&json!({
         "cluster": {"identifier": CLUSTER},
         "targets": [{
             "name": APP,
@@ -98,13 +99,13 @@ pub fn pooled(bed: &Bed<'_>) -> Pooled {
         "limits": {"cooldownSeconds": 0},
         "evidence": {"source": "ProcNet"}
     }));
-    bed.control.add_reader(CLUSTER).expect("a reader");
-    bed.until("an open epoch", LIMIT, || {
-        (bed.status()["targets"][0]["dueEpoch"].as_i64() >= Some(2)).then_some(())
+    fixture.control.add_reader(CLUSTER).expect("a reader");
+    fixture.until("an open epoch", LIMIT, || {
+        (fixture.status()["targets"][0]["dueEpoch"].as_i64() >= Some(2)).then_some(())
     });
-    bed.within(QUIET, || None::<()>);
-    let status = bed.status();
-    let recycles = bed
+    fixture.within(QUIET, || None::<()>);
+    let status = fixture.status();
+    let recycles = fixture
         .stats()
         .values()
         .filter_map(|s| s["recycles"].as_u64())

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dbbalance_lab::aurora::control::Order;
-use dbbalance_lab::aurora::event::{Event, Kind};
-use dbbalance_lab::aurora::observe::{Life, Observation};
-use dbbalance_lab::aurora::script::FailoverOptions;
+use dbbalance_testbed::aurora::control::Order;
+use dbbalance_testbed::aurora::event::{Event, Kind};
+use dbbalance_testbed::aurora::observe::{Life, Observation};
+use dbbalance_testbed::aurora::script::FailoverOptions;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, condition, now};
 use crate::plugin_program::plugin_program;
 use crate::record::Failover;
 use crate::sockets;
@@ -85,9 +85,9 @@ fn is_full(seen: &Observation) -> bool {
     of("/reader") >= PODS * SIZE && of("/writer") >= PODS * SIZE
 }
 
-fn seen(bed: &Bed<'_>) -> Observation {
-    bed.sample();
-    bed.control.seen(CLUSTER).expect("samples")
+fn seen(fixture: &BenchFixture<'_>) -> Observation {
+    fixture.sample();
+    fixture.control.seen(CLUSTER).expect("samples")
 }
 
 fn flipped(events: &[Event]) -> i64 {
@@ -98,9 +98,9 @@ fn flipped(events: &[Event]) -> i64 {
 }
 
 /// Recycles of each pod, by the operator's own count.
-fn recycled(bed: &Bed<'_>) -> Vec<(String, u64)> {
+fn recycled(fixture: &BenchFixture<'_>) -> Vec<(String, u64)> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3D{APP}");
-    let list = bed
+    let list = fixture
         .call(http::Method::GET, &path, &json!({}))
         .unwrap_or_default();
     let items = list["items"].as_array().cloned().unwrap_or_default();
@@ -114,8 +114,8 @@ fn recycled(bed: &Bed<'_>) -> Vec<(String, u64)> {
 }
 
 /// Failed queries of all pods so far, by pool and kind.
-fn failed(bed: &Bed<'_>) -> BTreeMap<String, u64> {
-    let all = bed.stats();
+fn failed(fixture: &BenchFixture<'_>) -> BTreeMap<String, u64> {
+    let all = fixture.stats();
     let mut sums = BTreeMap::new();
     for (name, pool) in all
         .values()
@@ -139,48 +139,49 @@ fn since(before: &BTreeMap<String, u64>, now: BTreeMap<String, u64>) -> BTreeMap
     added.filter(|(_, n)| *n > 0).collect()
 }
 
-fn zombies(bed: &Bed<'_>, seen: &Observation) -> usize {
-    let pods = bed.pods();
-    let of = |name: &str| sockets::zombies(bed.stand, NAMESPACE, name, None, seen);
+fn zombies(fixture: &BenchFixture<'_>, seen: &Observation) -> usize {
+    let pods = fixture.pods();
+    let of = |name: &str| sockets::zombies(fixture.testbed, NAMESPACE, name, None, seen);
     pods.iter().map(|pod| of(&pod.name)).sum()
 }
 
 /// Pods of this app, with the policy or without one, every pool full and on the right side.
-fn prepare(bed: &Bed<'_>, app: &App, with_us: bool) {
-    bed.control
+fn prepare(fixture: &BenchFixture<'_>, app: &App, with_us: bool) {
+    fixture
+        .control
         .wait_idle(CLUSTER, LIMIT)
         .expect("an idle cluster");
     if !with_us {
-        bed.no_policy();
+        fixture.no_policy();
     }
-    bed.control.observe(CLUSTER).expect("an observer");
-    bed.deploy(app);
-    let told = bed.status();
+    fixture.control.observe(CLUSTER).expect("an observer");
+    fixture.deploy(app);
+    let told = fixture.status();
     if with_us && told["targets"][0]["reference"].is_null() {
-        bed.policy(&spec(app.name));
+        fixture.policy(&spec(app.name));
     }
-    let ips: Vec<String> = bed.pods().into_iter().map(|pod| pod.ip).collect();
-    if bed
-        .within(LIMIT / 3, || is_right(&seen(bed)).then_some(()))
+    let ips: Vec<String> = fixture.pods().into_iter().map(|pod| pod.ip).collect();
+    if fixture
+        .within(LIMIT / 3, || is_right(&seen(fixture)).then_some(()))
         .is_none()
     {
-        bed.renew(&ips);
-        bed.until("pools on the right side", LIMIT, || {
-            is_right(&seen(bed)).then_some(())
+        fixture.renew(&ips);
+        fixture.until("pools on the right side", LIMIT, || {
+            is_right(&seen(fixture)).then_some(())
         });
     }
     if with_us {
-        rested(bed);
+        rested(fixture);
     }
-    bed.control.observe(CLUSTER).expect("an observer");
-    bed.sample();
+    fixture.control.observe(CLUSTER).expect("an observer");
+    fixture.sample();
 }
 
 /// Waits until the policy says that nothing is on a wrong role or on no member, and that no run is in progress. How even the
 /// readers are is another matter: where pods land as they start is chance, and nothing but an event moves them soon.
-fn rested(bed: &Bed<'_>) {
-    bed.until("a policy at rest", LIMIT, || {
-        let status = bed.status();
+fn rested(fixture: &BenchFixture<'_>) {
+    fixture.until("a policy at rest", LIMIT, || {
+        let status = fixture.status();
         let is = |name: &str| condition(&status, name).0 == "True";
         let balance = &status["balance"][0];
         let misplaced = &balance["misplaced"];
@@ -191,8 +192,8 @@ fn rested(bed: &Bed<'_>) {
     });
 }
 
-fn old_writer(bed: &Bed<'_>) -> (String, String) {
-    let status = bed.control.status().expect("status");
+fn old_writer(fixture: &BenchFixture<'_>) -> (String, String) {
+    let status = fixture.control.status().expect("status");
     let cluster = status.cluster(CLUSTER).expect("the cluster");
     let old = cluster.writer.clone().expect("a writer");
     let next = cluster
@@ -203,66 +204,78 @@ fn old_writer(bed: &Bed<'_>) -> (String, String) {
 }
 
 /// What `kubectl dbbalance connections` says of a pod with half-open sockets.
-fn evidence(bed: &Bed<'_>) -> Option<String> {
+fn evidence(fixture: &BenchFixture<'_>) -> Option<String> {
     let mut command = std::process::Command::new(plugin_program());
     command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
-    let said = command.arg(bed.stand.kubeconfig()).output().ok()?;
+    let said = command.arg(fixture.testbed.kubeconfig()).output().ok()?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let line = text.lines().find(|l| l.contains("get no answer"))?;
     Some(line.trim().to_owned())
 }
 
 /// Plays one failover.
-pub fn play(bed: &Bed<'_>, app: &App, flicker: bool, half_open: bool, with_us: bool) -> Failover {
-    prepare(bed, app, with_us);
-    let (failures, counts) = (failed(bed), recycled(bed));
-    let (old, next) = old_writer(bed);
+pub fn play(
+    fixture: &BenchFixture<'_>,
+    app: &App,
+    flicker: bool,
+    half_open: bool,
+    with_us: bool,
+) -> Failover {
+    prepare(fixture, app, with_us);
+    let (failures, counts) = (failed(fixture), recycled(fixture));
+    let (old, next) = old_writer(fixture);
     let start = now();
     if half_open {
         let order = Order::Partition { name: old.clone() };
-        bed.control.order(&order).expect("a partition");
+        fixture.control.order(&order).expect("a partition");
     }
     let options = FailoverOptions {
         flicker,
         ..FailoverOptions::default()
     };
-    bed.control
+    fixture
+        .control
         .failover(CLUSTER, Some(&next), options)
         .expect("a failover");
     let (mut most, mut line, mut swept) = (0, None, None);
     if half_open {
-        most = bed.until("zombies", LIMIT, || {
-            Some(zombies(bed, &seen(bed))).filter(|n| *n > 0)
+        most = fixture.until("zombies", LIMIT, || {
+            Some(zombies(fixture, &seen(fixture))).filter(|n| *n > 0)
         });
-        bed.within(LIMIT, || {
-            line = line.take().or_else(|| evidence(bed));
-            let left = zombies(bed, &seen(bed));
+        fixture.within(LIMIT, || {
+            line = line.take().or_else(|| evidence(fixture));
+            let left = zombies(fixture, &seen(fixture));
             most = most.max(left);
-            (left == 0 && is_idle(bed)).then_some(())
+            (left == 0 && is_idle(fixture)).then_some(())
         });
         swept = Some(now());
-        bed.control
+        fixture
+            .control
             .order(&Order::Heal { name: old })
             .expect("a heal");
     }
-    bed.control
+    fixture
+        .control
         .wait_idle(CLUSTER, LIMIT)
         .expect("an idle cluster");
     if with_us {
-        bed.within(LIMIT, || is_right(&seen(bed)).then_some(()));
-        rested(bed);
-        bed.within(AFTER, || None::<()>);
+        fixture.within(LIMIT, || is_right(&seen(fixture)).then_some(()));
+        rested(fixture);
+        fixture.within(AFTER, || None::<()>);
     } else {
-        bed.within(NOTHING, || None::<()>);
+        fixture.within(NOTHING, || None::<()>);
     }
     // One that comes or goes between a sample and the look at a pod is none.
-    let left = (0..3).map(|_| zombies(bed, &seen(bed))).min().unwrap_or(0);
-    let seen = seen(bed);
-    let flip = flipped(&bed.control.events(start).expect("events"));
+    let left = (0..3)
+        .map(|_| zombies(fixture, &seen(fixture)))
+        .min()
+        .unwrap_or(0);
+    let seen = seen(fixture);
+    let flip = flipped(&fixture.control.events(start).expect("events"));
     let last = seen.lives.iter().filter(|l| is_wrong(l)).map(|l| l.last);
     let last = last.max().unwrap_or(flip);
-    let after = recycled(bed);
-    let failed_by = since(&failures, failed(bed));
+    let after = recycled(fixture);
+    let failed_by = since(&failures, failed(fixture));
     let was = |name: &str| counts.iter().find(|c| c.0 == name).map_or(0, |c| c.1);
     let moved: Vec<u64> = after.iter().map(|(name, n)| n - was(name)).collect();
     Failover {
@@ -287,8 +300,8 @@ pub fn play(bed: &Bed<'_>, app: &App, flicker: bool, half_open: bool, with_us: b
     }
 }
 
-fn is_idle(bed: &Bed<'_>) -> bool {
-    let status = bed.control.status().expect("status");
+fn is_idle(fixture: &BenchFixture<'_>) -> bool {
+    let status = fixture.control.status().expect("status");
     status.cluster(CLUSTER).is_some_and(|c| c.busy.is_empty())
 }
 

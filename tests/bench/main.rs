@@ -1,4 +1,4 @@
-//! The bench, by `make bench`: what the disease does to real pools on real databases, and what the cure costs.
+//! The bench, by `make bench`: measures how real pools on real databases follow a topology change, and what following costs.
 //!
 //! Every run starts from the same state and is kept under its key in `docs/bench/results.json`; a run that is there is
 //! not repeated, so an interrupted bench goes on where it was. `BENCH_RUNS=n` sets how often each case is run,
@@ -9,12 +9,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod app;
-mod bed;
 mod cases;
 mod chart;
 mod evidence;
 mod failover;
 mod failover_table;
+mod fixture;
 mod measure;
 mod others;
 mod page;
@@ -34,10 +34,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use dbbalance_lab::interrupt;
+use dbbalance_testbed::interrupt;
 
-use bed::Bed;
 use cases::Case;
+use fixture::BenchFixture;
 use record::{Machine, Results, Run};
 
 fn main() -> ExitCode {
@@ -110,7 +110,7 @@ fn measure_all() -> Result<(), String> {
     apps.sort_unstable();
     apps.dedup();
     let mut failed = Vec::new();
-    Bed::with(&apps, |bed| {
+    BenchFixture::with(&apps, |fixture| {
         results.machine = machine();
         for (at, (key, case)) in wanted.iter().enumerate() {
             if interrupt::pending() {
@@ -119,7 +119,7 @@ fn measure_all() -> Result<(), String> {
             }
             let began = Instant::now();
             // One that fails must not take the others with it.
-            let played = catch_unwind(AssertUnwindSafe(|| play::play(bed, case)));
+            let played = catch_unwind(AssertUnwindSafe(|| play::play(fixture, case)));
             let took = began.elapsed().as_secs();
             let place = format!("[{}/{}] {key}", at + 1, wanted.len());
             let Ok(run) = played else {
@@ -135,7 +135,7 @@ fn measure_all() -> Result<(), String> {
             results.runs.insert(key.clone(), run);
             results.save().expect("results kept");
         }
-        failed.extend(others::play(bed, &others, &mut results));
+        failed.extend(others::play(fixture, &others, &mut results));
     });
     if failed.is_empty() {
         Ok(())

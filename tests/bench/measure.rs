@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbbalance_lab::aurora::observe::{Life, Observation, Sample};
+use dbbalance_testbed::aurora::observe::{Life, Observation, Sample};
 
 use crate::app::App;
 use crate::record::{Point, Run, real};

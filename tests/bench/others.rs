@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use dbbalance_lab::interrupt;
+use dbbalance_testbed::interrupt;
 
-use crate::bed::Bed;
 use crate::cases;
+use crate::fixture::BenchFixture;
 use crate::record::Results;
 use crate::{evidence, failover};
 
@@ -63,11 +63,15 @@ pub fn all(failovers: usize) -> Vec<(String, Other)> {
 }
 
 /// Plays them; gives the keys of those that failed.
-pub fn play(bed: &Bed<'_>, others: &[(String, Other)], results: &mut Results) -> Vec<String> {
+pub fn play(
+    fixture: &BenchFixture<'_>,
+    others: &[(String, Other)],
+    results: &mut Results,
+) -> Vec<String> {
     let mut failed = Vec::new();
     for (at, (key, other)) in others.iter().enumerate() {
         let began = Instant::now();
-        let played = catch_unwind(AssertUnwindSafe(|| one(bed, key, other, results)));
+        let played = catch_unwind(AssertUnwindSafe(|| one(fixture, key, other, results)));
         let place = format!("[{}/{}] {key}", at + 1, others.len());
         let took = began.elapsed().as_secs();
         if let Ok(told) = played {
@@ -85,7 +89,7 @@ pub fn play(bed: &Bed<'_>, others: &[(String, Other)], results: &mut Results) ->
     failed
 }
 
-fn one(bed: &Bed<'_>, key: &str, other: &Other, results: &mut Results) -> String {
+fn one(fixture: &BenchFixture<'_>, key: &str, other: &Other, results: &mut Results) -> String {
     match other {
         Other::Failover {
             app,
@@ -94,7 +98,7 @@ fn one(bed: &Bed<'_>, key: &str, other: &Other, results: &mut Results) -> String
             with_us,
         } => {
             let app = failover::app(app);
-            let run = failover::play(bed, &app, *flicker, *half_open, *with_us);
+            let run = failover::play(fixture, &app, *flicker, *half_open, *with_us);
             let told = serde_json::to_string(&run).unwrap_or_default();
             results.failovers.insert(key.to_owned(), run);
             told
@@ -102,7 +106,7 @@ fn one(bed: &Bed<'_>, key: &str, other: &Other, results: &mut Results) -> String
         Other::Masqueraded => {
             let mut all = cases::all(20, 1, true).into_iter();
             let case = all.find(|case| case.name == "http").expect("the case");
-            let run = evidence::masqueraded(bed, &case);
+            let run = evidence::masqueraded(fixture, &case);
             let told = format!(
                 "reached {}, {:?} s, shares {:?}",
                 run.reached, run.seconds_to_band, run.shares
@@ -111,7 +115,7 @@ fn one(bed: &Bed<'_>, key: &str, other: &Other, results: &mut Results) -> String
             told
         }
         Other::Pooled => {
-            let run = evidence::pooled(bed);
+            let run = evidence::pooled(fixture);
             let told = serde_json::to_string(&run).unwrap_or_default();
             results.pooled.insert(key.to_owned(), run);
             told

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::aurora::Order;
+use dbbalance_testbed::aurora::Order;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bed::{APP, Bed, CLUSTER, LIMIT, NAMESPACE, now};
 use crate::cases::{Case, Deed};
+use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, now};
 use crate::measure;
 use crate::record::Run;
 
@@ -21,55 +21,56 @@ const GONE: Duration = Duration::from_secs(30);
 const ROLLOUT: Duration = Duration::from_mins(5);
 
 /// Plays it.
-pub fn play(bed: &Bed<'_>, case: &Case) -> Run {
-    bed.start_state(&case.app);
-    play_from_here(bed, case)
+pub fn play(fixture: &BenchFixture<'_>, case: &Case) -> Run {
+    fixture.start_state(&case.app);
+    play_from_here(fixture, case)
 }
 
-/// Plays it from the state that the bed is in.
-pub fn play_from_here(bed: &Bed<'_>, case: &Case) -> Run {
+/// Plays it from the state that the fixture is in.
+pub fn play_from_here(fixture: &BenchFixture<'_>, case: &Case) -> Run {
     if let Deed::Policy(spec, _) = &case.deed {
-        bed.policy(spec);
+        fixture.policy(spec);
     }
-    bed.control.observe(CLUSTER).expect("an observer");
+    fixture.control.observe(CLUSTER).expect("an observer");
     // The first sample is the start.
-    bed.sample();
+    fixture.sample();
     let began = Timestamp::now();
     let mut failures = Failures::default();
-    failures.look(bed);
+    failures.look(fixture);
     let order = Order::AddReader {
         cluster: CLUSTER.to_owned(),
         name: None,
         dns_delay: case.dns_delay,
     };
     let reader: String =
-        serde_json::from_value(bed.control.order(&order).expect("a reader")).expect("its name");
+        serde_json::from_value(fixture.control.order(&order).expect("a reader")).expect("its name");
     let (zero, from, said) = match &case.deed {
         Deed::Nothing(seconds) => {
-            let from = available(bed, &reader);
-            last(bed, &mut failures, Duration::from_secs(*seconds));
+            let from = available(fixture, &reader);
+            last(fixture, &mut failures, Duration::from_secs(*seconds));
             (from, "available", None)
         }
         Deed::Restart => {
-            bed.control
+            fixture
+                .control
                 .wait_idle(CLUSTER, LIMIT)
                 .expect("an idle cluster");
             let from = now();
-            restart(bed, case, &mut failures);
+            restart(fixture, case, &mut failures);
             (from, "restart", None)
         }
         Deed::Policy(_, seconds) => {
-            let from = opened(bed, &mut failures);
-            let said = ended(bed, &mut failures, Duration::from_secs(*seconds));
+            let from = opened(fixture, &mut failures);
+            let said = ended(fixture, &mut failures, Duration::from_secs(*seconds));
             (from, "openTime", Some(said))
         }
     };
-    last(bed, &mut failures, AFTER);
+    last(fixture, &mut failures, AFTER);
     // Sessions of pods that have gone may outlive them; what stays for longer than this is part of the result.
     let want = case.app.pods * case.app.size;
-    bed.within(GONE, || {
-        let sample = bed.sample();
-        let held = bed
+    fixture.within(GONE, || {
+        let sample = fixture.sample();
+        let held = fixture
             .readers()
             .iter()
             .filter_map(|name| sample.connections(name))
@@ -77,8 +78,8 @@ pub fn play_from_here(bed: &Bed<'_>, case: &Case) -> Run {
         (held == want).then_some(())
     });
     // By now the operator has measured what its last step did.
-    let said = said.map(|word| format!("{word}: {}", balanced(&bed.status())));
-    let seen = bed
+    let said = said.map(|word| format!("{word}: {}", balanced(&fixture.status())));
+    let seen = fixture
         .control
         .order(&Order::Seen {
             cluster: CLUSTER.to_owned(),
@@ -86,7 +87,7 @@ pub fn play_from_here(bed: &Bed<'_>, case: &Case) -> Run {
         })
         .expect("samples");
     let seen = serde_json::from_value(seen).expect("an observation");
-    let readers = bed.readers();
+    let readers = fixture.readers();
     assert_eq!(readers.last(), Some(&reader), "the new reader is the last");
     Run {
         case: case.name.to_owned(),
@@ -104,9 +105,9 @@ pub fn play_from_here(bed: &Bed<'_>, case: &Case) -> Run {
 struct Failures(BTreeMap<String, (u64, u64)>);
 
 impl Failures {
-    fn look(&mut self, bed: &Bed<'_>) {
+    fn look(&mut self, fixture: &BenchFixture<'_>) {
         let began = self.0.is_empty();
-        for (pod, stats) in bed.stats() {
+        for (pod, stats) in fixture.stats() {
             let pools = stats["pools"].as_object();
             let failed = pools
                 .into_iter()
@@ -128,9 +129,9 @@ impl Failures {
 }
 
 /// When the API told that the reader is available.
-fn available(bed: &Bed<'_>, reader: &str) -> i64 {
-    bed.until("the new reader", LIMIT, || {
-        let events = bed.control.events(0).expect("events");
+fn available(fixture: &BenchFixture<'_>, reader: &str) -> i64 {
+    fixture.until("the new reader", LIMIT, || {
+        let events = fixture.control.events(0).expect("events");
         let told = events
             .iter()
             .rev()
@@ -140,42 +141,42 @@ fn available(bed: &Bed<'_>, reader: &str) -> i64 {
 }
 
 /// Watches for so long.
-fn last(bed: &Bed<'_>, failures: &mut Failures, time: Duration) {
-    watch(bed, failures, time, || None::<()>);
+fn last(fixture: &BenchFixture<'_>, failures: &mut Failures, time: Duration) {
+    watch(fixture, failures, time, || None::<()>);
 }
 
 /// Watches until something is there, or time is over.
 fn watch<T>(
-    bed: &Bed<'_>,
+    fixture: &BenchFixture<'_>,
     failures: &mut Failures,
     limit: Duration,
     mut probe: impl FnMut() -> Option<T>,
 ) -> Option<T> {
     let mut looked = Instant::now();
-    let found = bed.within(limit, || {
+    let found = fixture.within(limit, || {
         if looked.elapsed() > Duration::from_secs(1) {
-            failures.look(bed);
+            failures.look(fixture);
             looked = Instant::now();
         }
         probe()
     });
-    failures.look(bed);
+    failures.look(fixture);
     found
 }
 
 /// What `kubectl rollout restart` does; watched until all pods are new, and the old ones gone.
-fn restart(bed: &Bed<'_>, case: &Case, failures: &mut Failures) {
-    let old: Vec<String> = bed.pods().into_iter().map(|pod| pod.name).collect();
+fn restart(fixture: &BenchFixture<'_>, case: &Case, failures: &mut Failures) {
+    let old: Vec<String> = fixture.pods().into_iter().map(|pod| pod.name).collect();
     let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{APP}");
     let at = Timestamp::now().to_string();
     let annotation = json!({"kubectl.kubernetes.io/restartedAt": at});
-    bed.call(
+    fixture.call(
         Method::PATCH,
         &path,
         &json!({"spec": {"template": {"metadata": {"annotations": annotation}}}}),
     );
-    let done = watch(bed, failures, ROLLOUT, || {
-        let pods = bed.pods();
+    let done = watch(fixture, failures, ROLLOUT, || {
+        let pods = fixture.pods();
         let new = pods.iter().all(|pod| pod.ready && !old.contains(&pod.name));
         (new && pods.len() == case.app.pods).then_some(())
     });
@@ -183,9 +184,9 @@ fn restart(bed: &Bed<'_>, case: &Case, failures: &mut Failures) {
 }
 
 /// The second epoch's `openTime`.
-fn opened(bed: &Bed<'_>, failures: &mut Failures) -> i64 {
-    let open = watch(bed, failures, LIMIT, || {
-        let target = &bed.status()["targets"][0];
+fn opened(fixture: &BenchFixture<'_>, failures: &mut Failures) -> i64 {
+    let open = watch(fixture, failures, LIMIT, || {
+        let target = &fixture.status()["targets"][0];
         (target["dueEpoch"].as_i64() >= Some(2))
             .then(|| target["openTime"].as_str().map(str::to_owned))
             .flatten()
@@ -195,9 +196,9 @@ fn opened(bed: &Bed<'_>, failures: &mut Failures) -> i64 {
 }
 
 /// How the epoch's run ended, or where it stood when time was over.
-fn ended(bed: &Bed<'_>, failures: &mut Failures, limit: Duration) -> String {
-    let end = watch(bed, failures, limit, || {
-        let status = bed.status();
+fn ended(fixture: &BenchFixture<'_>, failures: &mut Failures, limit: Duration) -> String {
+    let end = watch(fixture, failures, limit, || {
+        let status = fixture.status();
         let history = status["history"].as_array().cloned().unwrap_or_default();
         let run = history
             .into_iter()
@@ -205,7 +206,7 @@ fn ended(bed: &Bed<'_>, failures: &mut Failures, limit: Duration) -> String {
         Some(run["result"].as_str().unwrap_or_default().to_owned())
     });
     end.unwrap_or_else(|| {
-        let status = bed.status();
+        let status = fixture.status();
         let plan = &status["plan"][0]["message"];
         format!("not ended after {} s, {plan}", limit.as_secs())
     })

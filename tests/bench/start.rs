@@ -1,12 +1,12 @@
-//! The state that each run starts from, and how the bed gets there: two readers, each with half of the connections.
+//! The state that each run starts from, and how the fixture gets there: two readers, each with half of the connections.
 
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::aurora::Order;
-use dbbalance_lab::aurora::observe::Sample;
+use dbbalance_testbed::aurora::Order;
+use dbbalance_testbed::aurora::observe::Sample;
 
 use crate::app::App;
-use crate::bed::{Bed, CLUSTER, LIMIT};
+use crate::fixture::{BenchFixture, CLUSTER, LIMIT};
 
 /// A renewed pool has opened anew, and given back what was in use: the longest request at the bench's rate, and more.
 const RENEWED: Duration = Duration::from_millis(2500);
@@ -15,7 +15,7 @@ const CACHED: Duration = Duration::from_millis(5500);
 /// How far from half the start may be, of all connections of the readers.
 const EVEN: f64 = 0.05;
 
-impl Bed<'_> {
+impl BenchFixture<'_> {
     /// The state that each run starts from: no policy, two readers, and half of the connections on each.
     pub fn start_state(&self, app: &App) {
         self.no_policy();

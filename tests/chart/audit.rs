@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::lab::{HOME, Lab, run};
+use crate::fixture::{ChartFixture, HOME, run};
 use crate::objects::text;
 
 /// One request of the operator.
@@ -29,9 +29,9 @@ impl Record {
 }
 
 /// All requests of the operator from a line of the log on.
-pub fn records(lab: &Lab, from: usize) -> Vec<Record> {
+pub fn records(fixture: &ChartFixture, from: usize) -> Vec<Record> {
     let user = format!("system:serviceaccount:{HOME}:{HOME}");
-    let log = fs::read_to_string(lab.stand.audit_log()).unwrap();
+    let log = fs::read_to_string(fixture.testbed.audit_log()).unwrap();
     let lines = log.lines().skip(from).filter(|l| l.contains(&user));
     lines
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -58,12 +58,12 @@ fn read(event: &Value) -> Record {
 }
 
 /// Judges the log from where the last look ended; gives the number of requests.
-fn assert_nothing_forbidden(lab: &Lab) -> usize {
-    let lines = fs::read_to_string(lab.stand.audit_log())
+fn assert_nothing_forbidden(fixture: &ChartFixture) -> usize {
+    let lines = fs::read_to_string(fixture.testbed.audit_log())
         .unwrap()
         .lines()
         .count();
-    let records = records(lab, lab.judged_until(lines));
+    let records = records(fixture, fixture.judged_until(lines));
     let forbidden: BTreeSet<String> = records
         .iter()
         .filter(|r| r.code == 403 || r.decision == "forbid")
@@ -73,19 +73,19 @@ fn assert_nothing_forbidden(lab: &Lab) -> usize {
     records.len()
 }
 
-pub async fn no_request_was_forbidden_and_no_right_is_idle(lab: Arc<Lab>) {
+pub async fn no_request_was_forbidden_and_no_right_is_idle(fixture: Arc<ChartFixture>) {
     let used: BTreeMap<String, usize> =
-        records(&lab, 0)
+        records(&fixture, 0)
             .iter()
             .fold(BTreeMap::new(), |mut used, record| {
                 *used.entry(record.right()).or_default() += 1;
                 used
             });
-    let requests = assert_nothing_forbidden(&lab);
+    let requests = assert_nothing_forbidden(&fixture);
     println!("  audit: {requests} requests, none forbidden");
-    let reasons = reasons(&lab).await;
+    let reasons = reasons(&fixture).await;
     let mut idle = Vec::new();
-    for right in granted(&lab).await {
+    for right in granted(&fixture).await {
         let count = used.get(&right).copied().unwrap_or(0);
         let (verb, resource) = right.split_once(' ').unwrap();
         let told = reasons
@@ -107,16 +107,16 @@ pub async fn no_request_was_forbidden_and_no_right_is_idle(lab: Arc<Lab>) {
     );
 }
 
-pub async fn no_request_was_forbidden_after_the_second_installation(lab: Arc<Lab>) {
-    assert!(assert_nothing_forbidden(&lab) > 0);
+pub async fn no_request_was_forbidden_after_the_second_installation(fixture: Arc<ChartFixture>) {
+    assert!(assert_nothing_forbidden(&fixture) > 0);
 }
 
 /// Every right that is bound to the operator's service account, read from the API.
-pub async fn granted(lab: &Lab) -> BTreeSet<String> {
+pub async fn granted(fixture: &ChartFixture) -> BTreeSet<String> {
     const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
     let mut rights = BTreeSet::new();
     for kind in ["rolebindings", "clusterrolebindings"] {
-        for binding in lab.items(&format!("{RBAC}/{kind}")).await {
+        for binding in fixture.items(&format!("{RBAC}/{kind}")).await {
             let subjects = binding["subjects"].as_array().cloned().unwrap_or_default();
             if !subjects.iter().any(|s| {
                 s["kind"] == "ServiceAccount" && s["namespace"] == HOME && s["name"] == HOME
@@ -130,7 +130,7 @@ pub async fn granted(lab: &Lab) -> BTreeSet<String> {
                 }
                 _ => format!("{RBAC}/clusterroles/{name}"),
             };
-            let role = lab.get(&path).await.unwrap();
+            let role = fixture.get(&path).await.unwrap();
             for rule in role["rules"].as_array().unwrap() {
                 for resource in rule["resources"].as_array().unwrap() {
                     for verb in rule["verbs"].as_array().unwrap() {
@@ -145,8 +145,8 @@ pub async fn granted(lab: &Lab) -> BTreeSet<String> {
 }
 
 /// The chart's rules as rendered, each with the comment above it.
-async fn reasons(lab: &Lab) -> Vec<(String, String)> {
-    let mut command = lab.stand.command("helm");
+async fn reasons(fixture: &ChartFixture) -> Vec<(String, String)> {
+    let mut command = fixture.testbed.command("helm");
     command.args(["get", "manifest", HOME, "--namespace", HOME]);
     let manifest = run(command, String::new()).await.unwrap();
     let mut reasons = Vec::new();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::audit::{Record, records};
-use crate::lab::{LIMIT, Lab};
+use crate::fixture::{ChartFixture, LIMIT};
 use crate::objects::{app, policy, target, text};
 
 /// The operator leaves a budget alone for 10 s; the audit log's times are those of the API server.
@@ -22,22 +22,26 @@ fn budget(namespace: &str, name: &str) -> Value {
 }
 
 /// Two pods, budgets that allow no disruption, and a run that somebody asks for.
-async fn blocked(lab: &Lab, namespace: &str, budgets: &[&str]) -> Value {
-    lab.namespace(namespace).await;
-    lab.cluster(namespace).await;
-    lab.deploy(&[app(namespace, "Deployment", "web", 2)]).await;
+async fn blocked(fixture: &ChartFixture, namespace: &str, budgets: &[&str]) -> Value {
+    fixture.namespace(namespace).await;
+    fixture.cluster(namespace).await;
+    fixture
+        .deploy(&[app(namespace, "Deployment", "web", 2)])
+        .await;
     for name in budgets {
-        lab.create(&budget(namespace, name)).await;
+        fixture.create(&budget(namespace, name)).await;
         let object = format!("pdb/{name}");
-        lab.wait(namespace, &object, "jsonpath={.status.currentHealthy}=2")
+        fixture
+            .wait(namespace, &object, "jsonpath={.status.currentHealthy}=2")
             .await;
     }
     let targets = [target("Deployment", "web", &json!({"method": "Evict"}))];
-    lab.create(&policy(namespace, &targets)).await;
-    lab.until_policy(namespace, "a baseline", |p| p["status"]["epoch"] == 1)
+    fixture.create(&policy(namespace, &targets)).await;
+    fixture
+        .until_policy(namespace, "a baseline", |p| p["status"]["epoch"] == 1)
         .await;
-    lab.request_run(namespace, "now").await;
-    let policy = lab
+    fixture.request_run(namespace, "now").await;
+    let policy = fixture
         .until_policy(namespace, "the plan waits for the budget", |p| {
             p["status"]["plan"][0]["waitingFor"] == "DisruptionBudget"
         })
@@ -45,31 +49,32 @@ async fn blocked(lab: &Lab, namespace: &str, budgets: &[&str]) -> Value {
     policy["status"]["plan"][0].clone()
 }
 
-async fn warned(lab: &Lab, namespace: &str, words: &[&str]) -> String {
+async fn warned(fixture: &ChartFixture, namespace: &str, words: &[&str]) -> String {
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-    lab.until("an event names the budget", LIMIT, async || {
-        let events = lab.items(&path).await;
-        let mut notes = events
-            .iter()
-            .filter(|e| e["reason"] == "Blocked")
-            .map(|e| text(&e["note"]));
-        notes.find(|note| words.iter().all(|w| note.contains(w)))
-    })
-    .await
+    fixture
+        .until("an event names the budget", LIMIT, async || {
+            let events = fixture.items(&path).await;
+            let mut notes = events
+                .iter()
+                .filter(|e| e["reason"] == "Blocked")
+                .map(|e| text(&e["note"]));
+            notes.find(|note| words.iter().all(|w| note.contains(w)))
+        })
+        .await
 }
 
-pub async fn a_budget_that_blocks_is_named_and_asked_seldom(lab: Arc<Lab>) {
+pub async fn a_budget_that_blocks_is_named_and_asked_seldom(fixture: Arc<ChartFixture>) {
     let namespace = "chart-pdb";
-    let plan = blocked(&lab, namespace, &["keep-both"]).await;
+    let plan = blocked(&fixture, namespace, &["keep-both"]).await;
     let message = text(&plan["message"]);
     assert!(message.contains("keep-both"), "{message}");
-    let event = warned(&lab, namespace, &["DisruptionBudget", "keep-both"]).await;
+    let event = warned(&fixture, namespace, &["DisruptionBudget", "keep-both"]).await;
     println!("  budget: plan and event say: {event}");
 
     let refused = |r: &Record| r.namespace == namespace && r.right() == "create pods/eviction";
-    let refused = lab
+    let refused = fixture
         .until("three evictions were refused", LIMIT, async || {
-            let times: Vec<Timestamp> = records(&lab, 0)
+            let times: Vec<Timestamp> = records(&fixture, 0)
                 .into_iter()
                 .filter(refused)
                 .map(|r| r.at)
@@ -83,37 +88,42 @@ pub async fn a_budget_that_blocks_is_named_and_asked_seldom(lab: Arc<Lab>) {
         .collect();
     println!("  budget: seconds between refused evictions: {gaps:.1?}");
     assert!(gaps.iter().all(|g| *g >= LEAST_GAP), "{gaps:?}");
-    assert_eq!(lab.pods(namespace).await.len(), 2);
+    assert_eq!(fixture.pods(namespace).await.len(), 2);
 
-    let before = lab.marks(namespace).await;
-    lab.kubectl(&["delete", "pdb", "keep-both", "-n", namespace])
+    let before = fixture.marks(namespace).await;
+    fixture
+        .kubectl(&["delete", "pdb", "keep-both", "-n", namespace])
         .await
         .unwrap();
-    lab.wait(namespace, "dbp/orders", "condition=Fresh").await;
-    let after = lab.marks(namespace).await;
+    fixture
+        .wait(namespace, "dbp/orders", "condition=Fresh")
+        .await;
+    let after = fixture.marks(namespace).await;
     assert!(
         before.keys().all(|uid| !after.contains_key(uid)),
         "{after:?}"
     );
 }
 
-pub async fn two_budgets_on_one_pod_are_told(lab: Arc<Lab>) {
+pub async fn two_budgets_on_one_pod_are_told(fixture: Arc<ChartFixture>) {
     let namespace = "chart-pdb-two";
-    let plan = blocked(&lab, namespace, &["one", "other"]).await;
+    let plan = blocked(&fixture, namespace, &["one", "other"]).await;
     let message = text(&plan["message"]);
     assert!(
         message.contains("more than one PodDisruptionBudget"),
         "{message}"
     );
-    warned(&lab, namespace, &["more than one PodDisruptionBudget"]).await;
+    warned(&fixture, namespace, &["more than one PodDisruptionBudget"]).await;
     // Nothing more is asked for while other scenarios count.
-    lab.kubectl(&["delete", "pdb", "one", "other", "-n", namespace])
+    fixture
+        .kubectl(&["delete", "pdb", "one", "other", "-n", namespace])
         .await
         .unwrap();
     let limit = Duration::from_mins(1);
-    lab.until("the run ends", limit, async || {
-        let policy = lab.policy(namespace).await;
-        (crate::objects::said(&policy, "Fresh") == "True/AllFresh").then_some(())
-    })
-    .await;
+    fixture
+        .until("the run ends", limit, async || {
+            let policy = fixture.policy(namespace).await;
+            (crate::objects::said(&policy, "Fresh") == "True/AllFresh").then_some(())
+        })
+        .await;
 }

@@ -3,17 +3,17 @@
 use std::fs;
 use std::sync::Arc;
 
-use dbbalance_lab::image::{NONROOT, OPERATOR_LIMIT};
+use dbbalance_testbed::image::{NONROOT, OPERATOR_LIMIT};
 
-use crate::lab::{HOME, Lab};
+use crate::fixture::{ChartFixture, HOME};
 use crate::objects::text;
 
-pub async fn it_is_small_and_runs_restricted(lab: Arc<Lab>) {
-    let size = fs::metadata(&lab.image).unwrap().len();
+pub async fn it_is_small_and_runs_restricted(fixture: Arc<ChartFixture>) {
+    let size = fs::metadata(&fixture.image).unwrap().len();
     println!("  image: {} KiB", size >> 10);
     assert!(size < OPERATOR_LIMIT);
 
-    let home = lab
+    let home = fixture
         .get(&format!("/api/v1/namespaces/{HOME}"))
         .await
         .unwrap();
@@ -21,13 +21,16 @@ pub async fn it_is_small_and_runs_restricted(lab: Arc<Lab>) {
         home["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
     );
-    let pods = lab.pods(HOME).await;
+    let pods = fixture.pods(HOME).await;
     assert_eq!(pods.len(), 2);
     for pod in pods {
         let name = text(&pod["metadata"]["name"]);
         let ready = pod["status"]["containerStatuses"][0]["ready"].as_bool();
         assert_eq!(ready, Some(true), "{name}: a standby is Ready too");
-        let pid = lab.stand.container_pid(HOME, &name, "dbbalance").unwrap();
+        let pid = fixture
+            .testbed
+            .container_pid(HOME, &name, "dbbalance")
+            .unwrap();
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
         let status = read("status");
         let line = |key: &str| {

@@ -1,15 +1,15 @@
 //! The operator as a user has it: its own image, its own Helm chart, its own rights, on a real Kubernetes.
 //!
-//! One stand, one installation. Scenarios in namespaces of their own run at once; then come those that move the
+//! One testbed, one installation. Scenarios in namespaces of their own run at once; then come those that move the
 //! operator itself, one after the other; at last the API server's audit log tells what it did with its rights.
-//! A program of its own, so that figures are always shown and the stand is taken away whatever happens.
+//! A program of its own, so that figures are always shown and the testbed is taken away whatever happens.
 //! An argument chooses scenarios by a part of their name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod audit;
 mod budgets;
+mod fixture;
 mod image;
-mod lab;
 mod leader;
 mod methods;
 mod metrics;
@@ -28,7 +28,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use futures::future::join_all;
 
-use lab::{Lab, Own};
+use fixture::{ChartFixture, Own};
 
 /// All run on one thread: what takes long is done by programs or on threads beside it.
 type Scenario = Pin<Box<dyn Future<Output = ()>>>;
@@ -36,7 +36,7 @@ type Scenario = Pin<Box<dyn Future<Output = ()>>>;
 /// A scenario as it is called.
 struct Case {
     name: &'static str,
-    run: fn(Arc<Lab>) -> Scenario,
+    run: fn(Arc<ChartFixture>) -> Scenario,
 }
 
 /// Names a list of scenarios once.
@@ -44,7 +44,7 @@ macro_rules! cases {
     ($($module:ident :: $name:ident),+ $(,)?) => {
         vec![$(Case {
             name: concat!(stringify!($module), "::", stringify!($name)),
-            run: |lab| Box::pin($module::$name(lab)),
+            run: |fixture| Box::pin($module::$name(fixture)),
         }),+]
     };
 }
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 
     let began = Instant::now();
     let own = Own::up();
-    let failed = own.stand.enter(|| {
+    let failed = own.testbed.enter(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -117,25 +117,29 @@ fn main() -> ExitCode {
 
 /// Runs the scenarios; gives the names of those that failed.
 async fn all(own: &Own, together: Vec<Case>, in_turn: Vec<Case>) -> Vec<String> {
-    let installed = AssertUnwindSafe(Lab::install(own)).catch_unwind().await;
-    let Ok(lab) = installed else {
+    let installed = AssertUnwindSafe(ChartFixture::install(own))
+        .catch_unwind()
+        .await;
+    let Ok(fixture) = installed else {
         return vec!["installation".to_owned()];
     };
-    let lab = Arc::new(lab);
-    let running = together.into_iter().map(|case| one(case, Arc::clone(&lab)));
+    let fixture = Arc::new(fixture);
+    let running = together
+        .into_iter()
+        .map(|case| one(case, Arc::clone(&fixture)));
     let mut failed: Vec<String> = join_all(running).await.into_iter().flatten().collect();
     for case in in_turn {
-        failed.extend(one(case, Arc::clone(&lab)).await);
+        failed.extend(one(case, Arc::clone(&fixture)).await);
     }
     if !failed.is_empty() {
-        lab.tell_logs().await;
+        fixture.tell_logs().await;
     }
     failed
 }
 
-async fn one(case: Case, lab: Arc<Lab>) -> Option<String> {
+async fn one(case: Case, fixture: Arc<ChartFixture>) -> Option<String> {
     let began = Instant::now();
-    let result = AssertUnwindSafe((case.run)(lab)).catch_unwind().await;
+    let result = AssertUnwindSafe((case.run)(fixture)).catch_unwind().await;
     let word = if result.is_ok() { "ok" } else { "FAILED" };
     println!(
         "{} ... {word} ({:.1} s)",

@@ -3,28 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dbbalance_lab::rds::client::CLASS;
+use dbbalance_testbed::rds::client::CLASS;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::fixture::ChartFixture;
 use crate::objects::{PORT, app, policy, said, target, text};
 
-pub async fn signal(lab: Arc<Lab>) {
+pub async fn signal(fixture: Arc<ChartFixture>) {
     let recycle = json!({"method": "Signal", "signal": {"name": "HUP"}});
-    three_changes(&lab, "chart-signal", &recycle, &["Deployment"]).await;
-    assert_told(&lab, "chart-signal", "signals", "HUP").await;
+    three_changes(&fixture, "chart-signal", &recycle, &["Deployment"]).await;
+    assert_told(&fixture, "chart-signal", "signals", "HUP").await;
 }
 
-pub async fn http(lab: Arc<Lab>) {
+pub async fn http(fixture: Arc<ChartFixture>) {
     let recycle = json!({"method": "HTTP", "http": {"port": PORT, "path": "/recycle"}});
-    three_changes(&lab, "chart-http", &recycle, &["Deployment"]).await;
-    assert_told(&lab, "chart-http", "http", "/recycle").await;
+    three_changes(&fixture, "chart-http", &recycle, &["Deployment"]).await;
+    assert_told(&fixture, "chart-http", "http", "/recycle").await;
 }
 
-pub async fn evict(lab: Arc<Lab>) {
+pub async fn evict(fixture: Arc<ChartFixture>) {
     three_changes(
-        &lab,
+        &fixture,
         "chart-evict",
         &json!({"method": "Evict"}),
         &["Deployment"],
@@ -32,14 +32,20 @@ pub async fn evict(lab: Arc<Lab>) {
     .await;
 }
 
-pub async fn rollout(lab: Arc<Lab>) {
+pub async fn rollout(fixture: Arc<ChartFixture>) {
     let kinds = ["Deployment", "StatefulSet", "DaemonSet"];
-    three_changes(&lab, "chart-rollout", &json!({"method": "Rollout"}), &kinds).await;
+    three_changes(
+        &fixture,
+        "chart-rollout",
+        &json!({"method": "Rollout"}),
+        &kinds,
+    )
+    .await;
 }
 
-pub async fn annotate(lab: Arc<Lab>) {
+pub async fn annotate(fixture: Arc<ChartFixture>) {
     three_changes(
-        &lab,
+        &fixture,
         "chart-annotate",
         &json!({"method": "Annotate"}),
         &["Deployment"],
@@ -47,56 +53,64 @@ pub async fn annotate(lab: Arc<Lab>) {
     .await;
 }
 
-async fn three_changes(lab: &Lab, namespace: &str, recycle: &Value, kinds: &[&str]) {
-    if !crate::lab::SIGNAL_NAMESPACES.contains(&namespace) {
-        lab.namespace(namespace).await;
+async fn three_changes(fixture: &ChartFixture, namespace: &str, recycle: &Value, kinds: &[&str]) {
+    if !crate::fixture::SIGNAL_NAMESPACES.contains(&namespace) {
+        fixture.namespace(namespace).await;
     }
-    lab.cluster(namespace).await;
+    fixture.cluster(namespace).await;
     let name = |kind: &str| kind.to_lowercase();
     let replicas = |kind: &str| if kind == "Deployment" { 3 } else { 2 };
     let apps: Vec<Value> = kinds
         .iter()
         .map(|k| app(namespace, k, &name(k), replicas(k)))
         .collect();
-    lab.deploy(&apps).await;
+    fixture.deploy(&apps).await;
     let targets: Vec<Value> = kinds.iter().map(|k| target(k, &name(k), recycle)).collect();
-    lab.create(&policy(namespace, &targets)).await;
-    lab.wait(namespace, "dbp/orders", "jsonpath={.status.epoch}=1")
+    fixture.create(&policy(namespace, &targets)).await;
+    fixture
+        .wait(namespace, "dbp/orders", "jsonpath={.status.epoch}=1")
         .await;
-    lab.wait(namespace, "dbp/orders", "condition=Ready").await;
+    fixture
+        .wait(namespace, "dbp/orders", "condition=Ready")
+        .await;
 
     for (change, epoch) in [("reader added", 2), ("reader removed", 3), ("failover", 4)] {
-        let before = lab.marks(namespace).await;
+        let before = fixture.marks(namespace).await;
         let began = Instant::now();
         let cluster = namespace.to_owned();
-        lab.rds(move |rds| match epoch {
-            2 => rds
-                .add_instance(&cluster, &format!("{cluster}-4"), CLASS)
-                .map(drop),
-            3 => rds.delete_instance(&format!("{cluster}-2")),
-            _ => rds
-                .failover(&cluster, Some(&format!("{cluster}-3")))
-                .map(drop),
-        })
-        .await
-        .unwrap();
-        lab.wait(
-            namespace,
-            "dbp/orders",
-            &format!("jsonpath={{.status.epoch}}={epoch}"),
-        )
-        .await;
-        let opened = began.elapsed();
-        lab.wait(namespace, "dbp/orders", "condition=Fresh").await;
-        let fresh = began.elapsed();
-        lab.wait(namespace, "dbp/orders", "condition=Recycling=false")
+        fixture
+            .rds(move |rds| match epoch {
+                2 => rds
+                    .add_instance(&cluster, &format!("{cluster}-4"), CLASS)
+                    .map(drop),
+                3 => rds.delete_instance(&format!("{cluster}-2")),
+                _ => rds
+                    .failover(&cluster, Some(&format!("{cluster}-3")))
+                    .map(drop),
+            })
+            .await
+            .unwrap();
+        fixture
+            .wait(
+                namespace,
+                "dbp/orders",
+                &format!("jsonpath={{.status.epoch}}={epoch}"),
+            )
             .await;
-        let policy = lab.policy(namespace).await;
+        let opened = began.elapsed();
+        fixture
+            .wait(namespace, "dbp/orders", "condition=Fresh")
+            .await;
+        let fresh = began.elapsed();
+        fixture
+            .wait(namespace, "dbp/orders", "condition=Recycling=false")
+            .await;
+        let policy = fixture.policy(namespace).await;
         assert_right(&policy, namespace, change);
-        assert_followed(lab, namespace, &policy, epoch).await;
+        assert_followed(fixture, namespace, &policy, epoch).await;
         assert_ne!(
             before,
-            lab.marks(namespace).await,
+            fixture.marks(namespace).await,
             "{namespace}: nothing moved"
         );
         println!(
@@ -139,9 +153,9 @@ fn assert_right(policy: &Value, namespace: &str, change: &str) {
 }
 
 /// Every pod carries the epoch's stamp, or was born since it opened.
-async fn assert_followed(lab: &Lab, namespace: &str, policy: &Value, epoch: i64) {
+async fn assert_followed(fixture: &ChartFixture, namespace: &str, policy: &Value, epoch: i64) {
     let uid = text(&policy["metadata"]["uid"]);
-    let pods = lab.pods(namespace).await;
+    let pods = fixture.pods(namespace).await;
     assert!(pods.len() >= 3, "{} pods", pods.len());
     for pod in pods {
         let stamp = text(&pod["metadata"]["annotations"]["dbbalance.io/epoch"]);
@@ -161,9 +175,9 @@ async fn assert_followed(lab: &Lab, namespace: &str, policy: &Value, epoch: i64)
 }
 
 /// Every app got one call a run, and no more.
-async fn assert_told(lab: &Lab, namespace: &str, kind: &str, name: &str) {
-    for pod in lab.pods(namespace).await {
-        let log: Value = serde_json::from_str(&lab.fetch(&pod, PORT, "/log").await).unwrap();
+async fn assert_told(fixture: &ChartFixture, namespace: &str, kind: &str, name: &str) {
+    for pod in fixture.pods(namespace).await {
+        let log: Value = serde_json::from_str(&fixture.fetch(&pod, PORT, "/log").await).unwrap();
         assert_eq!(log[kind][name], 3, "{namespace}: {log}");
     }
 }

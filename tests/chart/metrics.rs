@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::lab::Lab;
+use crate::fixture::ChartFixture;
 
-pub async fn every_alert_asks_for_a_metric_that_is_there(lab: Arc<Lab>) {
-    let leader = crate::leader::leader(&lab).await;
-    let page = lab.fetch(&leader, 8080, "/metrics").await;
+pub async fn every_alert_asks_for_a_metric_that_is_there(fixture: Arc<ChartFixture>) {
+    let leader = crate::leader::leader(&fixture).await;
+    let page = fixture.fetch(&leader, 8080, "/metrics").await;
     let samples = parse(&page);
     println!(
         "  metrics: {} samples",

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance_lab::image::TESTAPP;
-use dbbalance_lab::rds::client::CLASS;
+use dbbalance_testbed::image::TESTAPP;
+use dbbalance_testbed::rds::client::CLASS;
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::fixture::ChartFixture;
 
 /// The app's port.
 pub const PORT: u16 = 8080;
@@ -73,7 +73,7 @@ pub fn policy(namespace: &str, targets: &[Value]) -> Value {
     })
 }
 
-impl Lab {
+impl ChartFixture {
     /// Makes a cluster with a writer and two readers: `NAME-1` to `NAME-3`.
     pub async fn cluster(&self, name: &str) {
         let name = name.to_owned();

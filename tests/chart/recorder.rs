@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dbbalance_lab::rds::MOTO_PORT;
+use dbbalance_testbed::rds::MOTO_PORT;
 
 const PORT: u16 = 5080;
 
@@ -29,7 +29,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Serves on the stand's own address, until the program ends.
+    /// Serves on the testbed's own address, until the program ends.
     pub async fn start(host: &str) -> Self {
         let recorder = Self {
             address: format!("{host}:{PORT}"),

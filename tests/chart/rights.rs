@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::lab::{HOME, Lab};
+use crate::fixture::{ChartFixture, HOME};
 use crate::objects::{PORT, app, condition, policy, said, target, text};
 
-async fn may(lab: &Lab, verb: &str, resource: &str, namespace: &str) -> bool {
+async fn may(fixture: &ChartFixture, verb: &str, resource: &str, namespace: &str) -> bool {
     let user = format!("--as=system:serviceaccount:{HOME}:{HOME}");
     let mut arguments = vec!["auth", "can-i", verb, resource, "-n", namespace];
     let sub = resource
@@ -18,12 +18,13 @@ async fn may(lab: &Lab, verb: &str, resource: &str, namespace: &str) -> bool {
         arguments.push(sub);
     }
     arguments.push(&user);
-    lab.kubectl(&arguments)
+    fixture
+        .kubectl(&arguments)
         .await
         .is_ok_and(|said| said.trim() == "yes")
 }
 
-pub async fn nothing_more_is_granted(lab: Arc<Lab>) {
+pub async fn nothing_more_is_granted(fixture: Arc<ChartFixture>) {
     for (verb, resource, namespace, wanted) in [
         ("patch", "pods", "default", true),
         ("create", "pods/eviction", "default", true),
@@ -42,12 +43,12 @@ pub async fn nothing_more_is_granted(lab: Arc<Lab>) {
         ("impersonate", "serviceaccounts", "default", false),
     ] {
         assert_eq!(
-            may(&lab, verb, resource, namespace).await,
+            may(&fixture, verb, resource, namespace).await,
             wanted,
             "{verb} {resource} in {namespace}"
         );
     }
-    let rights = crate::audit::granted(&lab).await;
+    let rights = crate::audit::granted(&fixture).await;
     let wide: Vec<_> = rights
         .iter()
         .filter(|r| r.contains('*') || r.contains("secret") || r.starts_with("delete"))
@@ -55,13 +56,15 @@ pub async fn nothing_more_is_granted(lab: Arc<Lab>) {
     assert!(wide.is_empty(), "{wide:?}");
 }
 
-pub async fn a_signal_outside_its_namespaces_is_refused_and_nobody_evicted(lab: Arc<Lab>) {
+pub async fn a_signal_outside_its_namespaces_is_refused_and_nobody_evicted(
+    fixture: Arc<ChartFixture>,
+) {
     let namespace = "chart-no-signal";
     let recycle = json!({"method": "Signal", "signal": {"name": "HUP"}, "fallback": "Evict"});
-    lab.stage(namespace, 2, &recycle).await;
-    let before = lab.marks(namespace).await;
-    lab.request_run(namespace, "now").await;
-    let policy = lab
+    fixture.stage(namespace, 2, &recycle).await;
+    let before = fixture.marks(namespace).await;
+    fixture.request_run(namespace, "now").await;
+    let policy = fixture
         .until_policy(namespace, "the policy is stalled with a stale pod", |p| {
             said(p, "Stalled").starts_with("True") && p["status"]["epoch"] == 2
         })
@@ -74,12 +77,12 @@ pub async fn a_signal_outside_its_namespaces_is_refused_and_nobody_evicted(lab: 
         policy["status"]
     );
     assert_eq!(policy["status"]["plan"][0]["waitingFor"], "Refused");
-    assert_eq!(before, lab.marks(namespace).await);
+    assert_eq!(before, fixture.marks(namespace).await);
 }
 
-pub async fn a_role_off_the_list_is_never_assumed(lab: Arc<Lab>) {
+pub async fn a_role_off_the_list_is_never_assumed(fixture: Arc<ChartFixture>) {
     let namespace = "chart-role";
-    lab.namespace(namespace).await;
+    fixture.namespace(namespace).await;
     let mut object = policy(
         namespace,
         &[target("Deployment", "web", &json!({"method": "Evict"}))],
@@ -88,8 +91,8 @@ pub async fn a_role_off_the_list_is_never_assumed(lab: Arc<Lab>) {
         "identifier": "foreign", "region": "ap-south-1",
         "roleARN": "arn:aws:iam::999988887777:role/somebody-elses",
     });
-    lab.create(&object).await;
-    let policy = lab
+    fixture.create(&object).await;
+    let policy = fixture
         .until_policy(namespace, "the role is refused", |p| {
             said(p, "Ready") == "False/RoleNotAllowed"
         })
@@ -98,14 +101,15 @@ pub async fn a_role_off_the_list_is_never_assumed(lab: Arc<Lab>) {
     assert!(message.contains("aws.allowedRoleARNs"), "{message}");
     assert!(policy["status"]["epoch"].is_null());
     // Readings of other clusters came after the refusal, so one of this would have come as well.
-    let seen = lab.recorder.asked().len();
-    lab.until(
-        "two more readings of other clusters",
-        crate::lab::LIMIT,
-        async || (lab.recorder.asked().len() >= seen + 4).then_some(()),
-    )
-    .await;
-    let asked = lab.recorder.asked();
+    let seen = fixture.recorder.asked().len();
+    fixture
+        .until(
+            "two more readings of other clusters",
+            crate::fixture::LIMIT,
+            async || (fixture.recorder.asked().len() >= seen + 4).then_some(()),
+        )
+        .await;
+    let asked = fixture.recorder.asked();
     for call in &asked {
         let action = call.body.split('&').find(|p| p.starts_with("Action="));
         let action = action.unwrap_or_default();
@@ -119,9 +123,9 @@ pub async fn a_role_off_the_list_is_never_assumed(lab: Arc<Lab>) {
     println!("  role: {} calls to AWS, none of them for it", asked.len());
 }
 
-pub async fn no_field_leads_out_of_the_namespace(lab: Arc<Lab>) {
+pub async fn no_field_leads_out_of_the_namespace(fixture: Arc<ChartFixture>) {
     let namespace = "chart-fields";
-    lab.namespace(namespace).await;
+    fixture.namespace(namespace).await;
     let http = json!({"method": "HTTP", "http": {"port": PORT, "path": "/recycle"}});
     let with = |path: &str, value: Value| {
         let mut object = policy(namespace, &[target("Deployment", "web", &http)]);
@@ -146,21 +150,24 @@ pub async fn no_field_leads_out_of_the_namespace(lab: Arc<Lab>) {
             "unknown field \"spec.targets[0].recycle.http.host\"",
         ),
     ] {
-        let refused = lab.apply(&with(path, value)).await.unwrap_err();
+        let refused = fixture.apply(&with(path, value)).await.unwrap_err();
         assert!(refused.contains(words), "{refused}");
     }
     for path in ["http://elsewhere/", "@elsewhere/"] {
         let value = json!({"port": PORT, "path": path});
-        let refused = lab.apply(&with("/recycle/http", value)).await.unwrap_err();
+        let refused = fixture
+            .apply(&with("/recycle/http", value))
+            .await
+            .unwrap_err();
         assert!(refused.contains("recycle.http.path"), "{refused}");
     }
 }
 
-pub async fn a_pod_on_its_nodes_network_is_not_called(lab: Arc<Lab>) {
+pub async fn a_pod_on_its_nodes_network_is_not_called(fixture: Arc<ChartFixture>) {
     let namespace = "chart-host";
     let port = 18_080;
-    lab.namespace(namespace).await;
-    lab.cluster(namespace).await;
+    fixture.namespace(namespace).await;
+    fixture.cluster(namespace).await;
     let mut app = app(namespace, "Deployment", "web", 1);
     let pod = app.pointer_mut("/spec/template/spec").unwrap();
     pod["hostNetwork"] = json!(true);
@@ -168,21 +175,23 @@ pub async fn a_pod_on_its_nodes_network_is_not_called(lab: Arc<Lab>) {
     container["ports"] = json!([{"containerPort": port}]);
     container["env"] = json!([{"name": "PORT", "value": port.to_string()}]);
     container["readinessProbe"]["httpGet"]["port"] = json!(port);
-    lab.deploy(&[app]).await;
+    fixture.deploy(&[app]).await;
     let recycle = json!({"method": "HTTP", "http": {"port": port, "path": "/recycle"}});
-    lab.create(&policy(namespace, &[target("Deployment", "web", &recycle)]))
+    fixture
+        .create(&policy(namespace, &[target("Deployment", "web", &recycle)]))
         .await;
-    lab.until_policy(namespace, "a baseline", |p| p["status"]["epoch"] == 1)
+    fixture
+        .until_policy(namespace, "a baseline", |p| p["status"]["epoch"] == 1)
         .await;
-    lab.request_run(namespace, "now").await;
-    let policy = lab
+    fixture.request_run(namespace, "now").await;
+    let policy = fixture
         .until_policy(namespace, "the policy is stalled", |p| {
             said(p, "Stalled").starts_with("True")
         })
         .await;
     let message = text(&condition(&policy, "Stalled")["message"]);
     assert!(message.contains("its node's network"), "{message}");
-    let pods = lab.pods(namespace).await;
-    let log: Value = serde_json::from_str(&lab.fetch(&pods[0], port, "/log").await).unwrap();
+    let pods = fixture.pods(namespace).await;
+    let log: Value = serde_json::from_str(&fixture.fetch(&pods[0], port, "/log").await).unwrap();
     assert_eq!(log["http"], json!({}), "it was called");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bed::{Bed, Noted, condition, policy, used};
+use crate::fixture::{Noted, SoakFixture, condition, policy, used};
 use crate::seconds;
 use crate::server::{STRICT, Server};
 
@@ -22,9 +22,9 @@ const BURST: u64 = 4;
 
 pub fn run(server: &Server<'_>) {
     let (idle, moving) = (seconds("IDLE", 600), seconds("MOVING", 60));
-    let bed = Bed::new(server);
+    let fixture = SoakFixture::new(server);
     for cluster in 0..CLUSTERS {
-        bed.cluster(&format!("c{cluster}"));
+        fixture.cluster(&format!("c{cluster}"));
     }
     let namespaces: Vec<_> = (0..NAMESPACES).map(|n| format!("fleet-{n}")).collect();
     for namespace in &namespaces {
@@ -32,7 +32,7 @@ pub fn run(server: &Server<'_>) {
     }
     for number in 0..POLICIES {
         let (name, namespace) = (format!("p{number}"), &namespaces[number % NAMESPACES]);
-        bed.deployment(namespace, &name, usize::from(number < WITH_POD));
+        fixture.deployment(namespace, &name, usize::from(number < WITH_POD));
         let policy = policy(namespace, &name, &format!("c{}", number % CLUSTERS));
         let path = format!(
             "/apis/dbbalance.io/v1alpha1/namespaces/{namespace}/dbbalancepolicies?{STRICT}"
@@ -40,28 +40,28 @@ pub fn run(server: &Server<'_>) {
         server.call(http::Method::POST, &path, &policy).unwrap();
     }
     for namespace in &namespaces {
-        bed.run_pods(namespace, WITH_POD / NAMESPACES);
+        fixture.run_pods(namespace, WITH_POD / NAMESPACES);
     }
 
-    let operator = bed.start_operator();
+    let operator = fixture.start_operator();
     let began = Instant::now();
     let all = || {
-        let of = |namespace: &String| bed.policies(namespace);
+        let of = |namespace: &String| fixture.policies(namespace);
         namespaces.iter().flat_map(of).collect::<Vec<_>>()
     };
-    bed.until("all policies Ready", Duration::from_mins(5), || {
+    fixture.until("all policies Ready", Duration::from_mins(5), || {
         let all = all();
         all.len() == POLICIES && all.iter().all(|p| condition(p, "Ready").0 == "True")
     });
     let ready = began.elapsed();
     // Ready comes before the last word on each; from here on nothing has a reason to be written.
-    let mut from = bed.noted(0).1;
+    let mut from = fixture.noted(0).1;
     let mut since = Instant::now();
-    bed.until(
+    fixture.until(
         "the writes of the beginning to end",
         Duration::from_mins(1),
         || {
-            let (noted, next) = bed.noted(from);
+            let (noted, next) = fixture.noted(from);
             if noted.iter().any(Noted::is_write) {
                 since = Instant::now();
             }
@@ -70,10 +70,10 @@ pub fn run(server: &Server<'_>) {
         },
     );
 
-    let (first, calls, start) = (used(&operator), bed.relay.calls(), Instant::now());
-    bed.keep("idle", idle, || true);
-    let quiet = rate(bed.relay.calls() - calls, start.elapsed());
-    let (noted, _) = bed.noted(from);
+    let (first, calls, start) = (used(&operator), fixture.relay.calls(), Instant::now());
+    fixture.keep("idle", idle, || true);
+    let quiet = rate(fixture.relay.calls() - calls, start.elapsed());
+    let (noted, _) = fixture.noted(from);
     let last = used(&operator);
     let writes: Vec<_> = noted.iter().filter(|n| n.is_write()).collect();
     let looks = noted
@@ -82,13 +82,13 @@ pub fn run(server: &Server<'_>) {
         .count();
 
     // A writer that moves every second keeps one cluster moving, and with it the poller that all share.
-    let (calls, start, mut turn) = (bed.relay.calls(), Instant::now(), 0_usize);
-    bed.keep("moving", moving, || {
+    let (calls, start, mut turn) = (fixture.relay.calls(), Instant::now(), 0_usize);
+    fixture.keep("moving", moving, || {
         turn += 1;
         let member = format!("c0-{}", 2 - (turn + 1) % 2);
-        bed.rds.failover("c0", Some(&member)).is_ok()
+        fixture.rds.failover("c0", Some(&member)).is_ok()
     });
-    let (calls, elapsed) = (bed.relay.calls() - calls, start.elapsed());
+    let (calls, elapsed) = (fixture.relay.calls() - calls, start.elapsed());
     let busy = rate(calls, elapsed);
     let end = used(&operator);
 

@@ -10,7 +10,7 @@
 #[allow(dead_code)]
 mod server;
 
-mod bed;
+mod fixture;
 mod fleet;
 mod relay;
 mod throttling;

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::rds;
+use dbbalance_testbed::rds;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Noted, condition, policy};
+use crate::fixture::{Noted, SoakFixture, condition, policy};
 use crate::relay::Mode;
 use crate::seconds;
 use crate::server::{NAMESPACE, STRICT, Server};
@@ -22,24 +22,24 @@ fn observed(policy: &Value) -> (String, String) {
 
 pub fn run(server: &Server<'_>) {
     let throttled = seconds("THROTTLE", 300);
-    let bed = Bed::new(server);
-    bed.cluster("orders");
-    bed.deployment(NAMESPACE, "web", PODS);
-    bed.run_pods(NAMESPACE, PODS);
+    let fixture = SoakFixture::new(server);
+    fixture.cluster("orders");
+    fixture.deployment(NAMESPACE, "web", PODS);
+    fixture.run_pods(NAMESPACE, PODS);
     server
         .create(&policy(NAMESPACE, "web", "orders"), STRICT)
         .unwrap();
-    bed.start_operator();
+    fixture.start_operator();
     let read = || server.read("web");
-    bed.until("a policy that is Ready", NOTICED, || {
+    fixture.until("a policy that is Ready", NOTICED, || {
         let policy = read();
         condition(&policy, "Ready").0 == "True" && policy["status"]["stale"] == "0/3"
     });
     let before = read();
     assert_eq!(before["status"]["epoch"], 1);
-    let (_, from) = bed.noted(0);
+    let (_, from) = fixture.noted(0);
     let effects = || {
-        let noted = bed.noted(from).0;
+        let noted = fixture.noted(from).0;
         noted
             .into_iter()
             .filter(Noted::is_effect)
@@ -47,47 +47,47 @@ pub fn run(server: &Server<'_>) {
     };
     let calm = || effects().is_empty() && read()["status"]["epoch"] == 1;
 
-    let faults = rds::control(server.stand);
+    let faults = rds::control(server.testbed);
     let throttle = json!({"service": "rds", "error": {"code": "Throttling"}});
     faults.set_rules(&throttle).unwrap();
-    let (calls, began) = (bed.relay.calls(), Instant::now());
-    bed.until("TopologyObserved=False, Throttled", NOTICED, || {
+    let (calls, began) = (fixture.relay.calls(), Instant::now());
+    fixture.until("TopologyObserved=False, Throttled", NOTICED, || {
         observed(&read()) == ("False".to_owned(), "Throttled".to_owned())
     });
     let noticed = began.elapsed();
-    bed.keep(
+    fixture.keep(
         "calm and told while throttled",
         throttled.saturating_sub(noticed),
         || calm() && observed(&read()) == ("False".to_owned(), "Throttled".to_owned()),
     );
-    let calls_throttled = bed.relay.calls() - calls;
+    let calls_throttled = fixture.relay.calls() - calls;
     assert!(!faults.fired().unwrap().is_empty(), "nothing was throttled");
     faults.set_rules(&json!([])).unwrap();
-    let recovered = recovery(&bed, "throttled");
+    let recovered = recovery(&fixture, "throttled");
 
     let part = throttled / 5;
-    bed.relay.set(Mode::Empty);
-    bed.until("TopologyObserved=False, empty answers", NOTICED, || {
+    fixture.relay.set(Mode::Empty);
+    fixture.until("TopologyObserved=False, empty answers", NOTICED, || {
         observed(&read()).0 == "False"
     });
     let empty = observed(&read()).1;
-    bed.keep("calm while answers are empty", part, calm);
-    bed.relay.set(Mode::Pass);
-    let recovered_empty = recovery(&bed, "empty answers");
+    fixture.keep("calm while answers are empty", part, calm);
+    fixture.relay.set(Mode::Pass);
+    let recovered_empty = recovery(&fixture, "empty answers");
 
-    bed.relay.set(Mode::Alternating);
-    bed.until("answers that alternate", NOTICED, || {
-        bed.relay.alternated() >= 10
+    fixture.relay.set(Mode::Alternating);
+    fixture.until("answers that alternate", NOTICED, || {
+        fixture.relay.alternated() >= 10
     });
-    bed.keep("calm while answers alternate", part, calm);
-    bed.relay.set(Mode::Pass);
-    let recovered_alternating = recovery(&bed, "alternating answers");
-    bed.keep("calm after all", Duration::from_secs(10), calm);
+    fixture.keep("calm while answers alternate", part, calm);
+    fixture.relay.set(Mode::Pass);
+    let recovered_alternating = recovery(&fixture, "alternating answers");
+    fixture.keep("calm after all", Duration::from_secs(10), calm);
     assert_eq!(read()["status"]["topology"], before["status"]["topology"]);
 
     // That it was calm says something only if it can act.
-    bed.rds.failover("orders", Some("orders-2")).unwrap();
-    bed.until("the recycles of a real failover", NOTICED, || {
+    fixture.rds.failover("orders", Some("orders-2")).unwrap();
+    fixture.until("the recycles of a real failover", NOTICED, || {
         read()["status"]["epoch"] == 2 && read()["status"]["stale"] == "0/3"
     });
     assert!(effects().len() >= PODS, "{:?}", effects());
@@ -104,10 +104,10 @@ pub fn run(server: &Server<'_>) {
 }
 
 /// How long it takes until the topology is read again.
-fn recovery(bed: &Bed<'_>, after: &str) -> Duration {
+fn recovery(fixture: &SoakFixture<'_>, after: &str) -> Duration {
     let began = Instant::now();
-    bed.until(&format!("recovery after {after}"), NOTICED, || {
-        let policy = bed.server.read("web");
+    fixture.until(&format!("recovery after {after}"), NOTICED, || {
+        let policy = fixture.server.read("web");
         observed(&policy).0 == "True" && condition(&policy, "Ready").0 == "True"
     });
     began.elapsed()

@@ -1,10 +1,10 @@
-//! `PgBouncer` of Debian's, as a process of the stand on an address of its own.
+//! `PgBouncer` of Debian's, as a process of the testbed on an address of its own.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use dbbalance_lab::program;
-use dbbalance_lab::stand::{Stand, network};
+use dbbalance_testbed::kubernetes::{Testbed, network};
+use dbbalance_testbed::program;
 
 /// Where it listens, on the databases' port.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 200);
@@ -13,16 +13,16 @@ const NAME: &str = "pgbouncer";
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 /// Starts it before a database, unless it runs.
-pub fn start(stand: &Stand, database: Ipv4Addr) {
+pub fn start(testbed: &Testbed, database: Ipv4Addr) {
     assert!(
         std::path::Path::new(PROGRAM).is_file() || program::require(NAME).is_ok(),
         "pgbouncer is missing: install it with: make tools"
     );
-    if stand.spawned(NAME).is_some() {
+    if testbed.spawned(NAME).is_some() {
         return;
     }
-    network::add_address(stand.layout(), ADDRESS).expect("an address");
-    let file = stand.layout().path("pgbouncer.ini");
+    network::add_address(testbed.layout(), ADDRESS).expect("an address");
+    let file = testbed.layout().path("pgbouncer.ini");
     // Any name may log in: the database's own rules hold. A JDBC driver sets what a pooler does not know.
     let text = format!(
         "[databases]\napp = host={database} port=5432 dbname=app user=app\n[pgbouncer]\nlisten_addr = {ADDRESS}\nlisten_port = 5432\n\
@@ -31,7 +31,7 @@ pub fn start(stand: &Stand, database: Ipv4Addr) {
     );
     std::fs::write(&file, text).expect("its settings");
     let mut command = Command::new(PROGRAM);
-    stand
+    testbed
         .spawn(NAME, command.arg(&file))
         .expect("a pooler that runs");
 }

@@ -1,6 +1,6 @@
 //! An RDS server for contract tests, a client to change it with, and the operator's source on top.
 //!
-//! The servers themselves are the lab's: moto, and microburst's faults in front of it.
+//! The servers themselves are the testbed's: moto, and microburst's faults in front of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use dbbalance::aurora::{
 };
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::Reading;
-use dbbalance_lab::aurora::{api, still::Still};
-use dbbalance_lab::rds::REGION;
-use dbbalance_lab::rds::microburst::Microburst;
-use dbbalance_lab::rds::moto::Moto;
+use dbbalance_testbed::aurora::{api, still::Still};
+use dbbalance_testbed::rds::REGION;
+use dbbalance_testbed::rds::microburst::Microburst;
+use dbbalance_testbed::rds::moto::Moto;
 use serde_json::Value;
 
 /// The servers that the contract is held against.
@@ -26,8 +26,8 @@ use serde_json::Value;
 pub enum Backend {
     /// moto.
     Moto,
-    /// The lab's own API, over an estate that changes at once.
-    Lab,
+    /// The testbed's own API, over an estate that changes at once.
+    Testbed,
 }
 
 /// A running server of either kind, ended with the value.
@@ -35,8 +35,8 @@ pub enum Backend {
 pub enum Running {
     /// moto.
     Moto(Moto),
-    /// The lab's own API.
-    Lab(api::Server),
+    /// The testbed's own API.
+    Testbed(api::Server),
 }
 
 impl Backend {
@@ -48,13 +48,13 @@ impl Backend {
                 let rds = RdsUnderTest::at(moto.endpoint());
                 (Running::Moto(moto), rds)
             }
-            Self::Lab => {
+            Self::Testbed => {
                 let address = ([127, 0, 0, 1], 0).into();
                 let plane = Arc::new(Still::new());
                 let server = api::start(address, plane, api::ApiOptions::default())
-                    .expect("start the lab's RDS API");
+                    .expect("start the testbed's RDS API");
                 let rds = RdsUnderTest::at(&server.endpoint());
-                (Running::Lab(server), rds)
+                (Running::Testbed(server), rds)
             }
         }
     }
@@ -159,7 +159,9 @@ fn admin(endpoint: &str) -> Client {
 
 /// Credentials that an emulator accepts.
 pub fn credentials() -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(Credentials::new("AKIDLAB", "lab", None, None, "lab"))
+    SharedCredentialsProvider::new(Credentials::new(
+        "AKIDLAB", "testbed", None, None, "testbed",
+    ))
 }
 
 /// The operator's source at this address, in the operator's own right.

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-use dbbalance_lab::aurora::observe::Observation;
-use dbbalance_lab::program;
-use dbbalance_lab::stand::Stand;
+use dbbalance_testbed::aurora::observe::Observation;
+use dbbalance_testbed::kubernetes::Testbed;
+use dbbalance_testbed::program;
 
 /// The databases' port.
 const PORT: u16 = 5432;
 
 /// Established sockets of a pod to databases: local and remote end.
-pub fn established(stand: &Stand, namespace: &str, pod: &str) -> Vec<(SocketAddr, SocketAddr)> {
+pub fn established(testbed: &Testbed, namespace: &str, pod: &str) -> Vec<(SocketAddr, SocketAddr)> {
     // It may be gone by now.
-    let Ok(pid) = stand.container_pid(namespace, pod, "app") else {
+    let Ok(pid) = testbed.container_pid(namespace, pod, "app") else {
         return Vec::new();
     };
     let net = format!("--net=/proc/{pid}/ns/net");
@@ -34,7 +34,7 @@ pub fn established(stand: &Stand, namespace: &str, pod: &str) -> Vec<(SocketAddr
 /// How many of a pod's sockets, to this address or to any, the databases know nothing of. Only for pods whose addresses are not
 /// rewritten on the way.
 pub fn zombies(
-    stand: &Stand,
+    testbed: &Testbed,
     namespace: &str,
     pod: &str,
     to: Option<IpAddr>,
@@ -48,7 +48,7 @@ pub fn zombies(
         .filter(|l| l.last >= last)
         .map(|l| (l.client.clone(), l.port))
         .collect();
-    let held = established(stand, namespace, pod);
+    let held = established(testbed, namespace, pod);
     held.iter()
         .filter(|(local, remote)| {
             to.is_none_or(|to| remote.ip() == to)

@@ -38,7 +38,7 @@ impl Change {
 impl Case<'_> {
     /// The changes in the test's namespace made by operators, first to last.
     pub fn changes(&self) -> Vec<Change> {
-        let log = std::fs::read_to_string(self.suite.stand.audit_log()).unwrap();
+        let log = std::fs::read_to_string(self.suite.testbed.audit_log()).unwrap();
         let namespace = format!("\"{}\"", self.name);
         let lines = log.lines().filter(|line| line.contains(&namespace));
         let mut changes: Vec<_> = lines.filter_map(|line| self.read(line)).collect();

@@ -1,4 +1,4 @@
-//! Support of the tests on a stand: one stand for all, and for each test a namespace, a cluster and clients.
+//! Support of the tests on a testbed: one testbed for all, and for each test a namespace, a cluster and clients.
 //!
 //! Nothing here judges the operator; it makes things, and tells what is there.
 #![allow(
@@ -20,11 +20,11 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dbbalance_lab::cache::Cache;
-use dbbalance_lab::rds::client::{CLASS, Client as Rds};
-use dbbalance_lab::rds::{self, MOTO_PORT, REGION};
-use dbbalance_lab::stand::{NODE_IP, Options, Stand};
-use dbbalance_lab::{image, interrupt, wait};
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::kubernetes::{NODE_IP, Options, Testbed};
+use dbbalance_testbed::rds::client::{CLASS, Client as Rds};
+use dbbalance_testbed::rds::{self, MOTO_PORT, REGION};
+use dbbalance_testbed::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -34,9 +34,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The stand's name: not a developer's own. Two runs at once on a machine need two.
+/// The testbed's name: not a developer's own. Two runs at once on a machine need two.
 pub fn name() -> String {
-    std::env::var("DBBALANCE_TEST_STAND").unwrap_or_else(|_| "dbb-test".to_owned())
+    std::env::var("DBBALANCE_E2E_TESTBED").unwrap_or_else(|_| "dbb-test".to_owned())
 }
 /// For what takes seconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -46,44 +46,44 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// What all tests share.
 #[derive(Debug)]
 pub struct Suite {
-    pub stand: Stand,
-    /// Folder for kubeconfigs of operators; it ends with the stand.
+    pub testbed: Testbed,
+    /// Folder for kubeconfigs of operators; it ends with the testbed.
     pub folder: PathBuf,
 }
 
 impl Suite {
-    /// Brings the stand up, with the app's image, moto, faults and the resource's definition.
+    /// Brings the testbed up, with the app's image, moto, faults and the resource's definition.
     pub fn up() -> Self {
         let suite = Self::bare(name());
         let app = image::testapp(&Cache::locate().unwrap()).unwrap();
-        suite.stand.load_image(&app.archive).unwrap();
-        rds::up(&suite.stand, true).unwrap();
+        suite.testbed.load_image(&app.archive).unwrap();
+        rds::up(&suite.testbed, true).unwrap();
         suite
     }
 
-    /// A stand of this name, with the resource's definition and nothing else.
+    /// A testbed of this name, with the resource's definition and nothing else.
     pub fn bare(name: String) -> Self {
-        Stand::down(&name).unwrap();
-        let stand = Stand::up(&Options {
+        Testbed::down(&name).unwrap();
+        let testbed = Testbed::up(&Options {
             name,
             ..Options::default()
         })
         .unwrap();
-        let folder = stand.layout().path("test");
+        let folder = testbed.layout().path("test");
         std::fs::create_dir_all(&folder).unwrap();
-        let suite = Self { stand, folder };
+        let suite = Self { testbed, folder };
         suite.run(|| define(&suite)).unwrap();
         suite
     }
 
     /// Takes everything away.
     pub fn down() {
-        if let Err(error) = Stand::down(&name()) {
-            eprintln!("cannot take the stand away: {error:#}");
+        if let Err(error) = Testbed::down(&name()) {
+            eprintln!("cannot take the testbed away: {error:#}");
         }
     }
 
-    /// Runs a test inside the stand's network; a panic is an error with its words.
+    /// Runs a test inside the testbed's network; a panic is an error with its words.
     pub fn run<T: Send, F: Future<Output = T>>(
         &self,
         test: impl FnOnce() -> F + Send,
@@ -99,7 +99,7 @@ impl Suite {
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
         };
-        match self.stand.enter(work) {
+        match self.testbed.enter(work) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(panic)) => Err(panic
                 .downcast_ref::<String>()
@@ -111,7 +111,7 @@ impl Suite {
     }
 
     pub async fn client(&self) -> Client {
-        client_of(Kubeconfig::read_from(self.stand.kubeconfig()).unwrap()).await
+        client_of(Kubeconfig::read_from(self.testbed.kubeconfig()).unwrap()).await
     }
 }
 
@@ -156,7 +156,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
     }
 }
 
-/// One test's own part of the stand.
+/// One test's own part of the testbed.
 pub struct Case<'a> {
     pub suite: &'a Suite,
     /// Its namespace, and the first part of its clusters' names.
@@ -274,7 +274,7 @@ impl Drop for Case<'_> {
     fn drop(&mut self) {
         if !self.is_shared && !std::thread::panicking() {
             let arguments = ["delete", "namespace", &self.name, "--wait=false"];
-            let _ = self.suite.stand.kubectl(&arguments);
+            let _ = self.suite.testbed.kubectl(&arguments);
         }
     }
 }

@@ -1,17 +1,17 @@
-//! The operator as a process of the test, in the stand's network.
+//! The operator as a process of the test, in the testbed's network.
 //!
 //! Each acts as a service account of its own, so that the audit log tells who did what. It ends with the value, and with the
-//! stand whatever happens to the test.
+//! testbed whatever happens to the test.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use dbbalance_lab::process::Identity;
-use dbbalance_lab::process::Signal;
-use dbbalance_lab::program::last_lines;
-use dbbalance_lab::rds::{MOTO_PORT, REGION};
-use dbbalance_lab::stand::NODE_IP;
+use dbbalance_testbed::kubernetes::NODE_IP;
+use dbbalance_testbed::process::Identity;
+use dbbalance_testbed::process::Signal;
+use dbbalance_testbed::program::last_lines;
+use dbbalance_testbed::rds::{MOTO_PORT, REGION};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -59,7 +59,7 @@ pub struct Operator<'a> {
     case: &'a Case<'a>,
     /// Its lease identity, and its account's name.
     pub identity: String,
-    /// Its name in the stand's records and logs.
+    /// Its name in the testbed's records and logs.
     record: String,
     process: Identity,
 }
@@ -100,13 +100,13 @@ impl<'a> Operator<'a> {
                 "KUBECONFIG",
                 kubeconfig(case, identity, settings.api_port).await,
             )
-            .env("AWS_ACCESS_KEY_ID", "lab")
-            .env("AWS_SECRET_ACCESS_KEY", "lab")
+            .env("AWS_ACCESS_KEY_ID", "testbed")
+            .env("AWS_SECRET_ACCESS_KEY", "testbed")
             .env("AWS_EC2_METADATA_DISABLED", "true");
         if let Some(point) = settings.failpoint {
             command.env("DBBALANCE_FAILPOINT", point);
         }
-        let process = case.suite.stand.spawn(&record, &command).unwrap();
+        let process = case.suite.testbed.spawn(&record, &command).unwrap();
         Self {
             case,
             identity: identity.to_owned(),
@@ -139,7 +139,7 @@ impl<'a> Operator<'a> {
     }
 
     pub fn log(&self) -> String {
-        let file = self.case.suite.stand.layout().log(&self.record);
+        let file = self.case.suite.testbed.layout().log(&self.record);
         std::fs::read_to_string(file).unwrap_or_default()
     }
 }
@@ -152,7 +152,7 @@ impl Drop for Operator<'_> {
         let _ = self
             .case
             .suite
-            .stand
+            .testbed
             .stop(&self.record, Duration::from_secs(1));
         if std::thread::panicking() {
             eprintln!("--- {}:\n{}", self.record, last_lines(&self.log()));
@@ -190,7 +190,7 @@ async fn kubeconfig(case: &Case<'_>, identity: &str, port: Option<u16>) -> PathB
         .create_token_request(identity, &PostParams::default(), &token)
         .await
         .unwrap();
-    let mut config = Kubeconfig::read_from(case.suite.stand.kubeconfig()).unwrap();
+    let mut config = Kubeconfig::read_from(case.suite.testbed.kubeconfig()).unwrap();
     for named in &mut config.auth_infos {
         named.auth_info = Some(AuthInfo {
             token: Some(token.status.as_ref().unwrap().token.clone().into()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dbbalance_lab::stand::layout::API_PORT;
+use dbbalance_testbed::kubernetes::layout::API_PORT;
 
 /// How long a cut is between two looks.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -148,7 +148,7 @@ pub struct Inputs<'a> {
     pub memory: &'a RebalanceState,
 }
 
-/// Tolerances and limits. The defaults are those of the simulation in `tests/sim`, which guards them.
+/// Tolerances and limits. The defaults are those of the simulation in `tests/simulator`, which guards them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How far above the fair share a reader may be, in percent.

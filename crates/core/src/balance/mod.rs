@@ -15,7 +15,7 @@
 //!    in batches (`pick`), each settled and measured before the next (`excess`), within a budget.
 //!
 //! Without evidence there is [`odds`]: how likely blind recycling ends even. The figures behind the
-//! defaults come from a simulation of DNS caches, pools and pods that runs this very code: `tests/sim`.
+//! defaults come from a simulation of DNS caches, pools and pods that runs this very code: `tests/simulator`.
 
 mod candidates;
 mod decide;

@@ -1,0 +1,286 @@
+//! The testbed of the cases: clusters, caches, apps with real pools, and the operator that watches them.
+
+use std::time::Duration;
+
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
+use dbbalance_testbed::aurora::control::Control;
+use dbbalance_testbed::aurora::coredns::{self, Caches};
+use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::aurora::fleet::Up;
+use dbbalance_testbed::aurora::program;
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::image;
+use dbbalance_testbed::kubernetes::Testbed;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::support::app::ready;
+use crate::support::operator::{Operator, Settings};
+use crate::support::{Case, LIMIT, Suite, until};
+
+const TESTBED: &str = "dbb-convergence";
+/// Replicas of `CoreDNS`: their answers differ.
+const CACHES: u8 = 2;
+/// Sixteen pods that start on two cores.
+const STARTED: Duration = Duration::from_secs(400);
+/// A settle time, and the round of claims, effects and measurements that follows.
+pub const CONVERGED: Duration = Duration::from_mins(5);
+
+/// What all cases share.
+pub struct ConvergenceFixture {
+    pub suite: Suite,
+}
+
+/// An app: its namespace, its image and its cluster.
+pub struct App {
+    pub namespace: &'static str,
+    pub cluster: &'static str,
+    pub image: &'static str,
+    pub pods: u32,
+    pub environment: &'static [(&'static str, &'static str)],
+}
+
+/// Reads through `HikariCP`; the JVM keeps no addresses.
+pub const SHOP: App = App {
+    namespace: "shop",
+    cluster: "orders",
+    image: "hikaricp",
+    pods: 10,
+    environment: &[
+        ("WRITER_POOL", "off"),
+        ("POOL_SIZE", "10"),
+        ("READ_RATE", "10"),
+        ("JVM_DNS_TTL", "0"),
+    ],
+};
+
+/// Reads and writes through `ActiveRecord`; half-open sockets hang but for what the renewal ends.
+pub const BANK: App = App {
+    namespace: "bank",
+    cluster: "ledger",
+    image: "activerecord",
+    pods: 6,
+    environment: &[
+        ("POOL_SIZE", "5"),
+        ("WRITER_POOL_SIZE", "5"),
+        ("READ_RATE", "5"),
+        ("WRITE_RATE", "5"),
+        ("RENEW_GRACE", "2"),
+    ],
+};
+
+fn name() -> String {
+    std::env::var("DBBALANCE_E2E_TESTBED").unwrap_or_else(|_| TESTBED.to_owned())
+}
+
+/// With `DBBALANCE_CONVERGENCE_KEEP=1` the testbed stays, and is taken again.
+fn keeps() -> bool {
+    std::env::var("DBBALANCE_CONVERGENCE_KEEP").is_ok_and(|keep| keep == "1")
+}
+
+fn kept() -> Option<Testbed> {
+    if keeps() {
+        Testbed::open(&name()).ok()
+    } else {
+        None
+    }
+}
+
+impl ConvergenceFixture {
+    pub fn up() -> Self {
+        if let Some(testbed) = kept() {
+            let folder = testbed.layout().path("test");
+            return Self {
+                suite: Suite { testbed, folder },
+            };
+        }
+        let suite = Suite::bare(name());
+        let cache = Cache::locate().unwrap();
+        for app in [&SHOP, &BANK] {
+            let built = image::app(&cache, app.image).unwrap();
+            suite.testbed.load_image(&built.archive).unwrap();
+            program::up(
+                &suite.testbed,
+                &Up {
+                    cluster: app.cluster.to_owned(),
+                    readers: 2,
+                    profile: "quick".to_owned(),
+                    max_connections: 300,
+                },
+            )
+            .unwrap();
+        }
+        coredns::up(&suite.testbed, Caches::Replicas(CACHES)).unwrap();
+        Self { suite }
+    }
+
+    pub fn down() {
+        if keeps() {
+            return;
+        }
+        if let Err(error) = Testbed::down(&name()) {
+            eprintln!("cannot take the testbed away: {error:#}");
+        }
+    }
+
+    /// The app's namespace with its pods, all of them Ready; made by the first case that needs it.
+    pub async fn case(&self, app: &App) -> Case<'_> {
+        let mut case = Case::bare(&self.suite, app.namespace).await;
+        case.is_shared = true;
+        if case.pods("app").await.is_empty() {
+            let hosts = (reader_endpoint(app.cluster), cluster_endpoint(app.cluster));
+            let object = deployment("app", app, (&hosts.0, &hosts.1), app.pods);
+            case.create::<Deployment>(object).await;
+        }
+        let wanted = usize::try_from(app.pods).unwrap();
+        until("the app's pods", STARTED, async || {
+            let pods = case.pods("app").await;
+            (pods.len() == wanted && pods.iter().all(ready)).then_some(())
+        })
+        .await;
+        for policy in case
+            .api::<DbBalancePolicy>()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+        {
+            case.without_policy(&policy.name_any()).await;
+        }
+        case
+    }
+
+    /// Orders to the databases, from inside the testbed's network.
+    #[allow(clippy::unused_self)] // only who has a fixture has its databases
+    pub fn control(&self) -> Control {
+        Control::inside()
+    }
+
+    pub async fn operator<'a>(&self, case: &'a Case<'a>, identity: &str) -> Operator<'a> {
+        let settings = Settings {
+            rds_url: Some(format!("http://{RDS_API}:{RDS_API_PORT}")),
+            arguments: vec![
+                format!("--evidence-namespaces={}", case.name),
+                format!("--dns-servers={CLUSTER_DNS}"),
+            ],
+            ..Settings::default()
+        };
+        Operator::with(case, identity, &settings).await
+    }
+}
+
+/// A Deployment of an app with real pools.
+pub fn deployment(name: &str, app: &App, (reader, writer): (&str, &str), replicas: u32) -> Value {
+    let environment: Vec<Value> = [("DB_READER_HOST", reader), ("DB_WRITER_HOST", writer)]
+        .iter()
+        .chain(app.environment)
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "automountServiceAccountToken": false,
+                    "containers": [{
+                        "name": "app",
+                        "image": format!("localhost/dbbalance-{}:1", app.image),
+                        "imagePullPolicy": "Never",
+                        "ports": [{"containerPort": 8080}],
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5},
+                        "env": environment,
+                    }],
+                },
+            },
+        },
+    })
+}
+
+/// A policy for an app's cluster with evidence, quick to settle, with few batches and nothing to wait for between runs.
+pub fn policy(name: &str, app: &App, target: &str, pools: &Value, recycle: &Value) -> Value {
+    json!({
+        "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy", "metadata": {"name": name},
+        "spec": {
+            "cluster": {"identifier": app.cluster},
+            "targets": [{
+                "name": target,
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+                "pools": pools,
+                "recycle": recycle,
+            }],
+            "triggers": {
+                "readerAdded": {"settleSeconds": 1},
+                "readerRemoved": {"settleSeconds": 1},
+            },
+            "pacing": {"maxUnavailable": "40%"},
+            "limits": {"cooldownSeconds": 0, "maxRunsPerHour": 60},
+            "budget": {"maxConnections": 1000},
+            "evidence": {"source": "ProcNet"},
+        },
+    })
+}
+
+/// What the pods of an app have counted: answered and failed queries of each pool, over all pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Queries {
+    pub reads: u64,
+    pub writes: u64,
+    pub failed: u64,
+}
+
+impl Case<'_> {
+    pub async fn stats(&self, app: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        for pod in self.pods(app).await {
+            let ip = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).unwrap();
+            let url = format!("http://{ip}:8080/stats");
+            let stats = until("the app's answer", Duration::from_secs(20), async || {
+                let answer = self.http.get(&url).send().await.ok()?;
+                serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+            });
+            all.push(stats.await);
+        }
+        all
+    }
+
+    pub async fn queries(&self, app: &str) -> Queries {
+        let mut sum = Queries::default();
+        for stats in self.stats(app).await {
+            let of = |pool: &str, key: &str| stats["pools"][pool][key].as_u64().unwrap_or(0);
+            sum.reads += of("reader", "ok");
+            sum.writes += of("writer", "ok");
+            sum.failed += of("reader", "failed") + of("writer", "failed");
+        }
+        sum
+    }
+
+    /// Recycles of each pod of an app, over its life.
+    pub async fn recycled(&self, app: &str) -> Vec<(String, u64)> {
+        let pods = self.pods(app).await;
+        let recycles = |p: &Pod| (p.name_any(), crate::support::app::recycles(p));
+        pods.iter().map(recycles).collect()
+    }
+
+    /// Takes a policy away: the next case begins with one of its own.
+    pub async fn without_policy(&self, name: &str) {
+        let api = self.api::<DbBalancePolicy>();
+        drop(api.delete(name, &DeleteParams::default()).await.unwrap());
+        until("the policy's end", LIMIT, async || {
+            api.get_opt(name).await.ok()?.is_none().then_some(())
+        })
+        .await;
+    }
+}
+
+/// How often each pod was recycled between two counts.
+pub fn since(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<u64> {
+    let was = |name: &str| before.iter().find(|(n, _)| n == name).map_or(0, |b| b.1);
+    after.iter().map(|(n, count)| count - was(n)).collect()
+}

@@ -1,0 +1,118 @@
+//! Prints the table of the simulation beside the study's figures, and writes it as JSON.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use dbbalance_simulator::failover::{self, Failovers};
+use dbbalance_simulator::figures::{Figures, measure};
+use dbbalance_simulator::table::parts;
+use serde::Serialize;
+
+/// Simulates DNS caches, pools and pods around the rule that steers connections.
+#[derive(Parser)]
+struct Flags {
+    /// Runs a case.
+    #[arg(long, default_value_t = 1000)]
+    runs: u64,
+    /// Where the figures go.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What is written.
+#[derive(Serialize)]
+struct Record {
+    cases: Vec<Figures>,
+    failovers: Vec<Failovers>,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match print(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(flags: &Flags) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut all: Vec<Figures> = vec![];
+    for part in parts() {
+        writeln!(
+            out,
+            "\n{}, {} runs a row; the study's figures in brackets",
+            part.name, flags.runs
+        )?;
+        writeln!(
+            out,
+            "{:46} {:>13} {:>21} {:>19} {:>5} {:>11} {:>8}",
+            "", "even %", "seconds mean/p95", "pods mean/p95", "busy", "peak share", "unended"
+        )?;
+        for row in part.rows {
+            let study = row.study;
+            let found = measure(&row.case, flags.runs);
+            let said = |figure: Option<f64>| figure.map_or(String::new(), |x| format!(" ({x})"));
+            writeln!(
+                out,
+                "{:46} {:>13} {:>21} {:>19} {:>5} {:>11} {:>8}",
+                found.name,
+                format!("{:.0}{}", found.even_percent, said(study.even)),
+                format!(
+                    "{:.0}/{:.0}{}",
+                    found.seconds.mean,
+                    found.seconds.p95,
+                    said(study.seconds)
+                ),
+                format!(
+                    "{:.1}/{:.0}{}",
+                    found.pods.mean,
+                    found.pods.p95,
+                    said(study.pods)
+                ),
+                found.busy,
+                format!("{:.2}/{:.2}", found.share.mean, found.share.p95),
+                found.unended,
+            )?;
+            if let Some((_, why)) = row.differs {
+                writeln!(out, "{:4}{why}", "")?;
+            }
+            all.push(found);
+        }
+    }
+    let failovers = [8, 1].map(|looks| failover::measure(looks, flags.runs));
+    writeln!(
+        out,
+        "\n20 writer pools left on the old writer, DNS goes new, old, new within 1.5 to 11 s"
+    )?;
+    for found in &failovers {
+        writeln!(
+            out,
+            "{:46} all right {:.0} %, seconds {:.1}/{:.1}, a pod sent to the old writer in {:.0} %, recycles {:.1}/{:.0}",
+            found.name,
+            found.right_percent,
+            found.seconds.mean,
+            found.seconds.p95,
+            found.sent_wrong_percent,
+            found.recycles.mean,
+            found.recycles.p95,
+        )?;
+    }
+    let record = Record {
+        cases: all,
+        failovers: failovers.into(),
+    };
+    if let Some(path) = &flags.json {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, serde_json::to_string_pretty(&record)? + "\n")?;
+        writeln!(out, "\nwritten to {}", path.display())?;
+    }
+    Ok(())
+}

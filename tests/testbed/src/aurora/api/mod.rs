@@ -1,0 +1,240 @@
+//! The RDS API of the testbed's Aurora: the Query protocol over a [`ControlPlane`].
+//!
+//! It reads parameters, cuts pages, counts the account's quota and writes XML with AWS's codes and statuses; what
+//! the clusters do is the control plane's. Signatures are not checked, as in all emulators: the access key tells
+//! the account, the signature's scope the region. How it misbehaves is its [`Mood`].
+
+mod answer;
+pub mod bucket;
+mod change;
+mod describe;
+mod document;
+pub mod fault;
+pub mod mood;
+mod request;
+mod rows;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::estate::{ControlPlane, Fault};
+use super::service::Service;
+use crate::rds::REGION;
+use bucket::{Bucket, Quota};
+pub use mood::{Mood, SharedMood};
+use request::Request;
+
+/// The account that has the databases: the emulators' usual one, moto's too.
+pub const ACCOUNT: &str = "123456789012";
+/// Access keys of roles begin with it, and end with the role's account.
+const FOREIGN_KEY: &str = "ASIALAB";
+
+/// `arn:aws:rds:eu-west-1:123456789012:cluster:orders`
+#[must_use]
+pub fn arn(kind: &str, identifier: &str) -> String {
+    format!("arn:aws:rds:{REGION}:{ACCOUNT}:{kind}:{identifier}")
+}
+
+/// How the API is to be.
+#[derive(Clone, Debug, Default)]
+pub struct ApiOptions {
+    /// Each account's quota; AWS's by default.
+    pub quota: Quota,
+    /// What is wrong with it; keep a clone to change it while it runs.
+    pub mood: SharedMood,
+}
+
+/// What was asked since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Requests by action, refused ones included.
+    pub by_action: BTreeMap<String, u64>,
+    /// Those of them that the quota refused.
+    pub throttled: u64,
+}
+
+/// A running API, ended with the value.
+#[derive(Debug)]
+pub struct Server {
+    service: Service,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Where it listens; the real port when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.service.address()
+    }
+
+    /// Its address as clients take it: `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// What was asked since the start.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.shared.state().calls.clone()
+    }
+
+    /// The mood, to be changed.
+    #[must_use]
+    pub fn mood(&self) -> &SharedMood {
+        &self.shared.options.mood
+    }
+}
+
+struct Shared {
+    plane: Arc<dyn ControlPlane>,
+    options: ApiOptions,
+    state: Mutex<Counts>,
+    requests: AtomicU64,
+}
+
+#[derive(Default)]
+struct Counts {
+    calls: Calls,
+    buckets: HashMap<String, Bucket>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request, against its account's quota if it is one for RDS.
+    fn admit(&self, request: &Request) -> Result<(), Fault> {
+        let now = Instant::now();
+        let mut state = self.state();
+        *state
+            .calls
+            .by_action
+            .entry(request.action.clone())
+            .or_default() += 1;
+        if request.action == "AssumeRole" {
+            return Ok(());
+        }
+        let key = format!("{} {}", request.account, request.region);
+        let quota = self.options.quota;
+        let bucket = state
+            .buckets
+            .entry(key)
+            .or_insert_with(|| Bucket::new(quota, now));
+        if bucket.take(now) {
+            return Ok(());
+        }
+        state.calls.throttled += 1;
+        Err(fault::throttled())
+    }
+}
+
+/// Starts the API at an address (port 0: any free one), on threads of its own in the caller's network.
+pub fn start(
+    address: SocketAddr,
+    plane: Arc<dyn ControlPlane>,
+    options: ApiOptions,
+) -> Result<Server> {
+    let shared = Arc::new(Shared {
+        plane,
+        options,
+        state: Mutex::default(),
+        requests: AtomicU64::new(0),
+    });
+    let router = Router::new()
+        .fallback(handle)
+        .with_state(Arc::clone(&shared));
+    let service = Service::start("RDS API", move |stopped| {
+        let listener = std::net::TcpListener::bind(address)
+            .with_context(|| format!("cannot listen on {address}"))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok((address, async move {
+            // Not by grace: a held-back answer would hold the end back.
+            tokio::select! {
+                _ = axum::serve(listener, router) => {}
+                _ = stopped => {}
+            }
+        }))
+    })?;
+    Ok(Server { service, shared })
+}
+
+async fn handle(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let number = shared.requests.fetch_add(1, Ordering::Relaxed);
+    let id = format!("00000000-0000-4000-8000-{number:012x}");
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let form = if body.is_empty() {
+        query.unwrap_or_default().into_bytes()
+    } else {
+        body.to_vec()
+    };
+    let (action, result) = match Request::read(authorization, &form) {
+        Err(fault) => (String::new(), Err(fault)),
+        Ok(request) => (
+            request.action.clone(),
+            answer(&shared, request, id.clone()).await,
+        ),
+    };
+    let (status, mut text) = match result {
+        Ok(text) => (200, text),
+        Err(fault) => (fault.status, answer::error(&fault, &id)),
+    };
+    let mood = shared.options.mood.get();
+    if status == 200
+        && mood.concerns(&action)
+        && let Some(end) = mood.truncate_at
+        && end < text.len()
+    {
+        text.truncate(text.floor_char_boundary(end));
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request, id: String) -> Result<String, Fault> {
+    shared.admit(&request)?;
+    let mood = shared.options.mood.get();
+    if mood.concerns(&request.action) {
+        tokio::time::sleep(mood.latency()).await;
+        if mood.broken {
+            return Err(fault::internal("An internal error has occurred."));
+        }
+    }
+    let shared = Arc::clone(shared);
+    // A call may wait for the databases.
+    tokio::task::spawn_blocking(move || answer::to(&request, &*shared.plane, &id))
+        .await
+        .unwrap_or_else(|e| Err(fault::internal(format!("the control plane failed: {e}"))))
+}

@@ -1,0 +1,209 @@
+//! Real `CoreDNS` in front of the name server, as clusters have it: what pods and the operator ask.
+//!
+//! Each program caches on its own, with the cache plugin's defaults: it keeps nothing for less than 5 s, so Aurora's
+//! TTL of 1 s becomes 5 s for everybody behind one cache, and each cache may hold another reader
+//! (`dnsutil.MinimalDefaultTTL` in `CoreDNS`). The service address is spread over them by the network's rules, as
+//! kube-proxy does it: at random, anew for each conversation. Nothing here knows what the names lead to.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::address::{AUTHORITY, FIRST_CACHE, MAX_CACHES, ZONE};
+use crate::cache::Cache;
+use crate::kubernetes::network::{self, Share};
+use crate::kubernetes::{Layout, Testbed};
+use crate::tools::go;
+
+/// Port of the ready plugin: its default.
+const READY_PORT: u16 = 8181;
+/// Port of the metrics: the plugin's default.
+const METRICS_PORT: u16 = 9153;
+/// A start takes a tenth of a second alone.
+const LIMIT: Duration = Duration::from_secs(30);
+/// It keeps nothing that must be written on leaving, and asking it to leave takes it seconds.
+const GRACE: Duration = Duration::from_millis(200);
+/// The part of an address that says on which pretended node a pod is. Pods get their addresses in turn, so nodes
+/// get pods in turn; 32 shares are even enough for up to [`MAX_CACHES`] nodes.
+const NODE_MASK: u8 = 31;
+
+/// The caches between pods and the name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Caches {
+    /// So many replicas behind the service address: each new conversation is led to one at random.
+    Replicas(u8),
+    /// A cache on each of so many pretended nodes, as `NodeLocal` `DNSCache` has it: a pod always asks its node's.
+    /// Names outside the cluster's domain go from there to the name server directly, past the replicas, as in its
+    /// manifest (`.:53`, `__PILLAR__UPSTREAM__SERVERS__`).
+    NodeLocal {
+        /// Number of nodes.
+        nodes: u8,
+    },
+}
+
+impl Caches {
+    /// How many programs that is.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Replicas(number) | Self::NodeLocal { nodes: number } => number,
+        }
+    }
+
+    /// Who is led to which of them.
+    fn shares(self) -> Vec<(Share, Ipv4Addr)> {
+        match self {
+            Self::Replicas(number) => (0..number)
+                .map(|index| (Share::OneOf(number - index), address(index)))
+                .collect(),
+            Self::NodeLocal { nodes } => (0..=NODE_MASK)
+                .map(|bits| {
+                    let mask = NODE_MASK;
+                    (Share::Source { mask, bits }, address(bits % nodes))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The address of a cache, counted from 0. The service address is not needed to ask it.
+#[must_use]
+pub fn address(index: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(FIRST_CACHE.to_bits() + u32::from(index))
+}
+
+/// The cache that a pod with this address asks, when each of `nodes` nodes has one.
+#[must_use]
+pub fn node_of(pod: Ipv4Addr, nodes: u8) -> u8 {
+    (pod.octets()[3] & NODE_MASK) % nodes.max(1)
+}
+
+/// Its name in the testbed's records and logs.
+fn name(index: u8) -> String {
+    format!("coredns-{index}")
+}
+
+/// The zone is forwarded, without any setting for the cache. All else, the cluster's domain included, is answered
+/// "no such name" at once: the search list of pods costs no time, and nothing is asked outside. By the template
+/// plugin, as the kubernetes plugin would watch the API server for Services that the testbed does not have.
+fn corefile(address: Ipv4Addr) -> String {
+    format!(
+        "{ZONE}:53 {{
+    bind {address}
+    ready {address}:{READY_PORT}
+    prometheus {address}:{METRICS_PORT}
+    errors
+    cache
+    forward . {AUTHORITY}
+}}
+.:53 {{
+    bind {address}
+    errors
+    cache
+    template ANY ANY {{
+        rcode NXDOMAIN
+        authority \". 30 IN SOA ns.testbed. hostmaster.testbed. 1 7200 900 1209600 30\"
+    }}
+}}
+"
+    )
+}
+
+/// Starts the caches, and stops those that are too many; does nothing to what runs. Conversations of before keep
+/// their cache, as with kube-proxy.
+pub fn up(testbed: &Testbed, caches: Caches) -> Result<()> {
+    let number = caches.number();
+    if !(1..=MAX_CACHES).contains(&number) {
+        bail!("{number} caches: give 1 to {MAX_CACHES}");
+    }
+    let program = go::path(&Cache::locate()?, "coredns")?;
+    let layout = testbed.layout();
+    let running = running(testbed);
+    for index in 0..number {
+        if running.contains(&index) {
+            continue;
+        }
+        let address = address(index);
+        network::add_address(layout, address)?;
+        let file = layout.path(&format!("{}.corefile", name(index)));
+        fs::write(&file, corefile(address))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        testbed.spawn(&name(index), Command::new(&program).arg("-conf").arg(&file))?;
+    }
+    for index in 0..number {
+        let ready = format!("http://{}:{READY_PORT}/ready", address(index));
+        testbed.wait_for(&name(index), LIMIT, || answers(layout, &ready))?;
+    }
+    // In this order: nobody is led to one that does not answer yet, or that has gone.
+    network::lead_dns(layout, &caches.shares())?;
+    running
+        .into_iter()
+        .filter(|index| *index >= number)
+        .try_for_each(|index| stop(testbed, index))
+}
+
+/// Stops all; the service address refuses from now on.
+pub fn down(testbed: &Testbed) -> Result<()> {
+    network::lead_dns(testbed.layout(), &[])?;
+    (0..MAX_CACHES).try_for_each(|index| stop(testbed, index))
+}
+
+/// The indices of those that run.
+#[must_use]
+pub fn running(testbed: &Testbed) -> Vec<u8> {
+    (0..MAX_CACHES)
+        .filter(|index| testbed.spawned(&name(*index)).is_some())
+        .collect()
+}
+
+fn stop(testbed: &Testbed, index: u8) -> Result<()> {
+    testbed.stop(&name(index), GRACE)?;
+    network::remove_address(testbed.layout(), address(index))
+}
+
+fn answers(layout: &Layout, url: &str) -> bool {
+    let get = || {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(2)))
+            .proxy(None)
+            .build()
+            .into();
+        agent.get(url).call().is_ok()
+    };
+    network::enter(layout, get).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pod_has_one_node_and_every_node_its_pods() {
+        for nodes in 1..=MAX_CACHES {
+            let shares = Caches::NodeLocal { nodes }.shares();
+            for last in 0..=255 {
+                let pod = Ipv4Addr::new(198, 18, 2, last);
+                let led: Vec<Ipv4Addr> = shares
+                    .iter()
+                    .filter(|(share, _)| {
+                        matches!(share, Share::Source { mask, bits } if last & mask == *bits)
+                    })
+                    .map(|(_, to)| *to)
+                    .collect();
+                assert_eq!(led, [address(node_of(pod, nodes))]);
+            }
+        }
+    }
+
+    #[test]
+    fn cache_has_no_setting_and_nothing_leaves_the_testbed() {
+        let text = corefile(address(0));
+        assert_eq!(text.matches("    cache\n").count(), 2);
+        assert_eq!(text.matches("forward").count(), 1);
+        assert!(text.contains("forward . 198.18.0.3\n"));
+    }
+}

@@ -1,0 +1,276 @@
+//! The fleet: real databases under a control plane that tells of them as Aurora's would.
+//!
+//! [`Fleet`] holds the state and plays scripts: each operation is a script of [`super::script`], played by a thread
+//! that waits for each step's time, then does it or says it. [`keeper`] brings back what ended by itself. [`plane`] is what the RDS API and the name server call,
+//! [`orders`] what only the testbed can order. What is decided here is only who plays which part.
+
+mod keeper;
+mod orders;
+mod plane;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::databases::{Databases, Node};
+use super::event::Event;
+use super::script::{Act, Step, What};
+use super::told::Word;
+pub use orders::Up;
+use state::{Actual, State};
+
+/// The fleet of a testbed; its clones are the same fleet.
+#[derive(Clone)]
+pub struct Fleet {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    databases: Box<dyn Databases>,
+    /// Profile of clusters that the RDS API makes.
+    profile: String,
+    started: Instant,
+    calls: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Fleet {
+    /// An empty fleet. `profile` is for clusters made through the RDS API.
+    #[must_use]
+    pub fn new(databases: Box<dyn Databases>, profile: &str) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                databases,
+                profile: profile.to_owned(),
+                started: Instant::now(),
+                calls: AtomicU64::new(0),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves values that were whole before: nothing here is changed in halves.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.inner.started.elapsed()
+    }
+
+    fn call(&self) -> u64 {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn databases(&self) -> &dyn Databases {
+        self.inner.databases.as_ref()
+    }
+
+    /// Changes what is told, and notes it.
+    fn tell<T>(&self, state: &mut State, change: impl FnOnce(&mut State) -> T) -> T {
+        let value = change(state);
+        let State { told, history, .. } = state;
+        history.note(self.now(), &told.estate);
+        self.inner.changed.notify_all();
+        value
+    }
+
+    /// Says a word now.
+    fn say(&self, cluster: &str, word: Word) {
+        let mut state = self.state();
+        self.tell(&mut state, |state| state.told.say(cluster, &word));
+        let event = Event::step(cluster, &What::Say(word));
+        state.events.push(event);
+    }
+
+    fn note(&self, event: Event) {
+        eprintln!(
+            "{} {} {:?} {} {}",
+            event.at,
+            event.cluster,
+            event.kind,
+            event.what,
+            event.instance.as_deref().unwrap_or("")
+        );
+        self.state().events.push(event);
+    }
+
+    /// Plays scripts one after the other on a thread of its own; `name` is told as busy meanwhile.
+    fn play(&self, cluster: &str, name: &str, scripts: Vec<Vec<Step>>) {
+        let (id, generation) = {
+            let mut state = self.state();
+            let id = state.number();
+            let Some(actual) = state.clusters.get_mut(cluster) else {
+                return;
+            };
+            actual.busy.insert(id, name.to_owned());
+            (id, actual.generation)
+        };
+        let (fleet, cluster) = (self.clone(), cluster.to_owned());
+        std::thread::spawn(move || {
+            for script in scripts {
+                fleet.perform_all(&cluster, generation, script);
+            }
+            let mut state = fleet.state();
+            if let Some(actual) = state.clusters.get_mut(&cluster) {
+                actual.busy.remove(&id);
+            }
+            fleet.inner.changed.notify_all();
+        });
+    }
+
+    fn perform_all(&self, cluster: &str, generation: u64, script: Vec<Step>) {
+        let start = Instant::now();
+        for step in script {
+            if !self.wait_until(cluster, generation, start + step.after) {
+                return;
+            }
+            match step.what {
+                What::Say(word) => self.say(cluster, word),
+                What::Do(act) => self.perform(cluster, act),
+            }
+        }
+    }
+
+    /// Waits for a step's time; false if the cluster is gone.
+    fn wait_until(&self, cluster: &str, generation: u64, time: Instant) -> bool {
+        let mut state = self.state();
+        loop {
+            let there = state
+                .clusters
+                .get(cluster)
+                .is_some_and(|actual| actual.generation == generation);
+            let left = time.saturating_duration_since(Instant::now());
+            if !there || left.is_zero() {
+                return there;
+            }
+            state = self
+                .inner
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Does one act of a cluster's databases, and notes how it went: the script goes on either way, as Aurora's does.
+    fn perform(&self, cluster: &str, act: Act) {
+        let event = match self.act(cluster, &act) {
+            Ok(()) => Event::step(cluster, &What::Do(act)),
+            Err(error) => Event::failed(cluster, &act, &error),
+        };
+        self.note(event);
+    }
+
+    fn node(&self, cluster: &str, name: &str) -> Result<Node> {
+        self.state()
+            .clusters
+            .get(cluster)
+            .and_then(|actual| actual.nodes.get(name).cloned())
+            .with_context(|| format!("the cluster {cluster} has no instance {name}"))
+    }
+
+    fn writer(&self, cluster: &str) -> Result<Node> {
+        let name = self
+            .state()
+            .clusters
+            .get(cluster)
+            .and_then(|actual| actual.writer.clone())
+            .ok_or_else(|| anyhow!("the cluster {cluster} has no writer"))?;
+        self.node(cluster, &name)
+    }
+
+    fn with(&self, cluster: &str, change: impl FnOnce(&mut Actual)) {
+        if let Some(actual) = self.state().clusters.get_mut(cluster) {
+            change(actual);
+        }
+    }
+
+    /// Nobody else changes the cluster's databases meanwhile.
+    fn order(&self, cluster: &str) -> Result<Arc<Mutex<()>>> {
+        let state = self.state();
+        let actual = state
+            .clusters
+            .get(cluster)
+            .with_context(|| format!("there is no cluster {cluster}"))?;
+        Ok(Arc::clone(&actual.order))
+    }
+
+    fn act(&self, cluster: &str, act: &Act) -> Result<()> {
+        let order = self.order(cluster)?;
+        let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = act.words().1;
+        let node = self.node(cluster, name)?;
+        let databases = self.databases();
+        match act {
+            Act::Found(_) => {
+                databases.found(&node)?;
+                self.with(cluster, |actual| actual.writer = Some(node.name.clone()));
+            }
+            Act::Join(_) => databases.join(&node, &self.writer(cluster)?)?,
+            Act::Stop(_) => databases.stop(&node)?,
+            Act::Promote(_) => return self.promote(cluster, &node, true),
+            Act::PromoteLive(_) => return self.promote(cluster, &node, false),
+            Act::Rejoin(_) => databases.rejoin(&node, &self.writer(cluster)?)?,
+            Act::Restart(_) => {
+                let writer = self.writer(cluster)?;
+                if writer.name == node.name {
+                    databases.restart(&node)?;
+                } else {
+                    databases.rejoin(&node, &writer)?;
+                }
+            }
+            Act::Remove(_) => {
+                databases.remove(&node)?;
+                self.with(cluster, |actual| {
+                    actual.nodes.remove(name);
+                    actual.joined.remove(name);
+                    actual.partitioned.remove(name);
+                    actual.stopped.remove(name);
+                    actual.dead.remove(name);
+                    actual.writer = actual.writer.take().filter(|writer| writer != name);
+                });
+                return Ok(());
+            }
+        }
+        self.with(cluster, |actual| {
+            if matches!(act, Act::Stop(_)) {
+                actual.stopped.insert(node.name.clone());
+            } else {
+                actual.joined.insert(node.name.clone());
+                actual.stopped.remove(name);
+                actual.dead.remove(name);
+            }
+        });
+        Ok(())
+    }
+
+    fn promote(&self, cluster: &str, node: &Node, restart: bool) -> Result<()> {
+        self.databases().promote(node, restart)?;
+        let mut others = Vec::new();
+        self.with(cluster, |actual| {
+            let old = actual.writer.replace(node.name.clone());
+            actual.dead.remove(&node.name);
+            others = actual
+                .nodes
+                .values()
+                .filter(|other| actual.joined.contains(&other.name))
+                .filter(|other| other.name != node.name && Some(&other.name) != old.as_ref())
+                .cloned()
+                .collect();
+        });
+        others
+            .iter()
+            .try_for_each(|other| self.databases().follow(other, node))
+    }
+}

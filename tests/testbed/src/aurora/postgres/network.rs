@@ -1,0 +1,71 @@
+//! An instance's address on the testbed's bridge: added, taken away, and cut off.
+//!
+//! Runs inside the testbed's network namespace, as the program that holds the databases does. It touches only
+//! addresses of instances, and its own chain of rules.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::kubernetes::layout::BRIDGE;
+use crate::program;
+
+/// The chain of rules that drop packets, so that they can be told from others and taken away as one.
+const CHAIN: &str = "DBBALANCE-HALFOPEN";
+
+fn run(line: &str) -> Result<()> {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    program::output(command.args(words)).map(drop)
+}
+
+fn succeeds(line: &str) -> bool {
+    let mut words = line.split(' ');
+    program::succeeds(Command::new(words.next().unwrap_or_default()).args(words))
+}
+
+/// Adds the address; fine if it is there.
+pub fn add(address: Ipv4Addr) -> Result<()> {
+    run(&format!("ip addr replace {address}/32 dev {BRIDGE}"))
+}
+
+/// Takes the address away, cut off or not; fine if it is not there.
+pub fn remove(address: Ipv4Addr) -> Result<()> {
+    heal(address)?;
+    let _ = succeeds(&format!("ip addr del {address}/32 dev {BRIDGE}"));
+    Ok(())
+}
+
+fn rules(address: Ipv4Addr) -> [String; 2] {
+    [
+        format!("{CHAIN} -s {address} -j DROP"),
+        format!("{CHAIN} -d {address} -j DROP"),
+    ]
+}
+
+/// Drops every packet from and to the address: nothing is reset, open connections just never hear again.
+pub fn partition(address: Ipv4Addr) -> Result<()> {
+    let _ = succeeds(&format!("iptables -w -N {CHAIN}"));
+    for parent in ["INPUT", "OUTPUT"] {
+        if !succeeds(&format!("iptables -w -C {parent} -j {CHAIN}")) {
+            run(&format!("iptables -w -I {parent} -j {CHAIN}"))?;
+        }
+    }
+    for rule in rules(address) {
+        if !succeeds(&format!("iptables -w -C {rule}")) {
+            run(&format!("iptables -w -A {rule}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`partition`]; fine if there is nothing to undo.
+pub fn heal(address: Ipv4Addr) -> Result<()> {
+    for rule in rules(address) {
+        while succeeds(&format!("iptables -w -C {rule}")) {
+            run(&format!("iptables -w -D {rule}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The program that holds a testbed's Aurora: started when the first cluster is made, ended with all of it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::control::{Control, Order};
+use super::fleet::Up;
+use crate::kubernetes::Testbed;
+use crate::process::{self, Signal};
+use crate::wait;
+
+/// Its name in the testbed's records and logs.
+pub const NAME: &str = "aurora";
+/// Says where the `testbed` program is, for programs that are not it.
+pub const PROGRAM_VARIABLE: &str = "DBBALANCE_TESTBED_PROGRAM";
+
+/// A start takes well under a second.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where the databases' data are.
+#[must_use]
+pub fn folder(testbed: &Testbed) -> PathBuf {
+    testbed.layout().path(NAME)
+}
+
+/// The `testbed` program: this one, the one named, or the one built beside a test.
+fn find_program() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
+        return Ok(named.into());
+    }
+    let me = std::env::current_exe().context("cannot tell which program this is")?;
+    if me.file_name().is_some_and(|name| name == "testbed") {
+        return Ok(me);
+    }
+    // A test is in target/debug/deps, an example in target/debug/examples: the program is in target/debug.
+    let found = me
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("testbed"))
+        .find(|file| file.is_file());
+    match found {
+        Some(file) => Ok(file),
+        None => bail!(
+            "the program testbed is missing beside {}: build it with: cargo build -p dbbalance-testbed (or set {PROGRAM_VARIABLE})",
+            me.display()
+        ),
+    }
+}
+
+/// Starts the program unless it runs. `profile` is for clusters that the RDS API makes.
+pub fn start(testbed: &Testbed, profile: &str) -> Result<Control> {
+    let control = Control::in_testbed(testbed);
+    if testbed.spawned(NAME).is_none() {
+        // Of one that was killed.
+        end_databases(testbed)?;
+        let mut command = Command::new(find_program()?);
+        command
+            .args(["aurora", "serve", "--profile", profile, "--folder"])
+            .arg(folder(testbed));
+        testbed.spawn(NAME, &command)?;
+    }
+    testbed.wait_for(NAME, LIMIT, || control.ready())?;
+    Ok(control)
+}
+
+/// Makes a cluster, starting the program if need be. All its instances serve when this returns.
+pub fn up(testbed: &Testbed, up: &Up) -> Result<Control> {
+    let control = start(testbed, &up.profile)?;
+    control.order(&Order::Up(up.clone()))?;
+    Ok(control)
+}
+
+/// Takes everything away, also what a killed program left.
+pub fn down(testbed: &Testbed) -> Result<()> {
+    if testbed.spawned(NAME).is_some() {
+        let control = Control::in_testbed(testbed);
+        // In good order if it answers: addresses and rules of the network go too.
+        if let Ok(status) = control.status() {
+            for cluster in status.clusters {
+                let order = Order::Down {
+                    cluster: cluster.name,
+                };
+                control.order(&order)?;
+            }
+        }
+    }
+    testbed.stop(NAME, Duration::from_secs(1))?;
+    end_databases(testbed)
+}
+
+fn end_databases(testbed: &Testbed) -> Result<()> {
+    let folder = folder(testbed);
+    wait::insist("end of the databases", LIMIT, || {
+        let left = process::within(&folder)?;
+        for process in &left {
+            process.signal(Signal::SIGKILL)?;
+        }
+        Ok(left.is_empty().then_some(()))
+    })?;
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

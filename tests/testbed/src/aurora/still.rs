@@ -1,0 +1,276 @@
+//! A control plane without databases, whose changes are done at once: for tests of what is in front of one.
+//!
+//! Like an emulator, and unlike Aurora: no state takes time. What it tells can be edited by hand, to show what a
+//! real one shows for a moment only.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::address::{FIRST_INSTANCE, PORT};
+use super::api::fault;
+use super::estate::{
+    Cluster, ClusterNames, ControlPlane, Estate, Fault, Instance, Member, NewCluster, NewInstance,
+    Zone,
+};
+use crate::rds::REGION;
+
+/// The version that the testbed's databases have.
+const VERSION: &str = "15.18";
+
+/// The estate, in memory.
+#[derive(Debug, Default)]
+pub struct Still(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    estate: Estate,
+    addresses: BTreeMap<String, Ipv4Addr>,
+    /// How much was ever made: names come again, resource ids and addresses do not.
+    made: u32,
+}
+
+impl Still {
+    /// Without anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is told, past all rules.
+    pub fn edit(&self, change: impl FnOnce(&mut Estate)) {
+        change(&mut self.state().estate);
+    }
+}
+
+/// `db-` or `cluster-` and 26 letters and digits, as AWS makes them; never twice the same.
+fn resource_id(prefix: &str, number: u32) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let hash = Sha256::digest(format!("{prefix}{number}"));
+    let letters = hash
+        .iter()
+        .take(26)
+        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+    format!("{prefix}-{}", letters.collect::<String>())
+}
+
+impl State {
+    fn next(&mut self) -> u32 {
+        self.made += 1;
+        self.made
+    }
+
+    fn cluster(&mut self, identifier: &str) -> Result<&mut Cluster, Fault> {
+        self.estate
+            .clusters
+            .get_mut(identifier)
+            .ok_or_else(|| fault::no_cluster(identifier))
+    }
+}
+
+/// The reader that a failover takes: of the lowest tier, and of those the first.
+fn heir(cluster: &Cluster) -> Option<String> {
+    cluster
+        .members
+        .iter()
+        .filter(|member| !member.writer)
+        .min_by_key(|member| member.tier)
+        .map(|member| member.instance.clone())
+}
+
+fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}
+
+impl ControlPlane for Still {
+    fn estate(&self) -> Estate {
+        self.state().estate.clone()
+    }
+
+    fn zone(&self) -> Zone {
+        let state = self.state();
+        let serving = |member: &&Member| {
+            let instance = state.estate.instances.get(&member.instance);
+            instance.is_some_and(|instance| instance.status == "available")
+        };
+        let names = |cluster: &Cluster| {
+            let (writers, readers): (Vec<&Member>, Vec<&Member>) =
+                cluster.members.iter().partition(|member| member.writer);
+            ClusterNames {
+                writer: writers.first().map(|member| member.instance.clone()),
+                readers: readers
+                    .into_iter()
+                    .filter(serving)
+                    .map(|member| member.instance.clone())
+                    .collect(),
+            }
+        };
+        Zone {
+            clusters: state
+                .estate
+                .clusters
+                .iter()
+                .map(|(id, cluster)| (id.clone(), names(cluster)))
+                .collect(),
+            instances: state.addresses.clone(),
+        }
+    }
+
+    fn create_cluster(&self, new: &NewCluster) -> Result<Cluster, Fault> {
+        let mut state = self.state();
+        if state.estate.clusters.contains_key(&new.identifier) {
+            return Err(fault::cluster_exists());
+        }
+        let mut cluster = Cluster {
+            identifier: new.identifier.clone(),
+            resource_id: resource_id("cluster", state.next()),
+            status: "available".into(),
+            engine: new.engine.clone(),
+            engine_version: VERSION.into(),
+            port: PORT,
+            members: Vec::new(),
+            created: now(),
+        };
+        state
+            .estate
+            .clusters
+            .insert(new.identifier.clone(), cluster.clone());
+        cluster.status = "creating".into();
+        Ok(cluster)
+    }
+
+    fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault> {
+        let mut state = self.state();
+        if state.estate.instances.contains_key(&new.identifier) {
+            return Err(fault::instance_exists());
+        }
+        if let Some(identifier) = &new.cluster {
+            let cluster = state.cluster(identifier)?;
+            if cluster.engine != new.engine {
+                return Err(fault::bad_combination(format!(
+                    "The engine name requested for your DB instance ({}) doesn't match the engine name of your DB \
+                     cluster ({}).",
+                    new.engine, cluster.engine
+                )));
+            }
+            cluster.members.push(Member {
+                instance: new.identifier.clone(),
+                writer: cluster.members.is_empty(),
+                tier: new.tier,
+            });
+        }
+        let number = state.next();
+        let mut instance = Instance {
+            identifier: new.identifier.clone(),
+            resource_id: resource_id("db", number),
+            status: "available".into(),
+            class: new.class.clone(),
+            engine: new.engine.clone(),
+            cluster: new.cluster.clone(),
+            has_endpoint: true,
+            port: PORT,
+            zone: format!("{REGION}{}", ["a", "b", "c"][number as usize % 3]),
+            tier: new.tier,
+            created: now(),
+        };
+        state
+            .estate
+            .instances
+            .insert(new.identifier.clone(), instance.clone());
+        let address = Ipv4Addr::from_bits(FIRST_INSTANCE.to_bits() + number);
+        state.addresses.insert(new.identifier.clone(), address);
+        instance.status = "creating".into();
+        instance.has_endpoint = false;
+        Ok(instance)
+    }
+
+    fn delete_instance(&self, identifier: &str) -> Result<Instance, Fault> {
+        let mut state = self.state();
+        let mut instance = state
+            .estate
+            .instances
+            .remove(identifier)
+            .ok_or_else(|| fault::no_instance(identifier))?;
+        state.addresses.remove(identifier);
+        if let Some(cluster) = &instance.cluster {
+            let cluster = state.cluster(cluster)?;
+            cluster
+                .members
+                .retain(|member| member.instance != identifier);
+            // Deleting the writer fails over.
+            if cluster.members.iter().all(|member| !member.writer) {
+                let heir = heir(cluster);
+                for member in &mut cluster.members {
+                    member.writer = heir.as_ref() == Some(&member.instance);
+                }
+            }
+        }
+        instance.status = "deleting".into();
+        Ok(instance)
+    }
+
+    fn delete_cluster(&self, identifier: &str) -> Result<Cluster, Fault> {
+        let mut state = self.state();
+        let cluster = state.cluster(identifier)?;
+        if !cluster.members.is_empty() {
+            return Err(fault::cluster_state(
+                "Cluster cannot be deleted, it still contains DB instances in non-deleting state.",
+            ));
+        }
+        let mut cluster = cluster.clone();
+        state.estate.clusters.remove(identifier);
+        cluster.status = "deleting".into();
+        Ok(cluster)
+    }
+
+    fn failover(&self, identifier: &str, target: Option<&str>) -> Result<Cluster, Fault> {
+        let mut state = self.state();
+        if let Some(target) = target
+            && !state.estate.instances.contains_key(target)
+        {
+            return Err(fault::no_instance(target));
+        }
+        let cluster = state.cluster(identifier)?;
+        let target = match target {
+            Some(target) => {
+                let member = cluster
+                    .members
+                    .iter()
+                    .find(|member| member.instance == target);
+                if member.is_none_or(|member| member.writer) {
+                    return Err(fault::instance_state(format!(
+                        "{target} is not a reader of the cluster {identifier}"
+                    )));
+                }
+                target.to_owned()
+            }
+            None => heir(cluster).ok_or_else(|| {
+                fault::cluster_state(format!(
+                    "The cluster {identifier} has no reader to fail over to"
+                ))
+            })?,
+        };
+        for member in &mut cluster.members {
+            member.writer = member.instance == target;
+        }
+        Ok(cluster.clone())
+    }
+
+    fn reboot(&self, identifier: &str) -> Result<Instance, Fault> {
+        let mut instance = self
+            .state()
+            .estate
+            .instances
+            .get(identifier)
+            .cloned()
+            .ok_or_else(|| fault::no_instance(identifier))?;
+        instance.status = "rebooting".into();
+        Ok(instance)
+    }
+}

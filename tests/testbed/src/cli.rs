@@ -1,0 +1,427 @@
+//! The command line: every command and option once, each a call into the library.
+
+mod aurora;
+mod dns;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::kubernetes::{DEFAULT_NAME, Options, Testbed};
+use dbbalance_testbed::rds::client::{CLASS, Client};
+use dbbalance_testbed::rds::{self, model::Cluster};
+use dbbalance_testbed::{demo, image, interrupt, tools};
+
+/// The testbed: a real single-node Kubernetes, images and an RDS API, on this machine and nowhere else.
+#[derive(Debug, Parser)]
+#[command(name = "testbed", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Name {
+    /// Name of the testbed.
+    #[arg(global = true, long = "name", visible_alias = "testbed", value_name = "NAME", default_value = DEFAULT_NAME,
+          env = "DBBALANCE_TESTBED_NAME")]
+    name: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build or install the programs at their pinned versions.
+    Tools,
+    /// Start a testbed, or repair one.
+    Up {
+        #[command(flatten)]
+        testbed: Name,
+        /// Without containerd and kubelet: objects, but no pods.
+        #[arg(long)]
+        control_plane_only: bool,
+    },
+    /// Take a testbed away with all that is in it.
+    Down {
+        #[command(flatten)]
+        testbed: Name,
+    },
+    /// Tell what runs; fails if something is dead.
+    Status {
+        #[command(flatten)]
+        testbed: Name,
+    },
+    /// Run a command, or a shell, inside the testbed's network with KUBECONFIG and PATH set.
+    Shell {
+        #[command(flatten)]
+        testbed: Name,
+        /// The command and its arguments; a shell if there is none.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Make images from files, and load them.
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
+    Aurora {
+        #[command(flatten)]
+        testbed: Name,
+        #[command(subcommand)]
+        command: aurora::Command,
+    },
+    /// The name server that pods use: `CoreDNS` in front of the testbed's Aurora.
+    Dns {
+        #[command(flatten)]
+        testbed: Name,
+        #[command(subcommand)]
+        command: dns::Command,
+    },
+    /// Tell the story: a cluster that scales and fails over, and an app's pools that follow.
+    Demo {
+        /// Name of the demo's testbed.
+        #[arg(long, default_value = demo::TESTBED)]
+        name: String,
+        /// The operator's program, built for release.
+        #[arg(long, default_value = "target/release/dbbalance")]
+        operator: PathBuf,
+        /// Leave all running at the end.
+        #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
+        keep: bool,
+    },
+    /// An RDS API in the testbed, and calls to it.
+    Rds {
+        #[command(flatten)]
+        testbed: Name,
+        /// The calls' region.
+        #[arg(long, global = true, default_value = rds::REGION)]
+        region: String,
+        #[command(subcommand)]
+        command: RdsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// Write an image archive.
+    Build {
+        #[command(subcommand)]
+        what: What,
+        /// The archive.
+        #[arg(long, global = true, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Load an archive into a testbed.
+    Load {
+        /// The archive.
+        file: PathBuf,
+        #[command(flatten)]
+        testbed: Name,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// localhost/pause:3
+    Pause,
+    /// localhost/busybox:1
+    Busybox,
+    /// localhost/dbbalance-testapp:1
+    Testapp,
+    /// localhost/dbbalance:TAG from a built program and its libraries.
+    Operator {
+        /// The program.
+        program: PathBuf,
+        /// The image's tag.
+        #[arg(long, default_value = "dev")]
+        tag: String,
+    },
+    /// localhost/dbbalance-NAME:1, an app with real pools: a folder of tests/testbed/apps with an app.json.
+    #[command(external_subcommand)]
+    App(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+enum RdsCommand {
+    /// Start moto at 198.18.0.1:5000.
+    Up {
+        /// And microburst in front of it, at 198.18.0.1:5001.
+        #[arg(long)]
+        faults: bool,
+    },
+    /// Stop both.
+    Down,
+    /// Make a cluster without members.
+    CreateCluster {
+        /// Its identifier.
+        cluster: String,
+        /// aurora-postgresql or aurora-mysql.
+        #[arg(long, default_value = "aurora-postgresql")]
+        engine: String,
+    },
+    /// Add an instance; the first becomes the writer.
+    AddInstance {
+        /// The cluster.
+        cluster: String,
+        /// The instance's identifier.
+        instance: String,
+        /// The instance's class.
+        #[arg(long, default_value = CLASS)]
+        class: String,
+    },
+    /// Delete an instance.
+    DeleteInstance {
+        /// The instance.
+        instance: String,
+    },
+    /// Make another member the writer.
+    Failover {
+        /// The cluster.
+        cluster: String,
+        /// The new writer; the API's choice if left out.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Show a cluster and its members.
+    Describe {
+        /// The cluster.
+        cluster: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set microburst's rules (a JSON list; [] for none), or show them.
+    Rules {
+        /// The rules.
+        rules: Option<String>,
+    },
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Tools => tools::ensure()?,
+            Command::Up {
+                testbed,
+                control_plane_only,
+            } => {
+                interrupt::catch()?;
+                let testbed = Testbed::up(&Options {
+                    name: testbed.name,
+                    control_plane_only,
+                })?;
+                println!(
+                    "testbed {} is up; look inside with: testbed shell --name {0}",
+                    testbed.name()
+                );
+            }
+            Command::Down { testbed } => {
+                // An interrupted removal would leave half of it: it is short, and goes through.
+                interrupt::catch()?;
+                Testbed::down(&testbed.name)?;
+                println!("testbed {} is gone", testbed.name);
+            }
+            Command::Status { testbed } => return status(&testbed.name),
+            Command::Shell { testbed, command } => return shell(&testbed.name, &command),
+            Command::Demo {
+                name,
+                operator,
+                keep,
+            } => return tell(name, operator, keep),
+            Command::Image { command } => run_image(command)?,
+            Command::Aurora { testbed, command } => aurora::run(&testbed.name, command)?,
+            Command::Dns { testbed, command } => dns::run(&testbed.name, command)?,
+            Command::Rds {
+                testbed,
+                region,
+                command,
+            } => run_rds(&testbed.name, &region, command)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A signal ends it by the code that shells give to Ctrl-C.
+fn tell(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
+    interrupt::catch()?;
+    let told = demo::run(&demo::Options {
+        testbed,
+        operator,
+        keep,
+    });
+    told.map(|()| {
+        if interrupt::pending() {
+            ExitCode::from(130)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+fn status(name: &str) -> Result<ExitCode> {
+    let Some(status) = Testbed::status(name)? else {
+        println!("there is no testbed {name}");
+        return Ok(ExitCode::FAILURE);
+    };
+    for (program, pid, alive) in &status.programs {
+        println!(
+            "{program:<26} {pid:>8}  {}",
+            if *alive { "alive" } else { "DEAD" }
+        );
+    }
+    println!(
+        "API server {}",
+        if status.api_ready {
+            "ready"
+        } else {
+            "NOT ready"
+        }
+    );
+    println!("KUBECONFIG={}", status.kubeconfig.display());
+    println!("network {}", status.netns.display());
+    if status.control_plane_only {
+        println!("control plane only: no node");
+    }
+    let well = status.api_ready && status.programs.iter().all(|(_, _, alive)| *alive);
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Becomes the command, so that its exit code, signals and terminal are its own.
+fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
+    let testbed = Testbed::open(name)?;
+    let (program, arguments) = match command.split_first() {
+        Some((program, arguments)) => (program.clone(), arguments),
+        None => (
+            std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned()),
+            command,
+        ),
+    };
+    let error = testbed.command(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {program} in the testbed {name}"))
+}
+
+fn run_image(command: ImageCommand) -> Result<()> {
+    match command {
+        ImageCommand::Load { file, testbed } => {
+            for name in Testbed::open(&testbed.name)?.load_image(&file)? {
+                println!("{name}");
+            }
+        }
+        ImageCommand::Build { what, out } => {
+            let (app, out) = match &what {
+                What::App(words) => app_and_out(words, out)?,
+                _ => (String::new(), out),
+            };
+            let out = out.context("say where the archive goes: --out FILE")?;
+            if let What::Operator { program, tag } = &what {
+                let size = image::operator(program, tag, &out)?;
+                println!("{} {} bytes", out.display(), size);
+                return Ok(());
+            }
+            let cache = Cache::locate()?;
+            let built = match what {
+                What::Pause => image::pause(&cache)?,
+                What::Busybox => image::busybox(&cache)?,
+                What::Testapp | What::Operator { .. } => image::testapp(&cache)?,
+                What::App(_) => image::app(&cache, &app)?,
+            };
+            let size = std::fs::copy(&built.archive, &out)
+                .with_context(|| format!("cannot write {}", out.display()))?;
+            println!("{} {size} bytes", out.display());
+        }
+    }
+    Ok(())
+}
+
+/// Of `NAME [--out FILE]`: an app's name is no command that clap knows, so what follows it is left to us.
+fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option<PathBuf>)> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [name] => Ok((name.to_owned(), out)),
+        [name, "--out", file] => Ok((name.to_owned(), Some(file.into()))),
+        _ => bail!("unknown: {}; say NAME --out FILE", words.join(" ")),
+    }
+}
+
+fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
+    let testbed = Testbed::open(name)?;
+    let client = Client::in_testbed(&testbed, region);
+    match command {
+        RdsCommand::Up { faults } => {
+            rds::up(&testbed, faults)?;
+            println!(
+                "RDS API at http://{}:{}",
+                dbbalance_testbed::kubernetes::NODE_IP,
+                rds::MOTO_PORT
+            );
+            if faults {
+                println!(
+                    "with faults at http://{}:{}",
+                    dbbalance_testbed::kubernetes::NODE_IP,
+                    rds::FAULTS_PORT
+                );
+            }
+        }
+        RdsCommand::Down => rds::down(&testbed)?,
+        RdsCommand::CreateCluster { cluster, engine } => {
+            client.create_cluster(&cluster, &engine)?;
+            show(&client.describe_cluster(&cluster)?);
+        }
+        RdsCommand::AddInstance {
+            cluster,
+            instance,
+            class,
+        } => {
+            client.add_instance(&cluster, &instance, &class)?;
+            show(&client.describe_cluster(&cluster)?);
+        }
+        RdsCommand::DeleteInstance { instance } => {
+            client.delete_instance(&instance)?;
+            println!("{instance} deleted");
+        }
+        RdsCommand::Failover { cluster, to } => show(&client.failover(&cluster, to.as_deref())?),
+        RdsCommand::Describe { cluster, json } => {
+            let cluster = client.describe_cluster(&cluster)?;
+            if json {
+                let instances = client.describe_instances(&cluster.identifier)?;
+                let both = serde_json::json!({"cluster": cluster, "instances": instances});
+                println!("{}", serde_json::to_string_pretty(&both)?);
+            } else {
+                show(&cluster);
+            }
+        }
+        RdsCommand::Rules { rules } => {
+            let control = rds::control(&testbed);
+            if let Some(rules) = rules {
+                control
+                    .set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;
+            }
+            println!("{}", serde_json::to_string_pretty(&control.rules()?)?);
+        }
+    }
+    Ok(())
+}
+
+fn show(cluster: &Cluster) {
+    println!(
+        "{}  {}  {}",
+        cluster.identifier, cluster.status, cluster.engine
+    );
+    println!("  writer endpoint {}", cluster.endpoint);
+    println!("  reader endpoint {}", cluster.reader_endpoint);
+    for member in &cluster.members {
+        println!(
+            "  {:<24} {}",
+            member.instance,
+            if member.writer { "writer" } else { "reader" }
+        );
+    }
+}

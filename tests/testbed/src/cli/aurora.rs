@@ -1,0 +1,349 @@
+//! `testbed aurora …`: the testbed's Aurora from a command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use dbbalance_testbed::aurora::control::CLUSTER;
+use dbbalance_testbed::aurora::control::server;
+use dbbalance_testbed::aurora::moods::Moods;
+use dbbalance_testbed::aurora::scenario::Scenario;
+use dbbalance_testbed::aurora::script::FailoverOptions;
+use dbbalance_testbed::aurora::{Control, Order, Up, program, timeline};
+use dbbalance_testbed::kubernetes::Testbed;
+
+/// With the late DNS of a long test still within it.
+const LIMIT: Duration = Duration::from_mins(3);
+
+#[derive(Debug, Args)]
+pub struct Cluster {
+    /// The DB cluster.
+    #[arg(long, default_value = CLUSTER)]
+    cluster: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ApiMoods {
+    /// Every answer is this many seconds old.
+    #[arg(long)]
+    late: Option<f64>,
+    /// Answers stay as they are now.
+    #[arg(long)]
+    stale: bool,
+    /// Answers come from two replicas, one of them this many seconds behind.
+    #[arg(long)]
+    alternate: Option<f64>,
+    /// So many writers: 0 or 2.
+    #[arg(long)]
+    writers: Option<u8>,
+    /// Rows of `DocumentDB`, Neptune and a Multi-AZ cluster among the answers.
+    #[arg(long)]
+    foreign: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a cluster: a primary and its standbys, all serving.
+    Up {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Readers beside the writer.
+        #[arg(long, default_value_t = 2)]
+        readers: u8,
+        /// How long things take: realistic or quick.
+        #[arg(long, default_value = timeline::DEFAULT)]
+        profile: String,
+        /// Each instance's `max_connections`.
+        #[arg(long, default_value_t = 500)]
+        max_connections: u16,
+    },
+    /// Take one cluster away, or all.
+    Down {
+        /// This one only.
+        #[arg(long)]
+        cluster: Option<String>,
+    },
+    /// Show clusters and instances: as the databases are, and as the API and the DNS tell of them.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happened, as JSON.
+    Events {
+        /// From this time on, in milliseconds since 1970.
+        #[arg(long, default_value_t = 0)]
+        since: i64,
+    },
+    /// Add a reader, which takes the profile's time.
+    AddReader {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Its identifier; the next number if left out.
+        #[arg(long)]
+        instance: Option<String>,
+        /// Seconds from available until the reader endpoint may lead to it.
+        #[arg(long)]
+        dns_delay: Option<f64>,
+        /// Until all is done.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Delete a reader.
+    RemoveReader {
+        /// The instance.
+        instance: String,
+    },
+    /// Make another instance the writer.
+    Failover {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// The new writer.
+        #[arg(long)]
+        to: Option<String>,
+        /// The writer's record goes new, old, new.
+        #[arg(long)]
+        flicker: bool,
+        /// Seconds from the promotion until the records move.
+        #[arg(long)]
+        dns_delay: Option<f64>,
+        /// Seconds from the promotion until the API tells it.
+        #[arg(long)]
+        api_delay: Option<f64>,
+        /// The target does not restart: readers' connections to it stay, and can write.
+        #[arg(long)]
+        keep_target: bool,
+        /// Until all is done.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Kill an instance's processes; Aurora then restarts it or fails over.
+    Crash {
+        /// The instance.
+        instance: String,
+        /// It stays dead.
+        #[arg(long)]
+        stay_dead: bool,
+    },
+    /// Drop all packets from and to an instance, without a reset: half-open.
+    Partition {
+        /// The instance.
+        instance: String,
+    },
+    /// Undo a partition.
+    Heal {
+        /// The instance.
+        instance: String,
+    },
+    /// Keep the reader endpoint from leading to a reader, which serves on.
+    ReaderOut {
+        /// The instance.
+        instance: String,
+    },
+    /// Let the reader endpoint lead to it again.
+    ReaderIn {
+        /// The instance.
+        instance: String,
+    },
+    /// Restart an instance.
+    Reboot {
+        /// The instance.
+        instance: String,
+    },
+    /// Switch blue and green: the same names with other resource ids.
+    Replace {
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show what the API and the name server were asked, as JSON.
+    Asked,
+    /// Set how the API tells of a cluster; without options: truthfully.
+    Api {
+        #[command(flatten)]
+        cluster: Cluster,
+        #[command(flatten)]
+        moods: ApiMoods,
+    },
+    /// Run a scenario, and write one JSON record of what was measured.
+    Scenario {
+        /// The scenario.
+        file: PathBuf,
+        /// The record.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// The program that holds it all; `up` starts it inside the testbed.
+    #[command(hide = true)]
+    Serve {
+        /// For the databases' data.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The timelines of clusters that the RDS API makes.
+        #[arg(long, default_value = timeline::DEFAULT)]
+        profile: String,
+    },
+}
+
+impl Command {
+    /// Those that are an order, and nothing to show.
+    fn order(&self) -> Option<Order> {
+        let order = match self {
+            Self::Down {
+                cluster: Some(cluster),
+            } => Order::Down {
+                cluster: cluster.clone(),
+            },
+            Self::RemoveReader { instance } => Order::RemoveReader {
+                name: instance.clone(),
+            },
+            Self::Crash {
+                instance,
+                stay_dead,
+            } => Order::Crash {
+                name: instance.clone(),
+                recover: !stay_dead,
+            },
+            Self::Partition { instance } => Order::Partition {
+                name: instance.clone(),
+            },
+            Self::Heal { instance } => Order::Heal {
+                name: instance.clone(),
+            },
+            Self::ReaderOut { instance } => Order::ReaderOut {
+                name: instance.clone(),
+            },
+            Self::ReaderIn { instance } => Order::ReaderIn {
+                name: instance.clone(),
+            },
+            Self::Reboot { instance } => Order::Reboot {
+                name: instance.clone(),
+            },
+            Self::Replace { cluster } => Order::Replace {
+                cluster: cluster.cluster.clone(),
+            },
+            Self::Api { cluster, moods } => Order::Moods {
+                cluster: cluster.cluster.clone(),
+                moods: Moods {
+                    late: moods.late,
+                    stale: moods.stale,
+                    alternate: moods.alternate,
+                    writers: moods.writers,
+                    foreign: moods.foreign,
+                },
+            },
+            _ => return None,
+        };
+        Some(order)
+    }
+}
+
+/// Does what was asked.
+pub fn run(testbed: &str, command: Command) -> Result<()> {
+    // Runs inside the testbed already, and must not ask for the testbed's tools.
+    if let Command::Serve { folder, profile } = &command {
+        return server::serve(folder, profile);
+    }
+    let testbed = Testbed::open(testbed)?;
+    let control = Control::in_testbed(&testbed);
+    if let Some(order) = command.order() {
+        return control.order(&order).map(drop);
+    }
+    match command {
+        Command::Up {
+            cluster,
+            readers,
+            profile,
+            max_connections,
+        } => {
+            let up = Up {
+                cluster: cluster.cluster,
+                readers,
+                profile,
+                max_connections,
+            };
+            let control = program::up(&testbed, &up)?;
+            print!("{}", control.status()?.table());
+        }
+        Command::Down { .. } => program::down(&testbed)?,
+        Command::Status { json: true } => {
+            println!("{}", serde_json::to_string_pretty(&control.status()?)?);
+        }
+        Command::Status { json: false } => print!("{}", control.status()?.table()),
+        Command::Events { since } => {
+            println!("{}", serde_json::to_string_pretty(&control.events(since)?)?);
+        }
+        Command::Asked => {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&control.order(&Order::Asked)?)?
+            );
+        }
+        Command::AddReader {
+            cluster,
+            instance,
+            dns_delay,
+            wait,
+        } => {
+            let name = control.order(&Order::AddReader {
+                cluster: cluster.cluster.clone(),
+                name: instance,
+                dns_delay,
+            })?;
+            println!("{}", name.as_str().unwrap_or_default());
+            finish(&control, &cluster.cluster, wait)?;
+        }
+        Command::Failover {
+            cluster,
+            to,
+            flicker,
+            dns_delay,
+            api_delay,
+            keep_target,
+            wait,
+        } => {
+            let options = FailoverOptions {
+                flicker,
+                dns_delay,
+                api_delay,
+                keep_target,
+            };
+            control.failover(&cluster.cluster, to.as_deref(), options)?;
+            finish(&control, &cluster.cluster, wait)?;
+        }
+        Command::Scenario { file, out } => run_scenario(&testbed, &file, &out)?,
+        // All others are orders.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn finish(control: &Control, cluster: &str, wait: bool) -> Result<()> {
+    if wait {
+        control.wait_idle(cluster, LIMIT)?;
+        print!("{}", control.status()?.table());
+    }
+    Ok(())
+}
+
+fn run_scenario(testbed: &Testbed, file: &PathBuf, out: &PathBuf) -> Result<()> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let record = Scenario::parse(&text)
+        .with_context(|| file.display().to_string())?
+        .run(testbed)?;
+    std::fs::write(out, serde_json::to_vec(&record)?)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    println!(
+        "{}: {} samples, {} connections, {} events in {}",
+        record.scenario,
+        record.samples.len(),
+        record.lives.len(),
+        record.events.len(),
+        out.display()
+    );
+    match record.failed {
+        Some(why) => bail!("the scenario ended early: {why}"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! `testbed dns`: the caches between pods and the name server of the testbed's Aurora.
+
+use anyhow::Result;
+use clap::Subcommand;
+use dbbalance_testbed::aurora::address::CLUSTER_DNS;
+use dbbalance_testbed::aurora::coredns::{self, Caches};
+use dbbalance_testbed::kubernetes::Testbed;
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum Command {
+    /// Start `CoreDNS`, or change how many there are.
+    Up {
+        /// Replicas behind the service address.
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        caches: u8,
+        /// Instead, a cache on each of so many pretended nodes; a pod always asks its node's.
+        #[arg(long, value_name = "NODES", conflicts_with = "caches")]
+        node_local: Option<u8>,
+    },
+    /// Stop all of them.
+    Down,
+}
+
+pub(super) fn run(name: &str, command: Command) -> Result<()> {
+    let testbed = Testbed::open(name)?;
+    match command {
+        Command::Up { caches, node_local } => {
+            let caches = node_local.map_or(Caches::Replicas(caches), |nodes| Caches::NodeLocal {
+                nodes,
+            });
+            coredns::up(&testbed, caches)?;
+            println!("{} caches at {CLUSTER_DNS}", caches.number());
+        }
+        Command::Down => coredns::down(&testbed)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Where the demo shows itself: on a terminal the picture is drawn in place, elsewhere lines follow one another.
+//!
+//! It decides only when a line is worth writing. A closed output ends the story by an error, never by a panic: what
+//! was set up must be taken away.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+/// Without a terminal a change is told at most this often.
+const CHANGES: Duration = Duration::from_secs(2);
+/// And without a change, as a sign of life.
+const NOTHING_NEW: Duration = Duration::from_secs(15);
+
+/// Colours and weights; empty where they are not wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ink {
+    colours: bool,
+}
+
+impl Ink {
+    /// With colours.
+    #[must_use]
+    pub const fn new(colours: bool) -> Self {
+        Self { colours }
+    }
+
+    fn in_code(self, code: &str, text: &str) -> String {
+        if self.colours {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// For headings.
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
+        self.in_code("1", text)
+    }
+
+    /// For what may be passed over.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.in_code("2", text)
+    }
+
+    /// As it should be.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.in_code("32", text)
+    }
+
+    /// Not yet as it should be.
+    #[must_use]
+    pub fn uneven(self, text: &str) -> String {
+        self.in_code("33", text)
+    }
+
+    /// Broken.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.in_code("31", text)
+    }
+
+    /// What a user would type.
+    #[must_use]
+    pub fn typed(self, text: &str) -> String {
+        self.in_code("36", text)
+    }
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: bool,
+    ink: Ink,
+    /// Lines of the picture that the next one replaces.
+    drawn: usize,
+    /// Without a terminal: the last line's key, and when it was written.
+    told: Option<(String, Instant)>,
+}
+
+impl Screen {
+    /// As standard output is; `NO_COLOR` and `TERM=dumb` are respected.
+    #[must_use]
+    pub fn on_stdout() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let terminal =
+            io::stdout().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        Self {
+            terminal,
+            ink: Ink::new(terminal && !set("NO_COLOR")),
+            drawn: 0,
+            told: None,
+        }
+    }
+
+    /// The colours to draw with.
+    #[must_use]
+    pub fn ink(&self) -> Ink {
+        self.ink
+    }
+
+    fn write(text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .context("nobody reads the demo any more")
+    }
+
+    /// Lines that stay.
+    pub fn page(&mut self, lines: &[String]) -> Result<()> {
+        self.drawn = 0;
+        Self::write(&format!("{}\n", lines.join("\n")))
+    }
+
+    /// Something begins that takes a while; only a terminal shows it.
+    pub fn begin(&mut self, what: &str) -> Result<()> {
+        if self.terminal {
+            // At the line's start again, where what the testbed tells on standard error replaces it.
+            Self::write(&format!("  {}\r", self.ink.dim(&format!("{what} …"))))?;
+        }
+        Ok(())
+    }
+
+    /// It is done.
+    pub fn done(&mut self, what: &str, took: Duration) -> Result<()> {
+        let start = if self.terminal { "\x1b[K" } else { "" };
+        let took = self.ink.dim(&format!("{:>5.1} s", took.as_secs_f64()));
+        Self::write(&format!("{start}  {what:<52} {took}\n"))
+    }
+
+    /// A heading.
+    pub fn heading(&mut self, text: &str) -> Result<()> {
+        self.told = None;
+        self.page(&[String::new(), self.ink.bold(text)])
+    }
+
+    /// Draws the picture over the last one; without a terminal `line` is written, when `key` is another or time passed.
+    pub fn draw(&mut self, picture: &[String], key: &str, line: &str) -> Result<()> {
+        if self.terminal {
+            // Up to the old one's first line; lines are cut at the edge, as a wrapped one would be counted wrongly.
+            let mut text = String::from("\x1b[?7l");
+            if self.drawn > 0 {
+                // Writing to a String does not fail.
+                let _ = write!(text, "\x1b[{}F", self.drawn);
+            }
+            for line in picture {
+                text.push_str(line);
+                text.push_str("\x1b[K\n");
+            }
+            text.push_str("\x1b[J\x1b[?7h");
+            self.drawn = picture.len();
+            return Self::write(&text);
+        }
+        let due = self.told.as_ref().is_none_or(|(last, at)| {
+            at.elapsed() >= if last == key { NOTHING_NEW } else { CHANGES }
+        });
+        if due {
+            self.told = Some((key.to_owned(), Instant::now()));
+            Self::write(&format!("{line}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// The picture stays; what follows is below it. Without a terminal, its last state is told: each line of `told`.
+    pub fn settle(&mut self, told: &[String]) -> Result<()> {
+        self.drawn = 0;
+        if self.terminal {
+            return Ok(());
+        }
+        Self::write(&format!("{}\n", told.join("\n")))
+    }
+
+    /// The terminal is as it was, even if a drawing was cut short.
+    pub fn let_go(&mut self) {
+        self.drawn = 0;
+        if self.terminal {
+            let _ = Self::write("\x1b[0m\x1b[?7h");
+        }
+    }
+
+    /// Says what went wrong, on standard error.
+    pub fn complain(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "\n{}", self.ink.bad(text));
+    }
+}

@@ -1,0 +1,250 @@
+//! The stage: a Kubernetes, an Aurora, name servers, the operator by its own chart, and an app under load.
+//!
+//! Decides nothing of the story. What it makes is in the testbed, and goes with it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::Options;
+use super::screen::Screen;
+use crate::aurora::coredns::{self, Caches};
+use crate::aurora::{Control, Up, program as fleet};
+use crate::cache::Cache;
+use crate::kubernetes::{self, Testbed};
+use crate::tools::sources;
+use crate::{image, interrupt, program, wait};
+
+/// The cluster.
+pub const CLUSTER: &str = "orders";
+/// The app's and the policy's namespace.
+pub const NAMESPACE: &str = "shop";
+/// The policy.
+pub const POLICY: &str = "orders";
+/// Pods of the app.
+pub const PODS: usize = 12;
+/// Connections of all of them.
+pub const CONNECTIONS: usize = PODS * 10;
+
+/// Where the operator runs.
+const OPERATOR_NAMESPACE: &str = "dbbalance";
+/// The app with real pools that starts quickest with many pods on few cores.
+const APP: &str = "hikaricp";
+/// Twelve JVMs on two idle cores take a tenth of it.
+const START: Duration = Duration::from_mins(5);
+
+/// Set up, and ready to play.
+#[derive(Debug)]
+pub struct Stage {
+    /// Kubernetes.
+    pub testbed: Testbed,
+    /// Aurora.
+    pub control: Control,
+    /// Pods of the app and their addresses.
+    pub pods: Vec<(String, String)>,
+}
+
+impl Stage {
+    /// Sets all up, telling what and how long it took. The policy is not there yet.
+    pub fn set(options: &Options, screen: &mut Screen) -> Result<Self> {
+        if !options.operator.is_file() {
+            bail!(
+                "there is no program {}: build it with: cargo build --locked --release -p dbbalance",
+                options.operator.display()
+            );
+        }
+        if Testbed::status(&options.testbed)?.is_some() {
+            screen.page(&["An earlier demo is still there: it is taken away first.".to_owned()])?;
+            Testbed::down(&options.testbed)?;
+        }
+        let testbed = step(screen, "Kubernetes", || {
+            Testbed::up(&kubernetes::Options {
+                name: options.testbed.clone(),
+                control_plane_only: false,
+            })
+        })?;
+        let control = step(
+            screen,
+            "Aurora: PostgreSQL, a writer and two readers",
+            || {
+                let up = Up {
+                    cluster: CLUSTER.to_owned(),
+                    readers: 2,
+                    profile: "quick".to_owned(),
+                    max_connections: 500,
+                };
+                fleet::up(&testbed, &up)
+            },
+        )?;
+        step(screen, "DNS: two CoreDNS, which cache 5 s each", || {
+            coredns::up(&testbed, Caches::Replicas(2))
+        })?;
+        step(screen, "Images of the operator and the app", || {
+            images(&testbed, &options.operator)
+        })?;
+        step(
+            screen,
+            "The operator, by its Helm chart: two replicas",
+            || {
+                // The app first: the chart's rights are in its namespace, and it starts meanwhile.
+                testbed.kubectl(&["apply", "-f", &file("app.yaml")])?;
+                install(&testbed)
+            },
+        )?;
+        let pods = step(
+            screen,
+            "The app: 12 pods, 10 connections each, under load",
+            || {
+                rolled_out(&testbed, NAMESPACE, "web")?;
+                pods(&testbed)
+            },
+        )?;
+        if pods.len() != PODS {
+            bail!("{} pods of the app are there, not {PODS}", pods.len());
+        }
+        control.observe(CLUSTER)?;
+        Ok(Self {
+            testbed,
+            control,
+            pods,
+        })
+    }
+
+    /// `kubectl` in the app's namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.testbed
+            .kubectl(&[&["-n", NAMESPACE], arguments].concat())
+    }
+}
+
+fn step<T>(screen: &mut Screen, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if interrupt::pending() {
+        bail!("interrupted");
+    }
+    screen.begin(what)?;
+    let began = Instant::now();
+    let made = work().with_context(|| what.to_owned())?;
+    screen.done(what, began.elapsed())?;
+    Ok(made)
+}
+
+/// A file of the demo.
+#[must_use]
+pub fn file(name: &str) -> String {
+    sources()
+        .join("demo")
+        .join(name)
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn images(testbed: &Testbed, operator: &Path) -> Result<()> {
+    let app = image::app(&Cache::locate()?, APP)?;
+    testbed.load_image(&app.archive)?;
+    let archive = testbed.layout().path("operator.tar");
+    image::operator(operator, "demo", &archive)?;
+    testbed.load_image(&archive)?;
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    // For `testbed shell`; the plugin is built beside the operator.
+    let programs = testbed.programs();
+    fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
+    let me = std::env::current_exe().context("cannot tell which program this is")?;
+    for (name, target) in [
+        ("kubectl-dbbalance", absolute(&operator.with_file_name("kubectl-dbbalance"))?),
+        ("testbed", absolute(&me)?),
+    ] {
+        symlink(target, programs.join(name)).with_context(|| format!("cannot link {name}"))?;
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
+}
+
+fn install(testbed: &Testbed) -> Result<()> {
+    program::output(
+        testbed
+            .command("helm")
+            .args(["install", "dbbalance"])
+            .arg(sources().join("../../charts/dbbalance"))
+            .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"])
+            .args(["--values", &file("values.yaml")]),
+    )?;
+    rolled_out(testbed, OPERATOR_NAMESPACE, "dbbalance")
+}
+
+fn rolled_out(testbed: &Testbed, namespace: &str, deployment: &str) -> Result<()> {
+    wait::until(&format!("the pods of {deployment}"), START, || {
+        let told =
+            testbed.kubectl(&["-n", namespace, "get", "deploy", deployment, "-o", "json"])?;
+        let told: Value = serde_json::from_str(&told)?;
+        let wanted = told["spec"]["replicas"].as_i64();
+        let ready = told["status"]["readyReplicas"].as_i64();
+        Ok((wanted == ready).then_some(()))
+    })
+}
+
+fn pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
+    let lines = r#"jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}"#;
+    let told = testbed.kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app=web", "-o", lines])?;
+    Ok(told
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(pod, ip)| (pod.to_owned(), ip.to_owned()))
+        .collect())
+}
+
+/// What may tell why a chapter did not come true.
+#[must_use]
+pub fn explain(testbed: &Testbed) -> String {
+    let asked: [(&str, &[&str]); 4] = [
+        ("Pods", &["get", "pods", "-A", "--no-headers"]),
+        (
+            "The policy's conditions",
+            &[
+                "-n",
+                NAMESPACE,
+                "get",
+                "dbp",
+                POLICY,
+                "-o",
+                r#"jsonpath={range .status.conditions[*]}{.type} {.status} {.reason}: {.message}{"\n"}{end}"#,
+            ],
+        ),
+        (
+            "Its status",
+            &[
+                "-n",
+                NAMESPACE,
+                "get",
+                "dbp",
+                POLICY,
+                "-o",
+                "jsonpath={.status.balance}{.status.plan}",
+            ],
+        ),
+        (
+            "The operator, last lines",
+            &[
+                "-n",
+                OPERATOR_NAMESPACE,
+                "logs",
+                "-l",
+                "app.kubernetes.io/name=dbbalance",
+                "--tail=8",
+            ],
+        ),
+    ];
+    asked
+        .iter()
+        .map(|(title, arguments)| match testbed.kubectl(arguments) {
+            Ok(told) => format!("{title}\n{}\n", told.trim_end()),
+            Err(e) => format!("{title}: {e:#}\n"),
+        })
+        .collect()
+}

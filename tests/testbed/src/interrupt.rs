@@ -1,0 +1,29 @@
+//! Ctrl-C as a value: a flag that every wait looks at, so that an interrupted `up` can clean up after itself.
+//!
+//! Decides nothing; only the `testbed` program turns it on. In a test process signals keep their usual meaning.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn flag() -> &'static Arc<AtomicBool> {
+    FLAG.get_or_init(Arc::default)
+}
+
+/// From now on these signals set the flag instead of ending the process.
+pub fn catch() -> Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(flag())).context("cannot catch signals")?;
+    }
+    Ok(())
+}
+
+/// Has such a signal come?
+#[must_use]
+pub fn pending() -> bool {
+    flag().load(Ordering::Relaxed)
+}

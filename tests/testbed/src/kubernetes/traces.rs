@@ -1,0 +1,59 @@
+//! What is left of a testbed on the machine: the question that `down` must answer with nothing.
+//!
+//! Looks at the machine itself, never at the testbed's records, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::layout::Layout;
+use super::{cgroup, machine};
+use crate::{mounts, process};
+
+/// How the machine is without testbeds: what the last one to leave must restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    settings: BTreeMap<String, String>,
+    paths: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            settings: machine::settings(),
+            paths: machine::paths(),
+        }
+    }
+}
+
+/// Everything there is of the testbed with this name, in words; empty if it has left nothing.
+pub fn of(name: &str) -> Result<Vec<String>> {
+    let layout = Layout::of(name)?;
+    let (key, value) = layout.mark();
+    let mut found = Vec::new();
+    for process in process::marked(&format!("{key}={value}"))? {
+        found.push(format!("process {}", process.pid));
+    }
+    for process in cgroup::processes(&layout.cgroup()) {
+        found.push(format!("container process {}", process.pid));
+    }
+    for process in process::within(&layout.folder())? {
+        found.push(format!("process {} working in its folder", process.pid));
+    }
+    for mount in mounts::below(&layout.folder())? {
+        found.push(format!("mount {}", mount.display()));
+    }
+    for folder in cgroup::tree(&layout.cgroup()) {
+        found.push(format!("cgroup {}", folder.display()));
+    }
+    for path in machine::own(&layout) {
+        found.push(format!("file {}", path.display()));
+    }
+    if layout.folder().symlink_metadata().is_ok() {
+        found.push(format!("folder {}", layout.folder().display()));
+    }
+    Ok(found)
+}

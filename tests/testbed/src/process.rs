@@ -1,0 +1,229 @@
+//! Processes by identity: a pid alone may be somebody else's by the time it is used, a pid with its start time is not.
+//!
+//! Decides who is alive and ends processes; it must never act on a pid whose start time differs from the recorded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+pub use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use crate::wait;
+
+/// Position of `starttime` in `/proc/PID/stat`, counted after the command's closing bracket (field 22 in proc(5)).
+const START_TIME: usize = 19;
+
+/// One process, for good: the kernel never gives the same pid and start time twice in one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Process id.
+    pub pid: i32,
+    /// Clock ticks since boot at its start.
+    pub start: u64,
+}
+
+/// What `/proc/PID/stat` says: state letter and start time. The command may contain brackets and spaces.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&text)
+}
+
+fn parse_stat(text: &str) -> Option<(char, u64)> {
+    let fields: Vec<&str> = text
+        .get(text.rfind(')')? + 1..)?
+        .split_whitespace()
+        .collect();
+    Some((
+        fields.first()?.chars().next()?,
+        fields.get(START_TIME)?.parse().ok()?,
+    ))
+}
+
+impl Identity {
+    /// The process that has this pid now.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        stat(pid).map(|(_, start)| Self { pid, start })
+    }
+
+    /// Alive: same start time and neither zombie nor dead. Our own ended children are reaped on the way.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        match stat(self.pid) {
+            Some((state, start)) if start == self.start => {
+                if matches!(state, 'Z' | 'X') {
+                    let _ = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
+                    return false;
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends a signal, if it is still this process.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        if !self.alive() {
+            return Ok(());
+        }
+        match kill(Pid::from_raw(self.pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => {
+                Err(e).with_context(|| format!("cannot send {signal} to process {}", self.pid))
+            }
+        }
+    }
+
+    /// Ends it: asks first, and insists after `grace`.
+    pub fn stop(&self, grace: Duration) -> Result<()> {
+        let what = format!("end of process {}", self.pid);
+        let gone = || Ok((!self.alive()).then_some(()));
+        self.signal(Signal::SIGTERM)?;
+        if wait::insist(&what, grace, gone).is_err() {
+            self.signal(Signal::SIGKILL)?;
+            // A killed process only lingers while the kernel frees its memory or a device.
+            wait::insist(&what, Duration::from_secs(10), gone)?;
+        }
+        Ok(())
+    }
+
+    /// Reads an identity written by [`Identity::record`].
+    #[must_use]
+    pub fn recorded(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let (pid, start) = text.trim().split_once(' ')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        })
+    }
+
+    /// Writes it down, whole or not at all.
+    pub fn record(&self, file: &Path) -> Result<()> {
+        let partial = file.with_extension("partial");
+        fs::write(&partial, format!("{} {}\n", self.pid, self.start))
+            .and_then(|()| fs::rename(&partial, file))
+            .with_context(|| format!("cannot record a process in {}", file.display()))
+    }
+}
+
+/// All processes now.
+pub fn all() -> Result<Vec<Identity>> {
+    let entries = fs::read_dir("/proc").context("cannot read /proc")?;
+    Ok(entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(Identity::of)
+        .collect())
+}
+
+/// Living processes, but this one, that work in this folder or below it: a PostgreSQL, whose children overwrite their
+/// environment, is found by it.
+pub fn within(folder: &Path) -> Result<Vec<Identity>> {
+    let me = i32::try_from(std::process::id()).unwrap_or_default();
+    Ok(all()?
+        .into_iter()
+        .filter(|process| process.pid != me && process.alive())
+        .filter(|process| {
+            fs::read_link(format!("/proc/{}/cwd", process.pid))
+                .is_ok_and(|cwd| cwd.starts_with(folder))
+        })
+        .collect())
+}
+
+/// Living processes, but this one, that carry the environment entry `mark`: also those whose pid nobody wrote down.
+pub fn marked(mark: &str) -> Result<Vec<Identity>> {
+    let me = i32::try_from(std::process::id()).unwrap_or_default();
+    Ok(all()?
+        .into_iter()
+        .filter(|process| process.pid != me && process.alive())
+        .filter(|process| {
+            fs::read(PathBuf::from(format!("/proc/{}/environ", process.pid))).is_ok_and(|environ| {
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == mark.as_bytes())
+            })
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_command_name_with_brackets_does_not_confuse() {
+        let text = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
+        assert_eq!(parse_stat(text), Some(('S', 777)));
+    }
+
+    #[test]
+    fn another_start_time_is_another_process() {
+        let me = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.alive());
+        let stranger = Identity {
+            start: me.start + 1,
+            ..me
+        };
+        assert!(!stranger.alive());
+        // Would end the test itself if the start time were not looked at.
+        stranger.signal(Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn a_stopped_child_is_dead_and_a_record_reads_back() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let identity = Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sleep");
+        identity.record(&file).unwrap();
+        assert_eq!(Identity::recorded(&file), Some(identity));
+        identity.stop(Duration::from_secs(5)).unwrap();
+        assert!(!identity.alive());
+        // Reaped already, as our own child.
+        let _ = child.wait();
+    }
+
+    #[test]
+    fn processes_are_found_by_the_folder_they_work_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap();
+        let found = within(folder.path()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].pid, i32::try_from(child.id()).unwrap());
+        assert!(within(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn marked_processes_are_found() {
+        let mark = format!("DBBALANCE_TESTBED_TEST={}", std::process::id());
+        let (key, value) = mark.split_once('=').unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .env(key, value)
+            .spawn()
+            .unwrap();
+        let found = wait::until("mark", Duration::from_secs(5), || {
+            let found = marked(&mark)?;
+            Ok((!found.is_empty()).then_some(found))
+        })
+        .unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].pid, i32::try_from(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

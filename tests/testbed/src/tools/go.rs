@@ -1,0 +1,324 @@
+//! The Go programs: one committed `go.mod` and `go.sum` a program, built once into `<cache>/<folder>-<version>/`.
+//!
+//! A program counts as there when its stamp says that it was run or read and told the pinned version. The build
+//! writes under another name first, so an interrupted one is never taken for whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::sources;
+use crate::cache::Cache;
+use crate::program;
+
+/// What kubectl, the API server and their clients say of their version.
+const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
+     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+
+/// One program.
+#[derive(Debug)]
+pub struct Tool {
+    /// Folder below `tools/` with its `go.mod`.
+    pub folder: &'static str,
+    /// Pinned version; must be that of `go.mod` (a test compares).
+    pub version: &'static str,
+    /// Module that has the version.
+    pub module: &'static str,
+    /// Package to build.
+    pub package: &'static str,
+    /// File name of the program.
+    pub binary: &'static str,
+    /// Needed by `testbed up`, not only by tests of charts.
+    pub for_testbed: bool,
+    /// Extra linker flags: the version it reports.
+    linker: &'static str,
+    /// Arguments that make it tell its version, and how it says it; empty: its build information is read.
+    tells: (&'static [&'static str], &'static str),
+    /// Time on two cores, from nothing.
+    expected: &'static str,
+}
+
+const fn kubernetes(
+    package: &'static str,
+    binary: &'static str,
+    tells: (&'static [&'static str], &'static str),
+    expected: &'static str,
+) -> Tool {
+    Tool {
+        folder: "kubernetes",
+        version: "v1.36.3",
+        module: "k8s.io/kubernetes",
+        package,
+        binary,
+        for_testbed: true,
+        linker: KUBERNETES_VERSION,
+        tells,
+        expected,
+    }
+}
+
+/// All of them, in the order of building: the API server first, as the others reuse what it compiled.
+pub const TOOLS: &[Tool] = &[
+    Tool {
+        folder: "etcd",
+        version: "v3.6.11",
+        module: "go.etcd.io/etcd/server/v3",
+        package: "go.etcd.io/etcd/server/v3",
+        binary: "etcd",
+        for_testbed: true,
+        linker: "",
+        tells: (&["--version"], "etcd Version: 3.6.11"),
+        expected: "about 1 minute",
+    },
+    kubernetes(
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-apiserver",
+        (&["--version"], "Kubernetes v1.36.3"),
+        "about 5 minutes cold",
+    ),
+    kubernetes(
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kube-controller-manager",
+        (&["--version"], "Kubernetes v1.36.3"),
+        "about 1 minute",
+    ),
+    kubernetes(
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kube-scheduler",
+        (&["--version"], "Kubernetes v1.36.3"),
+        "about 10 seconds",
+    ),
+    kubernetes(
+        "k8s.io/kubernetes/cmd/kubelet",
+        "kubelet",
+        (&["--version"], "Kubernetes v1.36.3"),
+        "about 30 seconds",
+    ),
+    kubernetes(
+        "k8s.io/kubernetes/cmd/kubectl",
+        "kubectl",
+        (&["version", "--client"], "Client Version: v1.36.3"),
+        "about 30 seconds",
+    ),
+    Tool {
+        folder: "helm",
+        version: "v4.3.1",
+        module: "helm.sh/helm/v4",
+        package: "helm.sh/helm/v4/cmd/helm",
+        binary: "helm",
+        for_testbed: false,
+        linker: "-X helm.sh/helm/v4/internal/version.version=v4.3.1",
+        tells: (&["version", "--short"], "v4.3.1"),
+        expected: "about 2 minutes",
+    },
+    Tool {
+        folder: "kubeconform",
+        version: "v0.8.0",
+        module: "github.com/yannh/kubeconform",
+        package: "github.com/yannh/kubeconform/cmd/kubeconform",
+        binary: "kubeconform",
+        for_testbed: false,
+        linker: "-X main.version=v0.8.0",
+        tells: (&["-v"], "v0.8.0"),
+        expected: "about 5 seconds",
+    },
+    Tool {
+        folder: "helm-unittest",
+        version: "v1.1.2",
+        module: "github.com/helm-unittest/helm-unittest",
+        package: "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+        binary: "untt",
+        for_testbed: false,
+        linker: "",
+        tells: (&[], ""),
+        expected: "about 1 minute",
+    },
+    // A program of ours around its packages: only the plugins in use.
+    Tool {
+        folder: "coredns",
+        version: "v1.15.0",
+        module: "github.com/coredns/coredns",
+        package: "dbbalance.io/testbed/tools/coredns",
+        binary: "coredns",
+        for_testbed: false,
+        linker: "",
+        tells: (&["-version"], "CoreDNS-1.15.0"),
+        expected: "about 30 seconds",
+    },
+];
+
+impl Tool {
+    pub(crate) fn folder_in(&self, cache: &Cache) -> PathBuf {
+        cache.path(format!("{}-{}", self.folder, self.version))
+    }
+
+    /// Where the program is, once built.
+    #[must_use]
+    pub fn path(&self, cache: &Cache) -> PathBuf {
+        self.folder_in(cache).join(self.binary)
+    }
+
+    fn stamp(&self, cache: &Cache) -> PathBuf {
+        self.folder_in(cache)
+            .join(format!(".{}.verified", self.binary))
+    }
+
+    /// Does this file say that it is the pinned version?
+    fn verify(&self, file: &Path) -> Result<()> {
+        let (arguments, expected) = self.tells;
+        let (said, expected) = if arguments.is_empty() {
+            let said = program::output(Command::new("go").args(["version", "-m"]).arg(file))?;
+            (
+                said.replace('\t', " "),
+                format!("{} {}", self.module, self.version),
+            )
+        } else {
+            (
+                program::output(Command::new(file).args(arguments))?,
+                expected.to_owned(),
+            )
+        };
+        if !said.contains(&expected) {
+            bail!(
+                "{} is not {} {}: it says {:?}; delete it and call: testbed tools",
+                file.display(),
+                self.binary,
+                self.version,
+                said.lines().next().unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    fn build(&self, cache: &Cache) -> Result<()> {
+        program::require("go")?;
+        let target = self.path(cache);
+        Cache::sweep(&target);
+        let partial = Cache::temporary(&target);
+        let folder = sources().join("tools").join(self.folder);
+        fs::create_dir_all(self.folder_in(cache)).context("cannot make a folder in the cache")?;
+        eprintln!(
+            "building {} {} ({})…",
+            self.binary, self.version, self.expected
+        );
+        let started = Instant::now();
+        let built = program::output(
+            Command::new("go")
+                .current_dir(&folder)
+                // Static, so that it runs in any image and on any machine that shares the cache.
+                .env("CGO_ENABLED", "0")
+                .args([
+                    "build",
+                    "-trimpath",
+                    "-ldflags",
+                    &format!("-s -w {}", self.linker),
+                    "-o",
+                ])
+                .arg(&partial)
+                .arg(self.package),
+        )
+        .and_then(|_| self.verify(&partial));
+        if let Err(e) = built {
+            let _ = fs::remove_file(&partial);
+            return Err(e.context(format!(
+                "cannot build {} {} in {}",
+                self.binary,
+                self.version,
+                folder.display()
+            )));
+        }
+        fs::rename(&partial, &target)
+            .with_context(|| format!("cannot write {}", target.display()))?;
+        eprintln!(
+            "built {} {} in {:.0} s",
+            self.binary,
+            self.version,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// True if something was done.
+    fn ensure(&self, cache: &Cache) -> Result<bool> {
+        let stamp = self.stamp(cache);
+        if stamp.is_file() && self.path(cache).is_file() {
+            return Ok(false);
+        }
+        // A program without a stamp may come from elsewhere: taken if it is the right one, built anew if not.
+        if self.verify(&self.path(cache)).is_err() {
+            self.build(cache)?;
+        }
+        fs::write(&stamp, self.version)
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
+        Ok(true)
+    }
+}
+
+/// Builds what is missing; gives the number of new ones.
+pub fn ensure(cache: &Cache) -> Result<usize> {
+    TOOLS
+        .iter()
+        .try_fold(0, |new, tool| Ok(new + usize::from(tool.ensure(cache)?)))
+}
+
+/// Where a built program is.
+pub fn path(cache: &Cache, binary: &str) -> Result<PathBuf> {
+    match TOOLS
+        .iter()
+        .find(|tool| tool.binary == binary)
+        .map(|tool| tool.path(cache))
+    {
+        Some(path) if path.is_file() => Ok(path),
+        _ => bail!(
+            "the program {binary} is missing in {}: build it with: testbed tools",
+            cache.path("").display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_table_and_go_mod_pin_the_same_versions() {
+        for tool in TOOLS {
+            let file = sources().join("tools").join(tool.folder).join("go.mod");
+            let text = fs::read_to_string(&file).unwrap();
+            let pinned = format!("{} {}", tool.module, tool.version);
+            assert!(
+                text.contains(&pinned),
+                "{} does not pin {pinned}",
+                file.display()
+            );
+            assert!(
+                text.contains(tool.package),
+                "{} does not build {}",
+                file.display(),
+                tool.package
+            );
+            assert!(file.with_file_name("go.sum").is_file());
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = TOOLS.iter().map(|tool| tool.binary).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TOOLS.len());
+    }
+
+    #[test]
+    fn a_program_of_another_version_is_refused() {
+        let error = TOOLS[1]
+            .verify(Path::new("/bin/echo"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is not kube-apiserver v1.36.3"), "{error}");
+    }
+}
