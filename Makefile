@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt stand-up stand-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-lab test-api test-e2e test-cure test-chart lint crds image sim hunt tape stand-up stand-down soak bench bench-page clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -94,6 +94,9 @@ sim: ## Simulate the rule that steers connections, beside what people do instead
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
 	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance --features failpoints --lib whatever_befalls -- --nocapture
+
+tape: setup ## Hold the planner to the plans that were recorded of random stories (DBBALANCE_TAPE=write records them anew)
+	$(CARGO) test --quiet --locked -p dbbalance --features failpoints --lib plan::tests::tape:: -- --nocapture
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml

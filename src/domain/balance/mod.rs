@@ -40,6 +40,6 @@ mod tests;
 pub use decide::{decide, figures};
 pub use fleet::{WrongRole, misplaced, wrong_role};
 pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
-pub use memory::Memory;
+pub use memory::{Batch, Episode, GaveUp, GaveUpReason, Memory, Record};
 pub use odds::{Blind, Odds, Pace};
 pub use verdict::{Decision, Figures, LimitedBy, Misplaced, Share, Unknown, Verdict, Wait};
