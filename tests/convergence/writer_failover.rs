@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::database_view::{is_wrong, present, sees};
 use crate::fixture::{BANK, CONVERGED, ConvergenceFixture, policy, since};
-use crate::reader_changes::is_at_rest;
 use crate::plugin_program::plugin_program;
+use crate::reader_changes::is_at_rest;
 use crate::sockets;
 use crate::support::policy::{epoch, says, signal};
 use crate::support::{Case, LIMIT, until};

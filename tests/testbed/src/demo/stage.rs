@@ -154,7 +154,10 @@ fn images(testbed: &Testbed, operator: &Path) -> Result<()> {
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let me = std::env::current_exe().context("cannot tell which program this is")?;
     for (name, target) in [
-        ("kubectl-dbbalance", absolute(&operator.with_file_name("kubectl-dbbalance"))?),
+        (
+            "kubectl-dbbalance",
+            absolute(&operator.with_file_name("kubectl-dbbalance"))?,
+        ),
         ("testbed", absolute(&me)?),
     ] {
         symlink(target, programs.join(name)).with_context(|| format!("cannot link {name}"))?;
