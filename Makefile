@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page structure clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -50,7 +50,9 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
 	$(TEST) --lib --bins --test dns --test figures --test rds_batches
+	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-simulator
+	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-testbed --no-run
 	@# Both wait for real servers most of the time.
@@ -63,7 +65,7 @@ test-contract:
 test-testbed:
 	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
-test-api: tools ## The CRD and its rules against a real API server
+test-api: tools program ## The CRD and its rules against a real API server
 	$(TEST) --test api
 
 test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
@@ -78,12 +80,10 @@ test-convergence:
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
-soak: tools ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
-	$(CARGO) build --quiet --locked --release -p dbbalance
+soak: tools program ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
 
-bench: tools ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
-	$(CARGO) build --quiet --locked --release -p dbbalance
+bench: tools program ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
 	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench
 
 bench-page: ## Write page, chart and README's section from docs/bench/results.json
@@ -93,7 +93,17 @@ sim: ## Simulate the rule that steers connections, beside what people do instead
 	@$(CARGO) run --quiet --locked -p dbbalance-simulator -- --runs $(or $(RUNS),1000) --json target/sim.json
 
 hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
-	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance --features failpoints --lib whatever_befalls -- --nocapture
+	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance-planner whatever_befalls -- --nocapture
+
+structure: ## Measure the structure of the code: names, types, circles of imports (BASE=a commit to print beside it; JSON=1)
+	@base=target/structure-base; flags="$(if $(JSON),--json)"; \
+	if [ -n "$(BASE)" ]; then \
+	  git worktree remove --force $$base 2>/dev/null || rm -rf $$base; \
+	  git worktree add --quiet --force --detach $$base "$(BASE)"; \
+	  trap 'git worktree remove --force '$$base EXIT; \
+	  flags="$$flags --base $$base"; \
+	fi; \
+	$(CARGO) run --quiet --locked -p dbbalance-structure -- $$flags .
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml
@@ -101,8 +111,8 @@ crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
 
 program: setup
-	@echo "--- building the operator (about 6 minutes cold)"
-	@$(CARGO) build --quiet --locked --release -p dbbalance
+	@echo "--- building the operator and the kubectl plugin (about 6 minutes cold)"
+	@$(CARGO) build --quiet --locked --release -p dbbalance -p kubectl-dbbalance
 
 image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))

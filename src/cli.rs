@@ -9,13 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// Recycles connection pools when the topology of an Aurora cluster changes.
 #[derive(Debug, Parser)]
-#[command(
-    name = "dbbalance",
-    version,
-    about,
-    disable_help_subcommand = true,
-    after_help = "As kubectl plugin: link or copy this file to kubectl-dbbalance in your PATH, and call: kubectl dbbalance --help"
-)]
+#[command(name = "dbbalance", version, about, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

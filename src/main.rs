@@ -4,12 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dbbalance::cli::{Cli, Command};
-use dbbalance::{api, plugin, run, telemetry};
+use dbbalance::{run, telemetry};
 
 fn main() -> ExitCode {
-    if plugin::is_called(std::env::args_os().next().as_deref()) {
-        return plugin::main();
-    }
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -22,7 +19,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command {
         Command::Crd => {
-            print!("{}", api::crd::yaml()?);
+            print!("{}", dbbalance_api::crd::yaml()?);
             Ok(())
         }
         Command::Run(args) => {

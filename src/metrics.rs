@@ -18,14 +18,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::api::spec::{Method, Mode};
-use crate::api::status::{RunResult, Trigger};
 use crate::aurora::PollResult;
 use crate::aurora::dns::LookupResult;
-use crate::domain::evidence::UnreadableReason;
 use crate::evidence::probe::ReadStats;
-use crate::methods::{Fault, Outcome};
+use dbbalance_api::conditions::{ConditionStatus, ConditionType};
+use dbbalance_api::spec::{Method, Mode};
+use dbbalance_api::status::{RunResult, Trigger};
+use dbbalance_core::evidence::UnreadableReason;
+use dbbalance_kube::methods::{Fault, Outcome};
 
 pub use balance::{PolicyBalance, Sums};
 pub use words::RecycleResult;

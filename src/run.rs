@@ -19,7 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aurora::bucket::Bucket;
 use crate::aurora::dns::resolver::{Resolver, ResolverError};
 use crate::aurora::dns::{DnsConfig, DnsWatch, LookupResult, LookupStats};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
@@ -30,15 +29,16 @@ use crate::cli::RunArgs;
 use crate::controller::context::Context;
 use crate::controller::memory::Memory;
 use crate::controller::reconcile::{on_error, reconcile};
-use crate::evidence::procnet::ProcNet;
 use crate::evidence::{Probe, ProbeConfig};
 use crate::http::{HttpState, Ready, bind, serve};
-use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
 use crate::k8s::watch::Stores;
-use crate::methods::http::PodCaller;
 use crate::metrics::Metrics;
+use crate::rate_limit::Bucket;
+use dbbalance_kube::clients::Clients;
+use dbbalance_kube::methods::http::PodCaller;
+use dbbalance_kube::sockets::procnet::ProcNet;
 use house::{follow_leadership, keep_house};
 use news::{everything, moved, sensed, touched};
 
@@ -52,7 +52,7 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 pub enum RunError {
     /// No way to the API server.
     #[error(transparent)]
-    Client(#[from] crate::k8s::clients::ClientError),
+    Client(#[from] dbbalance_kube::clients::ClientError),
     /// The pods' HTTP client.
     #[error("cannot make the client that calls pods")]
     Caller(#[from] reqwest::Error),

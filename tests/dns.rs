@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dbbalance::api::status::Trigger;
 use dbbalance::aurora::access::SourceKey;
 use dbbalance::aurora::dns::resolver::Resolver;
 use dbbalance::aurora::dns::{Answer, Failure, Family, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
-use dbbalance::domain::dns::gate::{Awaited, judge};
-use dbbalance::domain::topology::{
+use dbbalance_api::status::Trigger;
+use dbbalance_core::dns::gate::{Awaited, judge};
+use dbbalance_core::topology::{
     ClusterId, ClusterView, Endpoints, InstanceId, MemberFacts, MemberId, ResourceId, Topology,
 };
 use hickory_resolver::proto::op::{Message, ResponseCode};

@@ -11,11 +11,11 @@ use aws_credential_types::Credentials;
 use aws_sdk_rds::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
-use dbbalance::aurora::bucket::Bucket;
 use dbbalance::aurora::rds::RdsSource;
 use dbbalance::aurora::{ClusterSource, ReadingError, SourceError};
-use dbbalance::domain::topology::ClusterId;
-use dbbalance::domain::tracker::Reading;
+use dbbalance::rate_limit::Bucket;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 /// A server that refuses a whole request when it names one of these ids.
 #[derive(Clone, Default)]

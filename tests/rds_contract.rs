@@ -14,7 +14,7 @@ use dbbalance::aurora::{
     Cadence, ClusterKey, ErrorClass, NoStats, Observation, PollerConfig, Pollers, ReadingError,
     RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
 };
-use dbbalance::domain::topology::ClusterId;
+use dbbalance_core::topology::ClusterId;
 use dbbalance_testbed::rds::REGION;
 use serde_json::json;
 use support::rds::{

@@ -12,11 +12,11 @@ use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
 use aws_smithy_types::body::SdkBody;
-use dbbalance::aurora::bucket::Bucket;
 use dbbalance::aurora::rds::RdsSource;
 use dbbalance::aurora::{ClusterSource, ErrorClass, ReadingError, SourceError};
-use dbbalance::domain::topology::ClusterId;
-use dbbalance::domain::tracker::Reading;
+use dbbalance::rate_limit::Bucket;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 const CLUSTERS: &str = include_str!("support/fixtures/describe-db-clusters.xml");
 const INSTANCES: &str = include_str!("support/fixtures/describe-db-instances.xml");

@@ -9,15 +9,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cadence {
     /// When nothing moves. AWS's own test tools read every 5 s, and two calls each 5 s are 0.4 of the account's
-    /// 12 requests/s (DESIGN 4.1).
+    /// 12 requests/s (docs/adr/0003).
     pub quiet: Duration,
-    /// While something moves: a failover takes 10 to 30 s, and each reading late is a second late (DESIGN 4.1).
+    /// While something moves: a failover takes 10 to 30 s, and each reading late is a second late (docs/adr/0003).
     pub moving: Duration,
     /// How long a poller stays quick when no answer differs any more: an instance may be `stopped` for days.
     pub restless_for: Duration,
     /// The first delay after a failure; it doubles with each.
     pub backoff: Duration,
-    /// The longest delay after failures (DESIGN 4.1).
+    /// The longest delay after failures (docs/adr/0003).
     pub backoff_max: Duration,
     /// The part by which delays vary, up and down, so that pollers do not fall into step.
     pub jitter: f64,

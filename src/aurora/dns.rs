@@ -26,10 +26,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::Bucket;
 use super::poller::{Clock, ClusterKey};
-use crate::domain::dns::DnsView;
-use crate::domain::topology::{ClusterView, InstanceId};
+use crate::rate_limit::Bucket;
+use dbbalance_core::dns::DnsView;
+use dbbalance_core::topology::{ClusterView, InstanceId};
 use names::Names;
 
 /// The kind of address that is asked for.

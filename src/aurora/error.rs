@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::domain::topology::ClusterId;
+use dbbalance_core::topology::ClusterId;
 
 /// What an error asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,10 +15,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_rds::config::Builder;
 
 use super::access::{RoleAllowList, SourceKey};
-use super::bucket::Bucket;
 use super::error::SourceError;
 use super::rds::RdsSource;
 use super::{ClusterSource, SourceFactory};
+use crate::rate_limit::Bucket;
 
 /// How long to wait for a connection: the SDK's own default is 3.1 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -10,7 +10,6 @@
 
 pub mod access;
 mod body;
-pub mod bucket;
 pub mod cadence;
 pub mod dns;
 pub mod error;
@@ -36,8 +35,8 @@ pub use error::{ErrorClass, ReadingError, SourceError};
 pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig, Pollers};
 pub use sight::{Observation, Sight};
 
-use crate::domain::topology::ClusterId;
-use crate::domain::tracker::Reading;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 /// Something that can tell about clusters: AWS, or a test.
 #[async_trait]

@@ -22,7 +22,7 @@ use super::access::{RoleAllowList, SourceKey};
 use super::cadence::Cadence;
 use super::sight::{Entry, Sight};
 use super::{ClusterSource, ErrorClass, SourceFactory};
-use crate::domain::topology::{ClusterId, InstanceId, Topology};
+use dbbalance_core::topology::{ClusterId, InstanceId, Topology};
 
 /// One cluster, and by whose right it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

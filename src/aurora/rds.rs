@@ -15,12 +15,12 @@ use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
 use super::ClusterSource;
 use super::body::WholeBody;
-use super::bucket::Bucket;
 use super::error::{ReadingError, SourceError};
 use super::fault::{Fault, fault};
 use super::validate;
-use crate::domain::topology::ClusterId;
-use crate::domain::tracker::Reading;
+use crate::rate_limit::Bucket;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 /// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
 const IDS_PER_CALL: usize = 100;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::domain::topology::{ClusterView, InstanceId, Topology};
-use crate::domain::tracker::{Reading, Tracker};
+use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
+use dbbalance_core::tracker::{Reading, Tracker};
 
-/// Failed or not whole readings in a row after which the topology is not observed any more (DESIGN 4.1).
+/// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
 const FAILURES: u32 = 2;
 
 /// Whether the topology is observed.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::topology::{InstanceId, MemberId, ResourceId};
-use crate::domain::tracker::{MemberReading, Reading};
+use dbbalance_core::topology::{InstanceId, MemberId, ResourceId};
+use dbbalance_core::tracker::{MemberReading, Reading};
 
 /// `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not `available`.
 pub(super) fn reading(cluster: &str, text: &str) -> Reading {
@@ -32,7 +32,7 @@ pub(super) fn reading(cluster: &str, text: &str) -> Reading {
         resource: ResourceId(format!("cluster-{cluster}")),
         status: "available".to_owned(),
         engine: "aurora-postgresql".to_owned(),
-        endpoints: crate::domain::topology::Endpoints::default(),
+        endpoints: dbbalance_core::topology::Endpoints::default(),
         writer,
         members,
     }

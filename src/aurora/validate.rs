@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
 
 use super::error::ReadingError;
-use crate::domain::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
-use crate::domain::tracker::{MemberReading, Reading};
+use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
+use dbbalance_core::tracker::{MemberReading, Reading};
 
 /// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
 /// the same API and behave otherwise.

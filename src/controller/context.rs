@@ -11,16 +11,16 @@ use jiff::Timestamp;
 
 use super::memory::Memory;
 use crate::aurora::access::RoleAllowList;
-use crate::aurora::bucket::Bucket;
 use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::evidence::Probe;
-use crate::k8s::clients::Clients;
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::k8s::watch::Stores;
-use crate::methods::http::PodCaller;
 use crate::metrics::Metrics;
+use crate::rate_limit::Bucket;
+use dbbalance_kube::clients::Clients;
+use dbbalance_kube::methods::http::PodCaller;
 
 /// Shared by all passes.
 pub struct Context {

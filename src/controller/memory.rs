@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::world::Blockade;
-use crate::api::status::DbBalancePolicyStatus;
-use crate::domain::budget::Load;
-use crate::domain::evidence::Socket;
-use crate::domain::pod::PodFacts;
-use crate::domain::settle::Settling;
-use crate::domain::stamp::Claim;
+use dbbalance_api::status::DbBalancePolicyStatus;
+use dbbalance_core::budget::Load;
+use dbbalance_core::evidence::Socket;
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::settle::Settling;
+use dbbalance_core::stamp::Claim;
+use dbbalance_planner::world::Blockade;
 
 /// How long after an opening nothing is done: the open time is the next full second of the API
 /// server's clock.

@@ -11,12 +11,12 @@ use kube::runtime::controller::Action;
 use super::context::Context;
 use super::errors::Error;
 use super::observe::{cluster_key, observe, others};
-use super::plan::plan;
-use super::validate::validate;
 use super::wishes::wish;
 use super::{apply::apply, report::report};
-use crate::api::DbBalancePolicy;
 use crate::k8s::watch::WatchedPolicy;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_planner::plan;
+use dbbalance_planner::validate::validate;
 
 /// The shortest time between two passes over a policy that decides something in each.
 const SOON: Duration = Duration::from_millis(20);
@@ -58,7 +58,7 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
             memory.in_flight = plan
                 .targets
                 .iter()
-                .fold(crate::domain::budget::Load::default(), |sum, t| {
+                .fold(dbbalance_core::budget::Load::default(), |sum, t| {
                     sum.plus(t.in_flight)
                 });
         });

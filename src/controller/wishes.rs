@@ -7,11 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
 use super::observe::{cluster_key, probe_key};
-use super::plan::Plan;
-use super::world::World;
-use crate::api::DbBalancePolicy;
-use crate::api::spec::{EvidenceSource, TargetSpec};
-use crate::evidence::{Freshness, PodToRead};
+use crate::evidence::Freshness;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::spec::{EvidenceSource, TargetSpec};
+use dbbalance_kube::sockets::PodToRead;
+use dbbalance_planner::Plan;
+use dbbalance_planner::world::World;
 
 /// How old a reading of a pod may be that changes now: a pool renews its connections in about a second.
 const NEW: SignedDuration = SignedDuration::from_secs(1);

@@ -1,22 +1,7 @@
-//! Evidence: reads which pod holds how many connections to where.
+//! Evidence: decides when which pod's sockets are read, and keeps what was read.
 //!
-//! [`probe`] decides when which pod is read, and keeps what was read; [`procnet`] reads one. What the
-//! readings mean is judged in `domain::evidence`.
+//! One pod is read by `dbbalance_kube::sockets`; what the readings mean is judged in `dbbalance_core::evidence`.
 
-pub mod pod;
 pub mod probe;
-pub mod procnet;
 
-pub use pod::PodToRead;
 pub use probe::{Freshness, Pace, Probe, ProbeConfig, TargetKey};
-
-use async_trait::async_trait;
-
-use crate::domain::evidence::{Socket, Unreadable};
-
-/// Reads the sockets of one pod.
-#[async_trait]
-pub trait ConnectionReader: Send + Sync {
-    /// The pod's sockets towards its target's port. The caller limits the time.
-    async fn read(&self, pod: &PodToRead) -> Result<Vec<Socket>, Unreadable>;
-}

@@ -3,7 +3,6 @@
 //! Which transition deserves an event is decided in `controller::report`. An event that cannot be
 //! written is logged and forgotten, but for `EpochOpened`, whose date is needed.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,9 +13,9 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use thiserror::Error;
 
-use crate::api::DbBalancePolicy;
-use crate::api::conditions::cut;
-use crate::domain::topology::Fnv;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::cut;
+use dbbalance_core::hash::StableHash;
 
 /// The longest note that the API accepts (`k8s.io/kubernetes`, events validation).
 const MAX_NOTE_BYTES: usize = 1024;
@@ -261,22 +260,18 @@ impl Events {
 /// The recorder takes events of one type, reason and action for repeats and drops the later note, so
 /// the action, which tools do not show, carries a hash of the note.
 fn action(reason: EventReason, note: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    note.hash(&mut hasher);
-    format!("{}-{:08x}", reason.as_str(), hasher.finish() >> 32)
+    format!("{}-{}", reason.as_str(), StableHash::of([note]).short())
 }
 
 /// `<policy>.<first 8 of uid>.epoch-<n>-<hash of the note>`, the policy's name cut where the whole
 /// would be too long. The note tells what raised the epoch: after a lost status its number may come
 /// again for another change, which must not get the old one's time.
 fn epoch_event_name(policy: &str, uid: &str, epoch: i64, note: &str) -> String {
-    let mut hash = Fnv::new();
-    hash.write(note);
-    let rest = format!(".{}.epoch-{epoch}-{:08x}", cut(uid, 8), hash.0 >> 32);
+    let hash = StableHash::of([note]).short();
+    let rest = format!(".{}.epoch-{epoch}-{hash}", cut(uid, 8));
     let head = cut(policy, MAX_NAME_BYTES.saturating_sub(rest.len()));
     format!("{}{rest}", head.trim_end_matches(['-', '.']))
 }
 
 #[cfg(test)]
-#[path = "events_tests.rs"]
 mod tests;

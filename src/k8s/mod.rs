@@ -2,9 +2,6 @@
 //!
 //! Reads and writes; decides nothing about policies or pods.
 
-pub mod clients;
 pub mod events;
-pub mod exec;
 pub mod lease;
-pub mod pods;
 pub mod watch;

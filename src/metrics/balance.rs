@@ -10,8 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::conditions::ConditionStatus;
-use crate::api::status::{BalanceStatus, RoleStatus};
+use dbbalance_api::conditions::ConditionStatus;
+use dbbalance_api::status::{BalanceStatus, RoleStatus};
 
 /// How one policy's connections stand.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Names and labels, as dashboards and alerts use them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::methods::BlockedBy;
+use dbbalance_kube::methods::BlockedBy;
 
 fn page(metrics: &Metrics) -> String {
     metrics.encode(true).unwrap()
@@ -11,7 +11,13 @@ fn page(metrics: &Metrics) -> String {
 fn every_metric_has_its_documented_name() {
     let metrics = Metrics::new();
     metrics.reacted(Trigger::Failover, Duration::from_secs(3));
-    metrics.effect(Method::Signal, &Outcome::failed(Fault::NoShell, ""));
+    metrics.effect(
+        Method::Signal,
+        &Outcome::Failed {
+            fault: Fault::NoShell,
+            message: String::new(),
+        },
+    );
     metrics.blocked("DNS");
     metrics.reconcile_failed("Kubernetes");
     metrics.pod_read(Err(UnreadableReason::Timeout));
@@ -131,7 +137,7 @@ fn a_policys_balance_is_shown_while_the_policy_is_there_and_can_be_told() {
 
 #[test]
 fn the_figures_of_all_targets_are_added_and_those_that_tell_nothing_left_out() {
-    let of = |shares: serde_json::Value| -> crate::api::status::BalanceStatus {
+    let of = |shares: serde_json::Value| -> dbbalance_api::status::BalanceStatus {
         serde_json::from_value(serde_json::json!({
             "target": "web", "state": "Unbalanced", "reason": "Uneven", "message": "m", "source": "ProcNet",
             "measuredPods": "1/1", "shares": shares, "misplaced": {"wrongRole": 1}

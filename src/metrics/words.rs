@@ -1,9 +1,9 @@
 //! The values that labels can have.
 
-use crate::api::conditions::ConditionStatus;
-use crate::api::spec::Method;
-use crate::api::status::{RunResult, Trigger};
-use crate::domain::evidence::UnreadableReason;
+use dbbalance_api::conditions::ConditionStatus;
+use dbbalance_api::spec::Method;
+use dbbalance_api::status::{RunResult, Trigger};
+use dbbalance_core::evidence::UnreadableReason;
 
 /// What came of the recycle of one pod, seen on the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

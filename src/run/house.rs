@@ -9,13 +9,13 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use kube::ResourceExt;
 
-use crate::api::DbBalancePolicy;
-use crate::api::conditions::{self, ConditionStatus, ConditionType};
-use crate::api::spec::Mode;
 use crate::aurora::ClusterKey;
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, probe_key};
 use crate::metrics::{Fleet, PolicyBalance, Sums};
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::spec::Mode;
 
 /// How often the fleet is counted and what is gone is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
         let paused = policy.spec.suspend
             || policy
                 .annotations()
-                .contains_key(crate::api::annotations::PAUSE_UNTIL);
+                .contains_key(dbbalance_api::annotations::PAUSE_UNTIL);
         fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
         fleet.balances.push(balance(policy));
         let Some(status) = &policy.status else {

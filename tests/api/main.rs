@@ -10,6 +10,8 @@ mod examples;
 mod kubectl;
 mod lifetime;
 mod plugin;
+#[path = "../support/plugin.rs"]
+mod plugin_program;
 mod rules;
 mod schema;
 mod server;

@@ -8,16 +8,17 @@ use std::{env, fs};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::plugin_program::plugin_program;
 use crate::server::{NAMESPACE, STRICT, Server, policies};
 use crate::table::base;
 
-/// The plugin as users install it: a link to the binary, in a folder of the `PATH`.
+/// The plugin as users install it: in a folder of the `PATH`.
 fn installed() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin");
     fs::create_dir_all(&folder).unwrap();
     let link = folder.join("kubectl-dbbalance");
     let _ = fs::remove_file(&link);
-    symlink(env!("CARGO_BIN_EXE_dbbalance"), &link).unwrap();
+    symlink(plugin_program(), &link).unwrap();
     link
 }
 

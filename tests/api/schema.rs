@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dbbalance::api::crd;
+use dbbalance_api::crd;
 use serde_json::Value;
 
 /// The schema as it is written to the files.

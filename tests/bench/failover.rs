@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::plugin_program::plugin_program;
 use crate::record::Failover;
 use crate::sockets;
 
@@ -204,9 +205,7 @@ fn old_writer(fixture: &BenchFixture<'_>) -> (String, String) {
 
 /// What `kubectl dbbalance connections` says of a pod with half-open sockets.
 fn evidence(fixture: &BenchFixture<'_>) -> Option<String> {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dbbalance"));
-    // By this name the binary is the plugin.
-    std::os::unix::process::CommandExt::arg0(&mut command, "kubectl-dbbalance");
+    let mut command = std::process::Command::new(plugin_program());
     command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
     let said = command.arg(fixture.testbed.kubeconfig()).output().ok()?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -22,6 +22,8 @@ mod play;
 mod record;
 mod start;
 
+#[path = "../support/plugin.rs"]
+mod plugin_program;
 #[path = "../support/pooler.rs"]
 mod pooler;
 #[path = "../support/sockets.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbbalance::api::DbBalancePolicy;
+use dbbalance_api::DbBalancePolicy;
 use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
 use dbbalance_testbed::aurora::control::AuroraControl;
 use dbbalance_testbed::aurora::coredns::{self, CacheTopology};

@@ -10,6 +10,8 @@ mod support;
 
 #[path = "../support/pooler.rs"]
 mod pgbouncer;
+#[path = "../support/plugin.rs"]
+mod plugin_program;
 #[path = "../support/sockets.rs"]
 mod sockets;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbbalance::api::conditions::ConditionType::Balanced;
+use dbbalance_api::conditions::ConditionType::Balanced;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
@@ -34,9 +34,8 @@ pub async fn connections_through_a_pooler_are_left_alone(fixture: &ConvergenceFi
     let recycle = json!({"method": "HTTP", "http": {"port": 8080, "path": "/pool/recycle"}});
     case.baseline(policy("pooled", &BANK, "pooled", &pools, &recycle))
         .await;
-    let said = |p: &dbbalance::api::DbBalancePolicy| {
-        says(p, Balanced, "Unknown", "EvidenceUnattributable")
-    };
+    let said =
+        |p: &dbbalance_api::DbBalancePolicy| says(p, Balanced, "Unknown", "EvidenceUnattributable");
     case.policy_where("pooled", "that nothing can be told", said)
         .await;
     control.add_reader(BANK.cluster).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbbalance::api::conditions::ConditionType::Balanced;
+use dbbalance_api::conditions::ConditionType::Balanced;
 use dbbalance_testbed::aurora::control::FleetCommand;
 use dbbalance_testbed::kubernetes::NODE_IP;
 use serde_json::{Value, json};
@@ -53,8 +53,8 @@ async fn told(
 }
 
 /// No run in progress and every pod fresh.
-pub fn is_at_rest(policy: &dbbalance::api::DbBalancePolicy) -> bool {
-    use dbbalance::api::conditions::ConditionType::{Fresh, Recycling};
+pub fn is_at_rest(policy: &dbbalance_api::DbBalancePolicy) -> bool {
+    use dbbalance_api::conditions::ConditionType::{Fresh, Recycling};
     says(policy, Fresh, "True", "") && !says(policy, Recycling, "True", "")
 }
 
@@ -108,7 +108,7 @@ pub async fn evidence_that_is_turned_on_is_quiet(fixture: &ConvergenceFixture) {
     object["spec"]["evidence"]["source"] = json!("None");
     case.baseline(object).await;
     let patch = json!({"spec": {"evidence": {"source": "ProcNet"}}});
-    case.patch::<dbbalance::api::DbBalancePolicy>("quiet", patch)
+    case.patch::<dbbalance_api::DbBalancePolicy>("quiet", patch)
         .await;
     let told = case
         .policy_where("quiet", "a first measurement", |p| {

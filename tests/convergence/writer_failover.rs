@@ -1,11 +1,10 @@
 //! The writer goes: pools of readers and of the writer in each pod, renewed by a signal.
 
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use dbbalance::api::conditions::ConditionType::Balanced;
+use dbbalance_api::conditions::ConditionType::Balanced;
 use dbbalance_testbed::aurora::control::{AuroraControl, FleetCommand};
 use dbbalance_testbed::aurora::event::{EventKind, FleetEvent, now_millis};
 use dbbalance_testbed::aurora::observe::Observation;
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::database_view::{is_wrong, present, sees};
 use crate::fixture::{BANK, CONVERGED, ConvergenceFixture, policy, since};
+use crate::plugin_program::plugin_program;
 use crate::reader_changes::is_at_rest;
 use crate::sockets;
 use crate::support::policy::{epoch, says, signal};
@@ -159,9 +159,7 @@ async fn zombies(
 
 /// What `kubectl dbbalance connections` says of pods with half-open sockets.
 fn told_by_plugin(fixture: &ConvergenceFixture, case: &Case<'_>, policy: &str) -> Option<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dbbalance"));
-    // By this name the binary is the plugin.
-    command.arg0("kubectl-dbbalance");
+    let mut command = Command::new(plugin_program());
     command.args(["connections", policy, "-n", &case.name]);
     command
         .arg("--kubeconfig")

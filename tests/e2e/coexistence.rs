@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use dbbalance::api::DbBalancePolicy;
-use dbbalance::api::conditions::ConditionType;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::ConditionType;
 use dbbalance_testbed::process::Signal;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;

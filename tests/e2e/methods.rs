@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance::api::DbBalancePolicy;
-use dbbalance::api::conditions::ConditionType;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::ConditionType;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance::api::conditions::ConditionType;
+use dbbalance_api::conditions::ConditionType;
 use dbbalance_testbed::rds::{self, FAULTS_PORT};
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ pub async fn nothing_is_recycled_while_rds_fails(suite: &Suite) {
         case.failover(writer);
         let begun = Instant::now();
         while begun.elapsed() < WATCHED {
-            let api = case.api::<dbbalance::api::DbBalancePolicy>();
+            let api = case.api::<dbbalance_api::DbBalancePolicy>();
             assert_eq!(epoch(&api.get("p").await.unwrap()), wanted, "{what}");
             tokio::time::sleep(LOOK).await;
         }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance::api::DbBalancePolicy;
+use dbbalance_api::DbBalancePolicy;
 use serde_json::json;
 
 use crate::support::app::workload;

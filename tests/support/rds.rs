@@ -13,8 +13,8 @@ use dbbalance::aurora::factory::{RdsFactory, RdsOptions};
 use dbbalance::aurora::{
     ClusterSource, ReadingError, RoleAllowList, SourceError, SourceFactory as _, SourceKey,
 };
-use dbbalance::domain::topology::ClusterId;
-use dbbalance::domain::tracker::Reading;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 use dbbalance_testbed::aurora::{api, static_control_plane::StaticControlPlane};
 use dbbalance_testbed::rds::REGION;
 use dbbalance_testbed::rds::microburst::Microburst;

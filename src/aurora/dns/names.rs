@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{Answer, Failure, Family};
-use crate::domain::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
-use crate::domain::topology::{ClusterView, Endpoints, InstanceId};
+use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
+use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
-/// The pace while somebody waits: eight looks a second at each endpoint (the study behind DESIGN 4.7).
+/// The pace while somebody waits: eight looks a second at each endpoint (docs/adr/0008).
 const WANTED: Duration = Duration::from_millis(125);
 /// The pace while nobody does: `CoreDNS` keeps an answer for 5 s at least, so more would tell nothing.
 const IDLE: Duration = Duration::from_secs(5);

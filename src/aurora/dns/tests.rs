@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use super::*;
 use crate::aurora::NoStats;
 use crate::aurora::access::SourceKey;
-use crate::domain::change::tests::topology;
-use crate::domain::topology::{ClusterId, Endpoints, MemberFacts};
+use dbbalance_core::testing::topology;
+use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
 
 /// Answers by script: for each name a row of instances, the last one for ever; `-` is no such name, `?` no answer.
 #[derive(Default)]
@@ -146,7 +146,7 @@ impl Bed {
 
     fn writers(&self) -> String {
         let view = self.dns.view(&key("c"));
-        let letter = |l: &crate::domain::dns::Look| {
+        let letter = |l: &dbbalance_core::dns::Look| {
             view.instance(l)
                 .map_or_else(|| l.failure.map_or("?", |_| "-").into(), |i| i.0)
         };

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{ClusterKey, ClusterSource, PollResult, Seat, Shared};
 use crate::aurora::cadence::throw;
 use crate::aurora::{ReadingError, SourceError};
-use crate::domain::topology::ClusterId;
-use crate::domain::tracker::Reading;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 /// How long one poll may take. The source's own time-outs end each request after seconds; a thousand clusters are
 /// some forty pages at two a second.

@@ -11,16 +11,16 @@ use std::collections::HashMap;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::DbBalancePolicy;
-use crate::api::spec::{Method, TargetSpec};
 use crate::controller::context::Context;
 use crate::controller::errors::Error;
-use crate::controller::plan::{Gate, Plan, PodStep, Step, TargetPlan};
-use crate::controller::world::{Blockade, World};
-use crate::domain::stamp::{Claim, Stamp};
-use crate::methods::annotate::{self, TopologyNote};
-use crate::methods::rollout::WorkloadTarget;
-use crate::methods::{BlockedBy, Outcome, PodRef, rollout};
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_kube::methods::annotate::{self, TopologyNote};
+use dbbalance_kube::methods::rollout::WorkloadTarget;
+use dbbalance_kube::methods::{BlockedBy, Outcome, PodRef, rollout};
+use dbbalance_planner::world::{Blockade, World};
+use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
 use recycle::{Recycled, recycle, report_lost};
 
 /// How long a disruption budget is left alone before it is asked again: often enough to go on soon
@@ -139,8 +139,8 @@ pub async fn apply(
 }
 
 /// The topology as pods are told it.
-fn topology_note(topology: Option<&crate::api::status::TopologyStatus>) -> TopologyNote {
-    use crate::api::status::RoleStatus;
+fn topology_note(topology: Option<&dbbalance_api::status::TopologyStatus>) -> TopologyNote {
+    use dbbalance_api::status::RoleStatus;
     let Some(topology) = topology else {
         return TopologyNote::default();
     };

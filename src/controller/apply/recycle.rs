@@ -2,14 +2,14 @@
 //!
 //! Whatever dies in between leaves a claim that says so. It decides neither whom nor when.
 
-use crate::api::spec::{Method, TargetSpec};
 use crate::controller::context::Context;
 use crate::controller::observe::planned_pod;
-use crate::controller::plan::PodStep;
-use crate::controller::world::World;
-use crate::domain::stamp::{Claim, Stamp};
-use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use crate::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
+use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
+use dbbalance_kube::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
+use dbbalance_planner::PodStep;
+use dbbalance_planner::world::World;
 
 /// What came of one pod.
 pub(super) enum Recycled {

@@ -14,21 +14,23 @@ use kube::{Api, ResourceExt};
 use super::context::Context;
 use super::errors::Error;
 use super::memory::{PolicyMemory, Recorded};
-use super::world::{Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding};
-use crate::api::annotations;
-use crate::api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
-use crate::api::status::RunResult;
 use crate::aurora::ClusterKey;
 use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
-use crate::controller::plan::{recorded_addresses, recorded_topology};
-use crate::domain::budget::Holding;
-use crate::domain::pod::PodFacts;
-use crate::domain::stamp::Stamp;
-use crate::domain::topology::ClusterId;
-use crate::domain::workload::WorkloadFacts;
 use crate::evidence::TargetKey;
-use crate::k8s::pods;
 use crate::k8s::watch::Workload;
+use dbbalance_api::annotations;
+use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
+use dbbalance_api::status::RunResult;
+use dbbalance_core::budget::Holding;
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::stamp::Stamp;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::workload::WorkloadFacts;
+use dbbalance_kube::pods;
+use dbbalance_planner::world::{
+    Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding,
+};
+use dbbalance_planner::{recorded_addresses, recorded_topology};
 use owners::{Lineage, Taker, older_policies, owner_among};
 
 /// Gathers the world of one policy, and the policy as it is now.

@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
-use crate::api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
-use crate::controller::world::is_recreated;
-use crate::domain::pod::PodFacts;
-use crate::k8s::pods;
 use crate::k8s::watch::Stores;
+use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
+use dbbalance_core::pod::PodFacts;
+use dbbalance_kube::pods;
+use dbbalance_planner::world::is_recreated;
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;
 /// of equal age, the one with the smaller UID.

@@ -5,11 +5,11 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::annotations;
-use crate::api::spec::WorkloadKind;
-use crate::domain::stamp::Stamp;
-use crate::domain::workload::{Strategy, WorkloadFacts};
-use crate::k8s::pods::{controller, is_ignored};
+use dbbalance_api::annotations;
+use dbbalance_api::spec::WorkloadKind;
+use dbbalance_core::stamp::Stamp;
+use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_kube::pods::{controller, is_ignored};
 
 /// Kubernetes' default for Deployments.
 fn quarter() -> IntOrString {

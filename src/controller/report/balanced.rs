@@ -2,9 +2,9 @@
 //!
 //! Says what `status.balance` holds, so that it is rewritten as rarely; measures and judges nothing.
 
-use crate::api::conditions::ConditionStatus;
-use crate::api::spec::EvidenceSource;
-use crate::api::status::{BalanceState, BalanceStatus, LimitedBy};
+use dbbalance_api::conditions::ConditionStatus;
+use dbbalance_api::spec::EvidenceSource;
+use dbbalance_api::status::{BalanceState, BalanceStatus, LimitedBy};
 
 /// Status, reason and message. One target that is not even makes it False; one of which nothing can be told
 /// makes it Unknown, whatever the others are.

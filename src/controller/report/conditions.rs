@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::balanced::balanced;
-use crate::api::conditions::{self, ConditionStatus, ConditionType};
-use crate::api::status::{DbBalancePolicyStatus, RunResult};
-use crate::controller::plan::{Gate, Plan};
-use crate::controller::validate::Valid;
-use crate::controller::world::{Reading, World};
+use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
+use dbbalance_planner::validate::Valid;
+use dbbalance_planner::world::{Reading, World};
+use dbbalance_planner::{Gate, Plan};
 
 /// A condition's status, reason and message.
 type Verdict = (ConditionStatus, &'static str, String);

@@ -19,12 +19,12 @@ use super::apply::Applied;
 use super::context::Context;
 use super::errors::Error;
 use super::memory::Recorded;
-use super::plan::{Notice, Plan, halt, open, status_time};
-use super::validate::Valid;
-use super::world::{Blockade, World};
-use crate::api::DbBalancePolicy;
-use crate::api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
 use crate::metrics::RecycleResult;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
+use dbbalance_planner::validate::Valid;
+use dbbalance_planner::world::{Blockade, World};
+use dbbalance_planner::{Notice, Plan, halt, open, status_time};
 
 /// What the pass comes to.
 #[derive(Debug)]

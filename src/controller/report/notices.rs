@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use kube::runtime::events::EventType;
 
-use crate::api::DbBalancePolicy;
-use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{DbBalancePolicyStatus, RunResult, Trigger};
 use crate::controller::context::Context;
-use crate::controller::plan::Notice;
-use crate::controller::world::World;
 use crate::k8s::events::EventReason;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::{self, ConditionType};
+use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, Trigger};
+use dbbalance_planner::Notice;
+use dbbalance_planner::world::World;
 
 /// Tells people what happened.
 pub(super) async fn tell(

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Freshness, Pace, TargetKey};
-use crate::domain::evidence::{Measured, PodMeasurement, PodReading, Socket, Unreadable};
-use crate::domain::topology::Fnv;
-use crate::evidence::PodToRead;
+use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, Unreadable};
+use dbbalance_core::hash::StableHash;
+use dbbalance_kube::sockets::PodToRead;
 
 /// After this time a read that failed, for a reason that passes, is repeated while somebody waits for it.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
@@ -314,9 +314,8 @@ fn earlier(soonest: Option<Instant>, other: Instant) -> Instant {
 
 /// A target's own heartbeat, a little shorter or longer than the ordinary one: always the same for a policy.
 fn beat(key: &TargetKey, heartbeat: Duration) -> Duration {
-    let mut hash = Fnv::new();
-    hash.write(&key.uid);
+    let hash = StableHash::of([key.uid.as_str()]).value();
     let spread = u64::from(2 * JITTER_PERCENT + 1);
-    let percent = 100 - JITTER_PERCENT + u32::try_from(hash.0 % spread).unwrap_or(0);
+    let percent = 100 - JITTER_PERCENT + u32::try_from(hash % spread).unwrap_or(0);
     heartbeat.saturating_mul(percent) / 100
 }

@@ -19,10 +19,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionReader, PodToRead};
-use crate::aurora::bucket::Bucket;
-use crate::domain::evidence::{Measured, UnreadableReason};
+use crate::rate_limit::Bucket;
 use book::Book;
+use dbbalance_core::evidence::{Measured, UnreadableReason};
+use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
 
 /// Reads at once, over all policies: each is a WebSocket through the API server to a kubelet.
 pub const AT_ONCE: usize = 8;

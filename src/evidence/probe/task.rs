@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
 use super::book::{Next, Read};
-use crate::domain::evidence::{Unreadable, UnreadableReason};
+use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 
 /// Reads for ever.
 pub(super) async fn run(shared: Arc<Shared>) {

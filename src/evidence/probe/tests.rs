@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
-use crate::domain::evidence::{PodMeasurement, Socket, Unreadable};
+use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable};
 
 /// Reads nothing, in a tenth of a second, and notes when.
 #[derive(Default)]

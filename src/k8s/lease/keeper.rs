@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Claim, Leadership, LeaseConfig};
-use crate::api::FIELD_MANAGER;
+use dbbalance_api::FIELD_MANAGER;
 
 /// How often a standby looks, and a leader tries again after a failed renewal: a released lease is
 /// taken over in about this time. One GET a second is nothing to an API server.

@@ -25,8 +25,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::DbBalancePolicy;
-use crate::api::spec::WorkloadKind;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::spec::WorkloadKind;
 
 /// A policy as watched; one that cannot be read does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dbbalance::domain::evidence::{
+use dbbalance_core::evidence::{
     Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
 };
-use dbbalance::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_testbed::image::PAUSE;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -367,6 +367,6 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
     let mut wanted: Ends = masked.iter().map(Connection::ends).collect();
     wanted.extend(own);
     assert_eq!(ends(after, true), wanted);
-    let fresh = dbbalance::domain::evidence::fresh_sockets(&before, after);
+    let fresh = dbbalance_core::evidence::fresh_sockets(&before, after);
     assert_eq!(fresh.len(), 3, "new by their ports: {fresh:?}");
 }

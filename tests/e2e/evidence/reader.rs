@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use dbbalance::domain::evidence::Measured;
-use dbbalance::evidence::procnet::ProcNet;
-use dbbalance::evidence::{Freshness, PodToRead, Probe, ProbeConfig, TargetKey};
+use dbbalance::evidence::{Freshness, Probe, ProbeConfig, TargetKey};
+use dbbalance_core::evidence::Measured;
+use dbbalance_kube::sockets::PodToRead;
+use dbbalance_kube::sockets::procnet::ProcNet;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;

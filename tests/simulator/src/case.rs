@@ -1,7 +1,7 @@
 //! Cases: a fleet, a change, a world that it meets, and how one goes about it.
 
 use crate::dns::Millis;
-use crate::domain::balance::{Reach, Settings};
+use dbbalance_core::balance::{Reach, Settings};
 
 /// Where pods ask DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

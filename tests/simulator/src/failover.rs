@@ -8,11 +8,10 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::dns::{Millis, WINDOW};
-use crate::domain::balance::{
-    self, Holdings, Inputs, Look, Memory, PodView, Pools, Reach, Settings,
-};
-use crate::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
 use crate::figures::Spread;
+use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_core::balance::{self, Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 const PODS: usize = 20;
 const CACHES: usize = 2;
@@ -77,7 +76,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
     };
     let topology = topology();
     let mut pods: Vec<Pod> = (0..PODS).map(pod).collect();
-    let mut memory = Memory::default();
+    let mut memory = RebalanceState::default();
     let mut answers: Vec<Look> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
     let mut outcome = Outcome {

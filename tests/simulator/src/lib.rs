@@ -11,7 +11,6 @@
 pub mod blind;
 pub mod case;
 pub mod dns;
-pub mod domain;
 pub mod failover;
 pub mod figures;
 pub mod steered;

@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::case::{Case, LookUps};
 use crate::dns::Millis;
-use crate::domain::balance::{
-    self, Decision, Holdings, Inputs, Look, Memory, PodView, Pools, Reach, Settings,
-};
-use crate::domain::topology::{InstanceId, MemberId, ResourceId, Topology};
 use crate::world::World;
+use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_core::balance::{
+    self, Decision, Holdings, Inputs, Look, PodView, Pools, Reach, Settings,
+};
+use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 /// A run that takes longer has not ended.
 pub const DEADLINE: Millis = 3_600_000;
@@ -24,7 +25,7 @@ struct Controller<'a> {
     look_ups: LookUps,
     topology: Topology,
     names: Vec<InstanceId>,
-    memory: Memory,
+    memory: RebalanceState,
     looks: VecDeque<Look>,
     views: BTreeMap<String, (Holdings, Millis)>,
     reading: Option<Millis>,
@@ -59,7 +60,7 @@ pub fn run(
         look_ups,
         topology: topology(&names),
         names,
-        memory: Memory::default(),
+        memory: RebalanceState::default(),
         looks: VecDeque::new(),
         views: BTreeMap::new(),
         reading: None,

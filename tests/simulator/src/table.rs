@@ -1,7 +1,7 @@
 //! The table: the cases, with what the study of steering found for each.
 
 use crate::case::{Caches, Case, LookUps, ProcessCache, Strategy};
-use crate::domain::balance::{Reach, Settings};
+use dbbalance_core::balance::{Reach, Settings};
 
 /// What the study found; `None`: it gives no figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

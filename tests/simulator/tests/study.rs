@@ -1,8 +1,8 @@
 //! Ten thousand seeded runs guard the rule and its defaults: every row of the table stays near the study's
 //! figures, or near what is said of it where the simulator is known to differ.
 
+use dbbalance_core::balance::Reach;
 use dbbalance_simulator::case::{Case, Strategy};
-use dbbalance_simulator::domain::balance::Reach;
 use dbbalance_simulator::failover;
 use dbbalance_simulator::figures::{Figures, measure};
 use dbbalance_simulator::table::{Row, Study, parts};

@@ -90,19 +90,19 @@ pub fn annotation<'p>(pod: &'p Pod, key: &str) -> Option<&'p str> {
 
 /// The epoch of a pod's stamp.
 pub fn stamped(pod: &Pod) -> i64 {
-    annotation(pod, dbbalance::api::annotations::EPOCH)
+    annotation(pod, dbbalance_api::annotations::EPOCH)
         .and_then(|s| s.split_once('/')?.1.split_once('-')?.0.parse().ok())
         .unwrap_or(0)
 }
 
 pub fn recycles(pod: &Pod) -> u64 {
-    annotation(pod, dbbalance::api::annotations::RECYCLES)
+    annotation(pod, dbbalance_api::annotations::RECYCLES)
         .and_then(|s| s.parse().ok())
         .unwrap_or(0)
 }
 
 pub fn claim(pod: &Pod) -> Option<&str> {
-    annotation(pod, dbbalance::api::annotations::CLAIM)
+    annotation(pod, dbbalance_api::annotations::CLAIM)
 }
 
 pub fn uid(pod: &Pod) -> String {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dbbalance::api::DbBalancePolicy;
-use dbbalance::api::conditions::{self, ConditionType};
-use dbbalance::api::status::{RunResult, TargetStatus};
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::{self, ConditionType};
+use dbbalance_api::status::{RunResult, TargetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 

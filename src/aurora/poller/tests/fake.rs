@@ -11,8 +11,8 @@ use crate::aurora::testing::reading;
 use crate::aurora::{
     ClusterSource, PollResult, PollStats, ReadingError, SourceError, SourceFactory, SourceKey,
 };
-use crate::domain::topology::ClusterId;
-use crate::domain::tracker::Reading;
+use dbbalance_core::topology::ClusterId;
+use dbbalance_core::tracker::Reading;
 
 type Answer = Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
 

@@ -151,12 +151,15 @@ fn load_images(testbed: &Testbed, operator: &Path) -> Result<()> {
     image::build_operator_image(operator, "demo", &archive)?;
     testbed.load_image(&archive)?;
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
-    // For `testbed shell`: the plugin is the operator under another name.
+    // For `testbed shell`; the plugin is built beside the operator.
     let programs = testbed.programs();
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let me = std::env::current_exe().context("cannot tell which program this is")?;
     for (name, target) in [
-        ("kubectl-dbbalance", absolute_path(operator)?),
+        (
+            "kubectl-dbbalance",
+            absolute_path(&operator.with_file_name("kubectl-dbbalance"))?,
+        ),
         ("testbed", absolute_path(&me)?),
     ] {
         symlink(target, programs.join(name)).with_context(|| format!("cannot link {name}"))?;

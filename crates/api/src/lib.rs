@@ -1,0 +1,28 @@
+//! The API that users see: the `DbBalancePolicy` resource, its conditions, and the annotations.
+//!
+//! Holds types, their schema and the rules that a schema can judge. It must not hold decisions:
+//! what a policy means for a pod is said in `domain` and `controller`.
+#![forbid(unsafe_code)]
+#![allow(clippy::doc_markdown)] // the docs become `kubectl explain`, where backticks are noise
+
+pub mod annotations;
+mod balance;
+pub mod conditions;
+pub mod crd;
+mod evidence;
+pub mod rebalance_state;
+mod rules;
+pub mod schema;
+pub mod spec;
+pub mod status;
+mod target;
+
+pub use spec::{DbBalancePolicy, DbBalancePolicySpec};
+pub use status::DbBalancePolicyStatus;
+
+/// The API group of the resource and the prefix of every annotation.
+pub const GROUP: &str = "dbbalance.io";
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";
+/// The field manager under which the operator writes.
+pub const FIELD_MANAGER: &str = "dbbalance";

@@ -1,0 +1,156 @@
+//! What a decision leaves for the next one, small enough for the policy's status.
+//!
+//! Nothing here ticks: it changes when an episode, a batch or a wait begins or ends. No pods are
+//! listed; readers are bits, in the order of the topology.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the balance of one target remembers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RebalanceState {
+    /// The topology that the bits below speak of.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// The last event that opened an episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub event: Option<Timestamp>,
+    /// The episode in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episode: Option<Episode>,
+    /// The last batch, until it has settled and was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+    /// How well looks have predicted where pods land.
+    #[serde(skip_serializing_if = "Record::is_empty")]
+    pub record: Record,
+    /// Readers that a look has named since the topology changed, as bits.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub named: u32,
+    /// Since when a reader is far from its fair share without an episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub drift_since: Option<Timestamp>,
+    /// The last episode ended without success; drift opens none before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub rest_until: Option<Timestamp>,
+    /// The last episode ended without success, and why; until the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<GaveUp>,
+}
+
+/// An episode: from an event or a drift to even connections.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Episode {
+    /// When it began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
+    /// The recycles that it may take; none before the first measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub budget: Option<u32>,
+    /// The recycles that it has taken, of pods that were not broken.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub moved: u32,
+    /// Since when it waits for the gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub waiting_since: Option<Timestamp>,
+}
+
+impl Episode {
+    /// An episode that begins now.
+    #[must_use]
+    pub const fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            budget: None,
+            moved: 0,
+            waiting_since: None,
+        }
+    }
+}
+
+/// Pods that were taken together.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// When they were taken.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// When it was seen settled; evidence must be newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub settled: Option<Timestamp>,
+    /// The target's pods at that time; another number afterwards, and the batch is not scored.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub fleet: u32,
+    /// The connections that it moves.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub connections: u32,
+    /// The readers that were to receive them, as bits.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub receivers: u32,
+    /// What those held before.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub held: u32,
+    /// Whether the gate was asked.
+    pub gated: bool,
+}
+
+/// How well looks have predicted where pods land.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Record {
+    /// Gated batches that were measured.
+    #[schemars(range(min = 0, max = 1000))]
+    pub batches: u32,
+    /// Of a thousand moved connections, those that landed as foreseen, summed over the batches.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub landed: u32,
+    /// What chance alone would have landed, likewise.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub chance: u32,
+    /// The gate is not asked before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub dropped_until: Option<Timestamp>,
+}
+
+impl Record {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Why an episode ended without success.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GaveUp {
+    /// The reason.
+    pub reason: GaveUpReason,
+    /// The recycles that it took.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub moved: u32,
+}
+
+/// Why an episode ended without success.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveUpReason {
+    /// Its recycles were spent.
+    BudgetSpent,
+    /// Every pod that could help was recycled as often as a pod may be, or may not be recycled.
+    PodsExhausted,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(bits: &u32) -> bool {
+    *bits == 0
+}

@@ -1,0 +1,132 @@
+//! The decision: what is remembered is brought up to date, then each rule in its order.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::excess::{self, Steer};
+use super::fleet::Fleet;
+use super::inputs::{Inputs, Reach};
+use super::pick::is_stuck;
+use super::shares::judge;
+use super::urgent::sweep;
+use super::verdict::{Decision, Figures, Unknown, Verdict, after};
+use dbbalance_api::rebalance_state::{Episode, RebalanceState, Record};
+
+/// Evidence and looks come by themselves; this is how long a decision that waits for them trusts that.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Decides, for one target, whether its connections are where they should be, and which pods go now.
+///
+/// Total: it has an answer for every input, and the same one each time. Fed with its own memory and an
+/// unchanged world it moves nothing more.
+#[must_use]
+pub fn decide(inputs: &Inputs) -> Decision {
+    let mut memory = recall(inputs);
+    let fleet = match Fleet::read(inputs) {
+        Ok(fleet) => fleet,
+        Err(reason) => return unknown(reason, memory, inputs.now),
+    };
+    let judged = judge(&fleet, inputs.settings, |band, held| {
+        is_stuck(&fleet.rows, band, held)
+    });
+    let sweep = sweep(inputs, &fleet);
+    let Steer {
+        moves,
+        wait,
+        wake,
+        measure,
+        look,
+        unnamed,
+    } = excess::steer(inputs, &fleet, &judged, &mut memory, sweep.is_open);
+    let figures = judged.figures;
+    let verdict = if figures.misplaced.is_none() && judged.is_even {
+        Verdict::Balanced {
+            figures,
+            limited_by: judged.limited_by,
+        }
+    } else {
+        Verdict::Unbalanced { figures }
+    };
+    let second = after(inputs.now, SignedDuration::from_secs(1));
+    let wake = if sweep.is_open { Some(second) } else { wake };
+    // An epoch's open time lies a second ahead.
+    let event = inputs.event.filter(|at| *at > inputs.now);
+    Decision {
+        verdict,
+        wait: sweep.wait.or(wait),
+        wake: wake.into_iter().chain(event).min(),
+        measure: measure || sweep.measure,
+        look: look || sweep.is_open,
+        urgent: sweep.pods,
+        moves,
+        unnamed,
+        memory,
+    }
+}
+
+/// The figures alone: shares, band and misplaced connections, however old the evidence is.
+///
+/// # Errors
+/// What cannot be told from this evidence.
+pub fn figures(inputs: &Inputs) -> Result<Figures, Unknown> {
+    let fleet = Fleet::read(inputs)?;
+    let judged = judge(&fleet, inputs.settings, |band, held| {
+        is_stuck(&fleet.rows, band, held)
+    });
+    Ok(judged.figures)
+}
+
+/// RebalanceState, brought up to date with topology, event, looks and time.
+fn recall(inputs: &Inputs) -> RebalanceState {
+    let mut memory = inputs.memory.clone();
+    let fingerprint = inputs.topology.fingerprint().0;
+    if memory.fingerprint != fingerprint {
+        memory.fingerprint = fingerprint;
+        memory.named = 0;
+        memory.batch = None;
+        memory.drift_since = None;
+        // An episode goes on towards the new readers, with a new count.
+        memory.episode = memory.episode.map(|_| Episode::new(inputs.now));
+    }
+    if inputs.event > memory.event && inputs.event.is_some_and(|at| at <= inputs.now) {
+        memory.event = inputs.event;
+        memory.episode = Some(Episode::new(inputs.now));
+        memory.drift_since = None;
+        memory.rest_until = None;
+        memory.gave_up = None;
+    }
+    if memory
+        .record
+        .dropped_until
+        .is_some_and(|until| until <= inputs.now)
+    {
+        memory.record = Record::default();
+    }
+    let readers = inputs.topology.readers.iter().enumerate();
+    for (i, reader) in readers {
+        let is_named = inputs
+            .looks
+            .iter()
+            .any(|look| look.instance.as_ref() == Some(&reader.instance));
+        if is_named && inputs.reach != Reach::Unseen {
+            memory.named |= super::fleet::bit(i);
+        }
+    }
+    memory
+}
+
+/// Nothing is done on evidence that tells nothing.
+fn unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> Decision {
+    // Reading again helps only against reads that failed.
+    let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
+    Decision {
+        verdict: Verdict::Unknown { reason },
+        urgent: vec![],
+        moves: vec![],
+        wait: None,
+        wake: measure.then(|| after(now, RETRY)),
+        measure,
+        look: false,
+        unnamed: vec![],
+        memory,
+    }
+}

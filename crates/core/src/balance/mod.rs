@@ -1,0 +1,44 @@
+//! Balance: whether connections are where they should be, and which pods move next.
+//!
+//! [`decide`] is pure and total: what was measured, what DNS answered, what is remembered and the
+//! time go in; a verdict with its figures, the pods to recycle, why no more is done now, when to
+//! look again and what to remember come out. It never reads a clock, never touches a pod, and knows
+//! no method of recycling beyond how soon its pools reopen ([`Reach`]).
+//!
+//! The rule, in its order:
+//!
+//! 1. Connections to the wrong role or to no member are broken already: their pods go at once
+//!    (`urgent`), as soon as DNS agrees on where they belong.
+//! 2. Evidence that is old, or older than the last batch, decides nothing: measure first.
+//! 3. Inside the band (`shares`), or at the quantum of one pod: balanced, and nothing moves.
+//! 4. Outside, an episode moves the excess while DNS serves readers that have too few (`gate`),
+//!    in batches (`pick`), each settled and measured before the next (`excess`), within a budget.
+//!
+//! Without evidence there is [`odds`]: how likely blind recycling ends even. The figures behind the
+//! defaults come from a simulation of DNS caches, pools and pods that runs this very code: `tests/simulator`.
+
+mod candidates;
+mod decide;
+mod excess;
+mod fleet;
+mod from_evidence;
+mod gate;
+pub mod inputs;
+pub mod odds;
+mod pick;
+mod shares;
+mod urgent;
+pub mod verdict;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{decide, figures};
+pub use fleet::{WrongRole, misplaced, wrong_role};
+pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+pub use odds::{Blind, Odds, Pace};
+pub use verdict::{Decision, Figures, LimitedBy, Misplaced, Share, Unknown, Verdict, Wait};

@@ -1,0 +1,166 @@
+//! A small world for tests: readers `r0`, `r1`, …, a writer `w`, pods, looks and a clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_api::rebalance_state::RebalanceState;
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap_or_default()
+}
+
+pub(super) fn id(name: &str) -> InstanceId {
+    InstanceId(name.into())
+}
+
+pub(super) fn topology(readers: usize) -> Topology {
+    let member = |name: String| MemberId {
+        resource: ResourceId(format!("db-{name}")),
+        instance: InstanceId(name),
+    };
+    Topology {
+        arn: "arn".into(),
+        resource: ResourceId("cluster-1".into()),
+        writer: member("w".into()),
+        readers: (0..readers).map(|i| member(format!("r{i:02}"))).collect(),
+    }
+}
+
+pub(super) fn holdings<const N: usize>(held: [(&str, u32); N]) -> Holdings {
+    Holdings {
+        by_instance: held.into_iter().map(|(name, n)| (id(name), n)).collect(),
+        ..Holdings::default()
+    }
+}
+
+pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
+    PodView {
+        id: format!("pod-{name:04}"),
+        node: None,
+        holds: Some(holds),
+        read_at: Some(at(0)),
+        ready: true,
+        in_flight: false,
+        last_recycled: None,
+        recycles: 0,
+        movable: true,
+        before_failover: false,
+    }
+}
+
+/// All that a decision is made from, owned.
+pub(super) struct Stage {
+    pub now: Timestamp,
+    pub topology: Topology,
+    pub previous_writer: Option<InstanceId>,
+    pub pools: Pools,
+    pub pods: Vec<PodView>,
+    pub looks: Vec<Look>,
+    pub writer_looks: Vec<Look>,
+    pub free: usize,
+    pub canary: bool,
+    pub event: Option<Timestamp>,
+    pub reach: Reach,
+    pub settings: Settings,
+    pub memory: RebalanceState,
+}
+
+impl Stage {
+    pub(super) fn new(topology: Topology, pools: Pools, holds: Vec<Holdings>) -> Self {
+        let free = (holds.len() / 4).max(1);
+        let pods = holds.into_iter().enumerate();
+        Self {
+            now: at(1),
+            topology,
+            previous_writer: None,
+            pools,
+            pods: pods.map(|(name, holds)| pod(name, holds)).collect(),
+            looks: vec![],
+            writer_looks: vec![],
+            free,
+            canary: false,
+            event: Some(at(0)),
+            reach: Reach::Prompt,
+            settings: Settings::default(),
+            memory: RebalanceState::default(),
+        }
+    }
+
+    /// Pods of ten connections, so many on each reader; an epoch has just opened; nobody has looked.
+    pub(super) fn readers(pods: &[usize]) -> Self {
+        let holds = pods.iter().enumerate().flat_map(|(i, n)| {
+            let name = format!("r{i:02}");
+            std::iter::repeat_n(holdings([(name.as_str(), 10)]), *n)
+        });
+        Self::new(topology(pods.len()), Pools::Reader, holds.collect())
+    }
+
+    pub(super) fn decide(&self) -> Decision {
+        decide(&Inputs {
+            now: self.now,
+            topology: &self.topology,
+            previous_writer: self.previous_writer.as_ref(),
+            pools: self.pools,
+            pods: &self.pods,
+            looks: &self.looks,
+            writer_looks: &self.writer_looks,
+            free: self.free,
+            canary: self.canary,
+            event: self.event,
+            reach: self.reach,
+            settings: &self.settings,
+            memory: &self.memory,
+        })
+    }
+
+    /// Decides and remembers.
+    pub(super) fn pass(&mut self) -> Decision {
+        let decision = self.decide();
+        self.memory = decision.memory.clone();
+        decision
+    }
+
+    /// The reader endpoint has just answered so.
+    pub(super) fn answers(&mut self, names: &[&str]) {
+        self.looks = looks(self.now, names);
+    }
+
+    /// The cluster endpoint has just answered so.
+    pub(super) fn writer_answers(&mut self, names: &[&str]) {
+        self.writer_looks = looks(self.now, names);
+    }
+
+    /// Time passes, and every pod is read anew.
+    pub(super) fn later(&mut self, seconds: i64) {
+        self.now = self
+            .now
+            .saturating_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap_or_default();
+        for pod in &mut self.pods {
+            pod.read_at = Some(self.now);
+        }
+    }
+
+    /// The named pods have been recycled and hold ten connections to this reader.
+    pub(super) fn land(&mut self, pods: &[String], on: &str) {
+        for pod in self.pods.iter_mut().filter(|p| pods.contains(&p.id)) {
+            pod.holds = Some(holdings([(on, 10)]));
+            pod.last_recycled = Some(self.now);
+            pod.recycles += 1;
+        }
+    }
+}
+
+/// Look-ups of one moment, `-` for one that failed.
+pub(super) fn looks(at: Timestamp, names: &[&str]) -> Vec<Look> {
+    names
+        .iter()
+        .map(|name| Look {
+            at,
+            instance: (*name != "-").then(|| id(name)),
+            via: None,
+        })
+        .collect()
+}

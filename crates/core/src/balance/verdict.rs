@@ -1,0 +1,379 @@
+//! What a decision says: the verdict with its figures, the pods that go, and why no more do.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::topology::InstanceId;
+use dbbalance_api::rebalance_state::{GaveUp, GaveUpReason, RebalanceState};
+
+/// What is to be done, said and remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Whether the connections are where they should be.
+    pub verdict: Verdict,
+    /// UIDs of pods with connections to a wrong role or to no member, those not Ready first. Exempt from
+    /// `maxUnavailable` where the method is; the storm cap is the caller's.
+    pub urgent: Vec<String>,
+    /// UIDs of pods that hold the excess; never more than what is free.
+    pub moves: Vec<String>,
+    /// Why no more is done now.
+    pub wait: Option<Wait>,
+    /// When to decide again, at the latest; `None`: when something changes.
+    pub wake: Option<Timestamp>,
+    /// A new reading of the pods is wanted now, without waiting for the heartbeat.
+    pub measure: bool,
+    /// Looks are wanted every second until the next decision.
+    pub look: bool,
+    /// Readers that hold too little and that no look has named for too long: a hint for the user.
+    pub unnamed: Vec<InstanceId>,
+    /// What to remember. Written before the pods are recycled, or at the latest with them.
+    pub memory: RebalanceState,
+}
+
+/// Whether the connections are where they should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Every reader is within the band, and nothing is broken.
+    Balanced {
+        /// The figures.
+        figures: Figures,
+        /// What keeps it from the tolerance that was asked for.
+        limited_by: Option<LimitedBy>,
+    },
+    /// Not so.
+    Unbalanced {
+        /// The figures.
+        figures: Figures,
+    },
+    /// It cannot be told.
+    Unknown {
+        /// Why.
+        reason: Unknown,
+    },
+}
+
+impl Verdict {
+    /// The figures, where there are any.
+    #[must_use]
+    pub const fn figures(&self) -> Option<&Figures> {
+        match self {
+            Self::Balanced { figures, .. } | Self::Unbalanced { figures } => Some(figures),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Whether it is `Balanced`.
+    #[must_use]
+    pub const fn is_balanced(&self) -> bool {
+        matches!(self, Self::Balanced { .. })
+    }
+}
+
+/// What keeps connections from being as even as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitedBy {
+    /// One pod's connections are the smallest thing that can be moved.
+    PodQuantum,
+}
+
+/// Why it cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The target has no counted pods.
+    NoPods,
+    /// Too few pods could be read.
+    EvidencePartial {
+        /// Pods read.
+        read: usize,
+        /// Pods counted.
+        pods: usize,
+        /// The least percentage.
+        need: u32,
+    },
+    /// There are connections, and none leads to a member: a proxy, a pooler or a mesh is in between.
+    EvidenceUnattributable {
+        /// How many there are.
+        connections: u32,
+    },
+    /// No pod holds a connection.
+    NoConnections,
+}
+
+impl Unknown {
+    /// The reason as conditions name it.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoPods => "NoPods",
+            Self::EvidencePartial { .. } => "EvidencePartial",
+            Self::EvidenceUnattributable { .. } => "EvidenceUnattributable",
+            Self::NoConnections => "NoConnections",
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPods => f.write_str("there are no pods"),
+            Self::EvidencePartial { read, pods, need } => {
+                write!(f, "{read} of {pods} pods read, {need} % are needed")
+            }
+            Self::EvidenceUnattributable { connections } => write!(
+                f,
+                "{connections} connections, and none leads to a member of the cluster: a proxy, a pooler or a service mesh is in between"
+            ),
+            Self::NoConnections => f.write_str("no pod holds a connection"),
+        }
+    }
+}
+
+/// The connections of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which.
+    pub instance: InstanceId,
+    /// Connections.
+    pub connections: u32,
+    /// Of a thousand.
+    pub permille: u32,
+}
+
+/// Connections that are not where they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misplaced {
+    /// Of writer pools to readers, of reader pools to the writer while readers serve.
+    pub wrong_role: u32,
+    /// To what is no member any more.
+    pub no_member: u32,
+    /// Above the fair share, outside the band.
+    pub excess: u32,
+}
+
+impl Misplaced {
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.wrong_role == 0 && self.no_member == 0 && self.excess == 0
+    }
+}
+
+/// What the verdict rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// The instances among which the target's pools are spread, in the topology's order: the readers,
+    /// or the writer where it alone is right.
+    pub shares: Vec<Share>,
+    /// The fair share, in connections.
+    pub fair: f64,
+    /// The least that a reader should hold.
+    pub lo: f64,
+    /// The most that a reader should hold.
+    pub hi: f64,
+    /// The smallest number of connections that can be moved: those of the smallest pod.
+    pub unit: u32,
+    /// Readers that hold too little.
+    pub under: Vec<InstanceId>,
+    /// The least number of pods that must move.
+    pub least: u32,
+    /// Connections that are not where they should be.
+    pub misplaced: Misplaced,
+    /// Pods with misplaced connections to a wrong role or to no member.
+    pub broken_pods: usize,
+    /// The tolerance that was asked for, in percent.
+    pub tolerance_percent: u32,
+    /// Pods read.
+    pub read: usize,
+    /// Pods counted.
+    pub pods: usize,
+}
+
+impl fmt::Display for Figures {
+    /// As in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("shares ")?;
+        for (i, share) in self.shares.iter().enumerate() {
+            let slash = if i == 0 { "" } else { "/" };
+            write!(f, "{slash}{}", (share.permille + 5) / 10)?;
+        }
+        let most = self.shares.iter().map(|s| s.connections).max().unwrap_or(0);
+        let least = self.shares.iter().map(|s| s.connections).min().unwrap_or(0);
+        let inside = f64::from(most) <= self.hi && f64::from(least) >= self.lo;
+        let word = if inside { "within" } else { "not within" };
+        write!(f, " %, {word} {} %", self.tolerance_percent)?;
+        for (count, what) in [
+            (self.misplaced.wrong_role, "to the wrong role"),
+            (self.misplaced.no_member, "to no member"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(f, ", {} of {} pods read", self.read, self.pods)
+    }
+}
+
+/// Why no more is done now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// The evidence is too old, or older than the last recycle.
+    MeasureFirst {
+        /// Pods with evidence that can be acted on.
+        usable: usize,
+        /// Pods counted.
+        pods: usize,
+    },
+    /// Recycled pods are not back yet.
+    Settling {
+        /// How many are in flight.
+        in_flight: usize,
+        /// When it is measured as it is; `None`: their own time-outs say.
+        until: Option<Timestamp>,
+    },
+    /// Broken pods wait until DNS leads to the right member.
+    DnsDisagrees {
+        /// Looks that lead where they should.
+        agree: usize,
+        /// Looks that were answered.
+        of: usize,
+        /// Looks that must all agree.
+        need: usize,
+    },
+    /// Broken pods were recycled just now, or as often as they may be.
+    Broken {
+        /// Pods that were recycled as often as they may be.
+        exhausted: usize,
+        /// Pods that were taken just now.
+        recent: usize,
+    },
+    /// DNS does not serve the readers that hold too little often enough.
+    GateClosed {
+        /// Looks of a thousand that name such a reader.
+        share: u32,
+        /// Looks of a thousand that must.
+        need: u32,
+        /// Since when it waits; the need falls with time.
+        since: Timestamp,
+    },
+    /// No look has ever named the readers that hold too little.
+    NeverNamed {
+        /// Which.
+        readers: Vec<InstanceId>,
+        /// When the gate is dropped.
+        until: Timestamp,
+    },
+    /// Every pod that could help was recycled just now.
+    PodCooldown {
+        /// How many.
+        pods: usize,
+        /// When the first may go again.
+        until: Timestamp,
+    },
+    /// Nothing is free: pods are not Ready, or the connection budget has no room.
+    NothingFree,
+    /// The last episode ended without success.
+    GaveUp(GaveUp),
+    /// Nothing has happened that opens an episode.
+    NotTriggered {
+        /// Since when a reader is far from its fair share.
+        drift_since: Option<Timestamp>,
+        /// When that opens an episode.
+        opens: Option<Timestamp>,
+    },
+}
+
+impl Wait {
+    /// The reason in one word.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::MeasureFirst { .. } => "MeasureFirst",
+            Self::Settling { .. } => "Settling",
+            Self::DnsDisagrees { .. } => "DNSDisagrees",
+            Self::Broken { .. } => "BrokenPods",
+            Self::GateClosed { .. } => "GateClosed",
+            Self::NeverNamed { .. } => "NeverNamed",
+            Self::PodCooldown { .. } => "PodCooldown",
+            Self::NothingFree => "NothingFree",
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::BudgetSpent,
+                ..
+            }) => "EpisodeBudgetSpent",
+            Self::GaveUp(_) => "PodsExhausted",
+            Self::NotTriggered { .. } => "NotTriggered",
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MeasureFirst { usable, pods } => write!(
+                f,
+                "{usable} of {pods} pods have evidence newer than the last recycle and than 10 s"
+            ),
+            Self::Settling { in_flight, until } => {
+                write!(f, "{in_flight} recycled pods are not back")?;
+                match until {
+                    Some(until) => write!(f, "; measured as it is at {}", whole(*until)),
+                    None => Ok(()),
+                }
+            }
+            Self::DnsDisagrees { agree, of, need } => write!(
+                f,
+                "{agree} of {of} look-ups lead to the right member, all of at least {need} must"
+            ),
+            Self::Broken { exhausted, recent } => write!(
+                f,
+                "of the pods with broken connections {recent} were recycled just now, {exhausted} as often as a pod may be"
+            ),
+            Self::GateClosed { share, need, since } => write!(
+                f,
+                "{} % of the look-ups name a reader with too few connections, {} % are needed; waiting since {}",
+                (share + 5) / 10,
+                (need + 5) / 10,
+                whole(*since)
+            ),
+            Self::NeverNamed { readers, until } => {
+                f.write_str("no look-up has named ")?;
+                for (i, reader) in readers.iter().enumerate() {
+                    write!(f, "{}{reader}", if i == 0 { "" } else { ", " })?;
+                }
+                write!(f, "; waiting for it until {}", whole(*until))
+            }
+            Self::PodCooldown { pods, until } => write!(
+                f,
+                "{pods} pods that could help were recycled just now, the first may go again at {}",
+                whole(*until)
+            ),
+            Self::NothingFree => f.write_str("no pod is free to be taken"),
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::BudgetSpent,
+                moved,
+            }) => write!(f, "the budget of the episode is spent: {moved} recycles"),
+            Self::GaveUp(GaveUp { moved, .. }) => write!(
+                f,
+                "no pod is left that could help: recycled as often as a pod may be, or not to be recycled at all; {moved} recycles"
+            ),
+            Self::NotTriggered {
+                opens: Some(at), ..
+            } => write!(
+                f,
+                "uneven without a change of the topology; taken up at {} if it stays",
+                whole(*at)
+            ),
+            Self::NotTriggered { .. } => f.write_str("uneven without a change of the topology"),
+        }
+    }
+}
+
+/// Whole seconds, for people.
+fn whole(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
+}
+
+/// `at` and a while.
+pub(super) fn after(at: Timestamp, while_: SignedDuration) -> Timestamp {
+    at.saturating_add(while_).unwrap_or(Timestamp::MAX)
+}

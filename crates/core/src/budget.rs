@@ -1,0 +1,238 @@
+//! The connection budget of a cluster: a ledger over all its policies.
+//!
+//! Measured connections count where they are. Without them it counts with the worst: that all
+//! connections of an endpoint's pools are on the one instance that is looked at. What a step opens
+//! may always land on that one instance. While a change has not settled, DNS may serve an instance in its old
+//! role or in its new one, so it counts in both.
+
+use std::collections::BTreeMap;
+
+use super::topology::{ClusterView, InstanceId, Role, Topology};
+use dbbalance_api::spec::{BudgetSpec, Endpoint};
+
+/// What one target holds, or may add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Connections through the reader endpoint.
+    pub reader: u64,
+    /// Connections through the writer endpoint.
+    pub writer: u64,
+}
+
+impl Load {
+    /// The load of so many pods with these pools.
+    #[must_use]
+    pub fn of(pools: &[(Endpoint, u64)], pods: usize) -> Self {
+        let pods = pods as u64;
+        let mut load = Self::default();
+        for (endpoint, connections) in pools {
+            match endpoint {
+                Endpoint::Reader => load.reader += connections * pods,
+                Endpoint::Writer => load.writer += connections * pods,
+            }
+        }
+        load
+    }
+
+    /// The sum of two loads.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            reader: self.reader + other.reader,
+            writer: self.writer + other.writer,
+        }
+    }
+}
+
+/// Measured connections by instance.
+pub type Measured = BTreeMap<InstanceId, u64>;
+
+/// What is held on the cluster now: estimates of pods that were not measured, and what was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// By what pools may hold, of pods that were not measured.
+    pub estimated: Load,
+    /// As measured.
+    pub measured: Measured,
+}
+
+impl Holding {
+    /// The sum of two holdings.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.estimated = self.estimated.plus(other.estimated);
+        for (instance, connections) in &other.measured {
+            *self.measured.entry(instance.clone()).or_default() += connections;
+        }
+        self
+    }
+}
+
+/// The budget's verdict on a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fits.
+    Fits,
+    /// It does not; the sum in words.
+    Exceeds(String),
+    /// No limit is known, so a method that surges must wait.
+    Unknown(String),
+}
+
+/// The limit of each instance, before headroom.
+#[must_use]
+pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Option<u64>> {
+    view.topology
+        .members()
+        .map(|(member, _)| {
+            let limit = spec
+                .max_connections
+                .and_then(|n| u64::try_from(n).ok())
+                .or_else(|| {
+                    let facts = view.facts.get(&member.instance)?;
+                    max_connections(&view.engine, facts.class.as_deref()?)
+                });
+            (member.instance.clone(), limit)
+        })
+        .collect()
+}
+
+/// Which endpoints may lead to a member.
+#[derive(Clone, Copy, Debug, Default)]
+struct Serves {
+    reader: bool,
+    writer: bool,
+}
+
+impl Serves {
+    fn by(topologies: &[&Topology], instance: &InstanceId) -> Self {
+        let mut serves = Self::default();
+        for topology in topologies {
+            let role = topology.members().find(|(m, _)| m.instance == *instance);
+            match role.map(|(_, role)| role) {
+                // A cluster without readers serves the reader endpoint from its writer.
+                Some(Role::Writer) => {
+                    serves.writer = true;
+                    serves.reader |= topology.readers.is_empty();
+                }
+                Some(Role::Reader) => serves.reader = true,
+                None => {}
+            }
+        }
+        serves
+    }
+
+    const fn pick(self, load: Load) -> u64 {
+        (if self.reader { load.reader } else { 0 }) + (if self.writer { load.writer } else { 0 })
+    }
+}
+
+/// The instances as they are, and as they were in the topology that has settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a> {
+    /// As last read.
+    pub view: &'a ClusterView,
+    /// The topology that has settled, if one has.
+    pub settled: Option<&'a Topology>,
+}
+
+/// Judges a step: for every instance, connections now plus all that is in flight plus the step.
+#[must_use]
+pub fn judge(
+    members: Members,
+    spec: &BudgetSpec,
+    now: &Holding,
+    in_flight: Load,
+    step: Load,
+    surges: bool,
+) -> Verdict {
+    let view = members.view;
+    let limits = limits(view, spec);
+    let topologies: Vec<&Topology> = members
+        .settled
+        .into_iter()
+        .chain([&view.topology])
+        .collect();
+    for (member, _) in view.topology.members() {
+        let serves = Serves::by(&topologies, &member.instance);
+        let pick = |load: Load| serves.pick(load);
+        if pick(step) == 0 {
+            continue;
+        }
+        let Some(limit) = limits.get(&member.instance).copied().flatten() else {
+            if surges {
+                let class = view
+                    .facts
+                    .get(&member.instance)
+                    .and_then(|f| f.class.clone());
+                return Verdict::Unknown(format!(
+                    "no max_connections is known for class {} of instance {}: set budget.maxConnections",
+                    class.as_deref().unwrap_or("(unknown)"),
+                    member.instance
+                ));
+            }
+            continue;
+        };
+        let headroom = u64::try_from(spec.headroom_percent).unwrap_or(0).min(100);
+        let budget = limit * (100 - headroom) / 100;
+        let measured = now.measured.get(&member.instance).copied().unwrap_or(0);
+        let has = pick(now.estimated) + measured;
+        let held = has + pick(in_flight);
+        let needs = pick(step);
+        if held + needs > budget {
+            return Verdict::Exceeds(format!(
+                "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held, {} in flight)",
+                member.instance,
+                budget.saturating_sub(held),
+                has,
+                pick(in_flight),
+            ));
+        }
+    }
+    Verdict::Fits
+}
+
+/// `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for
+/// what is not in them: a limit is never invented.
+#[must_use]
+pub fn max_connections(engine: &str, class: &str) -> Option<u64> {
+    let (family, size) = class.strip_prefix("db.")?.split_once('.')?;
+    // r7g and r8g have the memory of r6g, r6i and r5 nearly so; the smaller figure of r5 is taken
+    // only for the one size where the guide gives both.
+    let memory_family = matches!(
+        family,
+        "r5" | "r6g" | "r6gd" | "r6i" | "r6id" | "r7g" | "r7i" | "r8g" | "r8gd" | "r6idn" | "r6in"
+    );
+    let burst = matches!(family, "t3" | "t4g");
+    match engine {
+        "aurora-mysql" if burst => match size {
+            "medium" => Some(90),
+            "large" => Some(135),
+            _ => None,
+        },
+        "aurora-mysql" if memory_family => match size {
+            "large" => Some(1000),
+            "xlarge" => Some(2000),
+            "2xlarge" => Some(3000),
+            "4xlarge" => Some(4000),
+            "8xlarge" => Some(5000),
+            "12xlarge" | "16xlarge" => Some(6000),
+            _ => None,
+        },
+        "aurora-postgresql" if burst => match size {
+            "medium" => Some(405),
+            "large" => Some(844),
+            _ => None,
+        },
+        "aurora-postgresql" if memory_family => match size {
+            "large" => Some(1600),
+            "xlarge" => Some(3479),
+            "2xlarge" | "4xlarge" | "8xlarge" | "12xlarge" | "16xlarge" | "24xlarge" => Some(5000),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+use super::*;
+use crate::testing::topology;
+use crate::topology::MemberFacts;
+
+fn view(names: &str, class: &str) -> ClusterView {
+    let topology = topology(names);
+    let facts = topology
+        .members()
+        .map(|(m, _)| {
+            (
+                m.instance.clone(),
+                MemberFacts {
+                    class: Some(class.into()),
+                    endpoint: None,
+                },
+            )
+        })
+        .collect();
+    ClusterView {
+        topology,
+        engine: "aurora-postgresql".into(),
+        endpoints: crate::topology::Endpoints::default(),
+        facts,
+    }
+}
+
+fn holds(estimated: Load) -> Holding {
+    Holding {
+        estimated,
+        ..Holding::default()
+    }
+}
+
+/// A budget of a hundred connections, of which so much is kept free.
+fn hundred(headroom_percent: i32) -> BudgetSpec {
+    BudgetSpec {
+        max_connections: Some(100),
+        headroom_percent,
+    }
+}
+
+fn reader(n: u64) -> Load {
+    Load {
+        reader: n,
+        writer: 0,
+    }
+}
+
+const fn read(view: &ClusterView) -> Members<'_> {
+    Members {
+        view,
+        settled: None,
+    }
+}
+
+#[test]
+fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new() {
+    let spec = hundred(0);
+    let settled = topology("abc");
+    let now = view("cab", "db.r6g.large");
+    let members = Members {
+        view: &now,
+        settled: Some(&settled),
+    };
+    let holding = Holding {
+        measured: [(InstanceId("c".into()), 95)].into(),
+        ..Holding::default()
+    };
+    let adds = |step| judge(members, &spec, &holding, Load::default(), step, false);
+    assert_eq!(adds(reader(5)), Verdict::Fits);
+    let Verdict::Exceeds(message) = adds(reader(6)) else {
+        unreachable!("DNS may serve c as a reader still");
+    };
+    assert!(message.contains("on c, has 5"), "{message}");
+    let writer = Load {
+        reader: 0,
+        writer: 6,
+    };
+    assert!(matches!(adds(writer), Verdict::Exceeds(_)));
+}
+
+#[test]
+fn a_step_that_fits_is_taken_and_one_more_is_not() {
+    let spec = hundred(10);
+    let v = view("abc", "db.r6g.large");
+    assert_eq!(
+        judge(
+            read(&v),
+            &spec,
+            &holds(reader(60)),
+            reader(20),
+            reader(10),
+            false
+        ),
+        Verdict::Fits
+    );
+    let Verdict::Exceeds(message) = judge(
+        read(&v),
+        &spec,
+        &holds(reader(60)),
+        reader(20),
+        reader(11),
+        false,
+    ) else {
+        unreachable!("it must not fit");
+    };
+    assert!(
+        message.starts_with("needs 11 connections on b, has 10"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_unknown_class_holds_only_what_surges() {
+    let spec = BudgetSpec::default();
+    let v = view("ab", "db.x99.tiny");
+    assert!(matches!(
+        judge(
+            read(&v),
+            &spec,
+            &holds(reader(0)),
+            reader(0),
+            reader(1),
+            true
+        ),
+        Verdict::Unknown(_)
+    ));
+    assert_eq!(
+        judge(
+            read(&v),
+            &spec,
+            &holds(reader(0)),
+            reader(0),
+            reader(1),
+            false
+        ),
+        Verdict::Fits
+    );
+}
+
+#[test]
+fn a_lone_writer_serves_the_reader_endpoint_too() {
+    let spec = hundred(0);
+    let now = Load {
+        reader: 50,
+        writer: 50,
+    };
+    assert!(matches!(
+        judge(
+            read(&view("a", "db.r6g.large")),
+            &spec,
+            &holds(now),
+            Load::default(),
+            reader(1),
+            false
+        ),
+        Verdict::Exceeds(_)
+    ));
+    assert_eq!(
+        judge(
+            read(&view("ab", "db.r6g.large")),
+            &spec,
+            &holds(now),
+            Load::default(),
+            reader(1),
+            false
+        ),
+        Verdict::Fits
+    );
+}
+
+#[test]
+fn measured_connections_count_only_where_they_are() {
+    let spec = hundred(0);
+    let v = view("abc", "db.r6g.large");
+    let on = |b: u64, c: u64| Holding {
+        measured: [("b", b), ("c", c)]
+            .map(|(name, n)| (InstanceId(name.into()), n))
+            .into(),
+        ..Holding::default()
+    };
+    let fits = |holding| {
+        judge(
+            read(&v),
+            &spec,
+            &holding,
+            Load::default(),
+            reader(20),
+            false,
+        )
+    };
+    assert_eq!(fits(on(80, 80)), Verdict::Fits);
+    let Verdict::Exceeds(message) = fits(on(70, 81)) else {
+        unreachable!("it must not fit on c");
+    };
+    assert!(
+        message.starts_with("needs 20 connections on c, has 19"),
+        "{message}"
+    );
+}
+
+#[test]
+fn known_classes_have_the_limits_of_the_guides_and_others_none() {
+    assert_eq!(
+        max_connections("aurora-postgresql", "db.r6g.large"),
+        Some(1600)
+    );
+    assert_eq!(max_connections("aurora-mysql", "db.t3.medium"), Some(90));
+    for class in [
+        "db.serverless",
+        "db.r6g.huge",
+        "r6g.large",
+        "db.m5.large",
+        "",
+    ] {
+        assert_eq!(max_connections("aurora-postgresql", class), None, "{class}");
+    }
+}

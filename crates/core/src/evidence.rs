@@ -1,0 +1,333 @@
+//! Evidence: the connections of pods, as measured, and whose they are.
+//!
+//! Values and pure judgements. It must not know how a pod is read; a pod that was not read is unknown,
+//! and nothing here ever turns that into zero.
+
+pub mod holdings;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use holdings::{Addresses, Evidence, Held, Known, PodHoldings, Verdict, attribute};
+
+/// What a socket is to a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketState {
+    /// ESTABLISHED: a connection, as far as the pod knows.
+    Established,
+    /// `CLOSE_WAIT`: the server has closed it and the app has not noticed. The pool still counts it, the
+    /// server holds no slot for it any more.
+    ClosedByServer,
+}
+
+/// A socket of a pod towards its target's port.
+///
+/// Sockets in other states are none: those that the app has closed (`FIN_WAIT`, `LAST_ACK`, CLOSING,
+/// `TIME_WAIT`) are out of its pools, and one that is being opened (`SYN_SENT`) is not in one yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Socket {
+    /// The pod's end.
+    pub local: SocketAddr,
+    /// The server's end. Addresses of IPv4 written as IPv6 are IPv4 here, as in `local`.
+    pub remote: SocketAddr,
+    /// Its state.
+    pub state: SocketState,
+    /// Bytes sent and not yet acknowledged.
+    pub unacknowledged: u32,
+    /// How often in a row the oldest of those bytes has been sent again without an answer.
+    pub retransmits: u32,
+    /// Probes in a row without an answer: keep-alives, or questions whether the server's window opens.
+    pub unanswered_probes: u32,
+}
+
+/// From this many retransmissions or unanswered probes on, a connection is suspected to be half-open.
+///
+/// Three are 1.4 s without any answer, at Linux's least time-out of 200 ms, which doubles each time: more
+/// than a lost packet or two within a region, where a round trip takes about a millisecond.
+pub const SUSPECT_AFTER: u32 = 3;
+
+/// Linux's least and greatest retransmission time-out (`TCP_RTO_MIN`, `TCP_RTO_MAX` in include/net/tcp.h).
+const RTO: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(2));
+
+impl Socket {
+    /// Whether it is a connection.
+    #[must_use]
+    pub const fn is_connection(&self) -> bool {
+        matches!(self.state, SocketState::Established)
+    }
+
+    /// Whether the server seems to be gone without having said so.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.is_connection()
+            && ((self.retransmits >= SUSPECT_AFTER && self.unacknowledged > 0)
+                || self.unanswered_probes >= SUSPECT_AFTER)
+    }
+
+    /// How long at least it has been sending again in vain: each time-out is twice the one before.
+    #[must_use]
+    pub fn retransmitting_for(&self) -> Duration {
+        (0..self.retransmits.min(64)).fold(Duration::ZERO, |sum, n| {
+            sum + RTO.0.saturating_mul(1 << n.min(16)).min(RTO.1)
+        })
+    }
+}
+
+/// The sockets of one pod, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReading {
+    /// When the reading began, by the operator's clock: nothing in it is older.
+    pub at: Timestamp,
+    /// Sockets to the target's port.
+    pub sockets: Vec<Socket>,
+}
+
+/// Why a pod could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnreadableReason {
+    /// The operator's service account may not exec here.
+    NotGranted,
+    /// The pod uses its node's network, so that the table is the node's.
+    HostNetwork,
+    /// No container of the pod has a program that can read.
+    NoReader,
+    /// The pod has no container of the name that the target gives.
+    NoSuchContainer,
+    /// No container that could read runs now.
+    NotRunning,
+    /// The table is larger than what is taken.
+    TableTooLarge,
+    /// What was read is no table of sockets, or not a whole one.
+    Garbled,
+    /// It took too long.
+    Timeout,
+    /// The connection to the API server or the kubelet broke.
+    Connection,
+    /// The API server sheds load.
+    ApiServerBusy,
+    /// Any other error of API server, kubelet or runtime.
+    ApiError,
+    /// The pod is not there any more.
+    Gone,
+    /// Nobody has read it yet.
+    NotReadYet,
+}
+
+impl UnreadableReason {
+    /// All reasons.
+    pub const ALL: [Self; 13] = [
+        Self::NotGranted,
+        Self::HostNetwork,
+        Self::NoReader,
+        Self::NoSuchContainer,
+        Self::NotRunning,
+        Self::TableTooLarge,
+        Self::Garbled,
+        Self::Timeout,
+        Self::Connection,
+        Self::ApiServerBusy,
+        Self::ApiError,
+        Self::Gone,
+        Self::NotReadYet,
+    ];
+
+    /// The word for it, in conditions, metrics and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotGranted => "NotGranted",
+            Self::HostNetwork => "HostNetwork",
+            Self::NoReader => "NoReader",
+            Self::NoSuchContainer => "NoSuchContainer",
+            Self::NotRunning => "NotRunning",
+            Self::TableTooLarge => "TableTooLarge",
+            Self::Garbled => "Garbled",
+            Self::Timeout => "Timeout",
+            Self::Connection => "Connection",
+            Self::ApiServerBusy => "ApiServerBusy",
+            Self::ApiError => "ApiError",
+            Self::Gone => "Gone",
+            Self::NotReadYet => "NotReadYet",
+        }
+    }
+
+    /// Whether it stays until somebody changes the pod, the policy or a right: asking again soon is idle.
+    #[must_use]
+    pub const fn is_structural(self) -> bool {
+        matches!(
+            self,
+            Self::NotGranted
+                | Self::HostNetwork
+                | Self::NoReader
+                | Self::NoSuchContainer
+                | Self::TableTooLarge
+        )
+    }
+}
+
+impl fmt::Display for UnreadableReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A pod that could not be read: unknown, never zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Why.
+    pub reason: UnreadableReason,
+    /// In words: object, cause, what to do. Never what was read.
+    pub message: String,
+}
+
+impl Unreadable {
+    /// One with its words.
+    #[must_use]
+    pub fn new(reason: UnreadableReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// What came of the last attempt on one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodMeasurement {
+    /// It was read.
+    Read(PodReading),
+    /// It was tried, at that time, and is unknown.
+    Unreadable {
+        /// When it was tried.
+        at: Timestamp,
+        /// Why it failed.
+        why: Unreadable,
+    },
+}
+
+impl PodMeasurement {
+    /// When it was read or tried.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Read(reading) => reading.at,
+            Self::Unreadable { at, .. } => *at,
+        }
+    }
+
+    /// The reading, if there is one.
+    #[must_use]
+    pub const fn reading(&self) -> Option<&PodReading> {
+        match self {
+            Self::Read(reading) => Some(reading),
+            Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+/// All that is known of a target's pods, by UID. A pod without an entry was not read yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// The last attempt on each pod.
+    pub pods: BTreeMap<String, PodMeasurement>,
+}
+
+impl Measured {
+    /// The addresses that connections lead to, for whoever looks them up.
+    #[must_use]
+    pub fn remotes(&self) -> BTreeSet<IpAddr> {
+        let readings = self.pods.values().filter_map(PodMeasurement::reading);
+        readings
+            .flat_map(|r| r.sockets.iter().map(|s| s.remote.ip()))
+            .collect()
+    }
+}
+
+/// The connections of `after` that were not there in `before`, by both ends.
+///
+/// A pool that was renewed has only such ones. The local port tells: the kernel does not give a port that
+/// was closed by the pod to the same server again for a minute (`TIME_WAIT`).
+#[must_use]
+pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Socket> {
+    let old: BTreeSet<_> = connections(before).map(|s| (s.local, s.remote)).collect();
+    connections(after)
+        .filter(|s| !old.contains(&(s.local, s.remote)))
+        .collect()
+}
+
+/// The connections of `before` that are still there in `after`.
+#[must_use]
+pub fn kept_sockets<'a>(before: &'a [Socket], after: &[Socket]) -> Vec<&'a Socket> {
+    let now: BTreeSet<_> = connections(after).map(|s| (s.local, s.remote)).collect();
+    connections(before)
+        .filter(|s| now.contains(&(s.local, s.remote)))
+        .collect()
+}
+
+fn connections(sockets: &[Socket]) -> impl Iterator<Item = &Socket> {
+    sockets.iter().filter(|s| s.is_connection())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::socket;
+
+    #[test]
+    fn connections_are_new_by_their_ports_and_servers() {
+        let before = [socket(1, "10.0.0.1"), socket(2, "10.0.0.1")];
+        let after = [
+            socket(2, "10.0.0.1"),
+            socket(3, "10.0.0.2"),
+            socket(1, "10.0.0.2"),
+        ];
+        let fresh = fresh_sockets(&before, &after);
+        assert_eq!(fresh, [&after[1], &after[2]]);
+        assert_eq!(kept_sockets(&before, &after), [&before[1]]);
+        assert!(fresh_sockets(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_the_server_has_closed_is_neither_new_nor_kept() {
+        let before = [socket(1, "10.0.0.1")];
+        let mut closed = socket(1, "10.0.0.1");
+        closed.state = SocketState::ClosedByServer;
+        assert!(kept_sockets(&before, std::slice::from_ref(&closed)).is_empty());
+        assert!(fresh_sockets(&[], std::slice::from_ref(&closed)).is_empty());
+        assert!(!closed.is_suspect());
+    }
+
+    #[test]
+    fn a_silent_server_is_suspected_after_three_attempts() {
+        let mut silent = socket(1, "10.0.0.1");
+        silent.unacknowledged = 40;
+        silent.retransmits = 2;
+        assert!(!silent.is_suspect());
+        silent.retransmits = 3;
+        assert!(silent.is_suspect());
+        assert_eq!(silent.retransmitting_for(), Duration::from_millis(1400));
+        silent.retransmits = 6;
+        assert_eq!(silent.retransmitting_for(), Duration::from_millis(12_600));
+        let mut idle = socket(1, "10.0.0.1");
+        idle.unanswered_probes = 3;
+        assert!(idle.is_suspect(), "keep-alives without an answer");
+    }
+
+    #[test]
+    fn time_in_vain_is_bounded_whatever_the_table_says() {
+        let mut odd = socket(1, "10.0.0.1");
+        odd.retransmits = u32::MAX;
+        assert!(odd.retransmitting_for() < Duration::from_hours(3));
+    }
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = UnreadableReason::ALL.map(UnreadableReason::as_str).into();
+        assert_eq!(words.len(), UnreadableReason::ALL.len());
+    }
+}

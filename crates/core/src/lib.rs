@@ -1,0 +1,22 @@
+//! What the operator knows and decides, without any I/O: values in, values out.
+//!
+//! Nothing here awaits, reads a clock or the environment, or imports anything of ours but `api`.
+#![forbid(unsafe_code)]
+
+pub mod balance;
+pub mod budget;
+pub mod change;
+pub mod dns;
+pub mod epoch;
+pub mod evidence;
+pub mod hash;
+pub mod pacing;
+pub mod pod;
+pub mod settle;
+pub mod stamp;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod topology;
+pub mod tracker;
+pub mod window;
+pub mod workload;

@@ -1,0 +1,212 @@
+//! A workload as the plan sees it, and whether a rollout of it may be ours.
+//!
+//! Decides what a rollout would cost and why one is refused. It must not know how one is started.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::pacing::{resolve, resolve_up};
+use super::stamp::Stamp;
+use dbbalance_api::spec::WorkloadKind;
+
+/// How a workload replaces its pods.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Strategy {
+    /// A few at a time.
+    RollingUpdate {
+        /// How many may be missing.
+        max_unavailable: IntOrString,
+        /// How many may be there beyond the wanted.
+        max_surge: IntOrString,
+    },
+    /// All at once; refused.
+    Recreate,
+    /// Only when somebody deletes them; refused.
+    OnDelete,
+    /// A `StatefulSet` that updates only a part of its pods; refused.
+    Partition(i32),
+}
+
+/// A workload, reduced to what decisions need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadFacts {
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Pods wanted.
+    pub wanted: usize,
+    /// Pods there.
+    pub present: usize,
+    /// Pods of the newest template.
+    pub updated: usize,
+    /// Whether its controller has seen its newest generation.
+    pub observed: bool,
+    /// `spec.paused` of a Deployment.
+    pub paused: bool,
+    /// How it replaces its pods.
+    pub strategy: Strategy,
+    /// The stamp on its pod template.
+    pub template_stamp: Option<Stamp>,
+    /// The controller that owns it, as kind and name.
+    pub owner: Option<String>,
+    /// `dbbalance.io/ignore` on the workload.
+    pub ignored: bool,
+}
+
+impl WorkloadFacts {
+    /// Whether its pods are being replaced just now, by whomever.
+    #[must_use]
+    pub fn is_rolling(&self) -> bool {
+        !self.observed
+            || self.updated < self.present
+            || self.updated < self.wanted.min(self.present)
+    }
+
+    /// Kind and name, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{:?} {}", self.kind, self.name)
+    }
+
+    /// How many pods a rollout would have beyond the wanted.
+    #[must_use]
+    pub fn surge(&self) -> usize {
+        match &self.strategy {
+            Strategy::RollingUpdate { max_surge, .. } => {
+                resolve_up(max_surge, self.wanted).unwrap_or(0)
+            }
+            Strategy::Recreate | Strategy::OnDelete | Strategy::Partition(_) => 0,
+        }
+    }
+
+    /// Why a rollout is refused, with what to do about it; `None` if it may be taken.
+    #[must_use]
+    pub fn refuses_rollout(&self, max_unavailable: usize) -> Option<String> {
+        let name = self.describe();
+        if let Some(owner) = &self.owner {
+            return Some(format!(
+                "{name} is owned by {owner}, which would undo a stamp on its template: use Signal, HTTP or Evict"
+            ));
+        }
+        match &self.strategy {
+            Strategy::Recreate => Some(format!(
+                "{name} has strategy Recreate, which stops all pods at once: use RollingUpdate or another method"
+            )),
+            Strategy::OnDelete => Some(format!(
+                "{name} has strategy OnDelete, which never rolls by itself: use Evict or another method"
+            )),
+            Strategy::Partition(n) => Some(format!(
+                "{name} has partition {n}, which keeps the pods below it: set it to 0 or use another method"
+            )),
+            Strategy::RollingUpdate {
+                max_unavailable: own,
+                ..
+            } => {
+                let own = resolve(own, self.wanted).unwrap_or(self.wanted);
+                (own > max_unavailable).then(|| {
+                    format!(
+                        "{name} rolls with {own} pods unavailable, pacing.maxUnavailable allows {max_unavailable}: lower the one or raise the other"
+                    )
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment() -> WorkloadFacts {
+        WorkloadFacts {
+            kind: WorkloadKind::Deployment,
+            name: "web".into(),
+            uid: "u".into(),
+            generation: 1,
+            wanted: 8,
+            present: 8,
+            updated: 8,
+            observed: true,
+            paused: false,
+            strategy: Strategy::RollingUpdate {
+                max_unavailable: IntOrString::String("25%".into()),
+                max_surge: IntOrString::String("25%".into()),
+            },
+            template_stamp: None,
+            owner: None,
+            ignored: false,
+        }
+    }
+
+    #[test]
+    fn a_rollout_within_max_unavailable_is_taken() {
+        assert_eq!(deployment().refuses_rollout(2), None);
+        assert!(deployment().refuses_rollout(1).is_some());
+        assert_eq!(deployment().surge(), 2);
+    }
+
+    #[test]
+    fn recreate_on_delete_partition_and_owned_workloads_are_refused_with_a_reason() {
+        for strategy in [
+            Strategy::Recreate,
+            Strategy::OnDelete,
+            Strategy::Partition(2),
+        ] {
+            assert!(
+                WorkloadFacts {
+                    strategy,
+                    ..deployment()
+                }
+                .refuses_rollout(8)
+                .is_some()
+            );
+        }
+        let owned = WorkloadFacts {
+            owner: Some("Foo bar".into()),
+            ..deployment()
+        };
+        assert!(
+            owned
+                .refuses_rollout(8)
+                .is_some_and(|m| m.contains("Foo bar"))
+        );
+    }
+
+    #[test]
+    fn a_workload_is_rolling_until_all_pods_are_of_the_newest_template() {
+        assert!(!deployment().is_rolling());
+        assert!(
+            WorkloadFacts {
+                updated: 3,
+                ..deployment()
+            }
+            .is_rolling()
+        );
+        assert!(
+            WorkloadFacts {
+                observed: false,
+                ..deployment()
+            }
+            .is_rolling()
+        );
+        assert!(
+            WorkloadFacts {
+                present: 10,
+                ..deployment()
+            }
+            .is_rolling()
+        );
+        assert!(
+            !WorkloadFacts {
+                present: 5,
+                updated: 5,
+                ..deployment()
+            }
+            .is_rolling()
+        );
+    }
+}

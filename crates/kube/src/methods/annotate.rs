@@ -1,0 +1,274 @@
+//! Claims, stamps and topology annotations: what is written on pods.
+//!
+//! Each function is one patch that fails, rather than overwrite, when the pod is not as expected.
+//! What the values are and when they are due is decided in `controller::plan`.
+
+use http::header::CONTENT_TYPE;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::{PartialObjectMeta, Status};
+use kube::{Api, Client};
+use serde_json::{Map, Value, json};
+
+use super::reply::{self, Failure};
+use super::{API_TIMEOUT, Fault, Outcome, PodRef};
+use dbbalance_api::{FIELD_MANAGER, annotations};
+
+const GRANT: &str = "the operator needs patch on pods in this namespace";
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// The claim stands; the effect may follow.
+    Claimed,
+    /// The pod is not as it was seen: somebody else acts on it, or it must be looked at again.
+    LostRace,
+    /// The pod is not there any more.
+    Gone,
+    /// It was tried and failed.
+    Failed {
+        /// The kind of failure.
+        fault: Fault,
+        /// The failure in words.
+        message: String,
+    },
+}
+
+/// What came of a stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StampOutcome {
+    /// The pod carries the stamp.
+    Stamped,
+    /// The pod does not carry the expected claim any more, changed, or is another of that name:
+    /// look again.
+    LostRace,
+    /// The pod is not there any more.
+    Gone,
+    /// It was tried and failed.
+    Failed {
+        /// The kind of failure.
+        fault: Fault,
+        /// The failure in words.
+        message: String,
+    },
+}
+
+/// The topology as pods are told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopologyNote {
+    /// The writer's identifier; empty while there is none.
+    pub writer: String,
+    /// The readers' identifiers, comma separated and sorted.
+    pub readers: String,
+}
+
+impl TopologyNote {
+    fn entries(&self) -> [(&'static str, &str); 2] {
+        [
+            (annotations::WRITER, self.writer.as_str()),
+            (annotations::READERS, self.readers.as_str()),
+        ]
+    }
+}
+
+/// Sets the claim, and `moved` if there is one, if the pod is still at the seen resourceVersion. `pod` is as an API server sent
+/// it, or from `k8s::watch`, which keeps an empty map of annotations apart from a missing one.
+pub async fn claim(client: &Client, pod: &Pod, value: &str, moved: Option<&str>) -> ClaimOutcome {
+    let (Some(of), Some(version)) = (PodRef::of(pod), pod.metadata.resource_version.as_deref())
+    else {
+        return ClaimOutcome::LostRace; // never read from an API server: look again
+    };
+    let mut ops = vec![json!({
+        "op": "test", "path": "/metadata/resourceVersion", "value": version
+    })];
+    if pod.metadata.annotations.is_none() {
+        ops.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    ops.push(json!({"op": "add", "path": path(annotations::CLAIM), "value": value}));
+    if let Some(moved) = moved {
+        ops.push(json!({"op": "add", "path": path(annotations::MOVED), "value": moved}));
+    }
+    match json_patch(client, &of, ops).await {
+        Ok(()) => ClaimOutcome::Claimed,
+        Err(failure) => match refusal(&failure, &of, "claiming") {
+            Refusal::LostRace => ClaimOutcome::LostRace,
+            Refusal::Gone => ClaimOutcome::Gone,
+            Refusal::Failed(fault, message) => ClaimOutcome::Failed { fault, message },
+        },
+    }
+}
+
+/// Ends a claim after its effect: tests uid and claim, removes the claim, and sets stamp, topology
+/// and the count of recycles, in one patch.
+pub async fn stamp(
+    client: &Client,
+    pod: &PodRef,
+    expected_claim: &str,
+    stamp: &str,
+    topology: &TopologyNote,
+    recycles: u32,
+) -> StampOutcome {
+    let claim = path(annotations::CLAIM);
+    let mut ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": claim, "value": expected_claim}),
+        json!({"op": "remove", "path": claim}),
+        json!({"op": "add", "path": path(annotations::EPOCH), "value": stamp}),
+    ];
+    for (name, value) in topology.entries() {
+        ops.push(json!({"op": "add", "path": path(name), "value": value}));
+    }
+    ops.push(json!({
+        "op": "add", "path": path(annotations::RECYCLES), "value": recycles.to_string()
+    }));
+    stamped(json_patch(client, pod, ops).await, pod, "stamping")
+}
+
+/// Takes a claim away: its effect was not made.
+pub async fn release(client: &Client, pod: &PodRef, expected_claim: &str) -> StampOutcome {
+    let claim = path(annotations::CLAIM);
+    let ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": claim, "value": expected_claim}),
+        json!({"op": "remove", "path": claim}),
+    ];
+    stamped(json_patch(client, pod, ops).await, pod, "releasing")
+}
+
+/// Puts another claim in the place of one: the pod has failed.
+pub async fn replace_claim(
+    client: &Client,
+    pod: &PodRef,
+    expected_claim: &str,
+    claim: &str,
+) -> StampOutcome {
+    let at = path(annotations::CLAIM);
+    let ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": at, "value": expected_claim}),
+        json!({"op": "replace", "path": at, "value": claim}),
+    ];
+    stamped(json_patch(client, pod, ops).await, pod, "claiming")
+}
+
+/// Stamps a pod that needs no effect, if it is still at the seen resourceVersion: its connections were
+/// measured, and are where they should be. A claim whose maker died is taken away.
+pub async fn stamp_without_effect(
+    client: &Client,
+    pod: &PodRef,
+    resource_version: &str,
+    stamp: &str,
+    topology: &TopologyNote,
+) -> StampOutcome {
+    let mut values = notes(topology);
+    values.insert(annotations::EPOCH.to_owned(), stamp.into());
+    values.insert(annotations::CLAIM.to_owned(), Value::Null);
+    let body = json!({"metadata": {
+        "uid": pod.uid, "resourceVersion": resource_version, "annotations": values
+    }});
+    stamped(merge_patch(client, pod, &body).await, pod, "stamping")
+}
+
+/// Tells a pod that was born fresh the topology.
+pub async fn annotate_topology(
+    client: &Client,
+    pod: &PodRef,
+    topology: &TopologyNote,
+) -> StampOutcome {
+    let body = json!({"metadata": {"uid": pod.uid, "annotations": notes(topology)}});
+    stamped(merge_patch(client, pod, &body).await, pod, "annotating")
+}
+
+fn notes(topology: &TopologyNote) -> Map<String, Value> {
+    topology
+        .entries()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .into_iter()
+        .collect()
+}
+
+fn stamped(result: Result<(), Failure>, pod: &PodRef, verb: &str) -> StampOutcome {
+    match result {
+        Ok(()) => StampOutcome::Stamped,
+        Err(failure) => match refusal(&failure, pod, verb) {
+            Refusal::LostRace => StampOutcome::LostRace,
+            Refusal::Gone => StampOutcome::Gone,
+            Refusal::Failed(fault, message) => StampOutcome::Failed { fault, message },
+        },
+    }
+}
+
+/// A JSON pointer to an annotation. RFC 6901: `~` is `~0` and `/` is `~1`.
+fn path(annotation: &str) -> String {
+    let escaped = annotation.replace('~', "~0").replace('/', "~1");
+    format!("/metadata/annotations/{escaped}")
+}
+
+async fn json_patch(client: &Client, pod: &PodRef, ops: Vec<Value>) -> Result<(), Failure> {
+    send(
+        client,
+        pod,
+        "application/json-patch+json",
+        &Value::Array(ops),
+    )
+    .await
+}
+
+async fn merge_patch(client: &Client, pod: &PodRef, body: &Value) -> Result<(), Failure> {
+    send(client, pod, "application/merge-patch+json", body).await
+}
+
+async fn send(
+    client: &Client,
+    pod: &PodRef,
+    content_type: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let uri = format!(
+        "{}/{}?fieldManager={FIELD_MANAGER}",
+        pods.resource_url(),
+        pod.name
+    );
+    let request = http::Request::patch(uri)
+        .header(CONTENT_TYPE, content_type)
+        .body(body.to_string().into_bytes())
+        .map_err(|e| Failure::Broken(e.to_string()))?;
+    reply::within(
+        API_TIMEOUT,
+        client.request::<PartialObjectMeta<Pod>>(request),
+    )
+    .await
+    .map(drop)
+}
+
+enum Refusal {
+    LostRace,
+    Gone,
+    Failed(Fault, String),
+}
+
+fn refusal(failure: &Failure, pod: &PodRef, verb: &str) -> Refusal {
+    if let Failure::Refused(status) = failure
+        && !reply::is_gone(status)
+        && lost(status)
+    {
+        return Refusal::LostRace;
+    }
+    let what = format!("{verb} pod {}/{}", pod.namespace, pod.name);
+    match reply::outcome(failure, &what, GRANT) {
+        Outcome::Gone => Refusal::Gone,
+        Outcome::Failed { fault, message } => Refusal::Failed(fault, message),
+        Outcome::Blocked { message, .. } => Refusal::Failed(Fault::ApiError, message),
+        Outcome::Done => Refusal::LostRace, // a failure is never Done
+    }
+}
+
+/// True if the pod was not as the patch expected.
+fn lost(status: &Status) -> bool {
+    // A failed `test` is a 422 whose message says nothing of the object; a refused content is a
+    // 422 too, "Pod \"…\" is invalid: …".
+    status.code == 409 || (status.code == 422 && !status.message.contains("is invalid:"))
+}
+
+#[cfg(test)]
+mod tests;

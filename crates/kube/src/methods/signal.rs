@@ -1,0 +1,222 @@
+//! Sends a signal to a process of one container, if that process catches it.
+//!
+//! By `pods/exec` and one script of shell builtins. Nothing that a user wrote is ever part of the
+//! script: process, name and number of the signal are its arguments.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::Client;
+
+use super::reply::{self, Failure};
+use super::{Fault, Outcome, PodRef};
+use crate::exec::{self, NotStarted, StartFault};
+use dbbalance_api::spec::{SignalName, SignalSpec};
+
+/// How long the command in the container may take. It runs a few builtins; what takes longer is a
+/// node in trouble.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What of the command's output is kept: enough for one error message.
+const OUTPUT_BYTES: usize = 2048;
+
+const GRANT: &str = "method Signal needs create on pods/exec: list this namespace in the chart's \
+                     value signal.namespaces, or choose another method";
+
+// Exit codes of the script. From 41 on, away from those of shells (1, 2, 126, 127, 128+n).
+const NO_SUCH_PROCESS: i32 = 41;
+const UNREADABLE: i32 = 42;
+const NOT_CAUGHT: i32 = 43;
+const REFUSED: i32 = 44;
+
+/// `$1` process, `$2` name, `$3` number of the signal.
+///
+/// `SigCgt` is a 64-bit mask in hex. Of it only the last seven digits are looked at: 28 bits hold
+/// every signal that can be named (`SIGWINCH` is 28), and shells with 32-bit arithmetic can count
+/// with them. A process may end between the two steps: then `kill` fails and `/proc` says why.
+const SCRIPT: &str = r#"
+[ -d "/proc/$1" ] || { [ -d /proc/self ] && exit 41; exit 42; }
+caught=
+while read -r key value; do
+  case "$key" in SigCgt:) caught=$value; break ;; esac
+done 2>/dev/null < "/proc/$1/status"
+[ -n "$caught" ] || exit 42
+head=${caught%???????}
+low=${caught#"$head"}
+[ $(( (0x$low >> ($3 - 1)) & 1 )) -eq 1 ] || exit 43
+kill -s "$2" "$1" || { [ -d "/proc/$1" ] || exit 41; exit 44; }
+"#;
+
+/// Sends the signal to the pod's process. `pod` must be the one that is claimed: exec knows pods by
+/// name only, and the stamp that follows tests the uid.
+pub async fn signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> Outcome {
+    let Some(of) = PodRef::of(pod) else {
+        return Outcome::Gone;
+    };
+    let containers = pod.spec.as_ref().map_or(&[][..], |s| &s.containers[..]);
+    let container = match &spec.container {
+        Some(name) => containers.iter().find(|c| c.name == *name),
+        None => containers.first(),
+    };
+    let Some(container) = container else {
+        let wanted = spec.container.as_deref().unwrap_or("(the first)");
+        return Outcome::failed(
+            Fault::NoSuchContainer,
+            format!(
+                "pod {}/{} has no container {wanted}: correct recycle.signal.container",
+                of.namespace, of.name
+            ),
+        );
+    };
+    let call = Call {
+        client,
+        pod: &of,
+        container: &container.name,
+        spec,
+    };
+    match tokio::time::timeout(TIMEOUT, call.run()).await {
+        Ok(outcome) => outcome,
+        Err(_) => reply::outcome(&Failure::Timeout(TIMEOUT), &call.what(), GRANT),
+    }
+}
+
+struct Call<'a> {
+    client: &'a Client,
+    pod: &'a PodRef,
+    container: &'a str,
+    spec: &'a SignalSpec,
+}
+
+impl Call<'_> {
+    async fn run(&self) -> Outcome {
+        let (name, number) = signal_of(self.spec.name);
+        let command = [
+            "sh".to_owned(),
+            "-c".to_owned(),
+            SCRIPT.to_owned(),
+            "dbbalance".to_owned(),
+            self.spec.process.to_string(),
+            name.to_owned(),
+            number.to_string(),
+        ];
+        let command = command.into();
+        let limits = exec::Limits {
+            out: OUTPUT_BYTES,
+            err: OUTPUT_BYTES,
+        };
+        let place = exec::Place {
+            namespace: &self.pod.namespace,
+            pod: &self.pod.name,
+            container: self.container,
+        };
+        match exec::run(self.client, &place, command, limits).await {
+            Ok(ended) => match &ended.status {
+                Some(status) => self.ended(status, ended.said()),
+                None => Outcome::failed(
+                    Fault::Connection,
+                    format!("{}: the connection broke before the end", self.what()),
+                ),
+            },
+            Err(NotStarted::Refused(status)) => self.refused(&Failure::Refused(status)),
+            Err(NotStarted::Broken(cause)) => self.refused(&Failure::Broken(cause)),
+        }
+    }
+
+    fn what(&self) -> String {
+        format!(
+            "signal {} to process {} in container {} of pod {}/{}",
+            signal_of(self.spec.name).0,
+            self.spec.process,
+            self.container,
+            self.pod.namespace,
+            self.pod.name
+        )
+    }
+
+    /// The API server or the kubelet did not start the command.
+    fn refused(&self, failure: &Failure) -> Outcome {
+        if let Failure::Refused(status) = failure {
+            let said = status.message.as_str();
+            if let Some(start) = exec::start_fault(said) {
+                return Outcome::failed(fault(start), format!("{}: {said}", self.what()));
+            }
+        }
+        reply::outcome(failure, &self.what(), GRANT)
+    }
+
+    /// The command ended, or could not be started by the container's runtime.
+    fn ended(&self, status: &Status, output: &str) -> Outcome {
+        if status.status.as_deref() == Some("Success") {
+            return Outcome::Done;
+        }
+        let what = self.what();
+        let said = status.message.as_deref().unwrap_or_default();
+        let (kind, why) = match exec::exit_code(status) {
+            Some(NO_SUCH_PROCESS) => (
+                Fault::NoSuchProcess,
+                "there is no such process: correct recycle.signal.process".to_owned(),
+            ),
+            Some(UNREADABLE) => (
+                Fault::ProcessUnreadable,
+                "what the process catches cannot be read in /proc: choose another method"
+                    .to_owned(),
+            ),
+            Some(NOT_CAUGHT) => (
+                Fault::SignalNotCaught,
+                "the process does not catch this signal, which would do nothing or end it; it was \
+                 not sent"
+                    .to_owned(),
+            ),
+            Some(REFUSED) => (
+                Fault::SignalRefused,
+                format!("kill was refused: {}", output.trim()),
+            ),
+            Some(126 | 127) => (
+                Fault::NoShell,
+                "the container has no usable sh: choose another method".to_owned(),
+            ),
+            Some(code) => (
+                Fault::NonZeroExit,
+                format!("the command ended with {code}: {}", output.trim()),
+            ),
+            None => match exec::start_fault(said).map(fault) {
+                Some(Fault::NoShell) => (
+                    Fault::NoShell,
+                    "the container has no sh: choose another method".to_owned(),
+                ),
+                Some(fault) => (fault, said.to_owned()),
+                None => (Fault::ApiError, said.to_owned()),
+            },
+        };
+        Outcome::failed(kind, format!("{what}: {why}"))
+    }
+}
+
+const fn fault(start: StartFault) -> Fault {
+    match start {
+        StartFault::NoSuchContainer => Fault::NoSuchContainer,
+        StartFault::NoProgram => Fault::NoShell,
+        StartFault::NotRunning => Fault::ContainerNotRunning,
+    }
+}
+
+/// Name and number, the latter as on all platforms that Kubernetes runs on (x86, Arm, POWER, s390x,
+/// RISC-V; signal(7)).
+const fn signal_of(name: SignalName) -> (&'static str, u8) {
+    match name {
+        SignalName::Hup => ("HUP", 1),
+        SignalName::Int => ("INT", 2),
+        SignalName::Quit => ("QUIT", 3),
+        SignalName::Usr1 => ("USR1", 10),
+        SignalName::Usr2 => ("USR2", 12),
+        SignalName::Term => ("TERM", 15),
+        SignalName::Cont => ("CONT", 18),
+        SignalName::Ttin => ("TTIN", 21),
+        SignalName::Ttou => ("TTOU", 22),
+        SignalName::Winch => ("WINCH", 28),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Reads which sockets a pod holds towards its target's port.
+
+pub mod pod;
+pub mod procnet;
+
+pub use pod::PodToRead;
+
+use async_trait::async_trait;
+
+use dbbalance_core::evidence::{Socket, Unreadable};
+
+/// Reads the sockets of one pod.
+#[async_trait]
+pub trait ConnectionReader: Send + Sync {
+    /// The pod's sockets towards its target's port. The caller limits the time.
+    async fn read(&self, pod: &PodToRead) -> Result<Vec<Socket>, Unreadable>;
+}

@@ -1,0 +1,149 @@
+//! A pod as its reader needs it.
+//!
+//! Reduced from the cache, so that a waiting read holds no whole pod.
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::ResourceExt;
+
+use dbbalance_core::evidence::{Unreadable, UnreadableReason};
+
+/// The labels under which controllers name the template that a pod was made from.
+const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
+
+/// One pod to read, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodToRead {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// What all pods of its template share: they have the same containers and programs.
+    pub template: String,
+    /// The port that counts: the target's, else the cluster's.
+    pub port: u16,
+    /// The containers that may be read in, in order.
+    pub containers: Vec<String>,
+    /// Why it cannot be read at all, if that is known before trying.
+    pub refused: Option<Unreadable>,
+}
+
+impl PodToRead {
+    /// Reduces a pod; `None` for what no API server sends (no namespace, name or UID). `named` is the
+    /// target's `evidenceContainer`.
+    #[must_use]
+    pub fn of(pod: &Pod, port: u16, named: Option<&str>) -> Option<Self> {
+        let (namespace, name) = (pod.namespace()?, pod.metadata.name.clone()?);
+        let uid = pod.uid()?;
+        let label = TEMPLATE_LABELS.iter().find_map(|l| pod.labels().get(*l));
+        let template = label.unwrap_or(&uid).clone();
+        let spec = pod.spec.as_ref();
+        let mut containers: Vec<String> = spec.map_or_else(Vec::new, |s| {
+            let sidecars = s.init_containers.iter().flatten().filter(|c| is_sidecar(c));
+            s.containers
+                .iter()
+                .chain(sidecars)
+                .map(|c| c.name.clone())
+                .collect()
+        });
+        let what = format!("pod {namespace}/{name}");
+        let mut refused = None;
+        if let Some(named) = named {
+            if !containers.iter().any(|c| c == named) {
+                refused = Some(Unreadable::new(
+                    UnreadableReason::NoSuchContainer,
+                    format!("{what} has no container {named}: correct targets[].evidenceContainer"),
+                ));
+            }
+            containers.retain(|c| c == named);
+        }
+        if spec.and_then(|s| s.host_network) == Some(true) {
+            refused = Some(Unreadable::new(
+                UnreadableReason::HostNetwork,
+                format!(
+                    "{what} uses its node's network, whose connections are not the pod's alone: evidence by ProcNet cannot tell them apart"
+                ),
+            ));
+        }
+        Some(Self {
+            namespace,
+            name,
+            uid,
+            template,
+            port,
+            containers,
+            refused,
+        })
+    }
+
+    /// The pod in words.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!("pod {}/{}", self.namespace, self.name)
+    }
+}
+
+/// An init container that stays (Kubernetes 1.29): it runs beside the app.
+fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(spec: Value) -> Pod {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": {
+                "namespace": "shop", "name": "web-1", "uid": "u-1",
+                "labels": {"pod-template-hash": "5f6d"}
+            }
+        }))
+        .unwrap();
+        pod.spec = Some(serde_json::from_value(spec).unwrap());
+        pod
+    }
+
+    #[test]
+    fn containers_that_stay_may_be_read_in_and_others_not() {
+        let found = pod(json!({
+            "containers": [{"name": "app"}, {"name": "log"}],
+            "initContainers": [{"name": "migrate"}, {"name": "mesh", "restartPolicy": "Always"}]
+        }));
+        let read = PodToRead::of(&found, 5432, None).unwrap();
+        assert_eq!(read.containers, ["app", "log", "mesh"]);
+        assert_eq!(read.template, "5f6d");
+        assert_eq!(read.refused, None);
+        let named = PodToRead::of(&found, 5432, Some("mesh")).unwrap();
+        assert_eq!(named.containers, ["mesh"]);
+    }
+
+    #[test]
+    fn a_name_that_the_pod_lacks_is_refused_by_its_field() {
+        let found = pod(json!({"containers": [{"name": "app"}]}));
+        let refused = PodToRead::of(&found, 5432, Some("log"))
+            .unwrap()
+            .refused
+            .unwrap();
+        assert_eq!(refused.reason, UnreadableReason::NoSuchContainer);
+        assert!(refused.message.contains("targets[].evidenceContainer"));
+    }
+
+    #[test]
+    fn a_pod_on_its_node_s_network_is_refused() {
+        let found = pod(json!({"containers": [{"name": "app"}], "hostNetwork": true}));
+        let refused = PodToRead::of(&found, 5432, None).unwrap().refused.unwrap();
+        assert_eq!(refused.reason, UnreadableReason::HostNetwork);
+    }
+
+    #[test]
+    fn a_pod_without_a_template_is_its_own() {
+        let mut found = pod(json!({"containers": [{"name": "app"}]}));
+        found.metadata.labels = None;
+        assert_eq!(PodToRead::of(&found, 1, None).unwrap().template, "u-1");
+    }
+}

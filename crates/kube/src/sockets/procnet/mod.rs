@@ -1,0 +1,187 @@
+//! `ProcNet`: reads a pod's sockets from `/proc/net/tcp` and `tcp6`, by exec in one of its containers.
+//!
+//! One read counts every container of the pod: they share a network namespace. It needs no credentials of the
+//! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or told.
+//!
+//! The table holds what the pod asked for, before any address is rewritten: masquerading and kube-proxy change nothing
+//! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's, both to
+//! the same member: shares are right, counts are doubled.
+
+mod answer;
+pub mod table;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use kube::Client;
+
+use super::{ConnectionReader, PodToRead};
+use crate::exec::{self, Limits, Place};
+use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
+
+/// What is kept of the standard error: enough to see whether only `tcp6` is missing.
+const ERROR_BYTES: usize = 2048;
+
+/// Templates whose reader is remembered. A template that falls out is only tried anew.
+const REMEMBERED: usize = 10_000;
+
+/// A program that prints files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Program {
+    Cat,
+    /// For images with a shell and nothing else.
+    Shell,
+}
+
+/// Builtins only. Nothing of a user's is in it.
+const SCRIPT: &str = r#"
+show() { while IFS= read -r line; do echo "$line"; done < "$1"; }
+show /proc/net/tcp || exit 1
+[ ! -r /proc/net/tcp6 ] || show /proc/net/tcp6
+"#;
+
+impl Program {
+    /// In the order in which they are tried, each in every container.
+    const ALL: [Self; 2] = [Self::Cat, Self::Shell];
+
+    fn command(self) -> Vec<String> {
+        let words: &[&str] = match self {
+            Self::Cat => &["cat", "/proc/net/tcp", "/proc/net/tcp6"],
+            Self::Shell => &["sh", "-c", SCRIPT],
+        };
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+}
+
+/// What could read in the pods of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Choice {
+    container: String,
+    program: Program,
+}
+
+/// How an attempt in one container failed.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    /// This program is not there; another, or another container, may be.
+    NoProgram,
+    /// This container does not run now.
+    NotRunning,
+    /// It is settled for the pod.
+    Ends(Unreadable),
+}
+
+/// Reads pods by exec.
+pub struct ProcNet {
+    client: Client,
+    /// By namespace and template.
+    choices: Mutex<HashMap<(String, String), Choice>>,
+}
+
+impl std::fmt::Debug for ProcNet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcNet").finish_non_exhaustive()
+    }
+}
+
+impl ProcNet {
+    /// A reader with this client, which must not retry: a read that comes late is of no use.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            choices: Mutex::default(),
+        }
+    }
+
+    fn choice(&self, pod: &PodToRead) -> Option<Choice> {
+        let choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
+        choices
+            .get(&(pod.namespace.clone(), pod.template.clone()))
+            .filter(|c| pod.containers.contains(&c.container))
+            .cloned()
+    }
+
+    fn remember(&self, pod: &PodToRead, choice: Choice) {
+        let mut choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
+        if choices.len() >= REMEMBERED {
+            choices.clear();
+        }
+        choices.insert((pod.namespace.clone(), pod.template.clone()), choice);
+    }
+
+    async fn attempt(&self, pod: &PodToRead, choice: &Choice) -> Result<Vec<Socket>, Attempt> {
+        let place = Place {
+            namespace: &pod.namespace,
+            pod: &pod.name,
+            container: &choice.container,
+        };
+        let limits = Limits {
+            out: table::LIMIT,
+            err: ERROR_BYTES,
+        };
+        let ended = exec::run(&self.client, &place, choice.program.command(), limits).await;
+        answer::judge(ended, pod, &choice.container)
+    }
+}
+
+/// What is tried, in order: what is remembered, then each program in each container.
+fn choices(pod: &PodToRead, remembered: Option<&Choice>) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = remembered.cloned().into_iter().collect();
+    for program in Program::ALL {
+        for container in &pod.containers {
+            let choice = Choice {
+                container: container.clone(),
+                program,
+            };
+            if Some(&choice) != remembered {
+                choices.push(choice);
+            }
+        }
+    }
+    choices
+}
+
+#[async_trait]
+impl ConnectionReader for ProcNet {
+    async fn read(&self, pod: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
+        if let Some(refused) = &pod.refused {
+            return Err(refused.clone());
+        }
+        let remembered = self.choice(pod);
+        let choices = choices(pod, remembered.as_ref());
+        let mut idle = None;
+        for choice in choices {
+            match self.attempt(pod, &choice).await {
+                Ok(sockets) => {
+                    if remembered.as_ref() != Some(&choice) {
+                        self.remember(pod, choice);
+                    }
+                    return Ok(sockets);
+                }
+                Err(Attempt::NoProgram) => {}
+                Err(Attempt::NotRunning) => idle = Some(choice.container),
+                Err(Attempt::Ends(why)) => return Err(why),
+            }
+        }
+        Err(match idle {
+            // It may well have a reader.
+            Some(container) => Unreadable::new(
+                UnreadableReason::NotRunning,
+                format!("{}: container {container} does not run", pod.what()),
+            ),
+            None => Unreadable::new(
+                UnreadableReason::NoReader,
+                format!(
+                    "{}: no container has cat or sh ({}): add a sidecar that has, and name it in targets[].evidenceContainer",
+                    pod.what(),
+                    pod.containers.join(", ")
+                ),
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

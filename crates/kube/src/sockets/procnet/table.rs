@@ -1,0 +1,157 @@
+//! The text of `/proc/net/tcp` and `/proc/net/tcp6`, as Linux prints it, to sockets.
+//!
+//! Pure. It takes a table whole or not at all: half a table would be too few connections.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use dbbalance_core::evidence::{Socket, SocketState};
+
+/// What is read of one pod at most. A line has 150 bytes (IPv4) or 180 (IPv6), so that is above 20,000
+/// sockets of all kinds: a pod with more is no app with a pool.
+pub const LIMIT: usize = 4 * 1024 * 1024;
+
+/// States in `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 0x01;
+const CLOSE_WAIT: u8 = 0x08;
+/// No state is as great as this one (`TCP_MAX_STATES`).
+const MAX_STATES: u8 = 0x0e;
+
+/// Why a text is no table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// The first line is not a table's head.
+    #[error("it does not begin with the head of /proc/net/tcp")]
+    NoHead,
+    /// A line is no socket. Its text is not told.
+    #[error("line {line} is no socket")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+    },
+    /// The last line does not end.
+    #[error("it ends in the middle of a line")]
+    CutOff,
+}
+
+/// What the tables hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Sockets to the port that was asked for.
+    pub sockets: Vec<Socket>,
+    /// How many tables there were: 2 with `tcp6`.
+    pub tables: usize,
+}
+
+/// Reads one table, or several after one another, and keeps the sockets to that remote port.
+///
+/// The tables' numbers are in the node's byte order, which is little-endian on all that EKS runs on.
+///
+/// # Errors
+/// When the text is anything else than whole tables.
+pub fn parse(text: &str, port: u16) -> Result<Tables, TableError> {
+    let mut found = Tables::default();
+    let mut places = HashMap::new();
+    if !text.is_empty() && !text.ends_with('\n') {
+        return Err(TableError::CutOff);
+    }
+    for (index, line) in text.lines().enumerate() {
+        if is_head(line) {
+            found.tables += 1;
+            continue;
+        }
+        if found.tables == 0 {
+            return Err(TableError::NoHead);
+        }
+        let row = row(line).ok_or(TableError::Line { line: index + 1 })?;
+        if let Some(socket) = row
+            && socket.remote.port() == port
+        {
+            // The kernel writes a table page by page: what changed meanwhile can be in it twice.
+            match places.entry((socket.local, socket.remote)) {
+                Entry::Occupied(place) => found.sockets[*place.get()] = socket,
+                Entry::Vacant(place) => {
+                    place.insert(found.sockets.len());
+                    found.sockets.push(socket);
+                }
+            }
+        }
+    }
+    if found.tables == 0 {
+        return Err(TableError::NoHead);
+    }
+    Ok(found)
+}
+
+/// `sl  local_address rem_address …`, or `remote_address` in the table of IPv6.
+fn is_head(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    words.next() == Some("sl") && words.next() == Some("local_address")
+}
+
+/// One line. `Some(None)` is a socket in a state that is none of a pool's.
+#[allow(clippy::option_option)] // no socket, or one that does not count
+fn row(line: &str) -> Option<Option<Socket>> {
+    let mut words = line.split_ascii_whitespace();
+    let slot = words.next()?.strip_suffix(':')?;
+    let _: u64 = slot.parse().ok()?;
+    let local = endpoint(words.next()?)?;
+    let remote = endpoint(words.next()?)?;
+    let state = u8::from_str_radix(words.next()?, 16).ok()?;
+    let (tx, rx) = words.next()?.split_once(':')?;
+    let _ = hex(rx)?;
+    let (timer, when) = words.next()?.split_once(':')?;
+    let _ = (hex(timer)?, u64::from_str_radix(when, 16).ok()?);
+    let retransmits = hex(words.next()?)?;
+    let _uid: u64 = words.next()?.parse().ok()?;
+    // `icsk_probes_out`, under the head `timeout`.
+    let probes: i64 = words.next()?.parse().ok()?;
+    let _inode: u64 = words.next()?.parse().ok()?;
+    let state = match state {
+        ESTABLISHED => SocketState::Established,
+        CLOSE_WAIT => SocketState::ClosedByServer,
+        0 | MAX_STATES.. => return None,
+        _ => return Some(None),
+    };
+    Some(Some(Socket {
+        local,
+        remote,
+        state,
+        unacknowledged: hex(tx)?,
+        retransmits,
+        unanswered_probes: u32::try_from(probes.max(0)).unwrap_or(u32::MAX),
+    }))
+}
+
+fn hex(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 16).ok()
+}
+
+/// `0100007F:1538` is 127.0.0.1:5432. Each group of eight digits is a word of the address in memory.
+fn endpoint(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    if port.len() != 4 || !address.is_ascii() {
+        return None;
+    }
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let address = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(address)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (place, digits) in bytes.chunks_exact_mut(4).zip(address.as_bytes().chunks(8)) {
+                place.copy_from_slice(&word(std::str::from_utf8(digits).ok()?)?);
+            }
+            Ipv6Addr::from(bytes).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+fn word(digits: &str) -> Option<[u8; 4]> {
+    Some(u32::from_str_radix(digits, 16).ok()?.to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests;

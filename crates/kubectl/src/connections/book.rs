@@ -1,0 +1,85 @@
+//! Whose an address is: the book that the plugin keeps while it looks.
+//!
+//! Filled from `status.topology`; addresses that a member had in an earlier look are kept as former ones.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use dbbalance_api::status::{RoleStatus, TopologyStatus};
+use dbbalance_core::evidence::{Addresses, Known};
+use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+
+/// Addresses and their instances.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book(BTreeMap<IpAddr, Known>);
+
+impl Book {
+    /// Takes up the addresses of now.
+    pub(crate) fn update(&mut self, topology: &TopologyStatus) {
+        for known in self.0.values_mut() {
+            known.current = false;
+        }
+        for member in &topology.members {
+            let address = member.address.as_deref().and_then(|a| a.parse().ok());
+            if let Some::<IpAddr>(address) = address {
+                let known = Known {
+                    instance: InstanceId(member.instance.clone()),
+                    current: true,
+                };
+                self.0.insert(address.to_canonical(), known);
+            }
+        }
+    }
+
+    pub(crate) fn addresses_of(&self, instance: &InstanceId) -> Vec<IpAddr> {
+        self.listed(instance, true)
+    }
+
+    /// Addresses that it once had.
+    pub(crate) fn former_addresses_of(&self, instance: &InstanceId) -> Vec<IpAddr> {
+        self.listed(instance, false)
+    }
+
+    fn listed(&self, instance: &InstanceId, current: bool) -> Vec<IpAddr> {
+        self.0
+            .iter()
+            .filter(|(_, k)| k.instance == *instance && k.current == current)
+            .map(|(address, _)| *address)
+            .collect()
+    }
+}
+
+impl Addresses for Book {
+    fn of(&self, address: IpAddr) -> Option<Known> {
+        self.0.of(address)
+    }
+
+    fn is_resolved(&self, instance: &InstanceId) -> bool {
+        self.0.is_resolved(instance)
+    }
+}
+
+/// The recorded topology as a value; `None` while there is no writer.
+pub(crate) fn topology(status: &TopologyStatus) -> Option<Topology> {
+    let id = |instance: &str, resource: &str| MemberId {
+        instance: InstanceId(instance.to_owned()),
+        resource: ResourceId(resource.to_owned()),
+    };
+    let mut writer = None;
+    let mut readers = std::collections::BTreeSet::new();
+    for member in &status.members {
+        let member_id = id(&member.instance, &member.resource_id);
+        match member.role {
+            RoleStatus::Writer => writer = Some(member_id),
+            RoleStatus::Reader => {
+                readers.insert(member_id);
+            }
+        }
+    }
+    Some(Topology {
+        arn: status.cluster_arn.clone(),
+        resource: ResourceId(status.cluster_resource_id.clone()),
+        writer: writer?,
+        readers,
+    })
+}

@@ -1,0 +1,431 @@
+//! A picture of one target's connections: pods by instances, who is misplaced and why.
+//!
+//! Pure: what was read goes in, what is shown comes out. Whose an address is, is judged in
+//! `domain::evidence`; here it is counted and said.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::book::Book;
+use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::spec::TargetSpec;
+use dbbalance_api::status::BalanceStatus;
+use dbbalance_core::balance::{
+    Holdings, Inputs, PodView, Pools, Reach, Settings, figures, wrong_role,
+};
+use dbbalance_core::evidence::{
+    Addresses as _, Evidence, Held, Measured, PodHoldings, PodMeasurement, attribute,
+};
+use dbbalance_core::topology::{InstanceId, Role, Topology};
+
+/// What a place is to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Kind {
+    Writer,
+    Reader,
+    /// An instance that was a member, or a member's former address.
+    Former,
+    /// An address that was never a member's, as far as is known here.
+    Unknown,
+}
+
+/// Where a place stands in the band.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Level {
+    Below,
+    Within,
+    Above,
+}
+
+/// Where connections lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    /// The instance; the address of an unknown one.
+    pub name: String,
+    pub kind: Kind,
+    pub addresses: Vec<IpAddr>,
+    pub connections: u32,
+    /// Of all connections to members, in whole percent; for members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// Where a reader stands in the band, if the band is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PodRow {
+    pub name: String,
+    /// Connections to each place, in their order; empty if the pod could not be read.
+    pub held: Vec<u32>,
+    /// Connections to a wrong role or to no member.
+    pub misplaced: u32,
+    /// Who is misplaced and why, and what else is odd; why it could not be read.
+    pub notes: Vec<String>,
+    /// Whether it could be read.
+    pub read: bool,
+}
+
+/// The band, in connections a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Band {
+    pub lowest: u32,
+    pub highest: u32,
+}
+
+/// All that is shown of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Picture {
+    pub namespace: String,
+    pub policy: String,
+    pub target: String,
+    pub cluster: String,
+    pub port: u16,
+    pub time: Timestamp,
+    pub places: Vec<Place>,
+    pub pods: Vec<PodRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band: Option<Band>,
+    /// What keeps the picture from being relied on, and other things to know.
+    pub notes: Vec<String>,
+}
+
+/// What a picture is made of.
+pub(crate) struct Scene<'a> {
+    pub namespace: &'a str,
+    pub policy: &'a str,
+    pub cluster: &'a str,
+    pub target: &'a TargetSpec,
+    pub port: u16,
+    /// Name and UID of each counted pod.
+    pub pods: &'a [(String, String)],
+    pub measured: &'a Measured,
+    pub book: &'a Book,
+    pub topology: &'a Topology,
+    /// How far above the fair share a reader may be, in percent.
+    pub tolerance: u32,
+    pub balance: Option<&'a BalanceStatus>,
+    pub time: Timestamp,
+}
+
+impl Picture {
+    pub(crate) fn read(&self) -> usize {
+        self.pods.iter().filter(|p| p.read).count()
+    }
+
+    pub(crate) fn connections(&self) -> u32 {
+        self.places
+            .iter()
+            .fold(0, |sum, p| sum.saturating_add(p.connections))
+    }
+}
+
+/// Draws the picture.
+pub(crate) fn picture(scene: &Scene) -> Picture {
+    let uids = scene.pods.iter().map(|(_, uid)| uid.as_str());
+    let evidence = attribute(uids, scene.measured, scene.book, scene.topology);
+    let pools = pools(scene.target, &evidence);
+    let band = band(scene, &evidence, pools);
+    let places = places(scene, &evidence, band);
+    let mut pods: Vec<PodRow> = scene
+        .pods
+        .iter()
+        .map(|(name, uid)| row(scene, (name, uid), &evidence, &places, pools))
+        .collect();
+    // Those with something to say first: a long list is cut.
+    pods.sort_by(|a, b| {
+        let key = |p: &PodRow| (p.misplaced == 0, p.read, p.notes.is_empty());
+        key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+    });
+    Picture {
+        namespace: scene.namespace.to_owned(),
+        policy: scene.policy.to_owned(),
+        target: scene.target.name.clone(),
+        cluster: scene.cluster.to_owned(),
+        port: scene.port,
+        time: scene.time,
+        notes: notes(scene, &evidence),
+        places,
+        pods,
+        band,
+    }
+}
+
+/// The band is the operator's, which knows the newest of all pods; where it has recorded none, as without
+/// evidence, the same rule is asked about what was read here.
+fn band(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
+    // Of an only reader there is nothing to even out.
+    if pools == Pools::Writer || scene.topology.readers.len() < 2 {
+        return None;
+    }
+    let recorded = scene.balance.and_then(|balance| {
+        Some(Band {
+            lowest: u32::try_from(balance.lowest?).ok()?,
+            highest: u32::try_from(balance.highest?).ok()?,
+        })
+    });
+    recorded.or_else(|| judged(scene, evidence, pools))
+}
+
+fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
+    let pods: Vec<PodView> = scene
+        .pods
+        .iter()
+        .map(|(_, uid)| PodView {
+            id: uid.clone(),
+            node: None,
+            holds: evidence.pods.get(uid).map(Holdings::from),
+            read_at: Some(scene.time),
+            ready: true,
+            in_flight: false,
+            last_recycled: None,
+            recycles: 0,
+            movable: true,
+            before_failover: false,
+        })
+        .collect();
+    let figures = figures(&Inputs {
+        now: scene.time,
+        topology: scene.topology,
+        previous_writer: None,
+        pools,
+        pods: &pods,
+        looks: &[],
+        writer_looks: &[],
+        free: 0,
+        canary: false,
+        event: None,
+        reach: Reach::Unseen,
+        settings: &Settings::new(scene.tolerance, None),
+        memory: &RebalanceState::default(),
+    })
+    .ok()?;
+    Some(Band {
+        lowest: whole(figures.lo.ceil()),
+        highest: whole(figures.hi.floor()),
+    })
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // connections: never negative, far within
+fn whole(n: f64) -> u32 {
+    n.clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+/// The most connections that any pod holds: what a pool without a number may hold.
+fn pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
+    let held = evidence.pods.values().map(PodHoldings::connections);
+    Pools::of(&target.pools, held.max().unwrap_or(0))
+}
+
+fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> {
+    let sum = |of: &dyn Fn(&PodHoldings) -> u32| {
+        evidence
+            .pods
+            .values()
+            .fold(0_u32, |sum, p| sum.saturating_add(of(p)))
+    };
+    let mut members: Vec<(&InstanceId, Role)> = scene
+        .topology
+        .members()
+        .map(|(m, role)| (&m.instance, role))
+        .collect();
+    members.sort_by_key(|(id, role)| (*role, natural(&id.0)));
+    let to_members = members
+        .iter()
+        .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
+    let mut places: Vec<Place> = members
+        .iter()
+        .map(|(id, role)| {
+            let connections = sum(&|p| p.to(id));
+            let level = band.filter(|_| *role == Role::Reader).map(|b| {
+                if connections < b.lowest {
+                    Level::Below
+                } else if connections > b.highest {
+                    Level::Above
+                } else {
+                    Level::Within
+                }
+            });
+            Place {
+                name: id.0.clone(),
+                kind: match role {
+                    Role::Writer => Kind::Writer,
+                    Role::Reader => Kind::Reader,
+                },
+                addresses: scene.book.addresses_of(id),
+                connections,
+                percent: Some(percent(connections, to_members)),
+                level,
+            }
+        })
+        .collect();
+    let mut former: BTreeMap<&InstanceId, u32> = BTreeMap::new();
+    let mut unknown: BTreeMap<IpAddr, u32> = BTreeMap::new();
+    for pod in evidence.pods.values() {
+        for (id, held) in &pod.no_member {
+            *former.entry(id).or_default() += held.connections;
+        }
+        for (address, held) in &pod.unknown {
+            *unknown.entry(*address).or_default() += held.connections;
+        }
+    }
+    places.extend(former.into_iter().map(|(id, connections)| Place {
+        name: id.0.clone(),
+        kind: Kind::Former,
+        addresses: scene.book.former_addresses_of(id),
+        connections,
+        percent: None,
+        level: None,
+    }));
+    places.extend(unknown.into_iter().map(|(address, connections)| Place {
+        name: address.to_string(),
+        kind: Kind::Unknown,
+        addresses: vec![address],
+        connections,
+        percent: None,
+        level: None,
+    }));
+    places
+}
+
+/// Sorts `orders-10` after `orders-9`.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name[stem.len()..].parse().unwrap_or(0);
+    (stem, number, name)
+}
+
+fn percent(part: u32, whole: u32) -> u32 {
+    let rounded = (u64::from(part) * 100 + u64::from(whole) / 2).checked_div(u64::from(whole));
+    rounded.and_then(|p| u32::try_from(p).ok()).unwrap_or(0)
+}
+
+fn row(
+    scene: &Scene,
+    (name, uid): (&str, &str),
+    evidence: &Evidence,
+    places: &[Place],
+    pools: Pools,
+) -> PodRow {
+    let Some(holdings) = evidence.pods.get(uid) else {
+        let why = match scene.measured.pods.get(uid) {
+            Some(PodMeasurement::Unreadable { why, .. }) => why.message.clone(),
+            Some(PodMeasurement::Read(_)) | None => "nobody has read it yet".to_owned(),
+        };
+        return PodRow {
+            name: name.to_owned(),
+            held: Vec::new(),
+            misplaced: 0,
+            notes: vec![format!("not read: {why}")],
+            read: false,
+        };
+    };
+    let connections = |held: Option<&Held>| held.map_or(0, |h| h.connections);
+    let held = places
+        .iter()
+        .map(|place| {
+            let id = InstanceId(place.name.clone());
+            match place.kind {
+                Kind::Writer | Kind::Reader => holdings.to(&id),
+                Kind::Former => connections(holdings.no_member.get(&id)),
+                Kind::Unknown => place
+                    .addresses
+                    .iter()
+                    .map(|a| connections(holdings.unknown.get(a)))
+                    .sum(),
+            }
+        })
+        .collect();
+    let (misplaced, notes) = causes(scene, holdings, places, pools);
+    PodRow {
+        name: name.to_owned(),
+        held,
+        misplaced,
+        notes,
+        read: true,
+    }
+}
+
+/// Who is misplaced, and why.
+fn causes(
+    scene: &Scene,
+    holdings: &PodHoldings,
+    places: &[Place],
+    pools: Pools,
+) -> (u32, Vec<String>) {
+    let mut notes = Vec::new();
+    let wrong = wrong_role(pools, scene.topology, None, &Holdings::from(holdings));
+    if wrong.count() > 0 {
+        let which = if wrong.on_writer >= wrong.on_readers {
+            "the writer"
+        } else {
+            "readers"
+        };
+        notes.push(format!("{} on {which} (wrong role)", wrong.count()));
+    }
+    for (id, held) in &holdings.no_member {
+        let is_member = scene.topology.members().any(|(m, _)| m.instance == *id);
+        notes.push(if is_member {
+            format!("{} to a former address of {id}", held.connections)
+        } else {
+            format!("{} to {id} (no member)", held.connections)
+        });
+    }
+    for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
+        let n = holdings.to(&InstanceId(place.name.clone()));
+        if n > 0 {
+            notes.push(format!("{n} on {} (too many)", place.name));
+        }
+    }
+    if holdings.suspects() > 0 {
+        notes.push(format!("{} get no answer: half-open?", holdings.suspects()));
+    }
+    if holdings.closed_by_server > 0 {
+        notes.push(format!(
+            "{} closed by the server and kept by the app",
+            holdings.closed_by_server
+        ));
+    }
+    (wrong.count().saturating_add(holdings.to_no_member()), notes)
+}
+
+fn notes(scene: &Scene, evidence: &Evidence) -> Vec<String> {
+    let mut notes: Vec<String> = evidence
+        .verdict
+        .message()
+        .map(str::to_owned)
+        .into_iter()
+        .collect();
+    let missing: Vec<&str> = scene
+        .topology
+        .members()
+        .filter(|(m, _)| !scene.book.is_resolved(&m.instance))
+        .map(|(m, _)| m.instance.0.as_str())
+        .collect();
+    if !missing.is_empty() && notes.is_empty() {
+        notes.push(format!(
+            "the operator has not recorded an address of {}: connections to it would show as unknown",
+            missing.join(", ")
+        ));
+    }
+    let total = evidence
+        .pods
+        .values()
+        .fold(0_u32, |sum, p| sum.saturating_add(p.connections()));
+    if total == 0 && !evidence.pods.is_empty() && scene.target.port.is_none() {
+        notes.push(format!(
+            "no pod holds a connection to port {}: for another port set targets[].port, or give --port",
+            scene.port
+        ));
+    }
+    notes
+}

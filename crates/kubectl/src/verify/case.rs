@@ -1,0 +1,275 @@
+//! Case: the one pod that is verified, from its claim to the proof or the release.
+//!
+//! Makes the effect and looks at the sockets; what counts as proven is decided in `proof`.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::proof::Proof;
+use super::{effect, replacement};
+use crate::connections::{self, book::Book};
+use crate::error::Error;
+use crate::pods::CountedPod;
+use crate::session::Session;
+use crate::status;
+use crate::wish::Say;
+use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
+use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
+use dbbalance_kube::methods::{Fault, Outcome, PodRef};
+use dbbalance_kube::sockets::ConnectionReader;
+
+/// Between two looks at the pod's sockets. Each is an exec.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// After the old connections are gone, so long for the pool to be as large as before.
+const REFILL: Duration = Duration::from_secs(5);
+/// The claim is renewed this often: the operator redoes one that is older than 35 s.
+const RENEW: Duration = Duration::from_secs(10);
+
+/// Everything about the one pod.
+pub(super) struct Case<'a> {
+    pub(super) session: &'a Session,
+    pub(super) reader: &'a dyn ConnectionReader,
+    pub(super) target: &'a TargetSpec,
+    pub(super) port: u16,
+    pub(super) pod: &'a CountedPod<'a>,
+    pub(super) of: PodRef,
+    pub(super) before: Vec<Socket>,
+    pub(super) book: Book,
+    pub(super) claim: Claim,
+    pub(super) limit: Duration,
+}
+
+impl Case<'_> {
+    pub(super) async fn claim_it(&self) -> Result<(), Error> {
+        let value = self.claim.to_string();
+        match annotate::claim(&self.session.effects, self.pod.object, &value, None).await {
+            ClaimOutcome::Claimed => Ok(()),
+            ClaimOutcome::LostRace => Err(Error::Declined(format!(
+                "pod {} has changed meanwhile, nothing was done: try again",
+                self.of.name
+            ))),
+            ClaimOutcome::Gone => Err(Error::Declined(format!("pod {} is gone", self.of.name))),
+            ClaimOutcome::Failed { fault, message } => Err(self.failed(
+                fault,
+                &message,
+                format!("patch on pods in namespace {}", self.of.namespace),
+            )),
+        }
+    }
+
+    /// A failure of an effect in the user's words: the methods' speak of the operator's rights.
+    pub(super) fn failed(&self, fault: Fault, message: &str, grant: String) -> Error {
+        let text = message.rsplit_once("; ").map_or(message, |(said, _)| said);
+        if fault == Fault::Forbidden {
+            let doing = format!("recycling pod {}", self.of.name);
+            return Error::Forbidden {
+                doing,
+                said: text.to_owned(),
+                grant,
+            };
+        }
+        Error::Declined(message.to_owned())
+    }
+
+    /// Makes the effect and looks until it is proven, or the time is over.
+    pub(super) async fn recycle(
+        &mut self,
+        all: &[k8s_openapi::api::core::v1::Pod],
+        stamp: &Stamp,
+        note: &TopologyNote,
+        say: Say<'_>,
+    ) -> Result<Proof, Error> {
+        let restarts = restarts(self.pod.object);
+        let began = Instant::now();
+        let outcome = effect::act(
+            &self.session.effects,
+            self.target,
+            self.pod.object,
+            &self.of,
+        )
+        .await;
+        let method = status::method(self.target);
+        match outcome {
+            Outcome::Done => say(&format!("pod {}: {method} done", self.of.name)),
+            Outcome::Gone => {
+                return Err(Error::Declined(format!("pod {} is gone", self.of.name)));
+            }
+            Outcome::Blocked { message, .. } => {
+                return Err(Error::Declined(format!("{message}: nothing was done")));
+            }
+            Outcome::Failed { fault, message } => {
+                let grant = effect::grant(self.target, &self.of.namespace);
+                return Err(self.failed(fault, &message, grant));
+            }
+        }
+        if self.target.recycle.method == Method::Evict {
+            return replacement::wait(self, all, began, say).await;
+        }
+        if self.target.recycle.method == Method::Annotate {
+            self.stamp(stamp, note, say).await;
+        }
+        let proof = self.watch(began, say).await?;
+        self.refuse_restart(restarts).await?;
+        Ok(proof)
+    }
+
+    async fn watch(&mut self, began: Instant, say: Say<'_>) -> Result<Proof, Error> {
+        let method = self.target.recycle.method;
+        let mut last: Option<Proof> = None;
+        let mut proven: Option<Instant> = None;
+        loop {
+            match self.look(self.pod.object).await? {
+                Ok(sockets) => {
+                    let proof = Proof::of(&self.before, &sockets, &self.book);
+                    if last
+                        .as_ref()
+                        .is_none_or(|l| l.progress() != proof.progress())
+                    {
+                        let at = began.elapsed().as_secs_f64();
+                        say(&format!("  {at:>5.1} s  {}", proof.progress()));
+                    }
+                    if proof.is_proven() {
+                        let since = *proven.get_or_insert_with(Instant::now);
+                        if proof.is_complete() || since.elapsed() >= REFILL {
+                            let seconds = since.duration_since(began).as_secs_f64();
+                            say(proof.figures().trim_end());
+                            say(&format!(
+                                "proven: all {} old connections are gone after {seconds:.1} s, and {} new",
+                                proof.before,
+                                if proof.fresh == 1 {
+                                    "1 is".to_owned()
+                                } else {
+                                    format!("{} are", proof.fresh)
+                                }
+                            ));
+                            return Ok(proof);
+                        }
+                    }
+                    last = Some(proof);
+                }
+                Err(why) => say(&format!("  cannot be read now: {why}")),
+            }
+            if began.elapsed() >= self.limit {
+                let seconds = self.limit.as_secs();
+                let Some(proof) = last else {
+                    return Err(Error::NotProven(format!(
+                        "the pod could not be read within {seconds} s after its recycle"
+                    )));
+                };
+                say(proof.figures().trim_end());
+                return Err(Error::NotProven(proof.why_not(method, seconds)));
+            }
+            tokio::time::sleep(LOOK).await;
+            self.renew().await;
+        }
+    }
+
+    /// One look at a pod: its sockets, or why it cannot be read now.
+    pub(super) async fn look(
+        &self,
+        pod: &k8s_openapi::api::core::v1::Pod,
+    ) -> Result<Result<Vec<Socket>, String>, Error> {
+        let named = self.target.evidence_container.as_deref();
+        match connections::read_pod(self.reader, pod, self.port, named).await {
+            PodMeasurement::Read(reading) => Ok(Ok(reading.sockets)),
+            PodMeasurement::Unreadable { why, .. } if why.reason == UnreadableReason::Gone => {
+                Err(Error::NotProven(format!(
+                    "pod {} went away while it was looked at",
+                    self.of.name
+                )))
+            }
+            PodMeasurement::Unreadable { why, .. } => Ok(Err(why.message)),
+        }
+    }
+
+    /// Connections of a process that was started anew are new, but that is no pool renewing itself.
+    pub(super) async fn refuse_restart(&self, before: i32) -> Result<(), Error> {
+        let pods = self.session.pods().await?;
+        let found = pods
+            .iter()
+            .find(|p| p.uid().as_deref() == Some(&self.of.uid));
+        if found.is_some_and(|p| restarts(p) > before) {
+            return Err(Error::NotProven(format!(
+                "a container of pod {} restarted: the connections are new because the process is. The method ends \
+                 the app instead of renewing its pools",
+                self.of.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// The operator redoes a claim that is too old.
+    pub(super) async fn renew(&mut self) {
+        let now = Timestamp::now();
+        let age = now.duration_since(self.claim.time).unsigned_abs();
+        if age < RENEW || self.target.recycle.method == Method::Annotate {
+            return;
+        }
+        let next = Claim {
+            time: now,
+            ..self.claim.clone()
+        };
+        let (old, new) = (self.claim.to_string(), next.to_string());
+        let renewed = annotate::replace_claim(&self.session.effects, &self.of, &old, &new).await;
+        if renewed == StampOutcome::Stamped {
+            self.claim = next;
+        }
+    }
+
+    /// The end of a proof.
+    pub(super) async fn conclude(&self, stamp: &Stamp, note: &TopologyNote, say: Say<'_>) {
+        match self.target.recycle.method {
+            // The stamp was the effect; an evicted pod takes its claim along.
+            Method::Annotate | Method::Evict => {}
+            _ => self.stamp(stamp, note, say).await,
+        }
+    }
+
+    pub(super) async fn stamp(&self, stamp: &Stamp, note: &TopologyNote, say: Say<'_>) {
+        let outcome = annotate::stamp(
+            &self.session.effects,
+            &self.of,
+            &self.claim.to_string(),
+            &stamp.to_string(),
+            note,
+            self.pod.facts.recycles.saturating_add(1),
+        )
+        .await;
+        match outcome {
+            StampOutcome::Stamped => say(&format!("pod {}: stamped {stamp}", self.of.name)),
+            StampOutcome::Gone | StampOutcome::LostRace => say(&format!(
+                "pod {}: not stamped, as it has changed meanwhile; the operator sees to it",
+                self.of.name
+            )),
+            StampOutcome::Failed { message, .. } => say(&format!("not stamped: {message}")),
+        }
+    }
+
+    /// Nothing is proven: the pod is left to the operator as it was found.
+    pub(super) async fn release(&self, say: Say<'_>) {
+        let claim = self.claim.to_string();
+        let outcome = annotate::release(&self.session.effects, &self.of, &claim).await;
+        if let StampOutcome::Failed { message, .. } = outcome {
+            say(&format!(
+                "the claim {claim:?} stays on pod {}: {message}",
+                self.of.name
+            ));
+        }
+    }
+}
+
+fn restarts(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .map(|c| c.restart_count)
+        .sum()
+}

@@ -1,0 +1,163 @@
+//! Whether a pod may be recycled by hand now, and which.
+//!
+//! Pure. What the operator would not do for safety's sake is refused here too; windows, limits and a pause
+//! are the operator's own, and a person who asks for one pod is not held by them.
+
+use kube::ResourceExt;
+
+use crate::error::Error;
+use crate::pods::CountedPod;
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::annotations::CLAIM;
+use dbbalance_api::conditions::{self, ConditionType};
+use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_api::status::{RunResult, TargetStatus};
+
+/// The target that is meant.
+pub(super) fn target<'p>(
+    policy: &'p DbBalancePolicy,
+    name: Option<&str>,
+) -> Result<&'p TargetSpec, Error> {
+    match (crate::connections::chosen(policy, name)?.as_slice(), name) {
+        ([one], _) => Ok(*one),
+        (several, _) => {
+            let names: Vec<&str> = several.iter().map(|t| t.name.as_str()).collect();
+            Err(Error::Declined(format!(
+                "policy {} has several targets: choose one with --target: {}",
+                policy.name_any(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// The target's status, if policy and target stand so that one pod may be recycled by hand.
+pub(super) fn standing<'p>(
+    policy: &'p DbBalancePolicy,
+    target: &TargetSpec,
+) -> Result<&'p TargetStatus, Error> {
+    let name = policy.name_any();
+    let declined = |text: String| Err(Error::Declined(text));
+    if target.recycle.method == Method::Rollout {
+        return declined(format!(
+            "target {}: a Rollout is not made pod by pod, so there is no one pod to verify: look at the next \
+             run instead, kubectl dbbalance recycle {name} --wait",
+            target.name
+        ));
+    }
+    let status = policy.status.as_ref();
+    let ready = status.and_then(|s| conditions::get(&s.conditions, ConditionType::Ready));
+    if ready.is_none_or(|c| c.status != "True") {
+        let why = ready.map_or_else(
+            || "no operator has seen it yet".to_owned(),
+            |c| format!("{}: {}", c.reason, c.message),
+        );
+        return declined(format!(
+            "policy {name} is not Ready ({why}): mend that first"
+        ));
+    }
+    let found = status.and_then(|s| s.targets.iter().find(|t| t.name == target.name));
+    let Some(found) = found else {
+        return declined(format!(
+            "the operator has not seen target {} yet: try again",
+            target.name
+        ));
+    };
+    if !found.owned {
+        return declined(format!(
+            "the pods of target {} belong to an older policy: verify that one",
+            target.name
+        ));
+    }
+    if let Some(run) = found
+        .run
+        .as_ref()
+        .filter(|r| r.result == RunResult::Running)
+    {
+        return declined(format!(
+            "a run of target {} is in progress, {} of {} pods recycled: wait for its end",
+            target.name, run.recycled, run.pods
+        ));
+    }
+    let pending = status.and_then(|s| s.pending_epoch.as_ref());
+    if let Some(pending) = pending.filter(|p| p.targets.contains(&target.name)) {
+        return declined(format!(
+            "epoch {} is about to open ({}): wait for its run to end",
+            pending.epoch, pending.message
+        ));
+    }
+    Ok(found)
+}
+
+/// The pods that may be taken, the named one or all, best first.
+pub(super) fn candidates<'c, 'a>(
+    target: &TargetSpec,
+    counted: &'c [CountedPod<'a>],
+    wanted: Option<&str>,
+) -> Result<Vec<&'c CountedPod<'a>>, Error> {
+    let declined = |text: String| Err(Error::Declined(text));
+    let evicts = target.recycle.method == Method::Evict;
+    if evicts && counted.len() == 1 && target.recycle.allow_single_replica != Some(true) {
+        return declined(format!(
+            "{} is the only pod of target {}, and recycle.allowSingleReplica is not set: it is not evicted",
+            counted[0].facts.name, target.name
+        ));
+    }
+    let not_ready: Vec<&str> = counted
+        .iter()
+        .filter(|p| !p.facts.ready)
+        .map(|p| p.facts.name.as_str())
+        .collect();
+    if evicts && !not_ready.is_empty() {
+        return declined(format!(
+            "{} of {} pods are not Ready ({}): none more is evicted meanwhile",
+            not_ready.len(),
+            counted.len(),
+            not_ready.join(", ")
+        ));
+    }
+    if let Some(name) = wanted {
+        let Some(pod) = counted.iter().find(|p| p.facts.name == name) else {
+            let names: Vec<&str> = counted
+                .iter()
+                .take(5)
+                .map(|p| p.facts.name.as_str())
+                .collect();
+            return declined(format!(
+                "{name} is no counted pod of target {} (running, not ignored); there are: {}",
+                target.name,
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            ));
+        };
+        return match objection(pod) {
+            Some(why) => declined(format!("pod {name}: {why}")),
+            None => Ok(vec![pod]),
+        };
+    }
+    let free: Vec<_> = counted.iter().filter(|p| objection(p).is_none()).collect();
+    if free.is_empty() {
+        let why = counted.first().map_or_else(
+            || "it has no counted pods".to_owned(),
+            |p| format!("pod {}: {}", p.facts.name, objection(p).unwrap_or_default()),
+        );
+        return declined(format!(
+            "no pod of target {} may be taken: {why}",
+            target.name
+        ));
+    }
+    Ok(free)
+}
+
+/// Why this pod may not be taken.
+fn objection(pod: &CountedPod) -> Option<String> {
+    if let Some(claim) = pod.object.annotations().get(CLAIM) {
+        return Some(format!(
+            "it carries the claim {claim:?}: a recycle of it has begun, or has failed; choose another with --pod"
+        ));
+    }
+    (!pod.facts.ready).then(|| "it is not Ready, so that its pools prove nothing".to_owned())
+}

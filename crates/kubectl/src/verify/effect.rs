@@ -1,0 +1,98 @@
+//! The effect on one pod, with the user's rights.
+//!
+//! The operator's own methods where a user can use them; an HTTP hook is called through the API server, as
+//! pods' addresses are seldom reached from a desk. Decides nothing.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::client::Body;
+
+use dbbalance_api::spec::{HttpSpec, HttpVerb, Method, TargetSpec};
+use dbbalance_kube::methods::{Fault, Outcome, PodRef, evict, signal};
+
+/// Makes the effect. `Annotate` has none but its stamp, and `Rollout` is not made on a pod.
+pub(super) async fn act(client: &Client, target: &TargetSpec, pod: &Pod, of: &PodRef) -> Outcome {
+    let recycle = &target.recycle;
+    match (recycle.method, &recycle.signal, &recycle.http) {
+        (Method::Signal, Some(spec), _) => signal::signal(client, pod, spec).await,
+        (Method::Http, _, Some(spec)) => call(client, of, spec).await,
+        (Method::Evict, _, _) => evict::evict(client, of).await,
+        (Method::Annotate, _, _) => Outcome::Done,
+        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
+            fault: Fault::Invalid,
+            message: format!("target {}: the method has no settings", target.name),
+        },
+    }
+}
+
+/// One request to the pod through the API server's proxy.
+async fn call(client: &Client, of: &PodRef, spec: &HttpSpec) -> Outcome {
+    let verb = match spec.verb {
+        HttpVerb::Post => http::Method::POST,
+        HttpVerb::Put => http::Method::PUT,
+        HttpVerb::Get => http::Method::GET,
+    };
+    let what = format!(
+        "calling {verb} {} on port {} of pod {}/{} through the API server",
+        spec.path, spec.port, of.namespace, of.name
+    );
+    let failed = |fault, why: String| Outcome::Failed {
+        fault,
+        message: format!("{what}: {why}"),
+    };
+    let uri = format!(
+        "/api/v1/namespaces/{}/pods/{}:{}/proxy{}",
+        of.namespace, of.name, spec.port, spec.path
+    );
+    let request = http::Request::builder()
+        .method(verb.clone())
+        .uri(uri)
+        .body(Body::empty());
+    let request = match request {
+        Ok(request) => request,
+        Err(e) => return failed(Fault::Invalid, e.to_string()),
+    };
+    let limit = Duration::from_secs(u64::try_from(spec.timeout_seconds).unwrap_or(1).max(1));
+    let answer = match tokio::time::timeout(limit, client.send(request)).await {
+        Err(_) => {
+            return failed(
+                Fault::Timeout,
+                format!("no answer within {} s", limit.as_secs()),
+            );
+        }
+        Ok(Err(e)) => return failed(Fault::Connection, e.to_string()),
+        Ok(Ok(answer)) => answer,
+    };
+    let status = answer.status();
+    if status.is_success() {
+        return Outcome::Done;
+    }
+    let body = answer.into_body().collect_bytes().await.unwrap_or_default();
+    // The API server's own refusals are Status objects; the app's answers are anything.
+    let said = serde_json::from_slice::<kube::core::Status>(&body)
+        .ok()
+        .filter(|s| s.code == status.as_u16())
+        .map(|s| s.message);
+    match said {
+        Some(said) if status == http::StatusCode::FORBIDDEN => failed(Fault::Forbidden, said),
+        Some(said) => failed(Fault::Connection, said),
+        None => failed(Fault::HttpStatus, format!("the app answered {status}")),
+    }
+}
+
+/// The right that the effect needs, in words.
+pub(super) fn grant(target: &TargetSpec, namespace: &str) -> String {
+    let right = match (target.recycle.method, &target.recycle.http) {
+        (Method::Http, Some(http)) => match http.verb {
+            HttpVerb::Get => "get on pods/proxy",
+            HttpVerb::Put => "update on pods/proxy",
+            HttpVerb::Post => "create on pods/proxy",
+        },
+        (Method::Evict, _) => "create on pods/eviction",
+        (Method::Annotate, _) => "patch on pods",
+        _ => "create on pods/exec",
+    };
+    format!("{right} in namespace {namespace}")
+}

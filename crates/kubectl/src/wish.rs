@@ -1,0 +1,243 @@
+//! What a user asks of the operator by annotation: `recycle`, `pause`, `resume`.
+//!
+//! Writes annotations of the policy and nothing else; the operator does the rest, or says why not.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::cli::{PauseArgs, RecycleArgs};
+use super::error::Error;
+use super::session::Session;
+use super::status::standing;
+use super::text::{Canvas, clock, span};
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::annotations::{PAUSE_REASON, PAUSE_UNTIL, RECYCLE_REQUESTED};
+use dbbalance_api::conditions::{self, ConditionType};
+use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
+
+/// How often a policy that is waited for is read; a run's steps are seconds apart.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A line for the user, as soon as it is true.
+pub(super) type Say<'a> = &'a mut dyn FnMut(&str);
+
+/// Sets the token, and waits if asked to.
+pub(super) async fn recycle(
+    session: &Session,
+    args: &RecycleArgs,
+    canvas: Canvas,
+    say: Say<'_>,
+) -> Result<(), Error> {
+    let policy = session.policy(&args.policy).await?;
+    let now = Timestamp::now();
+    let token = args
+        .token
+        .clone()
+        .unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    may_ask(&policy, &token)?;
+    session
+        .annotate(&args.policy, &[(RECYCLE_REQUESTED, Some(&token))])
+        .await?;
+    say(&format!(
+        "policy {}/{}: a run is asked for, token {token}",
+        session.namespace, args.policy
+    ));
+    let plain = Canvas {
+        colour: false,
+        ..canvas
+    };
+    let stands = standing(&policy, plain, now);
+    if stands != "Enforce" {
+        say(&format!(
+            "the policy is {stands}: the request is recorded, and pods are recycled once it may act"
+        ));
+    }
+    if args.wait {
+        wait(session, &args.policy, &token, args.timeout, say).await?;
+    }
+    Ok(())
+}
+
+/// Whether a request would be taken up.
+fn may_ask(policy: &DbBalancePolicy, token: &str) -> Result<(), Error> {
+    let name = policy.name_any();
+    let status = policy.status.as_ref();
+    if status.and_then(|s| s.epoch).is_none() {
+        return Err(Error::Declined(format!(
+            "policy {name} has not been seen by an operator yet, which takes a token that it finds at first \
+             sight for an old one: wait for Ready (kubectl wait dbp/{name} --for=condition=Ready)"
+        )));
+    }
+    if status.and_then(|s| s.recycle_requested.as_deref()) == Some(token) {
+        return Err(Error::Declined(format!(
+            "policy {name} has taken up token {token} already: choose another --token, or leave it out"
+        )));
+    }
+    Ok(())
+}
+
+async fn wait(
+    session: &Session,
+    name: &str,
+    token: &str,
+    limit: SignedDuration,
+    say: Say<'_>,
+) -> Result<(), Error> {
+    let started = std::time::Instant::now();
+    let limit = limit.unsigned_abs();
+    let mut said = String::new();
+    loop {
+        let policy = session.policy(name).await?;
+        let stands = stand(&policy, token);
+        match &stands {
+            Standing::Fresh(words) => {
+                say(words);
+                return Ok(());
+            }
+            Standing::Halted(words) => return Err(Error::Halted(words.clone())),
+            Standing::Waiting(words) => {
+                if *words != said {
+                    say(words);
+                    said.clone_from(words);
+                }
+            }
+        }
+        if started.elapsed() >= limit {
+            return Err(Error::TimedOut(format!(
+                "policy {name} is not fresh after {}: the request stands, and the operator goes on; look with \
+                 kubectl dbbalance status {name}",
+                span(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Fresh(String),
+    Halted(String),
+    Waiting(String),
+}
+
+/// How the request stands.
+fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
+    let empty = DbBalancePolicyStatus::default();
+    let status = policy.status.as_ref().unwrap_or(&empty);
+    if status.recycle_requested.as_deref() != Some(token) {
+        return match policy.annotations().get(RECYCLE_REQUESTED) {
+            Some(other) if other != token => Standing::Halted(format!(
+                "somebody else has asked meanwhile, by token {other}"
+            )),
+            _ => Standing::Waiting("waiting for the operator to take it up".to_owned()),
+        };
+    }
+    let halted = status.targets.iter().find_map(|t| {
+        let run = t.run.as_ref().filter(|r| r.result == RunResult::Halted)?;
+        (run.epoch >= t.due_epoch).then_some((t.name.as_str(), run))
+    });
+    if let Some((target, run)) = halted {
+        let message = run.message.as_deref().unwrap_or("no reason given");
+        return Standing::Halted(format!(
+            "the run of target {target} has halted, {} of {} pods recycled: {message}",
+            run.recycled, run.pods
+        ));
+    }
+    let running = status.targets.iter().any(|t| {
+        t.run
+            .as_ref()
+            .is_some_and(|r| r.result == RunResult::Running)
+    });
+    let fresh = conditions::get(&status.conditions, ConditionType::Fresh)
+        .is_some_and(|c| c.status == "True");
+    let epoch = status.epoch.unwrap_or_default();
+    if fresh && !running && status.pending_epoch.is_none() {
+        return Standing::Fresh(format!("all pods are fresh at epoch {epoch}"));
+    }
+    let stale = status.stale.as_deref().unwrap_or("?");
+    // Without what counts down: a line that says the same is said once.
+    let gates: Vec<String> = status
+        .plan
+        .iter()
+        .filter_map(|p| {
+            Some(format!(
+                "{} waits for {}",
+                p.target,
+                p.waiting_for.as_ref()?
+            ))
+        })
+        .filter(|text| !text.ends_with("Pacing"))
+        .collect();
+    let gates = if gates.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", gates.join(", "))
+    };
+    Standing::Waiting(format!("{stale} pods are stale{gates}"))
+}
+
+/// Sets the pause.
+pub(super) async fn pause(session: &Session, args: &PauseArgs, say: Say<'_>) -> Result<(), Error> {
+    let policy = session.policy(&args.policy).await?;
+    let now = Timestamp::now();
+    let until = pause_end(args, now)?;
+    // To the second: it is read by people too.
+    let text = until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let reason = args.reason.as_deref();
+    session
+        .annotate(
+            &args.policy,
+            &[(PAUSE_UNTIL, Some(&text)), (PAUSE_REASON, reason)],
+        )
+        .await?;
+    let left = span(until.duration_since(now).as_secs());
+    let name = policy.name_any();
+    say(&format!(
+        "policy {}/{name}: paused until {}, for {left}; end it with kubectl dbbalance resume {name}",
+        session.namespace,
+        clock(until)
+    ));
+    Ok(())
+}
+
+fn pause_end(args: &PauseArgs, now: Timestamp) -> Result<Timestamp, Error> {
+    let until = match args.until {
+        Some(until) => until,
+        None => now
+            .checked_add(args.duration)
+            .map_err(|e| Error::Declined(format!("--for {:#}: {e}", args.duration)))?,
+    };
+    if until <= now {
+        return Err(Error::Declined(format!(
+            "--until {until} is in the past: it is {} now",
+            clock(now)
+        )));
+    }
+    Ok(until)
+}
+
+/// Takes the pause away.
+pub(super) async fn resume(session: &Session, name: &str, say: Say<'_>) -> Result<(), Error> {
+    let policy = session.policy(name).await?;
+    let was = policy.annotations().get(PAUSE_UNTIL).cloned();
+    let namespace = &session.namespace;
+    let Some(was) = was else {
+        say(&format!("policy {namespace}/{name} is not paused"));
+        return Ok(());
+    };
+    let after = session
+        .annotate(name, &[(PAUSE_UNTIL, None), (PAUSE_REASON, None)])
+        .await?;
+    say(&format!(
+        "policy {namespace}/{name}: the pause until {was} is ended"
+    ));
+    if after.spec.suspend {
+        say("it is still suspended by spec.suspend");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
