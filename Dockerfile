@@ -2,10 +2,10 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 COPY src src
 # Members of the workspace: cargo reads their manifests and builds nothing of them here.
-COPY tests/testbed tests/testbed
-COPY tests/simulator tests/simulator
+COPY tests tests
 # The binary is copied out because the cache mounts are not part of the layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=dbbalance-target \

@@ -13,7 +13,7 @@ TEST = $(SUDO) $(CARGO) test --locked -p dbbalance --features failpoints
 CACHE := $(or $(DBBALANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dbbalance)
 IMAGE := target/image/dbbalance.tar
 OPERATOR ?= target/release/dbbalance
-NAME ?= dbb
+TESTBED_NAME ?= dbb
 export DBBALANCE_CACHE := $(CACHE)
 
 help: ## Show this help
@@ -121,12 +121,12 @@ image: program ## Build the operator's image from the release binary, as an OCI 
 	@mkdir -p $(dir $(IMAGE))
 	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
 
-testbed-up: tools ## Start a testbed (NAME=dbb) and moto
-	$(SUDO) $(TESTBED) up --name $(NAME)
-	$(SUDO) $(TESTBED) rds up --name $(NAME)
+testbed-up: tools ## Start a testbed (TESTBED_NAME=dbb) and moto
+	$(SUDO) $(TESTBED) up --name $(TESTBED_NAME)
+	$(SUDO) $(TESTBED) rds up --name $(TESTBED_NAME)
 
 testbed-down: setup ## Delete the testbed
-	$(SUDO) $(TESTBED) down --name $(NAME)
+	$(SUDO) $(TESTBED) down --name $(TESTBED_NAME)
 
 deny: ## Licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check

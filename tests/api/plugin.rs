@@ -262,7 +262,7 @@ pub fn rights(server: &Server<'_>) -> usize {
         "dbbalancepolicies.dbbalance.io",
     );
     // An authorizer may be a moment behind the role.
-    dbbalance_testbed::wait::until("the role", std::time::Duration::from_secs(10), || {
+    dbbalance_testbed::wait::poll_until("the role", std::time::Duration::from_secs(10), || {
         Ok((guest(&["status", "guarded"]).code == Some(0)).then_some(()))
     })
     .unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbbalance_testbed::kubernetes::{Options, Testbed};
+use dbbalance_testbed::kubernetes::{Testbed, TestbedOptions};
 use dbbalance_testbed::wait;
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -43,7 +43,7 @@ pub struct Server<'s> {
 impl Server<'_> {
     /// Starts a testbed with the CRD installed, does `work` with it and takes it away.
     pub fn with(name: &str, work: impl FnOnce(&Server<'_>) + Send) {
-        let testbed = Testbed::up(&Options {
+        let testbed = Testbed::up(&TestbedOptions {
             name: name.to_owned(),
             control_plane_only: true,
         })
@@ -64,7 +64,7 @@ impl Server<'_> {
             ])
             .expect("the CRD is served");
         // A server that has just begun refuses namespaces for a moment.
-        wait::until("a namespace", SOON, || {
+        wait::poll_until("a namespace", SOON, || {
             let _ = testbed.kubectl(&["create", "namespace", NAMESPACE]);
             Ok(testbed.kubectl(&["get", "namespace", NAMESPACE]).ok())
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::aurora::inventory::{cluster_endpoint, reader_endpoint};
 use serde_json::{Value, json};
 
 use crate::fixture::{APP, CLUSTER};

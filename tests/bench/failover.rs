@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dbbalance_testbed::aurora::control::Order;
-use dbbalance_testbed::aurora::event::{Event, Kind};
-use dbbalance_testbed::aurora::observe::{Life, Observation};
+use dbbalance_testbed::aurora::control::FleetCommand;
+use dbbalance_testbed::aurora::event::{EventKind, FleetEvent};
+use dbbalance_testbed::aurora::observe::{ConnectionRecord, Observation};
 use dbbalance_testbed::aurora::script::FailoverOptions;
 use serde_json::{Value, json};
 
@@ -61,12 +61,12 @@ fn spec(name: &str) -> Value {
     })
 }
 
-fn is_wrong(life: &Life) -> bool {
+fn is_wrong(life: &ConnectionRecord) -> bool {
     (life.application.ends_with("/writer") && life.standby_last)
         || (life.application.ends_with("/reader") && !life.standby_last)
 }
 
-fn present(seen: &Observation) -> impl Iterator<Item = &Life> {
+fn present(seen: &Observation) -> impl Iterator<Item = &ConnectionRecord> {
     let last = seen.samples.last().map_or(0, |s| s.at);
     seen.lives.iter().filter(move |l| l.last >= last)
 }
@@ -87,13 +87,13 @@ fn is_full(seen: &Observation) -> bool {
 
 fn seen(fixture: &BenchFixture<'_>) -> Observation {
     fixture.sample();
-    fixture.control.seen(CLUSTER).expect("samples")
+    fixture.control.observation(CLUSTER).expect("samples")
 }
 
-fn flipped(events: &[Event]) -> i64 {
+fn flipped(events: &[FleetEvent]) -> i64 {
     let flips = events
         .iter()
-        .filter(|e| e.kind == Kind::Dns && e.what == "writer");
+        .filter(|e| e.kind == EventKind::Dns && e.what == "writer");
     flips.map(|e| e.at).max().expect("the record has moved")
 }
 
@@ -226,8 +226,8 @@ pub fn play(
     let (old, next) = old_writer(fixture);
     let start = now();
     if half_open {
-        let order = Order::Partition { name: old.clone() };
-        fixture.control.order(&order).expect("a partition");
+        let order = FleetCommand::Partition { name: old.clone() };
+        fixture.control.send(&order).expect("a partition");
     }
     let options = FailoverOptions {
         flicker,
@@ -251,7 +251,7 @@ pub fn play(
         swept = Some(now());
         fixture
             .control
-            .order(&Order::Heal { name: old })
+            .send(&FleetCommand::Heal { name: old })
             .expect("a heal");
     }
     fixture

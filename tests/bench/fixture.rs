@@ -11,11 +11,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
-use dbbalance_testbed::aurora::coredns::{self, Caches};
-use dbbalance_testbed::aurora::observe::Sample;
-use dbbalance_testbed::aurora::{Control, Up, program};
-use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::kubernetes::{Options, Testbed};
+use dbbalance_testbed::aurora::coredns::{self, CacheTopology};
+use dbbalance_testbed::aurora::observe::ConnectionSample;
+use dbbalance_testbed::aurora::{AuroraClusterSpec, AuroraControl, daemon};
+use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::kubernetes::{Testbed, TestbedOptions};
 use dbbalance_testbed::program::last_lines;
 use dbbalance_testbed::{image, interrupt, wait};
 use futures::future::join_all;
@@ -62,7 +62,7 @@ pub struct BenchFixture<'s> {
     /// The testbed.
     pub testbed: &'s Testbed,
     /// Orders to the databases.
-    pub control: Control,
+    pub control: AuroraControl,
     runtime: Runtime,
     client: Client,
     http: reqwest::Client,
@@ -82,25 +82,25 @@ impl Drop for Down {
 impl BenchFixture<'_> {
     /// Makes all of it with these apps' images, does `work` with it, and takes it away.
     pub fn with(apps: &[&str], work: impl FnOnce(&BenchFixture<'_>) + Send) {
-        interrupt::catch().expect("signals");
+        interrupt::catch_signals().expect("signals");
         let name = std::env::var("DBBALANCE_BENCH_TESTBED").unwrap_or_else(|_| TESTBED.to_owned());
         Testbed::down(&name).expect("no testbed of before");
-        let options = Options {
+        let options = TestbedOptions {
             name,
-            ..Options::default()
+            ..TestbedOptions::default()
         };
         let down = Down(Testbed::up(&options).expect("a testbed"));
         let testbed = &down.0;
-        let cache = Cache::locate().expect("the cache");
+        let cache = ToolCache::locate().expect("the cache");
         for app in apps {
-            let built = image::app(&cache, app).expect("an app's image");
+            let built = image::build_app_image(&cache, app).expect("an app's image");
             testbed.load_image(&built.archive).expect("an image loaded");
         }
         let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/dbbalancepolicies.yaml");
         testbed.kubectl(&["create", "-f", crd]).expect("the CRD");
         // A server that has just begun has no conditions yet, and refuses namespaces for a moment.
         let retried = |what: &str, arguments: &[&str]| {
-            wait::until(what, LIMIT, || Ok(testbed.kubectl(arguments).ok()))
+            wait::poll_until(what, LIMIT, || Ok(testbed.kubectl(arguments).ok()))
                 .expect("a server that serves");
         };
         let served = [
@@ -112,14 +112,14 @@ impl BenchFixture<'_> {
         ];
         retried("the CRD is served", &served);
         retried("a namespace", &["create", "namespace", NAMESPACE]);
-        let up = Up {
+        let up = AuroraClusterSpec {
             cluster: CLUSTER.to_owned(),
             readers: 2,
             profile: "quick".to_owned(),
             max_connections: MAX_CONNECTIONS,
         };
-        program::up(testbed, &up).expect("an Aurora");
-        coredns::up(testbed, Caches::Replicas(2)).expect("caches");
+        daemon::create_cluster(testbed, &up).expect("an Aurora");
+        coredns::start_caches(testbed, CacheTopology::Replicas(2)).expect("caches");
         let inside = || {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(2)
@@ -133,7 +133,7 @@ impl BenchFixture<'_> {
                 .build();
             let fixture = BenchFixture {
                 testbed,
-                control: Control::inside(),
+                control: AuroraControl::inside(),
                 runtime,
                 client,
                 http: http.expect("a client"),
@@ -207,7 +207,7 @@ impl BenchFixture<'_> {
             if let Some(value) = probe() {
                 return Some(value);
             }
-            assert!(!interrupt::pending(), "interrupted");
+            assert!(!interrupt::is_interrupted(), "interrupted");
             assert!(
                 self.testbed.spawned(OPERATOR).is_some(),
                 "the operator has ended\n{}",
@@ -355,10 +355,10 @@ impl BenchFixture<'_> {
     }
 
     /// The newest sample that is younger than the call.
-    pub fn sample(&self) -> Sample {
+    pub fn sample(&self) -> ConnectionSample {
         let asked = now();
         self.until("a sample", LIMIT, || {
-            let seen = self.control.seen(CLUSTER).expect("samples");
+            let seen = self.control.observation(CLUSTER).expect("samples");
             seen.samples
                 .into_iter()
                 .next_back()

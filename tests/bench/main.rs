@@ -113,7 +113,7 @@ fn measure_all() -> Result<(), String> {
     BenchFixture::with(&apps, |fixture| {
         results.machine = machine();
         for (at, (key, case)) in wanted.iter().enumerate() {
-            if interrupt::pending() {
+            if interrupt::is_interrupted() {
                 failed.push("what came after the interrupt".to_owned());
                 return;
             }

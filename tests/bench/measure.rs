@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbbalance_testbed::aurora::observe::{Life, Observation, Sample};
+use dbbalance_testbed::aurora::observe::{ConnectionRecord, ConnectionSample, Observation};
 
 use crate::app::App;
 use crate::record::{Point, Run, real};
@@ -29,13 +29,13 @@ pub fn within(held: &[usize], pods: usize, per_pod: usize) -> bool {
 /// The part of a run's figures that the databases tell. `zero` is what seconds count from, in their time; `readers`
 /// in order, the new one last.
 pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run {
-    let held = |sample: &Sample| -> Option<Vec<usize>> {
+    let held = |sample: &ConnectionSample| -> Option<Vec<usize>> {
         readers
             .iter()
             .map(|name| sample.connections(name))
             .collect()
     };
-    let known: Vec<(&Sample, Vec<usize>)> = seen
+    let known: Vec<(&ConnectionSample, Vec<usize>)> = seen
         .samples
         .iter()
         // Before it is there, the new reader holds nothing.
@@ -112,7 +112,7 @@ fn shares(held: &[usize]) -> Vec<f64> {
 }
 
 /// One point a second.
-fn series(known: &[(&Sample, Vec<usize>)], zero: i64) -> Vec<Point> {
+fn series(known: &[(&ConnectionSample, Vec<usize>)], zero: i64) -> Vec<Point> {
     let mut told = BTreeSet::new();
     let first_of_second = known
         .iter()
@@ -129,7 +129,7 @@ fn series(known: &[(&Sample, Vec<usize>)], zero: i64) -> Vec<Point> {
 fn touched(app: &App, seen: &Observation, zero: i64) -> usize {
     let end = seen.samples.last().map_or(0, |sample| sample.at);
     let mut lost: BTreeMap<&str, usize> = BTreeMap::new();
-    let had = |life: &&Life| life.first <= zero && life.last >= zero - SAMPLE;
+    let had = |life: &&ConnectionRecord| life.first <= zero && life.last >= zero - SAMPLE;
     for life in seen.lives.iter().filter(had).filter(|l| l.last < end) {
         *lost.entry(&life.client).or_default() += 1;
     }
@@ -142,7 +142,7 @@ fn born(seen: &Observation, zero: i64) -> usize {
 }
 
 /// Pods that hold fewer or more than they should, and those that hold nothing.
-fn busy(app: &App, sample: &Sample) -> usize {
+fn busy(app: &App, sample: &ConnectionSample) -> usize {
     let mut held: BTreeMap<&str, usize> = BTreeMap::new();
     for (client, of) in sample
         .instances

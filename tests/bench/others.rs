@@ -81,7 +81,7 @@ pub fn play(
             eprintln!("{place}: failed after {took} s");
             failed.push(key.clone());
         }
-        if interrupt::pending() {
+        if interrupt::is_interrupted() {
             failed.push("interrupted".to_owned());
             break;
         }

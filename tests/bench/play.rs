@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::aurora::Order;
+use dbbalance_testbed::aurora::FleetCommand;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,13 +37,13 @@ pub fn play_from_here(fixture: &BenchFixture<'_>, case: &Case) -> Run {
     let began = Timestamp::now();
     let mut failures = Failures::default();
     failures.look(fixture);
-    let order = Order::AddReader {
+    let order = FleetCommand::AddReader {
         cluster: CLUSTER.to_owned(),
         name: None,
         dns_delay: case.dns_delay,
     };
     let reader: String =
-        serde_json::from_value(fixture.control.order(&order).expect("a reader")).expect("its name");
+        serde_json::from_value(fixture.control.send(&order).expect("a reader")).expect("its name");
     let (zero, from, said) = match &case.deed {
         Deed::Nothing(seconds) => {
             let from = available(fixture, &reader);
@@ -81,7 +81,7 @@ pub fn play_from_here(fixture: &BenchFixture<'_>, case: &Case) -> Run {
     let said = said.map(|word| format!("{word}: {}", balanced(&fixture.status())));
     let seen = fixture
         .control
-        .order(&Order::Seen {
+        .send(&FleetCommand::Seen {
             cluster: CLUSTER.to_owned(),
             stop: true,
         })

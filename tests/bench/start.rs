@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::aurora::Order;
-use dbbalance_testbed::aurora::observe::Sample;
+use dbbalance_testbed::aurora::FleetCommand;
+use dbbalance_testbed::aurora::observe::ConnectionSample;
 
 use crate::app::App;
 use crate::fixture::{BenchFixture, CLUSTER, LIMIT};
@@ -26,7 +26,7 @@ impl BenchFixture<'_> {
         for name in self.readers().into_iter().skip(2) {
             self.leave(&name);
             self.control
-                .order(&Order::RemoveReader { name })
+                .send(&FleetCommand::RemoveReader { name })
                 .expect("a reader removed");
         }
         self.control
@@ -35,7 +35,7 @@ impl BenchFixture<'_> {
         self.deploy(app);
         let want = app.pods * app.size;
         let readers = self.readers();
-        let whole = |sample: &Sample| {
+        let whole = |sample: &ConnectionSample| {
             readers
                 .iter()
                 .filter_map(|name| sample.connections(name))
@@ -66,7 +66,7 @@ impl BenchFixture<'_> {
             }
             let name = fuller;
             self.control
-                .order(&Order::ReaderIn { name })
+                .send(&FleetCommand::ReaderIn { name })
                 .expect("a reader of the cluster");
             None
         });
@@ -99,7 +99,7 @@ impl BenchFixture<'_> {
     fn unname(&self, reader: &str) {
         let name = reader.to_owned();
         self.control
-            .order(&Order::ReaderOut { name })
+            .send(&FleetCommand::ReaderOut { name })
             .expect("a reader of the cluster");
         self.within(CACHED, || None::<()>);
     }
@@ -107,7 +107,11 @@ impl BenchFixture<'_> {
 
 /// The fuller of two readers, and the pods to renew so that both hold the same, within [`EVEN`]: those with most
 /// connections there. None if they do.
-fn surplus(sample: &Sample, readers: &[String], size: usize) -> Option<(String, Vec<String>)> {
+fn surplus(
+    sample: &ConnectionSample,
+    readers: &[String],
+    size: usize,
+) -> Option<(String, Vec<String>)> {
     let held = |name: &String| sample.connections(name).unwrap_or_default();
     let total: usize = readers.iter().map(held).sum();
     let fuller = readers.iter().max_by_key(|name| held(name))?;

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::kubernetes::{NODE_IP, Options, Testbed};
-use dbbalance_testbed::rds::client::Client as Rds;
+use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::kubernetes::{NODE_IP, Testbed, TestbedOptions};
+use dbbalance_testbed::rds::client::RdsClient as Rds;
 use dbbalance_testbed::rds::{self, REGION};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
@@ -38,12 +38,12 @@ impl Own {
             "the operator's image is missing: make it with `make image`, and give its path as IMAGE",
         );
         let name = "dbb-chart";
-        let lock = File::create(Cache::locate().unwrap().path(".chart-test.lock")).unwrap();
+        let lock = File::create(ToolCache::locate().unwrap().path(".chart-test.lock")).unwrap();
         lock.lock().unwrap();
         Testbed::down(name).unwrap();
-        let options = Options {
+        let options = TestbedOptions {
             name: name.to_owned(),
-            ..Options::default()
+            ..TestbedOptions::default()
         };
         let testbed = match Testbed::up(&options) {
             Ok(testbed) => testbed,
@@ -90,9 +90,10 @@ impl ChartFixture {
         let testbed = own.testbed.clone();
         let images = testbed.load_image(&own.image).unwrap();
         let tag = images[0].rsplit_once(':').unwrap().1.to_owned();
-        let testapp = dbbalance_testbed::image::testapp(&Cache::locate().unwrap()).unwrap();
+        let testapp =
+            dbbalance_testbed::image::build_testapp_image(&ToolCache::locate().unwrap()).unwrap();
         testbed.load_image(&testapp.archive).unwrap();
-        rds::up(&testbed, false).unwrap();
+        rds::start_servers(&testbed, false).unwrap();
         let recorder = Recorder::start(NODE_IP).await;
         let kubeconfig = Kubeconfig::read_from(testbed.kubeconfig()).unwrap();
         let config =

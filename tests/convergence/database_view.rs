@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dbbalance_testbed::aurora::control::Control;
-use dbbalance_testbed::aurora::observe::{Life, Observation};
+use dbbalance_testbed::aurora::control::AuroraControl;
+use dbbalance_testbed::aurora::observe::{ConnectionRecord, Observation};
 
 use crate::support::until;
 
@@ -15,14 +15,14 @@ const TOLERANCE: usize = 15;
 
 /// What stands on the wrong side: a writer pool's connection on an instance that reads only, or a reader pool's on
 /// the writer.
-pub fn is_wrong(life: &Life) -> bool {
+pub fn is_wrong(life: &ConnectionRecord) -> bool {
     let writes = life.application.ends_with("/writer");
     let reads = life.application.ends_with("/reader");
     (writes && life.standby_last) || (reads && !life.standby_last)
 }
 
 /// Connections that are there now.
-pub fn present(seen: &Observation) -> impl Iterator<Item = &Life> {
+pub fn present(seen: &Observation) -> impl Iterator<Item = &ConnectionRecord> {
     let last = seen.samples.last().map_or(0, |s| s.at);
     // Not asked that long: gone with its instance.
     seen.lives.iter().filter(move |l| l.last >= last)
@@ -93,14 +93,14 @@ pub fn least_moves(held: &[usize], readers: usize, per_pod: usize) -> usize {
 
 /// Waits for the databases to see it so.
 pub async fn sees(
-    control: &Control,
+    control: &AuroraControl,
     cluster: &str,
     what: &str,
     limit: Duration,
     wanted: impl Fn(&Observation) -> bool,
 ) -> Observation {
     until(what, limit, async || {
-        let seen = control.seen(cluster).ok()?;
+        let seen = control.observation(cluster).ok()?;
         let now = jiff::Timestamp::now().as_millisecond();
         let fresh = seen.samples.last().is_some_and(|s| now - s.at < FRESH_MS);
         (fresh && wanted(&seen)).then_some(seen)

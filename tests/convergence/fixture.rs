@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
-use dbbalance_testbed::aurora::control::Control;
-use dbbalance_testbed::aurora::coredns::{self, Caches};
-use dbbalance_testbed::aurora::estate::{cluster_endpoint, reader_endpoint};
-use dbbalance_testbed::aurora::fleet::Up;
-use dbbalance_testbed::aurora::program;
-use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::aurora::control::AuroraControl;
+use dbbalance_testbed::aurora::coredns::{self, CacheTopology};
+use dbbalance_testbed::aurora::daemon;
+use dbbalance_testbed::aurora::fleet::AuroraClusterSpec;
+use dbbalance_testbed::aurora::inventory::{cluster_endpoint, reader_endpoint};
+use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::image;
 use dbbalance_testbed::kubernetes::Testbed;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -99,13 +99,13 @@ impl ConvergenceFixture {
             };
         }
         let suite = Suite::bare(name());
-        let cache = Cache::locate().unwrap();
+        let cache = ToolCache::locate().unwrap();
         for app in [&SHOP, &BANK] {
-            let built = image::app(&cache, app.image).unwrap();
+            let built = image::build_app_image(&cache, app.image).unwrap();
             suite.testbed.load_image(&built.archive).unwrap();
-            program::up(
+            daemon::create_cluster(
                 &suite.testbed,
-                &Up {
+                &AuroraClusterSpec {
                     cluster: app.cluster.to_owned(),
                     readers: 2,
                     profile: "quick".to_owned(),
@@ -114,7 +114,7 @@ impl ConvergenceFixture {
             )
             .unwrap();
         }
-        coredns::up(&suite.testbed, Caches::Replicas(CACHES)).unwrap();
+        coredns::start_caches(&suite.testbed, CacheTopology::Replicas(CACHES)).unwrap();
         Self { suite }
     }
 
@@ -155,8 +155,8 @@ impl ConvergenceFixture {
 
     /// Orders to the databases, from inside the testbed's network.
     #[allow(clippy::unused_self)] // only who has a fixture has its databases
-    pub fn control(&self) -> Control {
-        Control::inside()
+    pub fn control(&self) -> AuroraControl {
+        AuroraControl::inside()
     }
 
     pub async fn operator<'a>(&self, case: &'a Case<'a>, identity: &str) -> Operator<'a> {

@@ -46,7 +46,7 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if let Err(error) = dbbalance_testbed::interrupt::catch() {
+    if let Err(error) = dbbalance_testbed::interrupt::catch_signals() {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dbbalance_api::conditions::ConditionType::Balanced;
-use dbbalance_testbed::aurora::control::Order;
+use dbbalance_testbed::aurora::control::FleetCommand;
 use dbbalance_testbed::kubernetes::NODE_IP;
 use serde_json::{Value, json};
 
@@ -208,7 +208,7 @@ pub async fn masqueraded_pods_are_evened_out(fixture: &ConvergenceFixture) {
     let removed = status.cluster(SHOP.cluster).unwrap();
     let removed = removed.instances.last().unwrap().name.clone();
     control
-        .order(&Order::RemoveReader { name: removed })
+        .send(&FleetCommand::RemoveReader { name: removed })
         .unwrap();
     let (took, after) = told(fixture, &case, "masked", wanted).await;
     let moved: u64 = since(&recycled, &case.recycled("app").await).iter().sum();
@@ -221,7 +221,7 @@ pub async fn masqueraded_pods_are_evened_out(fixture: &ConvergenceFixture) {
         })
         .await;
     let balance = &shares.status.as_ref().unwrap().balance[0];
-    let seen = control.seen(SHOP.cluster).unwrap();
+    let seen = control.observation(SHOP.cluster).unwrap();
     let truth = readers(&seen);
     for share in balance
         .shares

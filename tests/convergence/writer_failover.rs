@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use dbbalance_api::conditions::ConditionType::Balanced;
-use dbbalance_testbed::aurora::control::{Control, Order};
-use dbbalance_testbed::aurora::event::{Event, Kind, now};
+use dbbalance_testbed::aurora::control::{AuroraControl, FleetCommand};
+use dbbalance_testbed::aurora::event::{EventKind, FleetEvent, now_millis};
 use dbbalance_testbed::aurora::observe::Observation;
 use dbbalance_testbed::aurora::script::FailoverOptions;
 use k8s_openapi::api::core::v1::Pod;
@@ -35,7 +35,7 @@ fn bank_policy(name: &str) -> Value {
     policy(name, &BANK, "app", &pools, &signal())
 }
 
-fn writer(control: &Control) -> String {
+fn writer(control: &AuroraControl) -> String {
     let status = control.status().unwrap();
     status
         .cluster(BANK.cluster)
@@ -45,7 +45,7 @@ fn writer(control: &Control) -> String {
         .unwrap()
 }
 
-fn another(control: &Control) -> String {
+fn another(control: &AuroraControl) -> String {
     let status = control.status().unwrap();
     let cluster = status.cluster(BANK.cluster).unwrap();
     let mut readers = cluster.instances.iter().filter(|i| i.dns_reader);
@@ -67,10 +67,10 @@ fn is_right(seen: &Observation) -> bool {
 }
 
 /// When the name server last moved the writer's record.
-fn flipped(events: &[Event]) -> i64 {
+fn flipped(events: &[FleetEvent]) -> i64 {
     let mut flips = events
         .iter()
-        .filter(|e| e.kind == Kind::Dns && e.what == "writer");
+        .filter(|e| e.kind == EventKind::Dns && e.what == "writer");
     flips.next_back().unwrap().at
 }
 
@@ -82,7 +82,7 @@ pub async fn a_flickering_failover_leaves_nothing_behind(fixture: &ConvergenceFi
     control.observe(BANK.cluster).unwrap();
     sees(&control, BANK.cluster, "full pools", LIMIT, is_right).await;
     let (recycled, before) = (case.recycled("app").await, case.queries("app").await);
-    let (old, new, start) = (writer(&control), another(&control), now());
+    let (old, new, start) = (writer(&control), another(&control), now_millis());
     let options = FailoverOptions {
         flicker: true,
         ..FailoverOptions::default()
@@ -141,10 +141,10 @@ async fn zombies(
     fixture: &ConvergenceFixture,
     case: &Case<'_>,
     to: IpAddr,
-    control: &Control,
+    control: &AuroraControl,
 ) -> usize {
     let pods = case.pods("app").await;
-    let seen = control.seen(BANK.cluster).unwrap();
+    let seen = control.observation(BANK.cluster).unwrap();
     let of = |pod: &Pod| {
         sockets::zombies(
             &fixture.suite.testbed,
@@ -178,7 +178,7 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
     control.observe(BANK.cluster).unwrap();
     sees(&control, BANK.cluster, "full pools", LIMIT, is_right).await;
     let recycled = case.recycled("app").await;
-    let (old, new, start) = (writer(&control), another(&control), now());
+    let (old, new, start) = (writer(&control), another(&control), now_millis());
     let status = control.status().unwrap();
     let cluster = status.cluster(BANK.cluster).unwrap();
     let address = cluster
@@ -189,7 +189,7 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
         .address;
     let address = IpAddr::V4(address);
     control
-        .order(&Order::Partition { name: old.clone() })
+        .send(&FleetCommand::Partition { name: old.clone() })
         .unwrap();
     control
         .failover(BANK.cluster, Some(&new), FailoverOptions::default())
@@ -208,8 +208,10 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
         (zombies(fixture, &case, address, &control).await == 0).then_some(())
     })
     .await;
-    let swept = now();
-    control.order(&Order::Heal { name: old.clone() }).unwrap();
+    let swept = now_millis();
+    control
+        .send(&FleetCommand::Heal { name: old.clone() })
+        .unwrap();
     case.policy_within("zombies", "back to normal", CONVERGED, |p| {
         epoch(p) >= 2 && says(p, Balanced, "True", "") && is_at_rest(p)
     })

@@ -44,7 +44,7 @@ macro_rules! trials {
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // An interrupted run ends its waits, and takes the testbed away like any other.
-    if let Err(error) = dbbalance_testbed::interrupt::catch() {
+    if let Err(error) = dbbalance_testbed::interrupt::catch_signals() {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }

@@ -23,7 +23,7 @@ pub async fn nothing_is_recycled_while_rds_fails(suite: &Suite) {
     let _operator = Operator::with(&case, "one", &settings).await;
     let targets = [target("Deployment", "web", &signal())];
     case.baseline(policy("p", "o-outage", &targets)).await;
-    let faults = rds::control(&suite.testbed);
+    let faults = rds::fault_control(&suite.testbed);
     let mut writer = 1;
     let mut wanted = 1;
     let mut figures = Vec::new();

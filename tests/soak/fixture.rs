@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dbbalance_testbed::kubernetes::NODE_IP;
-use dbbalance_testbed::process::Identity;
-use dbbalance_testbed::rds::client::Client;
+use dbbalance_testbed::process::ProcessIdentity;
+use dbbalance_testbed::rds::client::RdsClient;
 use dbbalance_testbed::rds::{self, FAULTS_PORT, REGION};
 use dbbalance_testbed::wait;
 use http::Method;
@@ -30,7 +30,7 @@ const PROGRAM: &str = "operator";
 pub struct SoakFixture<'s> {
     pub server: &'s Server<'s>,
     pub relay: Relay,
-    pub rds: Client,
+    pub rds: RdsClient,
 }
 
 /// A request of the operator that the API server noted.
@@ -57,16 +57,16 @@ impl Noted {
 impl<'s> SoakFixture<'s> {
     /// Starts the RDS API; the operator is started by [`SoakFixture::start_operator`].
     pub fn new(server: &'s Server<'s>) -> Self {
-        rds::up(server.testbed, true).expect("moto and microburst");
+        rds::start_servers(server.testbed, true).expect("moto and microburst");
         Self {
             server,
             relay: Relay::start(NODE_IP, &format!("http://{NODE_IP}:{FAULTS_PORT}")),
-            rds: Client::in_testbed(server.testbed, REGION),
+            rds: RdsClient::in_testbed(server.testbed, REGION),
         }
     }
 
     /// Starts the operator, under a name of its own.
-    pub fn start_operator(&self) -> Identity {
+    pub fn start_operator(&self) -> ProcessIdentity {
         let server = self.server;
         server.kubectl(&["create", "namespace", HOME]);
         server.kubectl(&["create", "serviceaccount", "operator", "-n", HOME]);
@@ -105,7 +105,7 @@ impl<'s> SoakFixture<'s> {
 
     /// Waits for a state; fails with what the operator said last.
     pub fn until(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
-        let reached = wait::until(what, limit, || Ok(probe().then_some(())));
+        let reached = wait::poll_until(what, limit, || Ok(probe().then_some(())));
         if let Err(e) = reached {
             panic!("{e:#}\n{}", self.last_words());
         }
@@ -248,7 +248,7 @@ pub struct Used {
 }
 
 /// What a process has used so far.
-pub fn used(process: &Identity) -> Used {
+pub fn used(process: &ProcessIdentity) -> Used {
     /// What the kernel counts CPU time in, for programs: `USER_HZ`.
     const TICKS_PER_SECOND: f64 = 100.0;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", process.pid)).unwrap();

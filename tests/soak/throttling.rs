@@ -47,7 +47,7 @@ pub fn run(server: &Server<'_>) {
     };
     let calm = || effects().is_empty() && read()["status"]["epoch"] == 1;
 
-    let faults = rds::control(server.testbed);
+    let faults = rds::fault_control(server.testbed);
     let throttle = json!({"service": "rds", "error": {"code": "Throttling"}});
     faults.set_rules(&throttle).unwrap();
     let (calls, began) = (fixture.relay.calls(), Instant::now());

@@ -15,7 +15,7 @@ const PROGRAM: &str = "/usr/sbin/pgbouncer";
 /// Starts it before a database, unless it runs.
 pub fn start(testbed: &Testbed, database: Ipv4Addr) {
     assert!(
-        std::path::Path::new(PROGRAM).is_file() || program::require(NAME).is_ok(),
+        std::path::Path::new(PROGRAM).is_file() || program::require_program(NAME).is_ok(),
         "pgbouncer is missing: install it with: make tools"
     );
     if testbed.spawned(NAME).is_some() {

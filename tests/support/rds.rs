@@ -15,7 +15,7 @@ use dbbalance::aurora::{
 };
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::Reading;
-use dbbalance_testbed::aurora::{api, still::Still};
+use dbbalance_testbed::aurora::{api, static_control_plane::StaticControlPlane};
 use dbbalance_testbed::rds::REGION;
 use dbbalance_testbed::rds::microburst::Microburst;
 use dbbalance_testbed::rds::moto::Moto;
@@ -36,7 +36,7 @@ pub enum Running {
     /// moto.
     Moto(Moto),
     /// The testbed's own API.
-    Testbed(api::Server),
+    Testbed(api::ApiServer),
 }
 
 impl Backend {
@@ -50,8 +50,8 @@ impl Backend {
             }
             Self::Testbed => {
                 let address = ([127, 0, 0, 1], 0).into();
-                let plane = Arc::new(Still::new());
-                let server = api::start(address, plane, api::ApiOptions::default())
+                let plane = Arc::new(StaticControlPlane::new());
+                let server = api::start_api(address, plane, api::ApiOptions::default())
                     .expect("start the testbed's RDS API");
                 let rds = RdsUnderTest::at(&server.endpoint());
                 (Running::Testbed(server), rds)

@@ -19,7 +19,7 @@ pub fn established(testbed: &Testbed, namespace: &str, pod: &str) -> Vec<(Socket
     };
     let net = format!("--net=/proc/{pid}/ns/net");
     let arguments = [&net, "--", "ss", "-Htn", "state", "established"];
-    let text = program::output(Command::new("nsenter").args(arguments)).unwrap_or_default();
+    let text = program::run_output(Command::new("nsenter").args(arguments)).unwrap_or_default();
     let end = |word: &str| {
         let end: SocketAddr = word.parse().ok()?;
         Some(SocketAddr::new(end.ip().to_canonical(), end.port()))

@@ -20,9 +20,9 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::kubernetes::{NODE_IP, Options, Testbed};
-use dbbalance_testbed::rds::client::{CLASS, Client as Rds};
+use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::kubernetes::{NODE_IP, Testbed, TestbedOptions};
+use dbbalance_testbed::rds::client::{CLASS, RdsClient as Rds};
 use dbbalance_testbed::rds::{self, MOTO_PORT, REGION};
 use dbbalance_testbed::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -55,18 +55,18 @@ impl Suite {
     /// Brings the testbed up, with the app's image, moto, faults and the resource's definition.
     pub fn up() -> Self {
         let suite = Self::bare(name());
-        let app = image::testapp(&Cache::locate().unwrap()).unwrap();
+        let app = image::build_testapp_image(&ToolCache::locate().unwrap()).unwrap();
         suite.testbed.load_image(&app.archive).unwrap();
-        rds::up(&suite.testbed, true).unwrap();
+        rds::start_servers(&suite.testbed, true).unwrap();
         suite
     }
 
     /// A testbed of this name, with the resource's definition and nothing else.
     pub fn bare(name: String) -> Self {
         Testbed::down(&name).unwrap();
-        let testbed = Testbed::up(&Options {
+        let testbed = Testbed::up(&TestbedOptions {
             name,
-            ..Options::default()
+            ..TestbedOptions::default()
         })
         .unwrap();
         let folder = testbed.layout().path("test");
@@ -146,7 +146,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
         if let Some(value) = probe().await {
             return value;
         }
-        assert!(!interrupt::pending(), "interrupted");
+        assert!(!interrupt::is_interrupted(), "interrupted");
         assert!(
             Instant::now() < deadline,
             "{what}: not within {} s",
@@ -281,5 +281,5 @@ impl Drop for Case<'_> {
 
 /// Waits without a runtime.
 pub fn wait_blocking(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
-    wait::until(what, limit, || Ok(probe().then_some(()))).unwrap();
+    wait::poll_until(what, limit, || Ok(probe().then_some(()))).unwrap();
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use dbbalance_testbed::kubernetes::NODE_IP;
-use dbbalance_testbed::process::Identity;
+use dbbalance_testbed::process::ProcessIdentity;
 use dbbalance_testbed::process::Signal;
 use dbbalance_testbed::program::last_lines;
 use dbbalance_testbed::rds::{MOTO_PORT, REGION};
@@ -61,7 +61,7 @@ pub struct Operator<'a> {
     pub identity: String,
     /// Its name in the testbed's records and logs.
     record: String,
-    process: Identity,
+    process: ProcessIdentity,
 }
 
 impl<'a> Operator<'a> {
@@ -116,7 +116,7 @@ impl<'a> Operator<'a> {
     }
 
     pub fn alive(&self) -> bool {
-        self.process.alive()
+        self.process.is_alive()
     }
 
     pub fn freeze(&self) {

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, anyhow};
 
 /// The cache folder.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub struct ToolCache {
     root: PathBuf,
 }
 
-impl Cache {
+impl ToolCache {
     /// `$DBBALANCE_CACHE`, else `$XDG_CACHE_HOME/dbbalance`, else `$HOME/.cache/dbbalance`.
     pub fn locate() -> Result<Self> {
         let set = |name: &str| {

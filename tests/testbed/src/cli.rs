@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::kubernetes::{DEFAULT_NAME, Options, Testbed};
-use dbbalance_testbed::rds::client::{CLASS, Client};
-use dbbalance_testbed::rds::{self, model::Cluster};
+use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::kubernetes::{DEFAULT_NAME, Testbed, TestbedOptions};
+use dbbalance_testbed::rds::client::{CLASS, RdsClient};
+use dbbalance_testbed::rds::{self, model::RdsCluster};
 use dbbalance_testbed::{demo, image, interrupt, tools};
 
 /// The testbed: a real single-node Kubernetes, images and an RDS API, on this machine and nowhere else.
@@ -20,11 +20,11 @@ use dbbalance_testbed::{demo, image, interrupt, tools};
 #[command(name = "testbed", version)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Args)]
-struct Name {
+struct NameArgs {
     /// Name of the testbed.
     #[arg(global = true, long = "name", visible_alias = "testbed", value_name = "NAME", default_value = DEFAULT_NAME,
           env = "DBBALANCE_TESTBED_NAME")]
@@ -32,13 +32,13 @@ struct Name {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Build or install the programs at their pinned versions.
     Tools,
     /// Start a testbed, or repair one.
     Up {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
         /// Without containerd and kubelet: objects, but no pods.
         #[arg(long)]
         control_plane_only: bool,
@@ -46,17 +46,17 @@ enum Command {
     /// Take a testbed away with all that is in it.
     Down {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
     },
     /// Tell what runs; fails if something is dead.
     Status {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
     },
     /// Run a command, or a shell, inside the testbed's network with KUBECONFIG and PATH set.
     Shell {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
         /// The command and its arguments; a shell if there is none.
         #[arg(last = true)]
         command: Vec<String>,
@@ -69,16 +69,16 @@ enum Command {
     /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
     Aurora {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
         #[command(subcommand)]
-        command: aurora::Command,
+        command: aurora::AuroraCommand,
     },
     /// The name server that pods use: `CoreDNS` in front of the testbed's Aurora.
     Dns {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
         #[command(subcommand)]
-        command: dns::Command,
+        command: dns::DnsCommand,
     },
     /// Tell the story: a cluster that scales and fails over, and an app's pools that follow.
     Demo {
@@ -95,7 +95,7 @@ enum Command {
     /// An RDS API in the testbed, and calls to it.
     Rds {
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
         /// The calls' region.
         #[arg(long, global = true, default_value = rds::REGION)]
         region: String,
@@ -109,7 +109,7 @@ enum ImageCommand {
     /// Write an image archive.
     Build {
         #[command(subcommand)]
-        what: What,
+        what: ImageKind,
         /// The archive.
         #[arg(long, global = true, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -119,12 +119,12 @@ enum ImageCommand {
         /// The archive.
         file: PathBuf,
         #[command(flatten)]
-        testbed: Name,
+        testbed: NameArgs,
     },
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ImageKind {
     /// localhost/pause:3
     Pause,
     /// localhost/busybox:1
@@ -204,13 +204,13 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Tools => tools::ensure()?,
-            Command::Up {
+            CliCommand::Tools => tools::ensure_tools()?,
+            CliCommand::Up {
                 testbed,
                 control_plane_only,
             } => {
-                interrupt::catch()?;
-                let testbed = Testbed::up(&Options {
+                interrupt::catch_signals()?;
+                let testbed = Testbed::up(&TestbedOptions {
                     name: testbed.name,
                     control_plane_only,
                 })?;
@@ -219,23 +219,23 @@ impl Cli {
                     testbed.name()
                 );
             }
-            Command::Down { testbed } => {
+            CliCommand::Down { testbed } => {
                 // An interrupted removal would leave half of it: it is short, and goes through.
-                interrupt::catch()?;
+                interrupt::catch_signals()?;
                 Testbed::down(&testbed.name)?;
                 println!("testbed {} is gone", testbed.name);
             }
-            Command::Status { testbed } => return status(&testbed.name),
-            Command::Shell { testbed, command } => return shell(&testbed.name, &command),
-            Command::Demo {
+            CliCommand::Status { testbed } => return show_status(&testbed.name),
+            CliCommand::Shell { testbed, command } => return exec_shell(&testbed.name, &command),
+            CliCommand::Demo {
                 name,
                 operator,
                 keep,
-            } => return tell(name, operator, keep),
-            Command::Image { command } => run_image(command)?,
-            Command::Aurora { testbed, command } => aurora::run(&testbed.name, command)?,
-            Command::Dns { testbed, command } => dns::run(&testbed.name, command)?,
-            Command::Rds {
+            } => return run_demo(name, operator, keep),
+            CliCommand::Image { command } => run_image(command)?,
+            CliCommand::Aurora { testbed, command } => aurora::run_aurora(&testbed.name, command)?,
+            CliCommand::Dns { testbed, command } => dns::run_dns(&testbed.name, command)?,
+            CliCommand::Rds {
                 testbed,
                 region,
                 command,
@@ -246,15 +246,15 @@ impl Cli {
 }
 
 /// A signal ends it by the code that shells give to Ctrl-C.
-fn tell(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
-    interrupt::catch()?;
-    let told = demo::run(&demo::Options {
+fn run_demo(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
+    interrupt::catch_signals()?;
+    let result = demo::run_demo(&demo::DemoOptions {
         testbed,
         operator,
         keep,
     });
-    told.map(|()| {
-        if interrupt::pending() {
+    result.map(|()| {
+        if interrupt::is_interrupted() {
             ExitCode::from(130)
         } else {
             ExitCode::SUCCESS
@@ -262,7 +262,7 @@ fn tell(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
     })
 }
 
-fn status(name: &str) -> Result<ExitCode> {
+fn show_status(name: &str) -> Result<ExitCode> {
     let Some(status) = Testbed::status(name)? else {
         println!("there is no testbed {name}");
         return Ok(ExitCode::FAILURE);
@@ -295,7 +295,7 @@ fn status(name: &str) -> Result<ExitCode> {
 }
 
 /// Becomes the command, so that its exit code, signals and terminal are its own.
-fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
+fn exec_shell(name: &str, command: &[String]) -> Result<ExitCode> {
     let testbed = Testbed::open(name)?;
     let (program, arguments) = match command.split_first() {
         Some((program, arguments)) => (program.clone(), arguments),
@@ -317,21 +317,23 @@ fn run_image(command: ImageCommand) -> Result<()> {
         }
         ImageCommand::Build { what, out } => {
             let (app, out) = match &what {
-                What::App(words) => app_and_out(words, out)?,
+                ImageKind::App(words) => app_and_out(words, out)?,
                 _ => (String::new(), out),
             };
             let out = out.context("say where the archive goes: --out FILE")?;
-            if let What::Operator { program, tag } = &what {
-                let size = image::operator(program, tag, &out)?;
+            if let ImageKind::Operator { program, tag } = &what {
+                let size = image::build_operator_image(program, tag, &out)?;
                 println!("{} {} bytes", out.display(), size);
                 return Ok(());
             }
-            let cache = Cache::locate()?;
+            let cache = ToolCache::locate()?;
             let built = match what {
-                What::Pause => image::pause(&cache)?,
-                What::Busybox => image::busybox(&cache)?,
-                What::Testapp | What::Operator { .. } => image::testapp(&cache)?,
-                What::App(_) => image::app(&cache, &app)?,
+                ImageKind::Pause => image::build_pause_image(&cache)?,
+                ImageKind::Busybox => image::build_busybox_image(&cache)?,
+                ImageKind::Testapp | ImageKind::Operator { .. } => {
+                    image::build_testapp_image(&cache)?
+                }
+                ImageKind::App(_) => image::build_app_image(&cache, &app)?,
             };
             let size = std::fs::copy(&built.archive, &out)
                 .with_context(|| format!("cannot write {}", out.display()))?;
@@ -353,10 +355,10 @@ fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option
 
 fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
     let testbed = Testbed::open(name)?;
-    let client = Client::in_testbed(&testbed, region);
+    let client = RdsClient::in_testbed(&testbed, region);
     match command {
         RdsCommand::Up { faults } => {
-            rds::up(&testbed, faults)?;
+            rds::start_servers(&testbed, faults)?;
             println!(
                 "RDS API at http://{}:{}",
                 dbbalance_testbed::kubernetes::NODE_IP,
@@ -370,10 +372,10 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
                 );
             }
         }
-        RdsCommand::Down => rds::down(&testbed)?,
+        RdsCommand::Down => rds::stop_servers(&testbed)?,
         RdsCommand::CreateCluster { cluster, engine } => {
             client.create_cluster(&cluster, &engine)?;
-            show(&client.describe_cluster(&cluster)?);
+            print_cluster(&client.describe_cluster(&cluster)?);
         }
         RdsCommand::AddInstance {
             cluster,
@@ -381,13 +383,15 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
             class,
         } => {
             client.add_instance(&cluster, &instance, &class)?;
-            show(&client.describe_cluster(&cluster)?);
+            print_cluster(&client.describe_cluster(&cluster)?);
         }
         RdsCommand::DeleteInstance { instance } => {
             client.delete_instance(&instance)?;
             println!("{instance} deleted");
         }
-        RdsCommand::Failover { cluster, to } => show(&client.failover(&cluster, to.as_deref())?),
+        RdsCommand::Failover { cluster, to } => {
+            print_cluster(&client.failover(&cluster, to.as_deref())?);
+        }
         RdsCommand::Describe { cluster, json } => {
             let cluster = client.describe_cluster(&cluster)?;
             if json {
@@ -395,11 +399,11 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
                 let both = serde_json::json!({"cluster": cluster, "instances": instances});
                 println!("{}", serde_json::to_string_pretty(&both)?);
             } else {
-                show(&cluster);
+                print_cluster(&cluster);
             }
         }
         RdsCommand::Rules { rules } => {
-            let control = rds::control(&testbed);
+            let control = rds::fault_control(&testbed);
             if let Some(rules) = rules {
                 control
                     .set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;
@@ -410,7 +414,7 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
     Ok(())
 }
 
-fn show(cluster: &Cluster) {
+fn print_cluster(cluster: &RdsCluster) {
     println!(
         "{}  {}  {}",
         cluster.identifier, cluster.status, cluster.engine

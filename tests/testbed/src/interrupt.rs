@@ -10,20 +10,21 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-fn flag() -> &'static Arc<AtomicBool> {
+fn interrupt_flag() -> &'static Arc<AtomicBool> {
     FLAG.get_or_init(Arc::default)
 }
 
 /// From now on these signals set the flag instead of ending the process.
-pub fn catch() -> Result<()> {
+pub fn catch_signals() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(flag())).context("cannot catch signals")?;
+        signal_hook::flag::register(signal, Arc::clone(interrupt_flag()))
+            .context("cannot catch signals")?;
     }
     Ok(())
 }
 
 /// Has such a signal come?
 #[must_use]
-pub fn pending() -> bool {
-    flag().load(Ordering::Relaxed)
+pub fn is_interrupted() -> bool {
+    interrupt_flag().load(Ordering::Relaxed)
 }

@@ -9,19 +9,19 @@ use nix::mount::{MntFlags, umount2};
 use crate::wait;
 
 /// Mount points at or below `folder`, in the order of mounting.
-pub fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn list_mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let table =
         std::fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
     Ok(table
         .lines()
         .filter_map(|line| line.split(' ').nth(1))
-        .map(|escaped| PathBuf::from(unescape(escaped)))
+        .map(|escaped| PathBuf::from(unescape_path(escaped)))
         .filter(|path| path.starts_with(folder))
         .collect())
 }
 
 /// The kernel writes space, tab, newline and backslash as octal escapes.
-fn unescape(text: &str) -> String {
+fn unescape_path(text: &str) -> String {
     text.replace("\\040", " ")
         .replace("\\011", "\t")
         .replace("\\012", "\n")
@@ -29,27 +29,27 @@ fn unescape(text: &str) -> String {
 }
 
 /// Unmounts everything at or below `folder`, the last mounted first, until the table shows none.
-pub fn clear(folder: &Path) -> Result<()> {
-    wait::insist(
+pub fn unmount_below(folder: &Path) -> Result<()> {
+    wait::poll_uninterrupted(
         &format!("unmounting all below {}", folder.display()),
         Duration::from_secs(10),
         || {
-            let mut left = below(folder)?;
+            let mut left = list_mounts_below(folder)?;
             for path in left.drain(..).rev() {
                 // Detached: a dying process may hold it for a moment; the table read again is what counts.
                 let _ = umount2(&path, MntFlags::MNT_DETACH);
             }
-            Ok(below(folder)?.is_empty().then_some(()))
+            Ok(list_mounts_below(folder)?.is_empty().then_some(()))
         },
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use super::unescape_path;
 
     #[test]
     fn mount_points_with_spaces_are_read() {
-        assert_eq!(unescape("/run/a\\040b"), "/run/a b");
+        assert_eq!(unescape_path("/run/a\\040b"), "/run/a b");
     }
 }

@@ -20,7 +20,7 @@ const START_TIME: usize = 19;
 
 /// One process, for good: the kernel never gives the same pid and start time twice in one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// Process id.
     pub pid: i32,
     /// Clock ticks since boot at its start.
@@ -28,7 +28,7 @@ pub struct Identity {
 }
 
 /// What `/proc/PID/stat` says: state letter and start time. The command may contain brackets and spaces.
-fn stat(pid: i32) -> Option<(char, u64)> {
+fn read_stat(pid: i32) -> Option<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&text)
 }
@@ -44,17 +44,17 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
     ))
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// The process that has this pid now.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
-        stat(pid).map(|(_, start)| Self { pid, start })
+        read_stat(pid).map(|(_, start)| Self { pid, start })
     }
 
     /// Alive: same start time and neither zombie nor dead. Our own ended children are reaped on the way.
     #[must_use]
-    pub fn alive(&self) -> bool {
-        match stat(self.pid) {
+    pub fn is_alive(&self) -> bool {
+        match read_stat(self.pid) {
             Some((state, start)) if start == self.start => {
                 if matches!(state, 'Z' | 'X') {
                     let _ = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
@@ -68,7 +68,7 @@ impl Identity {
 
     /// Sends a signal, if it is still this process.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        if !self.alive() {
+        if !self.is_alive() {
             return Ok(());
         }
         match kill(Pid::from_raw(self.pid), signal) {
@@ -82,19 +82,19 @@ impl Identity {
     /// Ends it: asks first, and insists after `grace`.
     pub fn stop(&self, grace: Duration) -> Result<()> {
         let what = format!("end of process {}", self.pid);
-        let gone = || Ok((!self.alive()).then_some(()));
+        let gone = || Ok((!self.is_alive()).then_some(()));
         self.signal(Signal::SIGTERM)?;
-        if wait::insist(&what, grace, gone).is_err() {
+        if wait::poll_uninterrupted(&what, grace, gone).is_err() {
             self.signal(Signal::SIGKILL)?;
             // A killed process only lingers while the kernel frees its memory or a device.
-            wait::insist(&what, Duration::from_secs(10), gone)?;
+            wait::poll_uninterrupted(&what, Duration::from_secs(10), gone)?;
         }
         Ok(())
     }
 
     /// Reads an identity written by [`Identity::record`].
     #[must_use]
-    pub fn recorded(file: &Path) -> Option<Self> {
+    pub fn read_from(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let (pid, start) = text.trim().split_once(' ')?;
         Some(Self {
@@ -104,7 +104,7 @@ impl Identity {
     }
 
     /// Writes it down, whole or not at all.
-    pub fn record(&self, file: &Path) -> Result<()> {
+    pub fn write_to(&self, file: &Path) -> Result<()> {
         let partial = file.with_extension("partial");
         fs::write(&partial, format!("{} {}\n", self.pid, self.start))
             .and_then(|()| fs::rename(&partial, file))
@@ -113,22 +113,22 @@ impl Identity {
 }
 
 /// All processes now.
-pub fn all() -> Result<Vec<Identity>> {
+pub fn list_processes() -> Result<Vec<ProcessIdentity>> {
     let entries = fs::read_dir("/proc").context("cannot read /proc")?;
     Ok(entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(Identity::of)
+        .filter_map(ProcessIdentity::of)
         .collect())
 }
 
 /// Living processes, but this one, that work in this folder or below it: a PostgreSQL, whose children overwrite their
 /// environment, is found by it.
-pub fn within(folder: &Path) -> Result<Vec<Identity>> {
+pub fn find_processes_in(folder: &Path) -> Result<Vec<ProcessIdentity>> {
     let me = i32::try_from(std::process::id()).unwrap_or_default();
-    Ok(all()?
+    Ok(list_processes()?
         .into_iter()
-        .filter(|process| process.pid != me && process.alive())
+        .filter(|process| process.pid != me && process.is_alive())
         .filter(|process| {
             fs::read_link(format!("/proc/{}/cwd", process.pid))
                 .is_ok_and(|cwd| cwd.starts_with(folder))
@@ -137,11 +137,11 @@ pub fn within(folder: &Path) -> Result<Vec<Identity>> {
 }
 
 /// Living processes, but this one, that carry the environment entry `mark`: also those whose pid nobody wrote down.
-pub fn marked(mark: &str) -> Result<Vec<Identity>> {
+pub fn find_marked_processes(mark: &str) -> Result<Vec<ProcessIdentity>> {
     let me = i32::try_from(std::process::id()).unwrap_or_default();
-    Ok(all()?
+    Ok(list_processes()?
         .into_iter()
-        .filter(|process| process.pid != me && process.alive())
+        .filter(|process| process.pid != me && process.is_alive())
         .filter(|process| {
             fs::read(PathBuf::from(format!("/proc/{}/environ", process.pid))).is_ok_and(|environ| {
                 environ
@@ -153,77 +153,4 @@ pub fn marked(mark: &str) -> Result<Vec<Identity>> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::process::Command;
-
-    #[test]
-    fn a_command_name_with_brackets_does_not_confuse() {
-        let text = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
-        assert_eq!(parse_stat(text), Some(('S', 777)));
-    }
-
-    #[test]
-    fn another_start_time_is_another_process() {
-        let me = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(me.alive());
-        let stranger = Identity {
-            start: me.start + 1,
-            ..me
-        };
-        assert!(!stranger.alive());
-        // Would end the test itself if the start time were not looked at.
-        stranger.signal(Signal::SIGKILL).unwrap();
-    }
-
-    #[test]
-    fn a_stopped_child_is_dead_and_a_record_reads_back() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let identity = Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("sleep");
-        identity.record(&file).unwrap();
-        assert_eq!(Identity::recorded(&file), Some(identity));
-        identity.stop(Duration::from_secs(5)).unwrap();
-        assert!(!identity.alive());
-        // Reaped already, as our own child.
-        let _ = child.wait();
-    }
-
-    #[test]
-    fn processes_are_found_by_the_folder_they_work_in() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .current_dir(folder.path())
-            .spawn()
-            .unwrap();
-        let found = within(folder.path()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].pid, i32::try_from(child.id()).unwrap());
-        assert!(within(folder.path()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn marked_processes_are_found() {
-        let mark = format!("DBBALANCE_TESTBED_TEST={}", std::process::id());
-        let (key, value) = mark.split_once('=').unwrap();
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .env(key, value)
-            .spawn()
-            .unwrap();
-        let found = wait::until("mark", Duration::from_secs(5), || {
-            let found = marked(&mark)?;
-            Ok((!found.is_empty()).then_some(found))
-        })
-        .unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].pid, i32::try_from(child.id()).unwrap());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
+mod tests;

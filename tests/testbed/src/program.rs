@@ -54,7 +54,7 @@ pub fn install_command(program: &str) -> String {
 
 /// Where `program` is, looked up as a shell would, with the system folders that a plain user's PATH lacks.
 #[must_use]
-pub fn find(program: &str) -> Option<PathBuf> {
+pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
@@ -63,8 +63,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Fails, naming the installing command, unless `program` is there.
-pub fn require(program: &str) -> Result<PathBuf> {
-    match find(program) {
+pub fn require_program(program: &str) -> Result<PathBuf> {
+    match find_program(program) {
         Some(path) => Ok(path),
         None => bail!(
             "the program {program} is missing: install it with: {}",
@@ -74,8 +74,8 @@ pub fn require(program: &str) -> Result<PathBuf> {
 }
 
 /// Runs to the end and gives standard output.
-pub fn output(command: &mut Command) -> Result<String> {
-    let shown = show(command);
+pub fn run_output(command: &mut Command) -> Result<String> {
+    let shown = display_command(command);
     let result = match command.stdin(Stdio::null()).output() {
         Ok(result) => result,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -105,7 +105,7 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Runs to the end; only success matters.
-pub fn succeeds(command: &mut Command) -> bool {
+pub fn run_succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -125,7 +125,7 @@ pub fn last_lines(text: &str) -> String {
 }
 
 /// The command as somebody would type it, for messages.
-fn show(command: &Command) -> String {
+fn display_command(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_names_its_installer() {
-        let error = output(&mut Command::new("/nonexistent/containerd"))
+        let error = run_output(&mut Command::new("/nonexistent/containerd"))
             .unwrap_err()
             .to_string();
         assert!(error.contains("apt-get install containerd"), "{error}");
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_failure_shows_the_last_words() {
-        let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"]))
+        let error = run_output(Command::new("sh").args(["-c", "echo why >&2; exit 3"]))
             .unwrap_err()
             .to_string();
         assert!(error.contains("why") && error.contains('3'), "{error}");

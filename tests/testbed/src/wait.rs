@@ -11,24 +11,24 @@ const POLL: Duration = Duration::from_millis(40);
 
 /// Calls `probe` until it gives a value. An error of the probe ends the wait at once: return `Ok(None)` for
 /// "not yet". Ends early when the user has interrupted the program.
-pub fn until<T>(
+pub fn poll_until<T>(
     what: &str,
     limit: Duration,
     probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    poll(what, limit, true, probe)
+    poll_with(what, limit, true, probe)
 }
 
 /// The same for cleaning up, which an interrupt must not end.
-pub fn insist<T>(
+pub fn poll_uninterrupted<T>(
     what: &str,
     limit: Duration,
     probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    poll(what, limit, false, probe)
+    poll_with(what, limit, false, probe)
 }
 
-fn poll<T>(
+fn poll_with<T>(
     what: &str,
     limit: Duration,
     interruptible: bool,
@@ -39,7 +39,7 @@ fn poll<T>(
         if let Some(value) = probe()? {
             return Ok(value);
         }
-        if interruptible && interrupt::pending() {
+        if interruptible && interrupt::is_interrupted() {
             bail!("interrupted while waiting for {what}");
         }
         if Instant::now() >= deadline {

@@ -11,27 +11,29 @@ use std::io::{ErrorKind, Write as _};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dbbalance_testbed::aurora::Order;
+use dbbalance_testbed::aurora::FleetCommand;
 use dbbalance_testbed::aurora::address::{self, PORT};
-use dbbalance_testbed::aurora::estate;
-use dbbalance_testbed::aurora::scenario::{Record, Scenario};
+use dbbalance_testbed::aurora::inventory;
+use dbbalance_testbed::aurora::scenario::{Scenario, ScenarioRecord};
 use dbbalance_testbed::aurora::script::FailoverOptions;
 use dbbalance_testbed::rds;
 use hickory_resolver::proto::rr::RecordType;
-use support::aurora::{Aurora, NAME, SSL_REQUEST, ask, backend, hear, write};
-use support::{deploy_testapp, eventually, run, text};
+use support::aurora::{
+    AuroraFixture, NAME, SSL_REQUEST, backend_pid, read_byte, send_ssl_request, write_row,
+};
+use support::{deploy_testapp, run_testbed, utf8_text, wait_eventually};
 
 /// A primary and two standbys, on a machine that does nothing else.
 const START: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
-    let aurora = Aurora::up("pods", 2);
+    let aurora = AuroraFixture::up("pods", 2);
     // On a machine that is busy with the other tests too, the best of three says what a start takes.
     let mut took = aurora.took;
     for again in ["pods-again", "pods-at-last"] {
         if took >= START {
-            took = took.min(Aurora::up(again, 2).took);
+            took = took.min(AuroraFixture::up(again, 2).took);
         }
     }
     println!("primary and two standbys in {:.2} s", took.as_secs_f64());
@@ -53,15 +55,15 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
         .testbed()
         .kubectl(&["exec", &pod, "--", "sh", "-c", &login])
         .unwrap();
-    eventually("the pod's connection", || {
-        let seen = aurora.control.seen("pods").unwrap();
+    wait_eventually("the pod's connection", || {
+        let seen = aurora.control.observation("pods").unwrap();
         seen.samples.last().is_some_and(|sample| {
             sample.instances["pods-2"]
                 .as_ref()
                 .is_some_and(|seen| seen.clients.get(&ip).is_some_and(|held| held.count == 1))
         })
     });
-    let seen = aurora.control.seen("pods").unwrap();
+    let seen = aurora.control.observation("pods").unwrap();
     assert_eq!(
         seen.lives.len(),
         1,
@@ -70,24 +72,24 @@ fn a_cluster_starts_in_time_and_sees_pods_under_their_own_addresses() {
     assert_eq!(seen.lives[0].user, "app");
 
     // The command line tells the same.
-    let told = run(&["aurora", "--testbed", NAME, "status"]);
+    let told = run_testbed(&["aurora", "--testbed", NAME, "status"]);
     assert!(
-        text(&told.stdout).contains("pods-3"),
+        utf8_text(&told.stdout).contains("pods-3"),
         "{}",
-        text(&told.stderr)
+        utf8_text(&told.stderr)
     );
 }
 
 #[test]
 fn a_failover_promotes_drops_what_aurora_drops_and_nothing_else() {
-    let aurora = Aurora::up("swap", 2);
+    let aurora = AuroraFixture::up("swap", 2);
     let address = |number| aurora.instance(number).address;
     let (old, target, other) = (address(1), address(2), address(3));
     let mut writer = aurora.session(old).unwrap();
     let mut promoted = aurora.session(target).unwrap();
     let mut reader = aurora.session(other).unwrap();
-    write(&mut writer).unwrap();
-    let before = backend(&mut reader).unwrap();
+    write_row(&mut writer).unwrap();
+    let before = backend_pid(&mut reader).unwrap();
 
     let to = aurora.name(2);
     aurora
@@ -96,7 +98,7 @@ fn a_failover_promotes_drops_what_aurora_drops_and_nothing_else() {
         .unwrap();
     // The old writer is back before the DNS moves: a pool that reconnects now is glued to a reader.
     let mut glued = None;
-    eventually("the old writer as a reader", || {
+    wait_eventually("the old writer as a reader", || {
         glued = aurora.session(old).ok();
         glued.is_some() && aurora.instance(1).standby == Some(true)
     });
@@ -107,16 +109,16 @@ fn a_failover_promotes_drops_what_aurora_drops_and_nothing_else() {
     let mut misled = aurora.session(target).unwrap();
     aurora.idle();
 
-    let refused = write(glued.as_mut().unwrap()).unwrap_err();
+    let refused = write_row(glued.as_mut().unwrap()).unwrap_err();
     assert_eq!(
         refused.as_db_error().unwrap().message(),
         "cannot execute INSERT in a read-only transaction"
     );
-    write(&mut misled).unwrap();
-    assert!(backend(&mut writer).is_err(), "the old writer's end");
-    assert!(backend(&mut promoted).is_err(), "the target's restart");
+    write_row(&mut misled).unwrap();
+    assert!(backend_pid(&mut writer).is_err(), "the old writer's end");
+    assert!(backend_pid(&mut promoted).is_err(), "the target's restart");
     assert_eq!(
-        backend(&mut reader).unwrap(),
+        backend_pid(&mut reader).unwrap(),
         before,
         "another reader stays"
     );
@@ -125,7 +127,7 @@ fn a_failover_promotes_drops_what_aurora_drops_and_nothing_else() {
 
     // The reader that stayed and the old writer follow the new one.
     for client in [&mut reader, glued.as_mut().unwrap()] {
-        eventually("both rows", || {
+        wait_eventually("both rows", || {
             let rows = client.query_one("SELECT count(*) FROM load WHERE pod = 'test'", &[]);
             rows.is_ok_and(|row| row.get::<_, i64>(0) == 2)
         });
@@ -137,43 +139,43 @@ fn a_failover_promotes_drops_what_aurora_drops_and_nothing_else() {
         .unwrap();
     aurora.idle();
     assert_eq!(aurora.instance(1).standby, Some(false));
-    assert_eq!(backend(&mut reader).unwrap(), before);
+    assert_eq!(backend_pid(&mut reader).unwrap(), before);
 }
 
 #[test]
 fn a_target_that_does_not_restart_keeps_its_readers_which_can_then_write() {
-    let aurora = Aurora::up("keep", 1);
+    let aurora = AuroraFixture::up("keep", 1);
     let mut reader = aurora.session(aurora.instance(2).address).unwrap();
-    let before = backend(&mut reader).unwrap();
-    assert!(write(&mut reader).is_err());
+    let before = backend_pid(&mut reader).unwrap();
+    assert!(write_row(&mut reader).is_err());
     let options = FailoverOptions {
         keep_target: true,
         ..FailoverOptions::default()
     };
     aurora.control.failover("keep", None, options).unwrap();
     aurora.idle();
-    assert_eq!(backend(&mut reader).unwrap(), before);
-    write(&mut reader).unwrap();
+    assert_eq!(backend_pid(&mut reader).unwrap(), before);
+    write_row(&mut reader).unwrap();
 }
 
 #[test]
 fn a_removed_reader_leaves_the_dns_serves_on_and_is_killed() {
-    let aurora = Aurora::up("less", 2);
+    let aurora = AuroraFixture::up("less", 2);
     let gone = aurora.name(3);
     let address = aurora.instance(3).address;
     let mut held = aurora.session(address).unwrap();
-    aurora.order(&Order::RemoveReader { name: gone.clone() });
+    aurora.order(&FleetCommand::RemoveReader { name: gone.clone() });
     assert_eq!(aurora.instance(3).api_status, "deleting");
-    eventually("its leaving of the DNS", || !aurora.instance(3).dns_reader);
-    backend(&mut held).expect("a deleting instance serves on");
+    wait_eventually("its leaving of the DNS", || !aurora.instance(3).dns_reader);
+    backend_pid(&mut held).expect("a deleting instance serves on");
     aurora.idle();
-    assert!(backend(&mut held).is_err());
+    assert!(backend_pid(&mut held).is_err());
     assert_eq!(aurora.status().instances.len(), 2);
     assert!(aurora.socket(address, Duration::from_secs(1)).is_err());
     // A new one has another name and another address.
     let added = aurora.control.add_reader("less").unwrap();
     assert_ne!(added, gone);
-    eventually("its data", || aurora.instance(4).standby == Some(true));
+    wait_eventually("its data", || aurora.instance(4).standby == Some(true));
     assert!(!aurora.instance(4).dns_reader, "not in the DNS yet");
     aurora.idle();
     assert!(aurora.instance(4).dns_reader);
@@ -182,13 +184,13 @@ fn a_removed_reader_leaves_the_dns_serves_on_and_is_killed() {
 
 #[test]
 fn a_partition_is_half_open_without_a_reset_and_heals() {
-    let aurora = Aurora::up("halfopen", 1);
+    let aurora = AuroraFixture::up("halfopen", 1);
     let (name, address) = (aurora.name(2), aurora.instance(2).address);
     let second = Duration::from_secs(1);
     let mut held = aurora.socket(address, second).unwrap();
-    aurora.order(&Order::Partition { name: name.clone() });
-    ask(&mut held);
-    let silent = hear(&mut held, second).unwrap_err().kind();
+    aurora.order(&FleetCommand::Partition { name: name.clone() });
+    send_ssl_request(&mut held);
+    let silent = read_byte(&mut held, second).unwrap_err().kind();
     assert!(
         matches!(silent, ErrorKind::WouldBlock | ErrorKind::TimedOut),
         "{silent}: not an end, not a reset"
@@ -199,18 +201,18 @@ fn a_partition_is_half_open_without_a_reset_and_heals() {
     assert_eq!(aurora.instance(2).standby, Some(true), "it lives");
     let others = aurora.instance(1).address;
     aurora.socket(others, second).expect("others are reached");
-    aurora.order(&Order::Heal { name });
+    aurora.order(&FleetCommand::Heal { name });
     // What was sent meanwhile is sent again by the kernel, and answered.
-    assert_eq!(hear(&mut held, Duration::from_secs(20)).unwrap(), b'N');
+    assert_eq!(read_byte(&mut held, Duration::from_secs(20)).unwrap(), b'N');
 }
 
 #[test]
 fn a_half_open_writer_is_failed_over_and_its_old_sockets_never_hear_of_it() {
-    let aurora = Aurora::up("zombie", 1);
+    let aurora = AuroraFixture::up("zombie", 1);
     let (name, address) = (aurora.name(1), aurora.instance(1).address);
     let second = Duration::from_secs(1);
     let mut zombie = aurora.socket(address, second).unwrap();
-    aurora.order(&Order::Partition { name: name.clone() });
+    aurora.order(&FleetCommand::Partition { name: name.clone() });
     aurora
         .control
         .failover("zombie", None, FailoverOptions::default())
@@ -222,14 +224,14 @@ fn a_half_open_writer_is_failed_over_and_its_old_sockets_never_hear_of_it() {
         Some(true),
         "and the old one back"
     );
-    ask(&mut zombie);
-    let silent = hear(&mut zombie, second).unwrap_err().kind();
+    send_ssl_request(&mut zombie);
+    let silent = read_byte(&mut zombie, second).unwrap_err().kind();
     assert!(matches!(
         silent,
         ErrorKind::WouldBlock | ErrorKind::TimedOut
     ));
-    aurora.order(&Order::Heal { name });
-    let reset = hear(&mut zombie, Duration::from_secs(20))
+    aurora.order(&FleetCommand::Heal { name });
+    let reset = read_byte(&mut zombie, Duration::from_secs(20))
         .unwrap_err()
         .kind();
     assert!(
@@ -240,21 +242,21 @@ fn a_half_open_writer_is_failed_over_and_its_old_sockets_never_hear_of_it() {
 
 #[test]
 fn a_crash_resets_old_sockets_and_the_next_writer_takes_over() {
-    let aurora = Aurora::up("crash", 1);
+    let aurora = AuroraFixture::up("crash", 1);
     let address = aurora.instance(1).address;
     let second = Duration::from_secs(1);
     let mut held = aurora.socket(address, second).unwrap();
-    ask(&mut held);
-    assert_eq!(hear(&mut held, Duration::from_secs(5)).unwrap(), b'N');
+    send_ssl_request(&mut held);
+    assert_eq!(read_byte(&mut held, Duration::from_secs(5)).unwrap(), b'N');
     let mut session = aurora.session(address).unwrap();
-    write(&mut session).unwrap();
-    aurora.order(&Order::Crash {
+    write_row(&mut session).unwrap();
+    aurora.order(&FleetCommand::Crash {
         name: aurora.name(1),
         recover: true,
     });
     let refused = aurora.socket(address, second).unwrap_err().kind();
     assert_eq!(refused, ErrorKind::ConnectionRefused);
-    eventually("a reset", || {
+    wait_eventually("a reset", || {
         held.write_all(&SSL_REQUEST)
             .is_err_and(|e| matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
     });
@@ -262,9 +264,9 @@ fn a_crash_resets_old_sockets_and_the_next_writer_takes_over() {
     assert_eq!(aurora.instance(2).standby, Some(false));
     assert_eq!(aurora.instance(1).standby, Some(true));
     let mut session = aurora.session(aurora.instance(2).address).unwrap();
-    write(&mut session).unwrap();
+    write_row(&mut session).unwrap();
     // A reader restarts as what it was.
-    aurora.order(&Order::Crash {
+    aurora.order(&FleetCommand::Crash {
         name: aurora.name(1),
         recover: true,
     });
@@ -274,9 +276,9 @@ fn a_crash_resets_old_sockets_and_the_next_writer_takes_over() {
 
 #[test]
 fn the_api_and_the_name_server_tell_of_the_databases() {
-    let aurora = Aurora::up("faces", 1);
+    let aurora = AuroraFixture::up("faces", 1);
     let endpoint = format!("http://{}:{}", address::RDS_API, address::RDS_API_PORT);
-    let api = rds::client::Client::inside(aurora.testbed(), &endpoint, rds::REGION);
+    let api = rds::client::RdsClient::inside(aurora.testbed(), &endpoint, rds::REGION);
     assert_eq!(
         api.describe_cluster("faces").unwrap().writer(),
         Some("faces-1")
@@ -290,50 +292,53 @@ fn the_api_and_the_name_server_tell_of_the_databases() {
         let rows = api.describe_instances("faces").unwrap();
         rows.into_iter().find(|row| row.identifier == name)
     };
-    eventually("the third's endpoint", || {
+    wait_eventually("the third's endpoint", || {
         row("third").is_some_and(|row| row.status == "available" && row.address.is_some())
     });
     let lookup = |name: String| {
         let server = (address::AUTHORITY, 53);
         aurora
             .testbed()
-            .enter(|| support::dns::ask(server, &name, RecordType::A))
+            .enter(|| support::dns::ask_server(server, &name, RecordType::A))
             .unwrap()
     };
     let leads_to = |name: String, address: Ipv4Addr| {
-        support::dns::address(&lookup(name)) == Some(address.into())
+        support::dns::first_address(&lookup(name)) == Some(address.into())
     };
-    let third = |aurora: &Aurora| {
+    let third = |aurora: &AuroraFixture| {
         let instances = aurora.status().instances.into_iter();
         instances.clone().find(|row| row.name == "third").unwrap()
     };
     let there = third(&aurora);
     assert_eq!(there.standby, Some(true));
-    assert!(leads_to(estate::instance_endpoint("third"), there.address));
-    eventually("an answer with the third", || {
-        leads_to(estate::reader_endpoint("faces"), there.address)
+    assert!(leads_to(
+        inventory::instance_endpoint("third"),
+        there.address
+    ));
+    wait_eventually("an answer with the third", || {
+        leads_to(inventory::reader_endpoint("faces"), there.address)
     });
     api.failover("faces", Some("third")).unwrap();
-    eventually("the third as the writer", || {
+    wait_eventually("the third as the writer", || {
         api.describe_cluster("faces").unwrap().writer() == Some("third")
-            && leads_to(estate::cluster_endpoint("faces"), there.address)
+            && leads_to(inventory::cluster_endpoint("faces"), there.address)
     });
     assert_eq!(third(&aurora).standby, Some(false));
     aurora.idle();
     api.delete_instance("faces-2").unwrap();
     assert_eq!(row("faces-2").unwrap().status, "deleting");
-    eventually("its end", || row("faces-2").is_none());
-    let asked = aurora.control.order(&Order::Asked).unwrap();
+    wait_eventually("its end", || row("faces-2").is_none());
+    let asked = aurora.control.send(&FleetCommand::Asked).unwrap();
     assert!(asked["api"]["byAction"]["FailoverDBCluster"].as_u64() >= Some(1));
     assert!(
-        asked["dns"][estate::cluster_endpoint("faces")].is_object(),
+        asked["dns"][inventory::cluster_endpoint("faces")].is_object(),
         "{asked}"
     );
 }
 
 #[test]
 fn a_scenario_writes_one_record_of_all_that_was_measured() {
-    let aurora = Aurora::up("story", 1);
+    let aurora = AuroraFixture::up("story", 1);
     let mut held = aurora.session(aurora.instance(2).address).unwrap();
     let scenario = Scenario::parse(
         r#"{"name": "a third, then a failover", "cluster": "story", "steps": [
@@ -361,7 +366,7 @@ fn a_scenario_writes_one_record_of_all_that_was_measured() {
     assert_eq!(dns.len(), 4, "{dns:?}");
     assert_eq!(record.lives.len(), 1);
     assert!(record.lives[0].standby_last);
-    backend(&mut held).unwrap();
+    backend_pid(&mut held).unwrap();
     let (seconds, samples) = (
         f64::from(i32::try_from(record.ended).unwrap()) / 1000.0,
         f64::from(u32::try_from(record.samples.len()).unwrap()),
@@ -369,5 +374,8 @@ fn a_scenario_writes_one_record_of_all_that_was_measured() {
     println!("{samples} samples in {seconds:.1} s");
     assert!(samples > 3.0 * seconds, "{samples} samples in {seconds} s");
     let written = serde_json::to_string(&record).unwrap();
-    assert_eq!(serde_json::from_str::<Record>(&written).unwrap(), record);
+    assert_eq!(
+        serde_json::from_str::<ScenarioRecord>(&written).unwrap(),
+        record
+    );
 }

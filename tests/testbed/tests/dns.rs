@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use dbbalance_testbed::aurora::address::{HASH, ZONE};
 use dbbalance_testbed::aurora::dns::{self, DnsOptions};
-use dbbalance_testbed::aurora::estate::{
+use dbbalance_testbed::aurora::inventory::{
     ControlPlane as _, cluster_endpoint, instance_endpoint, reader_endpoint,
 };
 use hickory_resolver::TokioResolver;
@@ -17,16 +17,16 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{RData, RecordType};
-use support::dns::{ask, ask_by_tcp, orders, shown};
+use support::dns::{ask_by_tcp, ask_server, orders_cluster, record_texts};
 
 const SEEDED: DnsOptions = DnsOptions { seed: Some(7) };
 
-fn loopback() -> SocketAddr {
+fn loopback_address() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
 /// The code, and the negative TTL that the SOA gives.
-fn negative(message: &Message) -> (ResponseCode, Option<(u32, u32)>) {
+fn negative_answer(message: &Message) -> (ResponseCode, Option<(u32, u32)>) {
     let soa = message
         .authorities
         .iter()
@@ -39,51 +39,51 @@ fn negative(message: &Message) -> (ResponseCode, Option<(u32, u32)>) {
 
 #[test]
 fn endpoints_are_aliases_of_a_second_to_instances_of_five() {
-    let plane = orders(2);
-    let server = dns::start(loopback(), plane.clone(), &SEEDED).unwrap();
-    let zone = plane.zone();
-    let told = ask(server.address(), &cluster_endpoint("orders"), RecordType::A);
+    let plane = orders_cluster(2);
+    let server = dns::start_dns(loopback_address(), plane.clone(), &SEEDED).unwrap();
+    let zone = plane.dns_zone();
+    let told = ask_server(server.address(), &cluster_endpoint("orders"), RecordType::A);
     assert!(told.metadata.authoritative && !told.metadata.recursion_available);
     assert!(told.edns.is_some(), "EDNS is answered with EDNS");
     assert_eq!(
-        shown(&told),
+        record_texts(&told),
         [
             "CNAME orders-1 1".to_owned(),
             format!("A {} 5", zone.instances["orders-1"])
         ]
     );
-    let told = ask(
+    let told = ask_server(
         server.address(),
         &instance_endpoint("orders-3"),
         RecordType::A,
     );
     assert_eq!(
-        shown(&told),
+        record_texts(&told),
         [format!("A {} 5", zone.instances["orders-3"])]
     );
     // In any case of letters, and with the question as it was asked.
     let loud = cluster_endpoint("orders").to_uppercase();
-    let told = ask(server.address(), &loud, RecordType::A);
-    assert_eq!(shown(&told)[0], "CNAME orders-1 1");
+    let told = ask_server(server.address(), &loud, RecordType::A);
+    assert_eq!(record_texts(&told)[0], "CNAME orders-1 1");
     assert_eq!(told.queries[0].name().to_string(), loud + ".");
     // An alias is told to whoever asks for it, and no more.
-    let told = ask(
+    let told = ask_server(
         server.address(),
         &cluster_endpoint("orders"),
         RecordType::CNAME,
     );
-    assert_eq!(shown(&told), ["CNAME orders-1 1"]);
+    assert_eq!(record_texts(&told), ["CNAME orders-1 1"]);
 }
 
 #[test]
 fn reader_endpoint_gives_one_random_reader_an_answer() {
-    let plane = orders(3);
-    let server = dns::start(loopback(), plane.clone(), &SEEDED).unwrap();
+    let plane = orders_cluster(3);
+    let server = dns::start_dns(loopback_address(), plane.clone(), &SEEDED).unwrap();
     let name = reader_endpoint("orders");
-    let take = |server: &dns::Server, count: usize| -> Vec<String> {
+    let take = |server: &dns::DnsServer, count: usize| -> Vec<String> {
         (0..count)
             .map(|_| {
-                let told = shown(&ask(server.address(), &name, RecordType::A));
+                let told = record_texts(&ask_server(server.address(), &name, RecordType::A));
                 assert_eq!(told.len(), 2, "one alias and its address: {told:?}");
                 told[0].clone()
             })
@@ -110,16 +110,16 @@ fn reader_endpoint_gives_one_random_reader_an_answer() {
     server.forget();
     assert!(server.log().is_empty());
     // The same seed, the same choices.
-    let again = dns::start(loopback(), plane, &SEEDED).unwrap();
+    let again = dns::start_dns(loopback_address(), plane, &SEEDED).unwrap();
     assert_eq!(take(&again, 50), first[..50]);
 }
 
 #[test]
 fn reader_endpoint_leads_to_the_writer_when_no_reader_serves() {
-    let plane = orders(1);
-    let server = dns::start(loopback(), plane.clone(), &SEEDED).unwrap();
+    let plane = orders_cluster(1);
+    let server = dns::start_dns(loopback_address(), plane.clone(), &SEEDED).unwrap();
     let readers = || {
-        shown(&ask(
+        record_texts(&ask_server(
             server.address(),
             &reader_endpoint("orders"),
             RecordType::A,
@@ -127,20 +127,20 @@ fn reader_endpoint_leads_to_the_writer_when_no_reader_serves() {
             .clone()
     };
     assert_eq!(readers(), "CNAME orders-2 1");
-    plane.edit(|estate| {
-        estate.instances.get_mut("orders-2").unwrap().status = "rebooting".into();
+    plane.edit(|inventory| {
+        inventory.instances.get_mut("orders-2").unwrap().status = "rebooting".into();
     });
     assert_eq!(readers(), "CNAME orders-1 1");
-    plane.edit(|estate| {
-        estate.instances.get_mut("orders-2").unwrap().status = "available".into();
+    plane.edit(|inventory| {
+        inventory.instances.get_mut("orders-2").unwrap().status = "available".into();
     });
     plane.failover("orders", Some("orders-2")).unwrap();
     assert_eq!(readers(), "CNAME orders-1 1");
-    let told = ask(server.address(), &cluster_endpoint("orders"), RecordType::A);
-    assert_eq!(shown(&told)[0], "CNAME orders-2 1");
+    let told = ask_server(server.address(), &cluster_endpoint("orders"), RecordType::A);
+    assert_eq!(record_texts(&told)[0], "CNAME orders-2 1");
     plane.delete_instance("orders-1").unwrap();
     assert_eq!(readers(), "CNAME orders-2 1");
-    let told = ask(
+    let told = ask_server(
         server.address(),
         &instance_endpoint("orders-1"),
         RecordType::A,
@@ -150,16 +150,16 @@ fn reader_endpoint_leads_to_the_writer_when_no_reader_serves() {
 
 #[test]
 fn what_is_not_there_is_said_with_a_soa() {
-    let server = dns::start(loopback(), orders(1), &SEEDED).unwrap();
-    let ask = |name: &str, kind| ask(server.address(), name, kind);
+    let server = dns::start_dns(loopback_address(), orders_cluster(1), &SEEDED).unwrap();
+    let ask = |name: &str, kind| ask_server(server.address(), name, kind);
     let soa = Some((5, 5));
     // No IPv6: the alias, and no data; a AAAA query must not make a client believe that there is no name.
     let told = ask(&cluster_endpoint("orders"), RecordType::AAAA);
-    assert_eq!(shown(&told), ["CNAME orders-1 1"]);
-    assert_eq!(negative(&told), (ResponseCode::NoError, soa));
+    assert_eq!(record_texts(&told), ["CNAME orders-1 1"]);
+    assert_eq!(negative_answer(&told), (ResponseCode::NoError, soa));
     let told = ask(&instance_endpoint("orders-1"), RecordType::AAAA);
     assert_eq!(
-        (shown(&told).len(), negative(&told)),
+        (record_texts(&told).len(), negative_answer(&told)),
         (0, (ResponseCode::NoError, soa))
     );
     for name in [
@@ -170,10 +170,14 @@ fn what_is_not_there_is_said_with_a_soa() {
     ] {
         let told = ask(&name, RecordType::A);
         assert!(told.metadata.authoritative);
-        assert_eq!(negative(&told), (ResponseCode::NXDomain, soa), "{name}");
+        assert_eq!(
+            negative_answer(&told),
+            (ResponseCode::NXDomain, soa),
+            "{name}"
+        );
     }
     assert_eq!(
-        negative(&ask("example.org", RecordType::A)),
+        negative_answer(&ask("example.org", RecordType::A)),
         (ResponseCode::Refused, None)
     );
     let told = ask(ZONE, RecordType::SOA);
@@ -187,8 +191,8 @@ fn what_is_not_there_is_said_with_a_soa() {
 
 #[test]
 fn real_resolver_is_content_by_udp_and_by_tcp() {
-    let plane = orders(2);
-    let server = dns::start(loopback(), plane.clone(), &SEEDED).unwrap();
+    let plane = orders_cluster(2);
+    let server = dns::start_dns(loopback_address(), plane.clone(), &SEEDED).unwrap();
     let address = server.address();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -208,7 +212,7 @@ fn real_resolver_is_content_by_udp_and_by_tcp() {
                 .await
                 .unwrap();
             let found: Vec<_> = found.iter().map(|ip| ip.to_string()).collect();
-            assert_eq!(found, [plane.zone().instances["orders-1"].to_string()]);
+            assert_eq!(found, [plane.dns_zone().instances["orders-1"].to_string()]);
             let readers = resolver
                 .lookup_ip(reader_endpoint("orders") + ".")
                 .await
@@ -222,7 +226,7 @@ fn real_resolver_is_content_by_udp_and_by_tcp() {
         }
     });
     assert_eq!(
-        shown(&ask_by_tcp(
+        record_texts(&ask_by_tcp(
             address,
             &cluster_endpoint("orders"),
             RecordType::A

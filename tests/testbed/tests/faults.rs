@@ -84,7 +84,7 @@ fn every_documented_fault_works() {
     let endpoint = moto.endpoint().to_owned();
     drop(moto);
     assert!(
-        dbbalance_testbed::rds::client::Client::new(&endpoint, "eu-west-1")
+        dbbalance_testbed::rds::client::RdsClient::new(&endpoint, "eu-west-1")
             .describe_clusters()
             .is_err()
     );
@@ -96,7 +96,7 @@ fn accounts_and_regions_are_apart() {
     moto.client()
         .create_cluster("orders", "aurora-mysql")
         .unwrap();
-    let elsewhere = dbbalance_testbed::rds::client::Client::new(moto.endpoint(), "us-east-1");
+    let elsewhere = dbbalance_testbed::rds::client::RdsClient::new(moto.endpoint(), "us-east-1");
     assert!(elsewhere.describe_clusters().unwrap().is_empty());
     let missing = moto
         .client()

@@ -10,19 +10,22 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::kubernetes::{Component, Layout, Options, Testbed};
+use dbbalance_testbed::kubernetes::{Component, Layout, Testbed, TestbedOptions};
 use dbbalance_testbed::{image, process};
 use nix::sys::signal::Signal;
-use support::{Alone, Own, deploy_testapp, eventually, run, start, text};
+use support::{
+    ExclusiveMachine, OwnTestbed, deploy_testapp, run_testbed, spawn_testbed, utf8_text,
+    wait_eventually,
+};
 
 /// A start may take this long, tools and images being there.
 const WARM_START: Duration = Duration::from_secs(15);
 
 #[test]
 fn pods_run_get_signals_and_nothing_is_left() {
-    let alone = Alone::on_this_machine();
+    let alone = ExclusiveMachine::on_this_machine();
     let started = Instant::now();
-    let own = Own::up("t-life");
+    let own = OwnTestbed::up("t-life");
     let took = started.elapsed();
     println!("up in {:.1} s", took.as_secs_f64());
     assert!(took < WARM_START, "up took {took:?}");
@@ -38,7 +41,7 @@ fn pods_run_get_signals_and_nothing_is_left() {
     testbed
         .kubectl(&["exec", &pods[0], "-c", "app", "--", "kill", "-HUP", "1"])
         .unwrap();
-    eventually("HUP in the log", || logs(&pods[0]).contains("signal HUP 1"));
+    wait_eventually("HUP in the log", || logs(&pods[0]).contains("signal HUP 1"));
 
     // A call from the host side to the pod's address.
     let ip = testbed
@@ -56,7 +59,7 @@ fn pods_run_get_signals_and_nothing_is_left() {
         .signal_container("default", &pods[2], "app", Signal::SIGKILL)
         .unwrap();
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
-    eventually("a restart", || {
+    wait_eventually("a restart", || {
         testbed
             .kubectl(&["get", "pod", &pods[2], "-o", restarts])
             .unwrap()
@@ -85,7 +88,7 @@ fn pods_run_get_signals_and_nothing_is_left() {
     // package's own, whose debug build is larger than an operator's image may be.
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("operator.tar");
-    image::operator(Path::new("/usr/bin/stat"), "t", &archive).unwrap();
+    image::build_operator_image(Path::new("/usr/bin/stat"), "t", &archive).unwrap();
     let names = testbed.load_image(&archive).unwrap();
     let image = format!("--image={}", names[0]);
     let never = "--image-pull-policy=Never";
@@ -100,7 +103,7 @@ fn pods_run_get_signals_and_nothing_is_left() {
             "--version",
         ])
         .unwrap();
-    eventually("the program's words", || {
+    wait_eventually("the program's words", || {
         testbed
             .kubectl(&["logs", "tool"])
             .is_ok_and(|log| log.starts_with("stat (GNU coreutils)"))
@@ -123,11 +126,11 @@ fn pods_run_get_signals_and_nothing_is_left() {
 
 #[test]
 fn up_again_is_quick_and_repairs() {
-    let alone = Alone::on_this_machine();
-    let own = Own::up("t-fix");
-    let options = Options {
+    let alone = ExclusiveMachine::on_this_machine();
+    let own = OwnTestbed::up("t-fix");
+    let options = TestbedOptions {
         name: "t-fix".into(),
-        ..Options::default()
+        ..TestbedOptions::default()
     };
     let started = Instant::now();
     Testbed::up(&options).unwrap();
@@ -145,7 +148,7 @@ fn up_again_is_quick_and_repairs() {
     for part in [Component::Etcd, Component::Kubelet, Component::Containerd] {
         let process = part.running(own.testbed.layout()).unwrap();
         process.signal(Signal::SIGKILL).unwrap();
-        eventually("its end", || !process.alive());
+        wait_eventually("its end", || !process.is_alive());
     }
     Testbed::up(&options).unwrap();
     assert!(
@@ -171,10 +174,10 @@ fn up_again_is_quick_and_repairs() {
     // After a reboot there are a folder with stale records, and nothing else.
     let layout = own.testbed.layout();
     let (key, value) = layout.mark();
-    for process in process::marked(&format!("{key}={value}")).unwrap() {
+    for process in process::find_marked_processes(&format!("{key}={value}")).unwrap() {
         process.signal(Signal::SIGKILL).unwrap();
     }
-    dbbalance_testbed::mounts::clear(&layout.folder()).unwrap();
+    dbbalance_testbed::mounts::unmount_below(&layout.folder()).unwrap();
     std::fs::write(
         layout.path("testbed.json"),
         r#"{"boot":"another","control_plane_only":false}"#,
@@ -191,7 +194,7 @@ fn up_again_is_quick_and_repairs() {
 
 #[test]
 fn a_killed_or_interrupted_up_leaves_nothing() {
-    let alone = Alone::on_this_machine();
+    let alone = ExclusiveMachine::on_this_machine();
     let layout = Layout::of("t-kill").unwrap();
     Testbed::down("t-kill").unwrap();
     // At once after the folder, in the middle, and with pods' programs running.
@@ -200,25 +203,25 @@ fn a_killed_or_interrupted_up_leaves_nothing() {
         layout.pid("kube-apiserver"),
         layout.pid("kubelet"),
     ] {
-        let mut up = start(&["up", "--name", "t-kill"]);
-        eventually("the start's progress", || reached.exists());
+        let mut up = spawn_testbed(&["up", "--name", "t-kill"]);
+        wait_eventually("the start's progress", || reached.exists());
         up.kill().unwrap();
         up.wait().unwrap();
-        assert!(run(&["down", "--name", "t-kill"]).status.success());
+        assert!(run_testbed(&["down", "--name", "t-kill"]).status.success());
         alone.assert_nothing_left("t-kill");
     }
 
     // After a kill, up goes on; after ctrl-C it cleans up by itself.
-    let mut up = start(&["up", "--name", "t-kill"]);
-    eventually("the start's progress", || layout.pid("containerd").exists());
+    let mut up = spawn_testbed(&["up", "--name", "t-kill"]);
+    wait_eventually("the start's progress", || layout.pid("containerd").exists());
     up.kill().unwrap();
     up.wait().unwrap();
-    let again = run(&["up", "--name", "t-kill", "--control-plane-only"]);
-    assert!(again.status.success(), "{}", text(&again.stderr));
-    assert!(run(&["down", "--name", "t-kill"]).status.success());
+    let again = run_testbed(&["up", "--name", "t-kill", "--control-plane-only"]);
+    assert!(again.status.success(), "{}", utf8_text(&again.stderr));
+    assert!(run_testbed(&["down", "--name", "t-kill"]).status.success());
 
-    let mut up = start(&["up", "--name", "t-kill"]);
-    eventually("the start's progress", || {
+    let mut up = spawn_testbed(&["up", "--name", "t-kill"]);
+    wait_eventually("the start's progress", || {
         layout.pid("kube-apiserver").exists()
     });
     nix::sys::signal::kill(
@@ -232,10 +235,10 @@ fn a_killed_or_interrupted_up_leaves_nothing() {
 
 #[test]
 fn two_stands_run_side_by_side() {
-    let alone = Alone::on_this_machine();
-    let one = Own::up("t-one");
+    let alone = ExclusiveMachine::on_this_machine();
+    let one = OwnTestbed::up("t-one");
     // A name that begins with the other's: nothing may be found by a prefix.
-    let two = Own::up("t-one-2");
+    let two = OwnTestbed::up("t-one-2");
     one.testbed
         .kubectl(&["create", "configmap", "mine"])
         .unwrap();
@@ -251,7 +254,7 @@ fn two_stands_run_side_by_side() {
         .testbed
         .container_process("default", &second[0], "app")
         .unwrap();
-    assert!(process.alive());
+    assert!(process.is_alive());
     assert!(
         two.testbed
             .kubectl(&["exec", &second[0], "--", "true"])
@@ -263,7 +266,7 @@ fn two_stands_run_side_by_side() {
             .is_err()
     );
     assert_eq!(
-        dbbalance_testbed::kubernetes::traces::of("t-one").unwrap(),
+        dbbalance_testbed::kubernetes::leftovers::find_leftovers("t-one").unwrap(),
         Vec::<String>::new()
     );
     drop(two);
@@ -274,9 +277,9 @@ fn two_stands_run_side_by_side() {
 /// others is lost for half a minute.
 #[test]
 fn the_bridge_keeps_its_address_when_pods_come_and_go() {
-    let _alone = Alone::on_this_machine();
-    let own = Own {
-        testbed: Testbed::up(&Options {
+    let _alone = ExclusiveMachine::on_this_machine();
+    let own = OwnTestbed {
+        testbed: Testbed::up(&TestbedOptions {
             name: "t-bridge".into(),
             control_plane_only: true,
         })
@@ -289,8 +292,8 @@ fn the_bridge_keeps_its_address_when_pods_come_and_go() {
             .args(["-c", line])
             .output()
             .unwrap();
-        assert!(told.status.success(), "{line}: {}", text(&told.stderr));
-        text(&told.stdout).trim().to_owned()
+        assert!(told.status.success(), "{line}: {}", utf8_text(&told.stderr));
+        utf8_text(&told.stdout).trim().to_owned()
     };
     // Not from /sys, which shows the network of whoever mounted it.
     let address = "ip -o link show kb0 | sed 's/.*link.ether //; s/ .*//'";
@@ -305,23 +308,27 @@ fn the_bridge_keeps_its_address_when_pods_come_and_go() {
 
 #[test]
 fn a_shell_passes_arguments_output_and_exit_code_on() {
-    let _alone = Alone::on_this_machine();
-    assert!(!run(&["status", "--name", "t-shell"]).status.success());
-    let before = run(&["shell", "--name", "t-shell", "--", "true"]);
+    let _alone = ExclusiveMachine::on_this_machine();
     assert!(
-        text(&before.stderr).contains("testbed up --name t-shell"),
+        !run_testbed(&["status", "--name", "t-shell"])
+            .status
+            .success()
+    );
+    let before = run_testbed(&["shell", "--name", "t-shell", "--", "true"]);
+    assert!(
+        utf8_text(&before.stderr).contains("testbed up --name t-shell"),
         "{}",
-        text(&before.stderr)
+        utf8_text(&before.stderr)
     );
 
-    let options = Options {
+    let options = TestbedOptions {
         name: "t-shell".into(),
         control_plane_only: true,
     };
-    let own = Own {
+    let own = OwnTestbed {
         testbed: Testbed::up(&options).unwrap(),
     };
-    let told = run(&[
+    let told = run_testbed(&[
         "shell",
         "--name",
         "t-shell",
@@ -330,9 +337,9 @@ fn a_shell_passes_arguments_output_and_exit_code_on() {
         "-c",
         "kubectl get namespace default -o name; exit 7",
     ]);
-    assert_eq!(told.status.code(), Some(7), "{}", text(&told.stderr));
-    assert_eq!(text(&told.stdout), "namespace/default\n");
-    let status = run(&["status", "--name", "t-shell"]);
-    assert!(status.status.success() && text(&status.stdout).contains("control plane only"));
+    assert_eq!(told.status.code(), Some(7), "{}", utf8_text(&told.stderr));
+    assert_eq!(utf8_text(&told.stdout), "namespace/default\n");
+    let status = run_testbed(&["status", "--name", "t-shell"]);
+    assert!(status.status.success() && utf8_text(&status.stdout).contains("control plane only"));
     drop(own);
 }

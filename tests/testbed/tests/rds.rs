@@ -4,21 +4,21 @@
 
 mod support;
 
-use dbbalance_testbed::rds::{self, REGION, client::Client};
-use support::{Alone, Own, deploy_testapp, run, text};
+use dbbalance_testbed::rds::{self, REGION, client::RdsClient};
+use support::{ExclusiveMachine, OwnTestbed, deploy_testapp, run_testbed, utf8_text};
 
 #[test]
 fn a_stand_has_an_rds_api_that_pods_reach() {
-    let alone = Alone::on_this_machine();
-    let own = Own::up("t-rds");
+    let alone = ExclusiveMachine::on_this_machine();
+    let own = OwnTestbed::up("t-rds");
     let testbed = |arguments: &[&str]| {
-        let told = run(&[&["rds", "--testbed", "t-rds"], arguments].concat());
+        let told = run_testbed(&[&["rds", "--testbed", "t-rds"], arguments].concat());
         assert!(
             told.status.success(),
             "testbed rds {arguments:?}: {}",
-            text(&told.stderr)
+            utf8_text(&told.stderr)
         );
-        text(&told.stdout)
+        utf8_text(&told.stdout)
     };
     testbed(&["up", "--faults"]);
     testbed(&["up", "--faults"]);
@@ -26,7 +26,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
     for instance in ["orders-1", "orders-2", "orders-3"] {
         testbed(&["add-instance", "orders", instance]);
     }
-    let client = Client::in_testbed(&own.testbed, REGION);
+    let client = RdsClient::in_testbed(&own.testbed, REGION);
     let cluster = client.describe_cluster("orders").unwrap();
     assert_eq!(cluster.writer(), Some("orders-1"));
     assert_eq!(cluster.readers(), ["orders-2", "orders-3"]);
@@ -44,7 +44,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
         "{shown}"
     );
     // moto would take any instance, and leave two writers.
-    let refused = run(&[
+    let refused = run_testbed(&[
         "rds",
         "--testbed",
         "t-rds",
@@ -54,9 +54,9 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
         "other-1",
     ]);
     assert!(
-        text(&refused.stderr).contains("no member"),
+        utf8_text(&refused.stderr).contains("no member"),
         "{}",
-        text(&refused.stderr)
+        utf8_text(&refused.stderr)
     );
 
     let pods = deploy_testapp(&own.testbed, 1);

@@ -7,40 +7,40 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::aurora::api::bucket::Quota;
-use dbbalance_testbed::aurora::api::{self, ApiOptions, Mood, arn};
-use dbbalance_testbed::aurora::estate::{ControlPlane as _, NewCluster, NewInstance};
-use dbbalance_testbed::aurora::still::Still;
-use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::aurora::api::rate_limit::RequestQuota;
+use dbbalance_testbed::aurora::api::{self, ApiOptions, HttpFaults, rds_arn};
+use dbbalance_testbed::aurora::inventory::{ControlPlane as _, NewCluster, NewInstance};
+use dbbalance_testbed::aurora::static_control_plane::StaticControlPlane;
+use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::rds::REGION;
-use dbbalance_testbed::rds::client::Client;
+use dbbalance_testbed::rds::client::RdsClient;
 use dbbalance_testbed::rds::moto::Moto;
-use dbbalance_testbed::rds::xml::Element;
+use dbbalance_testbed::rds::xml::XmlElement;
 use dbbalance_testbed::{program, tools};
 use serde_json::Value;
 
-struct Api {
-    plane: Arc<Still>,
-    server: api::Server,
-    client: Client,
+struct ApiFixture {
+    plane: Arc<StaticControlPlane>,
+    server: api::ApiServer,
+    client: RdsClient,
 }
 
-fn start(quota: Quota) -> Api {
-    let plane = Arc::new(Still::new());
+fn start_api(quota: RequestQuota) -> ApiFixture {
+    let plane = Arc::new(StaticControlPlane::new());
     let options = ApiOptions {
         quota,
         ..ApiOptions::default()
     };
-    let server = api::start(([127, 0, 0, 1], 0).into(), plane.clone(), options).unwrap();
-    let client = Client::new(&server.endpoint(), REGION);
-    Api {
+    let server = api::start_api(([127, 0, 0, 1], 0).into(), plane.clone(), options).unwrap();
+    let client = RdsClient::new(&server.endpoint(), REGION);
+    ApiFixture {
         plane,
         server,
         client,
     }
 }
 
-impl Api {
+impl ApiFixture {
     fn cluster(&self, identifier: &str, engine: &str) {
         let new = NewCluster {
             identifier: identifier.into(),
@@ -93,10 +93,10 @@ impl Api {
     }
 }
 
-fn boto3(endpoint: &str) -> Value {
-    let python = tools::python::interpreter(&Cache::locate().unwrap()).unwrap();
+fn run_boto3(endpoint: &str) -> Value {
+    let python = tools::python::python_interpreter(&ToolCache::locate().unwrap()).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3_reads.py");
-    let told = program::output(
+    let told = program::run_output(
         Command::new(python)
             .arg(script)
             .arg(endpoint)
@@ -108,9 +108,12 @@ fn boto3(endpoint: &str) -> Value {
 
 #[test]
 fn boto3_sees_the_same_as_with_moto() {
-    let api = start(Quota::default());
+    let api = start_api(RequestQuota::default());
     let moto = Moto::start().unwrap();
-    let (testbed, moto) = (boto3(&api.server.endpoint()), boto3(moto.endpoint()));
+    let (testbed, moto) = (
+        run_boto3(&api.server.endpoint()),
+        run_boto3(moto.endpoint()),
+    );
     for (what, fact) in testbed["facts"].as_object().unwrap() {
         assert_eq!(*fact, moto["facts"][what], "{what}");
     }
@@ -133,7 +136,7 @@ fn boto3_sees_the_same_as_with_moto() {
 
 #[test]
 fn more_than_a_hundred_clusters_are_paged() {
-    let api = start(Quota::default());
+    let api = start_api(RequestQuota::default());
     let names: Vec<String> = (0..130).map(|number| format!("c{number:03}")).collect();
     for name in &names {
         api.cluster(name, "aurora-postgresql");
@@ -163,9 +166,9 @@ fn more_than_a_hundred_clusters_are_paged() {
         }
     }
     // A page that ends exactly with the list has no marker.
-    api.plane.edit(|estate| {
-        while estate.clusters.len() > 100 {
-            estate.clusters.pop_last();
+    api.plane.edit(|inventory| {
+        while inventory.clusters.len() > 100 {
+            inventory.clusters.pop_last();
         }
     });
     assert_eq!(api.page("DescribeDBClusters", &[]).1, None);
@@ -173,13 +176,13 @@ fn more_than_a_hundred_clusters_are_paged() {
 
 #[test]
 fn filters_take_identifiers_arns_and_resource_ids() {
-    let api = start(Quota::unlimited());
+    let api = start_api(RequestQuota::unlimited());
     api.cluster("orders", "aurora-postgresql");
     api.cluster("bills", "aurora-mysql");
     api.cluster("papers", "docdb");
-    let estate = api.plane.estate();
+    let inventory = api.plane.inventory();
     let (clusters, instances) = ("DescribeDBClusters", "DescribeDBInstances");
-    let orders = arn("cluster", "orders");
+    let orders = rds_arn("cluster", "orders");
     assert_eq!(
         api.filtered(clusters, "db-cluster-id", &[&orders, "BILLS", "nowhere"]),
         ["bills", "orders"]
@@ -189,23 +192,23 @@ fn filters_take_identifiers_arns_and_resource_ids() {
         ["orders-1"]
     );
     assert_eq!(
-        api.filtered(instances, "db-cluster-id", &[&arn("db", "orders")]),
+        api.filtered(instances, "db-cluster-id", &[&rds_arn("db", "orders")]),
         [""; 0]
     );
     assert_eq!(
         api.filtered(
             instances,
             "db-instance-id",
-            &[&arn("db", "bills-1"), "orders-1"]
+            &[&rds_arn("db", "bills-1"), "orders-1"]
         ),
         ["bills-1", "orders-1"]
     );
-    let resource = &estate.clusters["orders"].resource_id;
+    let resource = &inventory.clusters["orders"].resource_id;
     assert_eq!(
         api.filtered(clusters, "db-cluster-resource-id", &[resource]),
         ["orders"]
     );
-    let resource = &estate.instances["bills-1"].resource_id;
+    let resource = &inventory.instances["bills-1"].resource_id;
     assert_eq!(
         api.filtered(instances, "dbi-resource-id", &[resource]),
         ["bills-1"]
@@ -233,7 +236,7 @@ fn filters_take_identifiers_arns_and_resource_ids() {
 
 #[test]
 fn what_is_wrong_is_refused_as_aws_does() {
-    let api = start(Quota::unlimited());
+    let api = start_api(RequestQuota::unlimited());
     api.cluster("orders", "aurora-postgresql");
     let nowhere = [("DBClusterIdentifier", "nowhere")];
     for (action, parameters, expected) in [
@@ -309,7 +312,7 @@ fn what_is_wrong_is_refused_as_aws_does() {
         );
     }
     // Another region of the account is empty, and takes nothing.
-    let elsewhere = Client::new(&api.server.endpoint(), "us-east-1");
+    let elsewhere = RdsClient::new(&api.server.endpoint(), "us-east-1");
     assert!(elsewhere.describe_clusters().unwrap().is_empty());
     let error = elsewhere
         .create_cluster("orders", "aurora-mysql")
@@ -319,7 +322,7 @@ fn what_is_wrong_is_refused_as_aws_does() {
 
 #[test]
 fn instance_that_is_created_has_no_endpoint_yet() {
-    let api = start(Quota::unlimited());
+    let api = start_api(RequestQuota::unlimited());
     api.cluster("orders", "aurora-postgresql");
     let told = api
         .client
@@ -330,8 +333,8 @@ fn instance_that_is_created_has_no_endpoint_yet() {
     assert_eq!(told.status, "available");
     assert!(told.address.as_ref().unwrap().starts_with("orders-2."));
     // What a real control plane shows for a moment: no writer, two of them, a word that nobody knows.
-    api.plane.edit(|estate| {
-        let cluster = estate.clusters.get_mut("orders").unwrap();
+    api.plane.edit(|inventory| {
+        let cluster = inventory.clusters.get_mut("orders").unwrap();
         cluster.status = "failing-over".into();
         for member in &mut cluster.members {
             member.writer = true;
@@ -346,7 +349,7 @@ fn instance_that_is_created_has_no_endpoint_yet() {
 
 #[test]
 fn quota_is_300_at_once_and_12_a_second_for_each_account() {
-    let api = start(Quota::default());
+    let api = start_api(RequestQuota::default());
     api.cluster("orders", "aurora-postgresql");
     let started = Instant::now();
     let mut passed = 0_u32;
@@ -364,7 +367,7 @@ fn quota_is_300_at_once_and_12_a_second_for_each_account() {
         "{passed} in {took} s"
     );
     // Another account has its own.
-    let other = Client::new(&api.server.endpoint(), REGION).access_key("ASIALAB210987654321");
+    let other = RdsClient::new(&api.server.endpoint(), REGION).access_key("ASIALAB210987654321");
     assert!(other.describe_clusters().unwrap().is_empty());
     let calls = api.server.calls();
     assert_eq!(calls.throttled, 1);
@@ -373,57 +376,57 @@ fn quota_is_300_at_once_and_12_a_second_for_each_account() {
 
 #[test]
 fn mood_changes_while_it_runs() {
-    let api = start(Quota::unlimited());
+    let api = start_api(RequestQuota::unlimited());
     api.cluster("orders", "aurora-postgresql");
     let describe = || api.client.describe_cluster("orders");
-    let set = |mood: Mood| api.server.mood().set(mood);
+    let set = |faults: HttpFaults| api.server.faults().set(faults);
     // Cut at each of many bytes, it is status 200 and no XML: the client says "answered 200".
     for end in (0..2000).step_by(37) {
-        set(Mood {
+        set(HttpFaults {
             truncate_at: Some(end),
-            ..Mood::default()
+            ..HttpFaults::default()
         });
         let error = format!("{:#}", describe().unwrap_err());
         assert!(error.contains("answered 200"), "{end}: {error}");
     }
-    set(Mood {
+    set(HttpFaults {
         truncate_at: Some(1_000_000),
-        ..Mood::default()
+        ..HttpFaults::default()
     });
     describe().unwrap();
-    set(Mood {
+    set(HttpFaults {
         broken: true,
         action: Some("DescribeDBInstances".into()),
-        ..Mood::default()
+        ..HttpFaults::default()
     });
     describe().unwrap();
     let error = api.client.describe_instances("orders").unwrap_err();
     assert!(error.to_string().contains("500 InternalFailure"), "{error}");
-    set(Mood {
+    set(HttpFaults {
         latency_ms: 300,
-        ..Mood::default()
+        ..HttpFaults::default()
     });
     let started = Instant::now();
     describe().unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
-    set(Mood::default());
+    set(HttpFaults::default());
     describe().unwrap();
 }
 
 #[test]
 fn server_ends_with_its_value_and_with_nobody_served_any_more() {
-    let api = start(Quota::unlimited());
-    api.server.mood().set(Mood {
+    let api = start_api(RequestQuota::unlimited());
+    api.server.faults().set(HttpFaults {
         latency_ms: 60_000,
-        ..Mood::default()
+        ..HttpFaults::default()
     });
     let client = api.client.clone();
     let waiting = std::thread::spawn(move || client.describe_clusters().is_err());
-    dbbalance_testbed::wait::until("a request under way", Duration::from_secs(10), || {
+    dbbalance_testbed::wait::poll_until("a request under way", Duration::from_secs(10), || {
         Ok((!api.server.calls().by_action.is_empty()).then_some(()))
     })
     .unwrap();
-    let Api { server, client, .. } = api;
+    let ApiFixture { server, client, .. } = api;
     let started = Instant::now();
     drop(server);
     assert!(started.elapsed() < Duration::from_secs(2));
@@ -433,7 +436,7 @@ fn server_ends_with_its_value_and_with_nobody_served_any_more() {
 
 #[test]
 fn role_of_another_account_has_that_account() {
-    let api = start(Quota::unlimited());
+    let api = start_api(RequestQuota::unlimited());
     // As the SDKs ask: the answer is an XML of STS.
     let form = "Action=AssumeRole&Version=2011-06-15&RoleSessionName=s\
                 &RoleArn=arn:aws:iam::210987654321:role/topology";
@@ -445,7 +448,7 @@ fn role_of_another_account_has_that_account() {
         .header("Authorization", authorization)
         .send(form)
         .unwrap();
-    let reply = Element::parse(&reply.body_mut().read_to_string().unwrap()).unwrap();
+    let reply = XmlElement::parse(&reply.body_mut().read_to_string().unwrap()).unwrap();
     assert_eq!(
         reply.find("AccessKeyId").unwrap().value,
         "ASIALAB210987654321"

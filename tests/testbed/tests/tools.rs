@@ -7,33 +7,33 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::image;
-use support::{run, text};
+use support::{run_testbed, utf8_text};
 
 #[test]
 fn a_second_call_takes_under_a_second() {
-    let first = run(&["tools"]);
-    assert!(first.status.success(), "{}", text(&first.stderr));
+    let first = run_testbed(&["tools"]);
+    assert!(first.status.success(), "{}", utf8_text(&first.stderr));
     let started = Instant::now();
-    let second = run(&["tools"]);
+    let second = run_testbed(&["tools"]);
     let took = started.elapsed();
     println!("testbed tools again: {} ms", took.as_millis());
     assert!(took < Duration::from_secs(1), "took {took:?}");
     assert!(
-        text(&second.stderr).contains("0 new"),
+        utf8_text(&second.stderr).contains("0 new"),
         "{}",
-        text(&second.stderr)
+        utf8_text(&second.stderr)
     );
 }
 
 #[test]
 fn images_are_small_and_kept() {
-    let cache = Cache::locate().unwrap();
+    let cache = ToolCache::locate().unwrap();
     for (make, limit) in [
-        (image::pause as fn(&Cache) -> _, 2 << 20),
-        (image::busybox, 4 << 20),
-        (image::testapp, 8 << 20),
+        (image::build_pause_image as fn(&ToolCache) -> _, 2 << 20),
+        (image::build_busybox_image, 4 << 20),
+        (image::build_testapp_image, 8 << 20),
     ] {
         let built = make(&cache).unwrap();
         assert!(std::fs::metadata(&built.archive).unwrap().len() < limit);
@@ -47,7 +47,7 @@ fn an_operator_image_has_the_program_and_its_libraries() {
     let out = folder.path().join("operator.tar");
     // Any dynamic Rust program will do; this test's own is one, and unstripped.
     let program = Path::new(env!("CARGO_BIN_EXE_testbed"));
-    let told = run(&[
+    let told = run_testbed(&[
         "image",
         "build",
         "operator",
@@ -56,12 +56,12 @@ fn an_operator_image_has_the_program_and_its_libraries() {
         out.to_str().unwrap(),
     ]);
     if std::fs::metadata(program).unwrap().len() > image::OPERATOR_LIMIT {
-        assert!(text(&told.stderr).contains("--release"));
+        assert!(utf8_text(&told.stderr).contains("--release"));
         return;
     }
-    assert!(told.status.success(), "{}", text(&told.stderr));
-    assert!(text(&told.stdout).contains(" bytes"));
+    assert!(told.status.success(), "{}", utf8_text(&told.stderr));
+    assert!(utf8_text(&told.stdout).contains(" bytes"));
     let again = folder.path().join("again.tar");
-    image::operator(program, "dev", &again).unwrap();
+    image::build_operator_image(program, "dev", &again).unwrap();
     assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&again).unwrap());
 }

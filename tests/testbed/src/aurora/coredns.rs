@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::address::{AUTHORITY, FIRST_CACHE, MAX_CACHES, ZONE};
-use crate::cache::Cache;
-use crate::kubernetes::network::{self, Share};
+use crate::cache::ToolCache;
+use crate::kubernetes::network::{self, TrafficShare};
 use crate::kubernetes::{Layout, Testbed};
 use crate::tools::go;
 
@@ -33,7 +33,7 @@ const NODE_MASK: u8 = 31;
 
 /// The caches between pods and the name server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Caches {
+pub enum CacheTopology {
     /// So many replicas behind the service address: each new conversation is led to one at random.
     Replicas(u8),
     /// A cache on each of so many pretended nodes, as `NodeLocal` `DNSCache` has it: a pod always asks its node's.
@@ -45,25 +45,28 @@ pub enum Caches {
     },
 }
 
-impl Caches {
+impl CacheTopology {
     /// How many programs that is.
     #[must_use]
-    pub fn number(self) -> u8 {
+    pub fn count(self) -> u8 {
         match self {
             Self::Replicas(number) | Self::NodeLocal { nodes: number } => number,
         }
     }
 
     /// Who is led to which of them.
-    fn shares(self) -> Vec<(Share, Ipv4Addr)> {
+    fn traffic_shares(self) -> Vec<(TrafficShare, Ipv4Addr)> {
         match self {
             Self::Replicas(number) => (0..number)
-                .map(|index| (Share::OneOf(number - index), address(index)))
+                .map(|index| (TrafficShare::OneOf(number - index), cache_address(index)))
                 .collect(),
             Self::NodeLocal { nodes } => (0..=NODE_MASK)
                 .map(|bits| {
                     let mask = NODE_MASK;
-                    (Share::Source { mask, bits }, address(bits % nodes))
+                    (
+                        TrafficShare::Source { mask, bits },
+                        cache_address(bits % nodes),
+                    )
                 })
                 .collect(),
         }
@@ -72,7 +75,7 @@ impl Caches {
 
 /// The address of a cache, counted from 0. The service address is not needed to ask it.
 #[must_use]
-pub fn address(index: u8) -> Ipv4Addr {
+pub fn cache_address(index: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(FIRST_CACHE.to_bits() + u32::from(index))
 }
 
@@ -83,14 +86,14 @@ pub fn node_of(pod: Ipv4Addr, nodes: u8) -> u8 {
 }
 
 /// Its name in the testbed's records and logs.
-fn name(index: u8) -> String {
+fn cache_name(index: u8) -> String {
     format!("coredns-{index}")
 }
 
 /// The zone is forwarded, without any setting for the cache. All else, the cluster's domain included, is answered
 /// "no such name" at once: the search list of pods costs no time, and nothing is asked outside. By the template
 /// plugin, as the kubernetes plugin would watch the API server for Services that the testbed does not have.
-fn corefile(address: Ipv4Addr) -> String {
+fn render_corefile(address: Ipv4Addr) -> String {
     format!(
         "{ZONE}:53 {{
     bind {address}
@@ -115,57 +118,60 @@ fn corefile(address: Ipv4Addr) -> String {
 
 /// Starts the caches, and stops those that are too many; does nothing to what runs. Conversations of before keep
 /// their cache, as with kube-proxy.
-pub fn up(testbed: &Testbed, caches: Caches) -> Result<()> {
-    let number = caches.number();
+pub fn start_caches(testbed: &Testbed, caches: CacheTopology) -> Result<()> {
+    let number = caches.count();
     if !(1..=MAX_CACHES).contains(&number) {
         bail!("{number} caches: give 1 to {MAX_CACHES}");
     }
-    let program = go::path(&Cache::locate()?, "coredns")?;
+    let program = go::go_tool_path(&ToolCache::locate()?, "coredns")?;
     let layout = testbed.layout();
-    let running = running(testbed);
+    let running = running_caches(testbed);
     for index in 0..number {
         if running.contains(&index) {
             continue;
         }
-        let address = address(index);
+        let address = cache_address(index);
         network::add_address(layout, address)?;
-        let file = layout.path(&format!("{}.corefile", name(index)));
-        fs::write(&file, corefile(address))
+        let file = layout.path(&format!("{}.corefile", cache_name(index)));
+        fs::write(&file, render_corefile(address))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        testbed.spawn(&name(index), Command::new(&program).arg("-conf").arg(&file))?;
+        testbed.spawn(
+            &cache_name(index),
+            Command::new(&program).arg("-conf").arg(&file),
+        )?;
     }
     for index in 0..number {
-        let ready = format!("http://{}:{READY_PORT}/ready", address(index));
-        testbed.wait_for(&name(index), LIMIT, || answers(layout, &ready))?;
+        let ready = format!("http://{}:{READY_PORT}/ready", cache_address(index));
+        testbed.wait_for(&cache_name(index), LIMIT, || is_url_ready(layout, &ready))?;
     }
     // In this order: nobody is led to one that does not answer yet, or that has gone.
-    network::lead_dns(layout, &caches.shares())?;
+    network::route_dns(layout, &caches.traffic_shares())?;
     running
         .into_iter()
         .filter(|index| *index >= number)
-        .try_for_each(|index| stop(testbed, index))
+        .try_for_each(|index| stop_cache(testbed, index))
 }
 
 /// Stops all; the service address refuses from now on.
-pub fn down(testbed: &Testbed) -> Result<()> {
-    network::lead_dns(testbed.layout(), &[])?;
-    (0..MAX_CACHES).try_for_each(|index| stop(testbed, index))
+pub fn stop_caches(testbed: &Testbed) -> Result<()> {
+    network::route_dns(testbed.layout(), &[])?;
+    (0..MAX_CACHES).try_for_each(|index| stop_cache(testbed, index))
 }
 
 /// The indices of those that run.
 #[must_use]
-pub fn running(testbed: &Testbed) -> Vec<u8> {
+pub fn running_caches(testbed: &Testbed) -> Vec<u8> {
     (0..MAX_CACHES)
-        .filter(|index| testbed.spawned(&name(*index)).is_some())
+        .filter(|index| testbed.spawned(&cache_name(*index)).is_some())
         .collect()
 }
 
-fn stop(testbed: &Testbed, index: u8) -> Result<()> {
-    testbed.stop(&name(index), GRACE)?;
-    network::remove_address(testbed.layout(), address(index))
+fn stop_cache(testbed: &Testbed, index: u8) -> Result<()> {
+    testbed.stop(&cache_name(index), GRACE)?;
+    network::remove_address(testbed.layout(), cache_address(index))
 }
 
-fn answers(layout: &Layout, url: &str) -> bool {
+fn is_url_ready(layout: &Layout, url: &str) -> bool {
     let get = || {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(2)))
@@ -174,7 +180,7 @@ fn answers(layout: &Layout, url: &str) -> bool {
             .into();
         agent.get(url).call().is_ok()
     };
-    network::enter(layout, get).unwrap_or_default()
+    network::run_in_network(layout, get).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -184,24 +190,24 @@ mod tests {
     #[test]
     fn every_pod_has_one_node_and_every_node_its_pods() {
         for nodes in 1..=MAX_CACHES {
-            let shares = Caches::NodeLocal { nodes }.shares();
+            let shares = CacheTopology::NodeLocal { nodes }.traffic_shares();
             for last in 0..=255 {
                 let pod = Ipv4Addr::new(198, 18, 2, last);
                 let led: Vec<Ipv4Addr> = shares
                     .iter()
                     .filter(|(share, _)| {
-                        matches!(share, Share::Source { mask, bits } if last & mask == *bits)
+                        matches!(share, TrafficShare::Source { mask, bits } if last & mask == *bits)
                     })
                     .map(|(_, to)| *to)
                     .collect();
-                assert_eq!(led, [address(node_of(pod, nodes))]);
+                assert_eq!(led, [cache_address(node_of(pod, nodes))]);
             }
         }
     }
 
     #[test]
     fn cache_has_no_setting_and_nothing_leaves_the_testbed() {
-        let text = corefile(address(0));
+        let text = render_corefile(cache_address(0));
         assert_eq!(text.matches("    cache\n").count(), 2);
         assert_eq!(text.matches("forward").count(), 1);
         assert!(text.contains("forward . 198.18.0.3\n"));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One instance's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Node {
+pub struct DatabaseNode {
     /// Its cluster.
     pub cluster: String,
     /// `DBInstanceIdentifier`.
@@ -25,92 +25,92 @@ pub struct Node {
 /// What databases can do. Each returns when it is done.
 pub trait Databases: Send + Sync {
     /// Becomes a new primary, with roles and the table for load.
-    fn found(&self, node: &Node) -> Result<()>;
+    fn create_writer(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Becomes a standby of the writer, by a copy of it.
-    fn join(&self, node: &Node, writer: &Node) -> Result<()>;
+    fn join(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()>;
 
     /// Ends in good order.
-    fn stop(&self, node: &Node) -> Result<()>;
+    fn stop(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Becomes the primary, after a restart or without one.
-    fn promote(&self, node: &Node, restart: bool) -> Result<()>;
+    fn promote(&self, node: &DatabaseNode, restart: bool) -> Result<()>;
 
     /// Follows another writer; its connections stay.
-    fn follow(&self, node: &Node, writer: &Node) -> Result<()>;
+    fn follow(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()>;
 
     /// A stopped, dead or running instance becomes a standby, after a restart.
-    fn rejoin(&self, node: &Node, writer: &Node) -> Result<()>;
+    fn rejoin(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()>;
 
     /// The primary restarts as such.
-    fn restart(&self, node: &Node) -> Result<()>;
+    fn restart(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Dies at once, all its processes.
-    fn kill(&self, node: &Node) -> Result<()>;
+    fn kill(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Is killed, and leaves neither data nor address.
-    fn remove(&self, node: &Node) -> Result<()>;
+    fn remove(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Packets from and to its address are dropped.
-    fn partition(&self, node: &Node) -> Result<()>;
+    fn partition(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Undoes [`Databases::partition`].
-    fn heal(&self, node: &Node) -> Result<()>;
+    fn heal(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Is it a standby? `None`: it does not answer.
-    fn standby(&self, node: &Node) -> Option<bool>;
+    fn is_standby(&self, node: &DatabaseNode) -> Option<bool>;
 }
 
 /// No databases at all.
 #[derive(Debug, Default)]
-pub struct Paper;
+pub struct NoDatabases;
 
-impl Databases for Paper {
-    fn found(&self, _: &Node) -> Result<()> {
+impl Databases for NoDatabases {
+    fn create_writer(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn join(&self, _: &Node, _: &Node) -> Result<()> {
+    fn join(&self, _: &DatabaseNode, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn stop(&self, _: &Node) -> Result<()> {
+    fn stop(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn promote(&self, _: &Node, _: bool) -> Result<()> {
+    fn promote(&self, _: &DatabaseNode, _: bool) -> Result<()> {
         Ok(())
     }
 
-    fn follow(&self, _: &Node, _: &Node) -> Result<()> {
+    fn follow(&self, _: &DatabaseNode, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn rejoin(&self, _: &Node, _: &Node) -> Result<()> {
+    fn rejoin(&self, _: &DatabaseNode, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn restart(&self, _: &Node) -> Result<()> {
+    fn restart(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn kill(&self, _: &Node) -> Result<()> {
+    fn kill(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn remove(&self, _: &Node) -> Result<()> {
+    fn remove(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn partition(&self, _: &Node) -> Result<()> {
+    fn partition(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn heal(&self, _: &Node) -> Result<()> {
+    fn heal(&self, _: &DatabaseNode) -> Result<()> {
         Ok(())
     }
 
-    fn standby(&self, _: &Node) -> Option<bool> {
+    fn is_standby(&self, _: &DatabaseNode) -> Option<bool> {
         None
     }
 }

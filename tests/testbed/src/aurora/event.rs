@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::script::{Act, What};
-use super::told::Word;
+use super::published_state::StateChange;
+use super::script::{DatabaseAction, ScriptAction};
 
 /// Who it happened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum EventKind {
     /// Somebody asked for it.
     Asked,
     /// A database did it.
@@ -24,13 +24,13 @@ pub enum Kind {
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
+pub struct FleetEvent {
     /// Milliseconds since 1970.
     pub at: i64,
     /// The cluster.
     pub cluster: String,
     /// Who.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// What: `failover`, `promoted`, `writer`, …
     pub what: String,
     /// The instance, if it is about one.
@@ -39,57 +39,57 @@ pub struct Event {
 
 /// Now, as events and samples count time.
 #[must_use]
-pub fn now() -> i64 {
+pub fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-impl Event {
+impl FleetEvent {
     /// That somebody asked for something.
     #[must_use]
     pub fn asked(cluster: &str, what: &str, instance: Option<&str>) -> Self {
-        Self::noted(cluster, Kind::Asked, what, instance)
+        Self::noted(cluster, EventKind::Asked, what, instance)
     }
 
     /// That a step has been done or said.
     #[must_use]
-    pub fn step(cluster: &str, what: &What) -> Self {
+    pub fn step(cluster: &str, what: &ScriptAction) -> Self {
         match what {
-            What::Do(act) => {
-                let (verb, instance) = act.words();
-                Self::noted(cluster, Kind::Did, verb, Some(instance))
+            ScriptAction::Do(act) => {
+                let (verb, instance) = act.describe();
+                Self::noted(cluster, EventKind::Did, verb, Some(instance))
             }
-            What::Say(word) => Self::word(cluster, word),
+            ScriptAction::Say(word) => Self::from_change(cluster, word),
         }
     }
 
     /// That a database could not.
     #[must_use]
-    pub fn failed(cluster: &str, act: &Act, error: &anyhow::Error) -> Self {
-        let (verb, instance) = act.words();
+    pub fn failed(cluster: &str, act: &DatabaseAction, error: &anyhow::Error) -> Self {
+        let (verb, instance) = act.describe();
         let what = format!("{verb}: {error:#}");
-        Self::noted(cluster, Kind::Failed, &what, Some(instance))
+        Self::noted(cluster, EventKind::Failed, &what, Some(instance))
     }
 
-    fn word(cluster: &str, word: &Word) -> Self {
+    fn from_change(cluster: &str, word: &StateChange) -> Self {
         let (kind, what, instance) = match word {
-            Word::Status(status) => (Kind::Api, *status, None),
-            Word::Writer(name) => (Kind::Api, "writer", Some(name)),
-            Word::Instance(name, status) => (Kind::Api, *status, Some(name)),
-            Word::Endpoint(name, _) => (Kind::Dns, "endpoint", Some(name)),
-            Word::Unlisted(name) => (Kind::Api, "unlisted", Some(name)),
-            Word::DnsWriter(name) => (Kind::Dns, "writer", Some(name)),
-            Word::DnsReader(name, true) => (Kind::Dns, "reader-in", Some(name)),
-            Word::DnsReader(name, false) => (Kind::Dns, "reader-out", Some(name)),
-            Word::DnsGone(name) => (Kind::Dns, "endpoint-gone", Some(name)),
+            StateChange::Status(status) => (EventKind::Api, *status, None),
+            StateChange::Writer(name) => (EventKind::Api, "writer", Some(name)),
+            StateChange::Instance(name, status) => (EventKind::Api, *status, Some(name)),
+            StateChange::Endpoint(name, _) => (EventKind::Dns, "endpoint", Some(name)),
+            StateChange::Unlisted(name) => (EventKind::Api, "unlisted", Some(name)),
+            StateChange::DnsWriter(name) => (EventKind::Dns, "writer", Some(name)),
+            StateChange::DnsReader(name, true) => (EventKind::Dns, "reader-in", Some(name)),
+            StateChange::DnsReader(name, false) => (EventKind::Dns, "reader-out", Some(name)),
+            StateChange::DnsGone(name) => (EventKind::Dns, "endpoint-gone", Some(name)),
         };
         Self::noted(cluster, kind, what, instance.map(String::as_str))
     }
 
     /// Any other.
     #[must_use]
-    pub fn noted(cluster: &str, kind: Kind, what: &str, instance: Option<&str>) -> Self {
+    pub fn noted(cluster: &str, kind: EventKind, what: &str, instance: Option<&str>) -> Self {
         Self {
-            at: now(),
+            at: now_millis(),
             cluster: cluster.to_owned(),
             kind,
             what: what.to_owned(),

@@ -13,7 +13,7 @@ use anyhow::Result;
 use postgres::Client;
 use serde::{Deserialize, Serialize};
 
-use super::databases::Node;
+use super::databases::DatabaseNode;
 use super::event;
 use super::fleet::Fleet;
 use super::postgres::session;
@@ -36,27 +36,27 @@ const QUERY: &str = "
 /// All instances at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sample {
+pub struct ConnectionSample {
     /// Milliseconds since 1970; in a record, since its start.
     pub at: i64,
     /// By instance; none: it did not answer.
-    pub instances: BTreeMap<String, Option<Seen>>,
+    pub instances: BTreeMap<String, Option<InstanceSample>>,
 }
 
 /// One instance at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seen {
+pub struct InstanceSample {
     /// Does it read only?
     pub standby: bool,
     /// By the client's address.
-    pub clients: BTreeMap<String, Held>,
+    pub clients: BTreeMap<String, ClientConnections>,
 }
 
 /// What one client holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Held {
+pub struct ClientConnections {
     /// Connections.
     pub count: usize,
     /// Their local ports on the client's side, ascending.
@@ -66,7 +66,7 @@ pub struct Held {
 /// One connection from its first to its last sight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Life {
+pub struct ConnectionRecord {
     /// The instance.
     pub instance: String,
     /// The client's address.
@@ -95,14 +95,14 @@ pub struct Life {
 #[serde(rename_all = "camelCase")]
 pub struct Observation {
     /// In the order of time.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<ConnectionSample>,
     /// In the order of their first sight.
-    pub lives: Vec<Life>,
+    pub lives: Vec<ConnectionRecord>,
 }
 
 /// A session as a database tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct DatabaseSession {
     /// The client's address.
     pub client: String,
     /// The client's port.
@@ -117,24 +117,34 @@ pub struct Session {
 
 impl Observation {
     /// Adds what the instances told at a moment.
-    pub fn add(&mut self, at: i64, told: BTreeMap<String, Option<(bool, Vec<Session>)>>) {
-        let mut sample = Sample {
+    pub fn add_sample(
+        &mut self,
+        at: i64,
+        told: BTreeMap<String, Option<(bool, Vec<DatabaseSession>)>>,
+    ) {
+        let mut sample = ConnectionSample {
             at,
-            ..Sample::default()
+            ..ConnectionSample::default()
         };
         for (instance, told) in told {
             let seen = told.map(|(standby, sessions)| {
                 for session in &sessions {
-                    self.live(&instance, at, standby, session);
+                    self.record_session(&instance, at, standby, session);
                 }
-                gather(standby, &sessions)
+                count_clients(standby, &sessions)
             });
             sample.instances.insert(instance, seen);
         }
         self.samples.push(sample);
     }
 
-    fn live(&mut self, instance: &str, at: i64, standby: bool, session: &Session) {
+    fn record_session(
+        &mut self,
+        instance: &str,
+        at: i64,
+        standby: bool,
+        session: &DatabaseSession,
+    ) {
         // The same port may come again, but not with the same start. The newest are at the end.
         let known = self.lives.iter_mut().rev().find(|life| {
             life.started == session.started
@@ -149,7 +159,7 @@ impl Observation {
             life.application.clone_from(&session.application);
             return;
         }
-        self.lives.push(Life {
+        self.lives.push(ConnectionRecord {
             instance: instance.to_owned(),
             client: session.client.clone(),
             port: session.port,
@@ -178,8 +188,8 @@ impl Observation {
     }
 }
 
-fn gather(standby: bool, sessions: &[Session]) -> Seen {
-    let mut clients: BTreeMap<String, Held> = BTreeMap::new();
+fn count_clients(standby: bool, sessions: &[DatabaseSession]) -> InstanceSample {
+    let mut clients: BTreeMap<String, ClientConnections> = BTreeMap::new();
     for session in sessions {
         let held = clients.entry(session.client.clone()).or_default();
         held.count += 1;
@@ -188,10 +198,10 @@ fn gather(standby: bool, sessions: &[Session]) -> Seen {
     for held in clients.values_mut() {
         held.ports.sort_unstable();
     }
-    Seen { standby, clients }
+    InstanceSample { standby, clients }
 }
 
-impl Sample {
+impl ConnectionSample {
     /// Connections to an instance, over all clients; none if it did not answer.
     #[must_use]
     pub fn connections(&self, instance: &str) -> Option<usize> {
@@ -200,13 +210,13 @@ impl Sample {
     }
 }
 
-fn ask(client: &mut Client) -> Result<(bool, Vec<Session>)> {
+fn query_sessions(client: &mut Client) -> Result<(bool, Vec<DatabaseSession>)> {
     let rows = client.query(QUERY, &[])?;
     let standby = rows.first().is_some_and(|row| row.get("standby"));
     let sessions = rows
         .iter()
         .filter_map(|row| {
-            Some(Session {
+            Some(DatabaseSession {
                 client: row.get::<_, Option<String>>("client")?,
                 port: u16::try_from(row.get::<_, Option<i32>>("port")?).ok()?,
                 user: row.get::<_, Option<String>>("login")?,
@@ -222,15 +232,15 @@ fn ask(client: &mut Client) -> Result<(bool, Vec<Session>)> {
 
 /// What the testbed asks each instance now, by sessions that it keeps open.
 #[derive(Default)]
-struct Sessions(BTreeMap<String, Client>);
+struct SampledSessions(BTreeMap<String, Client>);
 
-impl Sessions {
-    fn ask(&mut self, node: &Node) -> Option<(bool, Vec<Session>)> {
+impl SampledSessions {
+    fn query(&mut self, node: &DatabaseNode) -> Option<(bool, Vec<DatabaseSession>)> {
         if !self.0.contains_key(&node.name) {
-            let client = session::open(node.inner(), "postgres").ok()?;
+            let client = session::open_session(node.inner(), "postgres").ok()?;
             self.0.insert(node.name.clone(), client);
         }
-        let told = ask(self.0.get_mut(&node.name)?);
+        let told = query_sessions(self.0.get_mut(&node.name)?);
         if told.is_err() {
             // It restarts, or is gone: asked anew at the next sample.
             self.0.remove(&node.name);
@@ -240,23 +250,23 @@ impl Sessions {
 }
 
 /// Samples the instances of one cluster until it is stopped or dropped.
-pub struct Observer {
-    shared: Arc<Shared>,
+pub struct ConnectionObserver {
+    shared: Arc<ObserverShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct ObserverShared {
     stop: Mutex<bool>,
     stopped: Condvar,
     seen: Mutex<Observation>,
 }
 
-impl Observer {
+impl ConnectionObserver {
     /// Starts, inside the testbed's network.
     #[must_use]
     pub fn start(fleet: &Fleet, cluster: &str) -> Self {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<ObserverShared>::default();
         let thread = std::thread::spawn({
             let (shared, fleet, cluster) = (Arc::clone(&shared), fleet.clone(), cluster.to_owned());
             move || shared.run(&fleet, &cluster)
@@ -269,7 +279,7 @@ impl Observer {
 
     /// What was seen so far.
     #[must_use]
-    pub fn seen(&self) -> Observation {
+    pub fn observation(&self) -> Observation {
         self.shared
             .seen
             .lock()
@@ -279,7 +289,7 @@ impl Observer {
 
     /// The newest sample.
     #[must_use]
-    pub fn newest(&self) -> Option<Sample> {
+    pub fn latest_sample(&self) -> Option<ConnectionSample> {
         let seen = self
             .shared
             .seen
@@ -288,7 +298,7 @@ impl Observer {
         seen.samples.last().cloned()
     }
 
-    fn end(&mut self) {
+    fn stop(&mut self) {
         *self
             .shared
             .stop
@@ -301,27 +311,27 @@ impl Observer {
     }
 }
 
-impl Drop for Observer {
+impl Drop for ConnectionObserver {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }
 
-impl Shared {
+impl ObserverShared {
     fn run(&self, fleet: &Fleet, cluster: &str) {
-        let mut sessions = Sessions::default();
+        let mut sessions = SampledSessions::default();
         let mut next = Instant::now();
         while self.wait_until(next) {
-            let at = event::now();
+            let at = event::now_millis();
             let told = fleet
                 .nodes(cluster)
                 .iter()
-                .map(|node| (node.name.clone(), sessions.ask(node)))
+                .map(|node| (node.name.clone(), sessions.query(node)))
                 .collect();
             self.seen
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .add(at, told);
+                .add_sample(at, told);
             // After a delay the pace goes on from now: samples are dated, none is made up for.
             next = (next + PERIOD).max(Instant::now());
         }

@@ -9,30 +9,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::timeline::Profile;
-use super::told::Word;
+use super::published_state::StateChange;
+use super::timeline::TimingProfile;
 
 /// What is done or said at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ScriptStep {
     /// Since the script's start.
     pub after: Duration,
     /// What.
-    pub what: What,
+    pub what: ScriptAction,
 }
 
 /// A step's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ScriptAction {
     /// The API or the name server tells something else.
-    Say(Word),
+    Say(StateChange),
     /// A database does something.
-    Do(Act),
+    Do(DatabaseAction),
 }
 
 /// What databases do. Connections end where the comment says so, and nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum DatabaseAction {
     /// Becomes the first database of its cluster.
     Found(String),
     /// Copies the writer and follows it.
@@ -51,10 +51,10 @@ pub enum Act {
     Remove(String),
 }
 
-impl Act {
+impl DatabaseAction {
     /// Verb and instance, for events.
     #[must_use]
-    pub fn words(&self) -> (&'static str, &str) {
+    pub fn describe(&self) -> (&'static str, &str) {
         match self {
             Self::Found(name) => ("founded", name),
             Self::Join(name) => ("joined", name),
@@ -83,7 +83,7 @@ pub struct FailoverOptions {
 
 /// Who plays which part in a failover.
 #[derive(Clone, Copy, Debug)]
-pub struct Cast<'a> {
+pub struct FailoverRoles<'a> {
     /// The writer until now.
     pub old: &'a str,
     /// The writer to be.
@@ -92,78 +92,92 @@ pub struct Cast<'a> {
     pub dead: bool,
 }
 
-fn say(after: Duration, word: Word) -> Step {
-    Step {
+fn publish_at(after: Duration, word: StateChange) -> ScriptStep {
+    ScriptStep {
         after,
-        what: What::Say(word),
+        what: ScriptAction::Say(word),
     }
 }
 
-fn act(after: Duration, act: Act) -> Step {
-    Step {
+fn perform_at(after: Duration, act: DatabaseAction) -> ScriptStep {
+    ScriptStep {
         after,
-        what: What::Do(act),
+        what: ScriptAction::Do(act),
     }
 }
 
 /// In the order of time; steps of one moment stay in the order they were written.
-fn ordered(mut steps: Vec<Step>) -> Vec<Step> {
+fn sort_steps(mut steps: Vec<ScriptStep>) -> Vec<ScriptStep> {
     steps.sort_by_key(|step| step.after);
     steps
 }
 
 /// Seconds of an option, refused values as none.
-fn delay(seconds: Option<f64>) -> Option<Duration> {
+fn parse_delay(seconds: Option<f64>) -> Option<Duration> {
     seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// A failover. A dead writer's starts at the promotion's lead time before it: nothing is cut any more.
 #[must_use]
-pub fn failover(profile: &Profile, options: &FailoverOptions, cast: Cast<'_>) -> Vec<Step> {
+pub fn failover_script(
+    profile: &TimingProfile,
+    options: &FailoverOptions,
+    roles: FailoverRoles<'_>,
+) -> Vec<ScriptStep> {
     let t = &profile.failover;
-    let (old, target) = (cast.old.to_owned(), cast.target.to_owned());
+    let (old, target) = (roles.old.to_owned(), roles.target.to_owned());
     let promoted = t.promoted.after();
-    let dns = delay(options.dns_delay).map(|delay| promoted + delay);
+    let dns = parse_delay(options.dns_delay).map(|delay| promoted + delay);
     let dns_writer = dns.unwrap_or_else(|| t.dns_writer.after());
     let dns_readers = dns.map_or_else(|| t.dns_readers.after(), |dns| dns.max(t.rejoined.after()));
-    let api = delay(options.api_delay).map_or_else(|| t.api.after(), |delay| promoted + delay);
-    let mut steps = vec![say(t.status.after(), Word::Status("failing-over"))];
-    if !cast.dead {
-        steps.push(act(t.cut.after(), Act::Stop(old.clone())));
+    let api =
+        parse_delay(options.api_delay).map_or_else(|| t.api.after(), |delay| promoted + delay);
+    let mut steps = vec![publish_at(
+        t.status.after(),
+        StateChange::Status("failing-over"),
+    )];
+    if !roles.dead {
+        steps.push(perform_at(t.cut.after(), DatabaseAction::Stop(old.clone())));
     }
     let promote = if options.keep_target {
-        Act::PromoteLive(target.clone())
+        DatabaseAction::PromoteLive(target.clone())
     } else {
-        Act::Promote(target.clone())
+        DatabaseAction::Promote(target.clone())
     };
     steps.extend([
-        act(promoted, promote),
-        act(t.rejoined.after(), Act::Rejoin(old.clone())),
-        say(api, Word::Writer(target.clone())),
-        say(dns_writer, Word::DnsWriter(target.clone())),
-        say(t.available.after().max(api), Word::Status("available")),
-        say(dns_readers, Word::DnsReader(target.clone(), false)),
-        say(dns_readers, Word::DnsReader(old.clone(), true)),
+        perform_at(promoted, promote),
+        perform_at(t.rejoined.after(), DatabaseAction::Rejoin(old.clone())),
+        publish_at(api, StateChange::Writer(target.clone())),
+        publish_at(dns_writer, StateChange::DnsWriter(target.clone())),
+        publish_at(
+            t.available.after().max(api),
+            StateChange::Status("available"),
+        ),
+        publish_at(dns_readers, StateChange::DnsReader(target.clone(), false)),
+        publish_at(dns_readers, StateChange::DnsReader(old.clone(), true)),
     ]);
     if options.flicker {
         let flicker = &profile.flicker;
-        steps.push(say(dns_writer + flicker.back.after(), Word::DnsWriter(old)));
-        steps.push(say(
+        steps.push(publish_at(
+            dns_writer + flicker.back.after(),
+            StateChange::DnsWriter(old),
+        ));
+        steps.push(publish_at(
             dns_writer + flicker.again.after(),
-            Word::DnsWriter(target),
+            StateChange::DnsWriter(target),
         ));
     }
-    ordered(steps)
+    sort_steps(steps)
 }
 
 /// The failover before a writer is deleted: the old one does not come back.
 #[must_use]
-pub fn bequeath(profile: &Profile, cast: Cast<'_>) -> Vec<Step> {
-    let mut steps = failover(profile, &FailoverOptions::default(), cast);
-    let old = cast.old.to_owned();
+pub fn handover_script(profile: &TimingProfile, roles: FailoverRoles<'_>) -> Vec<ScriptStep> {
+    let mut steps = failover_script(profile, &FailoverOptions::default(), roles);
+    let old = roles.old.to_owned();
     let back = [
-        What::Do(Act::Rejoin(old.clone())),
-        What::Say(Word::DnsReader(old, true)),
+        ScriptAction::Do(DatabaseAction::Rejoin(old.clone())),
+        ScriptAction::Say(StateChange::DnsReader(old, true)),
     ];
     steps.retain(|step| !back.contains(&step.what));
     steps
@@ -171,73 +185,91 @@ pub fn bequeath(profile: &Profile, cast: Cast<'_>) -> Vec<Step> {
 
 /// The creation of an instance: the first of its cluster becomes the writer, others readers.
 #[must_use]
-pub fn create(
-    profile: &Profile,
+pub fn create_script(
+    profile: &TimingProfile,
     name: &str,
     address: Ipv4Addr,
     first: bool,
     dns_delay: Option<f64>,
-) -> Vec<Step> {
+) -> Vec<ScriptStep> {
     let t = &profile.create;
     let available = t.available.after();
     let mut steps = vec![
         if first {
-            act(Duration::ZERO, Act::Found(name.to_owned()))
+            perform_at(Duration::ZERO, DatabaseAction::Found(name.to_owned()))
         } else {
-            act(Duration::ZERO, Act::Join(name.to_owned()))
+            perform_at(Duration::ZERO, DatabaseAction::Join(name.to_owned()))
         },
-        say(available, Word::Endpoint(name.to_owned(), address)),
-        say(available, Word::Instance(name.to_owned(), "available")),
+        publish_at(available, StateChange::Endpoint(name.to_owned(), address)),
+        publish_at(
+            available,
+            StateChange::Instance(name.to_owned(), "available"),
+        ),
     ];
     steps.push(if first {
-        say(available, Word::DnsWriter(name.to_owned()))
+        publish_at(available, StateChange::DnsWriter(name.to_owned()))
     } else {
-        let dns = delay(dns_delay).unwrap_or_else(|| t.dns.after());
-        say(available + dns, Word::DnsReader(name.to_owned(), true))
+        let dns = parse_delay(dns_delay).unwrap_or_else(|| t.dns.after());
+        publish_at(
+            available + dns,
+            StateChange::DnsReader(name.to_owned(), true),
+        )
     });
-    ordered(steps)
+    sort_steps(steps)
 }
 
 /// The deletion of an instance, which is `deleting` from the call on.
 #[must_use]
-pub fn delete(profile: &Profile, name: &str) -> Vec<Step> {
+pub fn delete_script(profile: &TimingProfile, name: &str) -> Vec<ScriptStep> {
     let t = &profile.delete;
-    ordered(vec![
-        say(Duration::ZERO, Word::Instance(name.to_owned(), "deleting")),
-        say(t.dns.after(), Word::DnsReader(name.to_owned(), false)),
-        act(t.killed.after(), Act::Remove(name.to_owned())),
-        say(t.killed.after(), Word::DnsGone(name.to_owned())),
-        say(t.unlisted.after(), Word::Unlisted(name.to_owned())),
+    sort_steps(vec![
+        publish_at(
+            Duration::ZERO,
+            StateChange::Instance(name.to_owned(), "deleting"),
+        ),
+        publish_at(
+            t.dns.after(),
+            StateChange::DnsReader(name.to_owned(), false),
+        ),
+        perform_at(t.killed.after(), DatabaseAction::Remove(name.to_owned())),
+        publish_at(t.killed.after(), StateChange::DnsGone(name.to_owned())),
+        publish_at(t.unlisted.after(), StateChange::Unlisted(name.to_owned())),
     ])
 }
 
 /// A reboot.
 #[must_use]
-pub fn reboot(profile: &Profile, name: &str) -> Vec<Step> {
+pub fn reboot_script(profile: &TimingProfile, name: &str) -> Vec<ScriptStep> {
     let t = &profile.reboot;
-    ordered(vec![
-        say(Duration::ZERO, Word::Instance(name.to_owned(), "rebooting")),
-        act(t.restart.after(), Act::Restart(name.to_owned())),
-        say(
+    sort_steps(vec![
+        publish_at(
+            Duration::ZERO,
+            StateChange::Instance(name.to_owned(), "rebooting"),
+        ),
+        perform_at(t.restart.after(), DatabaseAction::Restart(name.to_owned())),
+        publish_at(
             t.available.after(),
-            Word::Instance(name.to_owned(), "available"),
+            StateChange::Instance(name.to_owned(), "available"),
         ),
     ])
 }
 
 /// What follows the death of a process: Aurora restarts it, or fails over if it was the writer and there is a target.
 #[must_use]
-pub fn crash(profile: &Profile, name: &str, target: Option<&str>) -> Vec<Step> {
+pub fn crash_script(profile: &TimingProfile, name: &str, target: Option<&str>) -> Vec<ScriptStep> {
     let t = &profile.crash;
     let Some(target) = target else {
-        return vec![act(t.restarted.after(), Act::Restart(name.to_owned()))];
+        return vec![perform_at(
+            t.restarted.after(),
+            DatabaseAction::Restart(name.to_owned()),
+        )];
     };
-    let cast = Cast {
+    let roles = FailoverRoles {
         old: name,
         target,
         dead: true,
     };
-    let mut steps = failover(profile, &FailoverOptions::default(), cast);
+    let mut steps = failover_script(profile, &FailoverOptions::default(), roles);
     for step in &mut steps {
         step.after += t.noticed.after();
     }
@@ -245,5 +277,4 @@ pub fn crash(profile: &Profile, name: &str, target: Option<&str>) -> Vec<Step> {
 }
 
 #[cfg(test)]
-#[path = "script_tests.rs"]
 mod tests;

@@ -15,13 +15,13 @@ const WORKERS: usize = 2;
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct ServerThread {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Service {
+impl ServerThread {
     /// Runs what `serve` gives until the value is dropped. `serve` is called inside the runtime, with the signal to
     /// end; it opens the sockets, so that a taken address is an error here, and gives the address it listens on.
     pub(super) fn start<F, S>(name: &str, serve: F) -> Result<Self>
@@ -77,7 +77,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for ServerThread {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::estate::{cluster_endpoint, reader_endpoint};
-use super::moods::Moods;
+use super::cluster_faults::ClusterFaults;
+use super::inventory::{cluster_endpoint, reader_endpoint};
 
 /// All clusters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Status {
+pub struct FleetStatus {
     /// By name.
     pub clusters: Vec<ClusterStatus>,
 }
@@ -33,7 +33,7 @@ pub struct ClusterStatus {
     /// What is under way: `failover`, `create orders-3`, …
     pub busy: Vec<String>,
     /// How its API behaves.
-    pub moods: Moods,
+    pub faults: ClusterFaults,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
 }
@@ -49,9 +49,9 @@ pub struct InstanceStatus {
     pub address: Ipv4Addr,
     /// What the database itself says: standby or not; none if it does not answer.
     pub standby: Option<bool>,
-    /// `DBInstanceStatus`, before moods.
+    /// `DBInstanceStatus`, before faults.
     pub api_status: String,
-    /// `IsClusterWriter`, before moods.
+    /// `IsClusterWriter`, before faults.
     pub api_writer: bool,
     /// Has it a record of its own?
     pub dns_own: bool,
@@ -61,7 +61,7 @@ pub struct InstanceStatus {
     pub partitioned: bool,
 }
 
-impl Status {
+impl FleetStatus {
     /// The cluster of this name.
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&ClusterStatus> {

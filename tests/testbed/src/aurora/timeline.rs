@@ -20,14 +20,14 @@ pub const DEFAULT: &str = "realistic";
 /// One figure with its origin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Figure {
+pub struct SourcedDelay {
     /// Seconds after the start of what it belongs to.
     pub seconds: f64,
     /// Where it is from; "no public figure" where there is none.
     pub source: String,
 }
 
-impl Figure {
+impl SourcedDelay {
     /// As a duration; figures are never negative, [`Profile::named`] sees to that.
     #[must_use]
     pub fn after(&self) -> Duration {
@@ -38,100 +38,100 @@ impl Figure {
 /// All of a profile.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Profile {
+pub struct TimingProfile {
     /// Its name.
     pub profile: String,
     /// What it is for.
     pub why: String,
     /// `CreateDBInstance`.
-    pub create: Create,
+    pub create: CreateTimings,
     /// `DeleteDBInstance`.
-    pub delete: Delete,
+    pub delete: DeleteTimings,
     /// `FailoverDBCluster`.
-    pub failover: Failover,
+    pub failover: FailoverTimings,
     /// The writer's record going new → old → new, counted from its first change.
-    pub flicker: Flicker,
+    pub flicker: FlickerTimings,
     /// `RebootDBInstance`.
-    pub reboot: Reboot,
+    pub reboot: RebootTimings,
     /// A process that died.
-    pub crash: Crash,
+    pub crash: CrashTimings,
 }
 
 /// From the call.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Create {
+pub struct CreateTimings {
     /// `available`, with an endpoint and its own address record.
-    pub available: Figure,
+    pub available: SourcedDelay,
     /// In the reader endpoint, counted from `available`.
-    pub dns: Figure,
+    pub dns: SourcedDelay,
 }
 
 /// From the call.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Delete {
+pub struct DeleteTimings {
     /// Out of the reader endpoint.
-    pub dns: Figure,
+    pub dns: SourcedDelay,
     /// Its process ends, with all connections.
-    pub killed: Figure,
+    pub killed: SourcedDelay,
     /// Not listed any more.
-    pub unlisted: Figure,
+    pub unlisted: SourcedDelay,
 }
 
 /// From the call.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Failover {
+pub struct FailoverTimings {
     /// The cluster is `failing-over`.
-    pub status: Figure,
+    pub status: SourcedDelay,
     /// The old writer stops, with all connections.
-    pub cut: Figure,
+    pub cut: SourcedDelay,
     /// The target restarts, and is promoted.
-    pub promoted: Figure,
+    pub promoted: SourcedDelay,
     /// The old writer serves as a reader at its old address.
-    pub rejoined: Figure,
+    pub rejoined: SourcedDelay,
     /// `IsClusterWriter` moves.
-    pub api: Figure,
+    pub api: SourcedDelay,
     /// The cluster endpoint moves.
-    pub dns_writer: Figure,
+    pub dns_writer: SourcedDelay,
     /// The cluster is `available`.
-    pub available: Figure,
+    pub available: SourcedDelay,
     /// The reader endpoint swaps target and old writer.
-    pub dns_readers: Figure,
+    pub dns_readers: SourcedDelay,
 }
 
 /// From the first change of the writer's record.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Flicker {
+pub struct FlickerTimings {
     /// The old answer again.
-    pub back: Figure,
+    pub back: SourcedDelay,
     /// The new one, for good.
-    pub again: Figure,
+    pub again: SourcedDelay,
 }
 
 /// From the call.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reboot {
+pub struct RebootTimings {
     /// The process restarts.
-    pub restart: Figure,
+    pub restart: SourcedDelay,
     /// `available`.
-    pub available: Figure,
+    pub available: SourcedDelay,
 }
 
 /// From the death.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Crash {
+pub struct CrashTimings {
     /// A writer's: the failover starts.
-    pub noticed: Figure,
+    pub noticed: SourcedDelay,
     /// Another's, or without a reader: it runs again.
-    pub restarted: Figure,
+    pub restarted: SourcedDelay,
 }
 
-impl Profile {
+impl TimingProfile {
     /// The names there are.
     pub fn names() -> impl Iterator<Item = &'static str> {
         FILES.iter().map(|(name, _)| *name)
@@ -153,67 +153,4 @@ impl Profile {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use serde_json::Value;
-
-    fn figures(value: &Value, path: &str, into: &mut Vec<(String, f64, String)>) {
-        let Some(object) = value.as_object() else {
-            return;
-        };
-        if let (Some(seconds), Some(source)) = (object.get("seconds"), object.get("source")) {
-            into.push((
-                path.to_owned(),
-                seconds.as_f64().unwrap(),
-                source.as_str().unwrap().to_owned(),
-            ));
-        }
-        for (key, child) in object {
-            figures(child, &format!("{path}.{key}"), into);
-        }
-    }
-
-    #[test]
-    fn every_profile_loads_and_every_figure_has_its_source() {
-        for (name, text) in FILES {
-            assert_eq!(Profile::named(name).unwrap().profile, name);
-            let mut found = Vec::new();
-            figures(&serde_json::from_str(text).unwrap(), name, &mut found);
-            assert_eq!(found.len(), 19, "{name}");
-            for (path, seconds, source) in found {
-                assert!(seconds >= 0.0, "{path}");
-                assert!(source.len() > 10, "{path} has no source");
-            }
-        }
-        assert!(
-            Profile::named("none")
-                .unwrap_err()
-                .to_string()
-                .contains("quick")
-        );
-    }
-
-    #[test]
-    fn the_order_of_a_failover_is_the_same_in_every_profile() {
-        for name in Profile::names() {
-            let told = Profile::named(name).unwrap().failover;
-            let order = [
-                &told.status,
-                &told.cut,
-                &told.promoted,
-                &told.rejoined,
-                &told.api,
-                &told.dns_writer,
-                &told.available,
-                &told.dns_readers,
-            ];
-            assert!(
-                order
-                    .windows(2)
-                    .all(|pair| pair[0].seconds < pair[1].seconds),
-                "{name}"
-            );
-        }
-    }
-}
+mod tests;

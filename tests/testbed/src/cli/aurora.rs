@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
+use dbbalance_testbed::aurora::cluster_faults::ClusterFaults;
 use dbbalance_testbed::aurora::control::CLUSTER;
 use dbbalance_testbed::aurora::control::server;
-use dbbalance_testbed::aurora::moods::Moods;
 use dbbalance_testbed::aurora::scenario::Scenario;
 use dbbalance_testbed::aurora::script::FailoverOptions;
-use dbbalance_testbed::aurora::{Control, Order, Up, program, timeline};
+use dbbalance_testbed::aurora::{AuroraClusterSpec, AuroraControl, FleetCommand, daemon, timeline};
 use dbbalance_testbed::kubernetes::Testbed;
 
 /// With the late DNS of a long test still within it.
 const LIMIT: Duration = Duration::from_mins(3);
 
 #[derive(Debug, Args)]
-pub struct Cluster {
+pub struct ClusterArgs {
     /// The DB cluster.
     #[arg(long, default_value = CLUSTER)]
     cluster: String,
 }
 
 #[derive(Debug, Args)]
-pub struct ApiMoods {
+pub struct FaultArgs {
     /// Every answer is this many seconds old.
     #[arg(long)]
     late: Option<f64>,
@@ -43,11 +43,11 @@ pub struct ApiMoods {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum AuroraCommand {
     /// Make a cluster: a primary and its standbys, all serving.
     Up {
         #[command(flatten)]
-        cluster: Cluster,
+        cluster: ClusterArgs,
         /// Readers beside the writer.
         #[arg(long, default_value_t = 2)]
         readers: u8,
@@ -79,7 +79,7 @@ pub enum Command {
     /// Add a reader, which takes the profile's time.
     AddReader {
         #[command(flatten)]
-        cluster: Cluster,
+        cluster: ClusterArgs,
         /// Its identifier; the next number if left out.
         #[arg(long)]
         instance: Option<String>,
@@ -98,7 +98,7 @@ pub enum Command {
     /// Make another instance the writer.
     Failover {
         #[command(flatten)]
-        cluster: Cluster,
+        cluster: ClusterArgs,
         /// The new writer.
         #[arg(long)]
         to: Option<String>,
@@ -154,16 +154,16 @@ pub enum Command {
     /// Switch blue and green: the same names with other resource ids.
     Replace {
         #[command(flatten)]
-        cluster: Cluster,
+        cluster: ClusterArgs,
     },
     /// Show what the API and the name server were asked, as JSON.
     Asked,
     /// Set how the API tells of a cluster; without options: truthfully.
     Api {
         #[command(flatten)]
-        cluster: Cluster,
+        cluster: ClusterArgs,
         #[command(flatten)]
-        moods: ApiMoods,
+        faults: FaultArgs,
     },
     /// Run a scenario, and write one JSON record of what was measured.
     Scenario {
@@ -185,51 +185,51 @@ pub enum Command {
     },
 }
 
-impl Command {
+impl AuroraCommand {
     /// Those that are an order, and nothing to show.
-    fn order(&self) -> Option<Order> {
+    fn order(&self) -> Option<FleetCommand> {
         let order = match self {
             Self::Down {
                 cluster: Some(cluster),
-            } => Order::Down {
+            } => FleetCommand::Down {
                 cluster: cluster.clone(),
             },
-            Self::RemoveReader { instance } => Order::RemoveReader {
+            Self::RemoveReader { instance } => FleetCommand::RemoveReader {
                 name: instance.clone(),
             },
             Self::Crash {
                 instance,
                 stay_dead,
-            } => Order::Crash {
+            } => FleetCommand::Crash {
                 name: instance.clone(),
                 recover: !stay_dead,
             },
-            Self::Partition { instance } => Order::Partition {
+            Self::Partition { instance } => FleetCommand::Partition {
                 name: instance.clone(),
             },
-            Self::Heal { instance } => Order::Heal {
+            Self::Heal { instance } => FleetCommand::Heal {
                 name: instance.clone(),
             },
-            Self::ReaderOut { instance } => Order::ReaderOut {
+            Self::ReaderOut { instance } => FleetCommand::ReaderOut {
                 name: instance.clone(),
             },
-            Self::ReaderIn { instance } => Order::ReaderIn {
+            Self::ReaderIn { instance } => FleetCommand::ReaderIn {
                 name: instance.clone(),
             },
-            Self::Reboot { instance } => Order::Reboot {
+            Self::Reboot { instance } => FleetCommand::Reboot {
                 name: instance.clone(),
             },
-            Self::Replace { cluster } => Order::Replace {
+            Self::Replace { cluster } => FleetCommand::Replace {
                 cluster: cluster.cluster.clone(),
             },
-            Self::Api { cluster, moods } => Order::Moods {
+            Self::Api { cluster, faults } => FleetCommand::SetFaults {
                 cluster: cluster.cluster.clone(),
-                moods: Moods {
-                    late: moods.late,
-                    stale: moods.stale,
-                    alternate: moods.alternate,
-                    writers: moods.writers,
-                    foreign: moods.foreign,
+                faults: ClusterFaults {
+                    late: faults.late,
+                    stale: faults.stale,
+                    alternate: faults.alternate,
+                    writers: faults.writers,
+                    foreign: faults.foreign,
                 },
             },
             _ => return None,
@@ -239,61 +239,61 @@ impl Command {
 }
 
 /// Does what was asked.
-pub fn run(testbed: &str, command: Command) -> Result<()> {
+pub fn run_aurora(testbed: &str, command: AuroraCommand) -> Result<()> {
     // Runs inside the testbed already, and must not ask for the testbed's tools.
-    if let Command::Serve { folder, profile } = &command {
-        return server::serve(folder, profile);
+    if let AuroraCommand::Serve { folder, profile } = &command {
+        return server::serve_commands(folder, profile);
     }
     let testbed = Testbed::open(testbed)?;
-    let control = Control::in_testbed(&testbed);
+    let control = AuroraControl::in_testbed(&testbed);
     if let Some(order) = command.order() {
-        return control.order(&order).map(drop);
+        return control.send(&order).map(drop);
     }
     match command {
-        Command::Up {
+        AuroraCommand::Up {
             cluster,
             readers,
             profile,
             max_connections,
         } => {
-            let up = Up {
+            let up = AuroraClusterSpec {
                 cluster: cluster.cluster,
                 readers,
                 profile,
                 max_connections,
             };
-            let control = program::up(&testbed, &up)?;
+            let control = daemon::create_cluster(&testbed, &up)?;
             print!("{}", control.status()?.table());
         }
-        Command::Down { .. } => program::down(&testbed)?,
-        Command::Status { json: true } => {
+        AuroraCommand::Down { .. } => daemon::stop_daemon(&testbed)?,
+        AuroraCommand::Status { json: true } => {
             println!("{}", serde_json::to_string_pretty(&control.status()?)?);
         }
-        Command::Status { json: false } => print!("{}", control.status()?.table()),
-        Command::Events { since } => {
+        AuroraCommand::Status { json: false } => print!("{}", control.status()?.table()),
+        AuroraCommand::Events { since } => {
             println!("{}", serde_json::to_string_pretty(&control.events(since)?)?);
         }
-        Command::Asked => {
+        AuroraCommand::Asked => {
             println!(
                 "{}",
-                serde_json::to_string_pretty(&control.order(&Order::Asked)?)?
+                serde_json::to_string_pretty(&control.send(&FleetCommand::Asked)?)?
             );
         }
-        Command::AddReader {
+        AuroraCommand::AddReader {
             cluster,
             instance,
             dns_delay,
             wait,
         } => {
-            let name = control.order(&Order::AddReader {
+            let name = control.send(&FleetCommand::AddReader {
                 cluster: cluster.cluster.clone(),
                 name: instance,
                 dns_delay,
             })?;
             println!("{}", name.as_str().unwrap_or_default());
-            finish(&control, &cluster.cluster, wait)?;
+            wait_and_show(&control, &cluster.cluster, wait)?;
         }
-        Command::Failover {
+        AuroraCommand::Failover {
             cluster,
             to,
             flicker,
@@ -309,16 +309,16 @@ pub fn run(testbed: &str, command: Command) -> Result<()> {
                 keep_target,
             };
             control.failover(&cluster.cluster, to.as_deref(), options)?;
-            finish(&control, &cluster.cluster, wait)?;
+            wait_and_show(&control, &cluster.cluster, wait)?;
         }
-        Command::Scenario { file, out } => run_scenario(&testbed, &file, &out)?,
+        AuroraCommand::Scenario { file, out } => run_scenario(&testbed, &file, &out)?,
         // All others are orders.
         _ => {}
     }
     Ok(())
 }
 
-fn finish(control: &Control, cluster: &str, wait: bool) -> Result<()> {
+fn wait_and_show(control: &AuroraControl, cluster: &str, wait: bool) -> Result<()> {
     if wait {
         control.wait_idle(cluster, LIMIT)?;
         print!("{}", control.status()?.table());

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use clap::Subcommand;
 use dbbalance_testbed::aurora::address::CLUSTER_DNS;
-use dbbalance_testbed::aurora::coredns::{self, Caches};
+use dbbalance_testbed::aurora::coredns::{self, CacheTopology};
 use dbbalance_testbed::kubernetes::Testbed;
 
 #[derive(Debug, Clone, Copy, Subcommand)]
-pub(super) enum Command {
+pub(super) enum DnsCommand {
     /// Start `CoreDNS`, or change how many there are.
     Up {
         /// Replicas behind the service address.
@@ -21,17 +21,17 @@ pub(super) enum Command {
     Down,
 }
 
-pub(super) fn run(name: &str, command: Command) -> Result<()> {
+pub(super) fn run_dns(name: &str, command: DnsCommand) -> Result<()> {
     let testbed = Testbed::open(name)?;
     match command {
-        Command::Up { caches, node_local } => {
-            let caches = node_local.map_or(Caches::Replicas(caches), |nodes| Caches::NodeLocal {
-                nodes,
+        DnsCommand::Up { caches, node_local } => {
+            let caches = node_local.map_or(CacheTopology::Replicas(caches), |nodes| {
+                CacheTopology::NodeLocal { nodes }
             });
-            coredns::up(&testbed, caches)?;
-            println!("{} caches at {CLUSTER_DNS}", caches.number());
+            coredns::start_caches(&testbed, caches)?;
+            println!("{} caches at {CLUSTER_DNS}", caches.count());
         }
-        Command::Down => coredns::down(&testbed)?,
+        DnsCommand::Down => coredns::stop_caches(&testbed)?,
     }
     Ok(())
 }

@@ -16,11 +16,11 @@ const NOTHING_NEW: Duration = Duration::from_secs(15);
 
 /// Colours and weights; empty where they are not wanted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ink {
+pub struct TextStyle {
     colours: bool,
 }
 
-impl Ink {
+impl TextStyle {
     /// With colours.
     #[must_use]
     pub const fn new(colours: bool) -> Self {
@@ -76,7 +76,7 @@ impl Ink {
 #[derive(Debug)]
 pub struct Screen {
     terminal: bool,
-    ink: Ink,
+    style: TextStyle,
     /// Lines of the picture that the next one replaces.
     drawn: usize,
     /// Without a terminal: the last line's key, and when it was written.
@@ -92,7 +92,7 @@ impl Screen {
             io::stdout().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
         Self {
             terminal,
-            ink: Ink::new(terminal && !set("NO_COLOR")),
+            style: TextStyle::new(terminal && !set("NO_COLOR")),
             drawn: 0,
             told: None,
         }
@@ -100,8 +100,8 @@ impl Screen {
 
     /// The colours to draw with.
     #[must_use]
-    pub fn ink(&self) -> Ink {
-        self.ink
+    pub fn style(&self) -> TextStyle {
+        self.style
     }
 
     fn write(text: &str) -> Result<()> {
@@ -112,31 +112,31 @@ impl Screen {
     }
 
     /// Lines that stay.
-    pub fn page(&mut self, lines: &[String]) -> Result<()> {
+    pub fn print_lines(&mut self, lines: &[String]) -> Result<()> {
         self.drawn = 0;
         Self::write(&format!("{}\n", lines.join("\n")))
     }
 
     /// Something begins that takes a while; only a terminal shows it.
-    pub fn begin(&mut self, what: &str) -> Result<()> {
+    pub fn begin_step(&mut self, what: &str) -> Result<()> {
         if self.terminal {
             // At the line's start again, where what the testbed tells on standard error replaces it.
-            Self::write(&format!("  {}\r", self.ink.dim(&format!("{what} …"))))?;
+            Self::write(&format!("  {}\r", self.style.dim(&format!("{what} …"))))?;
         }
         Ok(())
     }
 
     /// It is done.
-    pub fn done(&mut self, what: &str, took: Duration) -> Result<()> {
+    pub fn finish_step(&mut self, what: &str, took: Duration) -> Result<()> {
         let start = if self.terminal { "\x1b[K" } else { "" };
-        let took = self.ink.dim(&format!("{:>5.1} s", took.as_secs_f64()));
+        let took = self.style.dim(&format!("{:>5.1} s", took.as_secs_f64()));
         Self::write(&format!("{start}  {what:<52} {took}\n"))
     }
 
     /// A heading.
-    pub fn heading(&mut self, text: &str) -> Result<()> {
+    pub fn print_heading(&mut self, text: &str) -> Result<()> {
         self.told = None;
-        self.page(&[String::new(), self.ink.bold(text)])
+        self.print_lines(&[String::new(), self.style.bold(text)])
     }
 
     /// Draws the picture over the last one; without a terminal `line` is written, when `key` is another or time passed.
@@ -167,7 +167,7 @@ impl Screen {
     }
 
     /// The picture stays; what follows is below it. Without a terminal, its last state is told: each line of `told`.
-    pub fn settle(&mut self, told: &[String]) -> Result<()> {
+    pub fn keep_picture(&mut self, told: &[String]) -> Result<()> {
         self.drawn = 0;
         if self.terminal {
             return Ok(());
@@ -176,7 +176,7 @@ impl Screen {
     }
 
     /// The terminal is as it was, even if a drawing was cut short.
-    pub fn let_go(&mut self) {
+    pub fn reset(&mut self) {
         self.drawn = 0;
         if self.terminal {
             let _ = Self::write("\x1b[0m\x1b[?7h");
@@ -184,7 +184,7 @@ impl Screen {
     }
 
     /// Says what went wrong, on standard error.
-    pub fn complain(&self, text: &str) {
-        let _ = writeln!(io::stderr(), "\n{}", self.ink.bad(text));
+    pub fn print_error(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "\n{}", self.style.bad(text));
     }
 }

@@ -9,27 +9,29 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::debian_root::Root;
-use super::java::{self, Java};
-use super::oci::Image;
-use super::{Built, NONROOT, add_busybox, busybox_program, cached, in_scratch, passwd};
-use crate::cache::Cache;
-use crate::tools::sources;
+use super::debian_root::DebianRoot;
+use super::java::{self, JavaBuild};
+use super::oci::ImageBuilder;
+use super::{
+    BuiltImage, NONROOT, add_busybox, build_cached, busybox_program, in_scratch, passwd_file,
+};
+use crate::cache::ToolCache;
+use crate::tools::crate_folder;
 
 /// What `app.json` says.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct App {
+pub struct AppImage {
     /// One line for a reader.
     pub about: String,
     /// Packages of Debian's, and how the container starts.
     #[serde(default)]
-    pub debian: Option<Debian>,
+    pub debian: Option<DebianBase>,
     /// Or a Java app.
     #[serde(default)]
-    pub java: Option<Java>,
+    pub java: Option<JavaBuild>,
     /// How its pools are renewed: what a policy says of it.
-    pub recycle: Recycle,
+    pub recycle: RecycleHooks,
     #[serde(skip)]
     name: String,
     #[serde(skip)]
@@ -39,9 +41,9 @@ pub struct App {
 /// An app on Debian's packages. The files of its folder `app` are at `/app`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Debian {
+pub struct DebianBase {
     /// Release and packages.
-    pub root: Root,
+    pub root: DebianRoot,
     /// How it starts.
     pub entrypoint: Vec<String>,
     /// `NAME=value`.
@@ -52,20 +54,20 @@ pub struct Debian {
 /// The ways to renew its pools.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recycle {
+pub struct RecycleHooks {
     /// A signal to process 1, without SIG.
     pub signal: String,
     /// Or a POST to this path on port 8080.
     pub path: String,
 }
 
-fn apps() -> PathBuf {
-    sources().join("apps")
+fn apps_folder() -> PathBuf {
+    crate_folder().join("apps")
 }
 
 /// The apps' names: the folders with an `app.json`.
-pub fn list() -> Result<Vec<String>> {
-    let folder = apps();
+pub fn list_apps() -> Result<Vec<String>> {
+    let folder = apps_folder();
     let mut names: Vec<String> = fs::read_dir(&folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .filter_map(Result::ok)
@@ -76,14 +78,14 @@ pub fn list() -> Result<Vec<String>> {
     Ok(names)
 }
 
-impl App {
+impl AppImage {
     /// The app with this name.
     pub fn named(name: &str) -> Result<Self> {
-        let known = list()?;
+        let known = list_apps()?;
         if !known.iter().any(|each| each == name) {
             bail!("there is no app {name:?}; there are {}", known.join(", "));
         }
-        let folder = apps().join(name);
+        let folder = apps_folder().join(name);
         let file = folder.join("app.json");
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -106,7 +108,7 @@ impl App {
     /// All that the image is made from, but for the busybox.
     fn inputs(&self) -> Result<Vec<Vec<u8>>> {
         let mut inputs = Vec::new();
-        for path in java::files(&self.folder)? {
+        for path in java::list_files(&self.folder)? {
             let name = path.strip_prefix(&self.folder)?.to_string_lossy();
             inputs.push(name.as_bytes().to_vec());
             inputs
@@ -116,12 +118,12 @@ impl App {
             inputs.push(debian.root.key().into_bytes());
         }
         if self.java.is_some() {
-            inputs.push(Java::toolchain()?.into_bytes());
+            inputs.push(JavaBuild::toolchain()?.into_bytes());
         }
         Ok(inputs)
     }
 
-    fn write(&self, cache: &Cache, out: &Path) -> Result<()> {
+    fn write(&self, cache: &ToolCache, out: &Path) -> Result<()> {
         let mut image = if let Some(debian) = &self.debian {
             self.on_debian(cache, debian)?
         } else if let Some(java) = &self.java {
@@ -134,25 +136,25 @@ impl App {
         image.write(out).map(drop)
     }
 
-    fn on_debian(&self, cache: &Cache, debian: &Debian) -> Result<Image> {
+    fn on_debian(&self, cache: &ToolCache, debian: &DebianBase) -> Result<ImageBuilder> {
         let line: Vec<&str> = debian.entrypoint.iter().map(String::as_str).collect();
-        let mut image = Image::new(&self.image(), &line);
+        let mut image = ImageBuilder::new(&self.image(), &line);
         image.base(&debian.root.layer(cache)?);
         for entry in &debian.environment {
             image.environment(entry);
         }
         let source = self.folder.join("app");
-        for path in java::files(&source)? {
+        for path in java::list_files(&source)? {
             let name = path.strip_prefix(&source)?.display().to_string();
             image.copy(&path, &format!("/app/{name}"), 0o644)?;
         }
-        image.text("/etc/passwd", passwd(), 0o644);
+        image.text("/etc/passwd", passwd_file(), 0o644);
         Ok(image)
     }
 
-    fn on_java(&self, cache: &Cache, java: &Java) -> Result<Image> {
+    fn on_java(&self, cache: &ToolCache, java: &JavaBuild) -> Result<ImageBuilder> {
         in_scratch(cache, &self.name, |scratch| {
-            let mut files = Image::new(&self.image(), &[]);
+            let mut files = ImageBuilder::new(&self.image(), &[]);
             let path = java.add(&mut files, &self.folder, scratch)?;
             let line = java.command(&path);
             files.entrypoint(&line);
@@ -165,14 +167,14 @@ impl App {
 }
 
 /// `localhost/dbbalance-NAME:1`: the app of `apps/NAME`. Cold it takes a minute.
-pub fn app(cache: &Cache, name: &str) -> Result<Built> {
-    let app = App::named(name)?;
+pub fn build_app_image(cache: &ToolCache, name: &str) -> Result<BuiltImage> {
+    let app = AppImage::named(name)?;
     let mut inputs = app.inputs()?;
     if app.java.is_some() {
         inputs.push(busybox_program()?);
     }
     let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-    cached(cache, name, &inputs, |out| app.write(cache, out))
+    build_cached(cache, name, &inputs, |out| app.write(cache, out))
 }
 
 #[cfg(test)]
@@ -182,10 +184,10 @@ mod tests {
 
     #[test]
     fn every_app_can_be_read() {
-        let names = list().unwrap();
+        let names = list_apps().unwrap();
         assert!(names.len() >= 2, "{names:?}");
         for name in names {
-            let app = App::named(&name).unwrap();
+            let app = AppImage::named(&name).unwrap();
             assert_eq!(app.image(), format!("localhost/dbbalance-{name}:1"));
             assert!(!app.recycle.signal.starts_with("SIG") && app.recycle.path.starts_with('/'));
         }
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_unknown_app_is_refused_with_the_names_of_the_others() {
-        let error = App::named("../pause").unwrap_err().to_string();
+        let error = AppImage::named("../pause").unwrap_err().to_string();
         assert!(error.contains("activerecord"), "{error}");
     }
 }

@@ -11,8 +11,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::oci::sha256;
-use crate::cache::Cache;
+use super::oci::sha256_hex;
+use crate::cache::ToolCache;
 use crate::program;
 
 /// Raise it when the way a root is made changes.
@@ -29,22 +29,22 @@ const LEFT_OUT: &[&str] = &[
 /// What the root is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Root {
+pub struct DebianRoot {
     /// The release's name: it decides the versions.
     pub suite: String,
     /// Packages; what they depend on comes by itself.
     pub packages: Vec<String>,
 }
 
-impl Root {
+impl DebianRoot {
     /// Names what is made from this.
     pub(super) fn key(&self) -> String {
         let list = self.packages.join(" ");
-        sha256(format!("{EDITION} {} {list} {}", self.suite, LEFT_OUT.join(" ")).as_bytes())
+        sha256_hex(format!("{EDITION} {} {list} {}", self.suite, LEFT_OUT.join(" ")).as_bytes())
     }
 
     /// The layer, made now if it is not in the cache: about a minute.
-    pub(super) fn layer(&self, cache: &Cache) -> Result<PathBuf> {
+    pub(super) fn layer(&self, cache: &ToolCache) -> Result<PathBuf> {
         let folder = cache.path("roots");
         let archive = folder.join(format!("{}-{}.tar", self.suite, &self.key()[..16]));
         if archive.is_file() {
@@ -55,14 +55,14 @@ impl Root {
         if archive.is_file() {
             return Ok(archive);
         }
-        Cache::sweep(&archive);
+        ToolCache::sweep(&archive);
         eprintln!(
             "making a root of Debian {} with {} (about 1 minute)…",
             self.suite,
             self.packages.join(" ")
         );
         let started = Instant::now();
-        let partial = Cache::temporary(&archive);
+        let partial = ToolCache::temporary(&archive);
         let made = self.make(&partial);
         if made.is_err() {
             let _ = fs::remove_file(&partial);
@@ -75,7 +75,7 @@ impl Root {
     }
 
     fn make(&self, out: &Path) -> Result<()> {
-        let mut command = Command::new(program::require("mmdebstrap")?);
+        let mut command = Command::new(program::require_program("mmdebstrap")?);
         command
             // Times in the archive, so that the same packages give the same bytes.
             .env("SOURCE_DATE_EPOCH", "0")
@@ -96,7 +96,7 @@ impl Root {
             .arg(&self.suite)
             .arg(out)
             .args(sources_of(Path::new("/etc"), &self.suite));
-        program::output(&mut command)
+        program::run_output(&mut command)
             .with_context(|| format!("cannot make a root of Debian {}", self.suite))?;
         Ok(())
     }
@@ -120,37 +120,4 @@ fn sources_of(etc: &Path, suite: &str) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn only_a_machine_of_the_release_lends_its_sources() {
-        let folder = tempfile::tempdir().unwrap();
-        let etc = folder.path();
-        fs::create_dir_all(etc.join("apt/sources.list.d")).unwrap();
-        fs::write(
-            etc.join("os-release"),
-            "ID=debian\nVERSION_CODENAME=bookworm\n",
-        )
-        .unwrap();
-        fs::write(etc.join("apt/sources.list"), "\n").unwrap();
-        let file = etc.join("apt/sources.list.d/debian.sources");
-        fs::write(&file, "Types: deb\n").unwrap();
-        assert_eq!(sources_of(etc, "bookworm"), [file]);
-        assert_eq!(sources_of(etc, "trixie"), Vec::<PathBuf>::new());
-    }
-
-    #[test]
-    fn another_list_of_packages_is_another_root() {
-        let root = |packages: &[&str]| {
-            Root {
-                suite: "bookworm".into(),
-                packages: packages.iter().map(|&name| name.to_owned()).collect(),
-            }
-            .key()
-        };
-        assert_eq!(root(&["ruby"]), root(&["ruby"]));
-        assert_ne!(root(&["ruby"]), root(&["ruby", "ruby-pg"]));
-    }
-}
+mod tests;

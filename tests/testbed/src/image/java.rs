@@ -12,8 +12,8 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::closure;
-use super::oci::Image;
+use super::oci::ImageBuilder;
+use super::shared_libraries;
 use crate::program;
 
 /// Copies an artifact and what it depends on into a folder.
@@ -30,7 +30,7 @@ const FOLDER: &str = "/app";
 /// How it is built and started.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Java {
+pub struct JavaBuild {
     /// `group:artifact:version`; what they depend on comes by itself.
     pub artifacts: Vec<String>,
     /// The runtime's modules.
@@ -41,25 +41,30 @@ pub struct Java {
     pub options: Vec<String>,
 }
 
-impl Java {
+impl JavaBuild {
     /// Names the way it is made, and the JDK that the runtime is taken from.
     pub(super) fn toolchain() -> Result<String> {
         Ok(format!(
             "{EDITION}\n{}\n{}",
-            program::output(Command::new(program::require("jlink")?).arg("--version"))?,
-            program::output(Command::new(program::require("javac")?).arg("--version"))?
+            program::run_output(Command::new(program::require_program("jlink")?).arg("--version"))?,
+            program::run_output(Command::new(program::require_program("javac")?).arg("--version"))?
         ))
     }
 
     /// Adds runtime, libraries and app to the image; `source` is the app's folder, `scratch` an empty one. Gives the class path.
-    pub(super) fn add(&self, image: &mut Image, source: &Path, scratch: &Path) -> Result<String> {
+    pub(super) fn add(
+        &self,
+        image: &mut ImageBuilder,
+        source: &Path,
+        scratch: &Path,
+    ) -> Result<String> {
         let (libraries, classes) = (scratch.join("lib"), scratch.join("classes"));
         self.fetch(scratch, &libraries)?;
-        compile(&source.join("src"), &libraries, &classes)?;
-        pack(&classes, &libraries.join("app.jar"))?;
+        compile_sources(&source.join("src"), &libraries, &classes)?;
+        pack_jar(&classes, &libraries.join("app.jar"))?;
         let home = scratch.join("java");
         self.link(&home)?;
-        let path = class_path(&libraries)?;
+        let path = join_class_path(&libraries)?;
         self.archive(scratch, &home, &path)?;
 
         for name in path.split(':') {
@@ -89,7 +94,7 @@ impl Java {
         let dependencies: Vec<String> = self
             .artifacts
             .iter()
-            .map(|artifact| dependency(artifact))
+            .map(|artifact| resolve_dependency(artifact))
             .collect::<Result<_>>()?;
         let dependencies = dependencies.concat();
         let project = format!(
@@ -97,8 +102,8 @@ impl Java {
              <artifactId>app</artifactId><version>1</version><dependencies>{dependencies}</dependencies></project>"
         );
         fs::write(scratch.join("pom.xml"), project).context("cannot write pom.xml")?;
-        program::output(
-            Command::new(program::require("mvn")?)
+        program::run_output(
+            Command::new(program::require_program("mvn")?)
                 .current_dir(scratch)
                 .args(["--quiet", "--batch-mode", MAVEN_GOAL])
                 .args(["-DincludeScope=runtime", "-DoutputDirectory=lib"]),
@@ -111,8 +116,8 @@ impl Java {
     }
 
     fn link(&self, home: &Path) -> Result<()> {
-        program::output(
-            Command::new(program::require("jlink")?)
+        program::run_output(
+            Command::new(program::require_program("jlink")?)
                 .args(["--strip-debug", "--no-header-files", "--no-man-pages"])
                 .args(["--add-modules", &self.modules.join(",")])
                 .arg("--output")
@@ -129,7 +134,7 @@ impl Java {
             file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))?;
         }
         let java = home.join("bin/java");
-        program::output(
+        program::run_output(
             Command::new(&java)
                 .current_dir(scratch)
                 .env("WARM_UP", "1")
@@ -138,7 +143,7 @@ impl Java {
                 .args(["-cp", class_path, &self.main]),
         )
         .context("the app does not load its classes when WARM_UP is set")?;
-        program::output(
+        program::run_output(
             Command::new(&java)
                 .current_dir(scratch)
                 .args(["-Xshare:dump", "-XX:SharedClassListFile=classes.list"])
@@ -152,7 +157,7 @@ impl Java {
 }
 
 /// `group:artifact:version` as Maven wants it.
-fn dependency(artifact: &str) -> Result<String> {
+fn resolve_dependency(artifact: &str) -> Result<String> {
     let parts: Vec<&str> = artifact.split(':').collect();
     let [group, name, version] = parts[..] else {
         bail!("{artifact:?} is no group:artifact:version");
@@ -163,7 +168,7 @@ fn dependency(artifact: &str) -> Result<String> {
 }
 
 /// All files below a folder, in order.
-pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn list_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -181,9 +186,9 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().collect())
 }
 
-fn compile(sources: &Path, libraries: &Path, classes: &Path) -> Result<()> {
-    program::output(
-        Command::new(program::require("javac")?)
+fn compile_sources(sources: &Path, libraries: &Path, classes: &Path) -> Result<()> {
+    program::run_output(
+        Command::new(program::require_program("javac")?)
             // sun.misc.Signal is the only way to catch a signal, and javac warns of it.
             .args([
                 "-nowarn",
@@ -195,15 +200,15 @@ fn compile(sources: &Path, libraries: &Path, classes: &Path) -> Result<()> {
             .arg(libraries.join("*"))
             .arg("-d")
             .arg(classes)
-            .args(files(sources)?),
+            .args(list_files(sources)?),
     )
     .context("cannot compile the app")?;
     Ok(())
 }
 
-fn pack(classes: &Path, jar: &Path) -> Result<()> {
-    program::output(
-        Command::new(program::require("jar")?)
+fn pack_jar(classes: &Path, jar: &Path) -> Result<()> {
+    program::run_output(
+        Command::new(program::require_program("jar")?)
             // The oldest time that a zip archive can hold.
             .args(["--create", "--date=1980-01-01T00:00:02Z", "--file"])
             .arg(jar)
@@ -216,18 +221,18 @@ fn pack(classes: &Path, jar: &Path) -> Result<()> {
 }
 
 /// `lib/a.jar:lib/b.jar`, in order.
-fn class_path(libraries: &Path) -> Result<String> {
-    let names: Vec<String> = files(libraries)?
+fn join_class_path(libraries: &Path) -> Result<String> {
+    let names: Vec<String> = list_files(libraries)?
         .iter()
         .filter_map(|path| Some(format!("lib/{}", path.file_name()?.to_str()?)))
         .collect();
     Ok(names.join(":"))
 }
 
-fn add_runtime(image: &mut Image, home: &Path) -> Result<()> {
+fn add_runtime(image: &mut ImageBuilder, home: &Path) -> Result<()> {
     let own = [home.join("lib"), home.join("lib/server")];
     let mut needed = BTreeSet::new();
-    for file in files(home)? {
+    for file in list_files(home)? {
         let Ok(name) = file.strip_prefix(home) else {
             continue;
         };
@@ -241,7 +246,7 @@ fn add_runtime(image: &mut Image, home: &Path) -> Result<()> {
         let mode = if program { 0o755 } else { 0o644 };
         image.copy(&file, &format!("{HOME}/{}", name.display()), mode)?;
         if program {
-            needed.extend(closure::libraries_beside(&file, &own)?);
+            needed.extend(shared_libraries::find_libraries_in(&file, &own)?);
         }
     }
     for library in needed.iter().filter(|path| !path.starts_with(home)) {

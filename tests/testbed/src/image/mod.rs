@@ -4,10 +4,10 @@
 //! made from; the operator's is made from a given program. Pods use all of them with `imagePullPolicy: Never`.
 
 pub mod app;
-pub mod closure;
 mod debian_root;
 mod java;
 pub mod oci;
+pub mod shared_libraries;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cache::Cache;
+use crate::cache::ToolCache;
 use crate::program;
-use crate::tools::sources;
-pub use app::app;
-use oci::{Image, sha256};
+use crate::tools::crate_folder;
+pub use app::build_app_image;
+use oci::{ImageBuilder, sha256_hex};
 
 /// Holds a pod's namespaces.
 pub const PAUSE: &str = "localhost/pause:3";
@@ -37,7 +37,7 @@ pub const OPERATOR_LIMIT: u64 = 30 * 1024 * 1024;
 
 /// An archive in the cache.
 #[derive(Debug, Clone)]
-pub struct Built {
+pub struct BuiltImage {
     /// The file.
     pub archive: PathBuf,
     /// Was it made just now?
@@ -45,18 +45,18 @@ pub struct Built {
 }
 
 /// The archive made from `inputs`, made now if it is not in the cache.
-fn cached(
-    cache: &Cache,
+fn build_cached(
+    cache: &ToolCache,
     name: &str,
     inputs: &[&[u8]],
     make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<Built> {
-    let digests: String = inputs.iter().map(|input| sha256(input)).collect();
-    let key = sha256(digests.as_bytes());
+) -> Result<BuiltImage> {
+    let digests: String = inputs.iter().map(|input| sha256_hex(input)).collect();
+    let key = sha256_hex(digests.as_bytes());
     let folder = cache.path("images");
     let archive = folder.join(format!("{name}-{}.tar", &key[..16]));
     if archive.is_file() {
-        return Ok(Built {
+        return Ok(BuiltImage {
             archive,
             fresh: false,
         });
@@ -65,25 +65,29 @@ fn cached(
     // One builder a name: an app's image takes a minute, and others must not wait for it.
     let _lock = cache.lock(&format!("image-{name}"))?;
     if archive.is_file() {
-        return Ok(Built {
+        return Ok(BuiltImage {
             archive,
             fresh: false,
         });
     }
-    Cache::sweep(&archive);
+    ToolCache::sweep(&archive);
     eprintln!("making the image {name}…");
     make(&archive).with_context(|| format!("cannot make the image {name}"))?;
-    Ok(Built {
+    Ok(BuiltImage {
         archive,
         fresh: true,
     })
 }
 
 /// A folder for the build of this name, gone afterwards. The caller holds the name's lock.
-fn in_scratch<T>(cache: &Cache, name: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+fn in_scratch<T>(
+    cache: &ToolCache,
+    name: &str,
+    work: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
     let build = cache.path(format!("build-{name}"));
-    Cache::sweep(&build);
-    let folder = Cache::temporary(&build);
+    ToolCache::sweep(&build);
+    let folder = ToolCache::temporary(&build);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let result = work(&folder);
     let _ = fs::remove_dir_all(&folder);
@@ -91,13 +95,13 @@ fn in_scratch<T>(cache: &Cache, name: &str, work: impl FnOnce(&Path) -> Result<T
 }
 
 /// `localhost/pause:3`: a static C program of a few lines.
-pub fn pause(cache: &Cache) -> Result<Built> {
+pub fn build_pause_image(cache: &ToolCache) -> Result<BuiltImage> {
     let source = include_bytes!("../../apps/pause/pause.c");
-    cached(cache, "pause", &[source], |out| {
+    build_cached(cache, "pause", &[source], |out| {
         in_scratch(cache, "pause", |folder| {
             let (from, to) = (folder.join("pause.c"), folder.join("pause"));
             fs::write(&from, source).context("cannot write pause.c")?;
-            program::output(
+            program::run_output(
                 Command::new("cc")
                     .args(["-Os", "-s", "-static", "-o"])
                     .arg(&to)
@@ -106,7 +110,7 @@ pub fn pause(cache: &Cache) -> Result<Built> {
             .context(
                 "cannot compile pause.c; for a static C library: apt-get install gcc libc6-dev",
             )?;
-            let mut image = Image::new(PAUSE, &["/pause"]);
+            let mut image = ImageBuilder::new(PAUSE, &["/pause"]);
             image.copy(&to, "/pause", 0o755)?;
             image.write(out).map(drop)
         })
@@ -115,42 +119,42 @@ pub fn pause(cache: &Cache) -> Result<Built> {
 
 /// Debian's static busybox.
 fn busybox_program() -> Result<Vec<u8>> {
-    let file = program::find("busybox").with_context(|| {
+    let file = program::find_program("busybox").with_context(|| {
         "the program busybox is missing: install it with: apt-get install busybox-static".to_owned()
     })?;
     fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-fn add_busybox(image: &mut Image, program: Vec<u8>) -> Result<()> {
+fn add_busybox(image: &mut ImageBuilder, program: Vec<u8>) -> Result<()> {
     image.text("/bin/busybox", program, 0o755);
-    for applet in program::output(Command::new("busybox").arg("--list"))?
+    for applet in program::run_output(Command::new("busybox").arg("--list"))?
         .lines()
         .filter(|name| *name != "busybox")
     {
         image.link(&format!("/bin/{applet}"), "busybox");
     }
     image.folder("/tmp", 0o1777);
-    image.text("/etc/passwd", passwd(), 0o644);
+    image.text("/etc/passwd", passwd_file(), 0o644);
     Ok(())
 }
 
-fn passwd() -> String {
+fn passwd_file() -> String {
     format!("root:x:0:0:root:/:/bin/sh\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/bin/sh\n")
 }
 
 /// `localhost/busybox:1`.
-pub fn busybox(cache: &Cache) -> Result<Built> {
+pub fn build_busybox_image(cache: &ToolCache) -> Result<BuiltImage> {
     let program = busybox_program()?;
-    cached(cache, "busybox", &[&program], |out| {
-        let mut image = Image::new(BUSYBOX, &["/bin/sh"]);
+    build_cached(cache, "busybox", &[&program], |out| {
+        let mut image = ImageBuilder::new(BUSYBOX, &["/bin/sh"]);
         add_busybox(&mut image, program.clone())?;
         image.write(out).map(drop)
     })
 }
 
 /// `localhost/dbbalance-testapp:1`: the app of `apps/testapp`, with busybox for a shell, `cat` and `kill`.
-pub fn testapp(cache: &Cache) -> Result<Built> {
-    let folder = sources().join("apps/testapp");
+pub fn build_testapp_image(cache: &ToolCache) -> Result<BuiltImage> {
+    let folder = crate_folder().join("apps/testapp");
     let read = |name: &str| {
         let path = folder.join(name);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -161,13 +165,13 @@ pub fn testapp(cache: &Cache) -> Result<Built> {
         read("Cargo.lock")?,
     );
     let busybox = busybox_program()?;
-    cached(
+    build_cached(
         cache,
         "testapp",
         &[&source, &manifest, &lock, &busybox],
         |out| {
             let program = compile_testapp(cache, &folder)?;
-            let mut image = Image::new(TESTAPP, &["/usr/local/bin/testapp"]);
+            let mut image = ImageBuilder::new(TESTAPP, &["/usr/local/bin/testapp"]);
             image.copy(&program, "/usr/local/bin/testapp", 0o755)?;
             add_busybox(&mut image, busybox.clone())?;
             image.write(out).map(drop)
@@ -175,13 +179,13 @@ pub fn testapp(cache: &Cache) -> Result<Built> {
     )
 }
 
-fn compile_testapp(cache: &Cache, folder: &Path) -> Result<PathBuf> {
-    let told = program::output(Command::new("rustc").arg("-vV"))?;
-    let Some(target) = told.lines().find_map(|line| line.strip_prefix("host: ")) else {
-        bail!("rustc -vV names no host: {told:?}");
+fn compile_testapp(cache: &ToolCache, folder: &Path) -> Result<PathBuf> {
+    let output = program::run_output(Command::new("rustc").arg("-vV"))?;
+    let Some(target) = output.lines().find_map(|line| line.strip_prefix("host: ")) else {
+        bail!("rustc -vV names no host: {output:?}");
     };
     let folder_out = cache.path("testapp-target");
-    program::output(
+    program::run_output(
         Command::new("cargo")
             // A caller's own build settings must not reach this one; a static C library, so that it runs anywhere.
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -205,10 +209,10 @@ fn compile_testapp(cache: &Cache, folder: &Path) -> Result<PathBuf> {
 
 /// `localhost/dbbalance:TAG` from a built program: it, its shared libraries, and what TLS and a user need.
 /// Gives the archive's size; more than [`OPERATOR_LIMIT`] is an error.
-pub fn operator(program: &Path, tag: &str, out: &Path) -> Result<u64> {
-    let mut image = Image::new(&format!("{OPERATOR}:{tag}"), &["/usr/local/bin/dbbalance"]);
+pub fn build_operator_image(program: &Path, tag: &str, out: &Path) -> Result<u64> {
+    let mut image = ImageBuilder::new(&format!("{OPERATOR}:{tag}"), &["/usr/local/bin/dbbalance"]);
     image.copy(program, "/usr/local/bin/dbbalance", 0o755)?;
-    for library in closure::libraries(program)? {
+    for library in shared_libraries::find_libraries(program)? {
         let path = library.to_string_lossy().into_owned();
         image.copy(&library, &path, 0o755)?;
     }

@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::Cache;
+use crate::cache::ToolCache;
 
 /// What one path in the image is.
 #[derive(Debug, Clone)]
-enum Entry {
+enum LayerEntry {
     Folder { mode: u32 },
     File { content: Vec<u8>, mode: u32 },
     Link { target: String },
@@ -26,29 +26,29 @@ enum Entry {
 
 /// An image to be written.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub struct ImageBuilder {
     name: String,
     entrypoint: Vec<String>,
     user: Option<String>,
     environment: Vec<String>,
     folder: Option<String>,
     bases: Vec<PathBuf>,
-    entries: BTreeMap<PathBuf, Entry>,
+    entries: BTreeMap<PathBuf, LayerEntry>,
 }
 
 /// Text of a hash.
 #[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    text_of(&Sha256::digest(bytes))
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex_digest(&Sha256::digest(bytes))
 }
 
-fn text_of(digest: &[u8]) -> String {
+fn hex_digest(digest: &[u8]) -> String {
     digest
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-impl Image {
+impl ImageBuilder {
     /// An empty image with its full name, such as `localhost/pause:3`.
     #[must_use]
     pub fn new(name: &str, entrypoint: &[&str]) -> Self {
@@ -90,14 +90,14 @@ impl Image {
 
     /// Adds a folder; parents come by themselves.
     pub fn folder(&mut self, path: &str, mode: u32) {
-        self.insert(path, Entry::Folder { mode });
+        self.insert(path, LayerEntry::Folder { mode });
     }
 
     /// Adds a file with this content.
     pub fn text(&mut self, path: &str, content: impl Into<Vec<u8>>, mode: u32) {
         self.insert(
             path,
-            Entry::File {
+            LayerEntry::File {
                 content: content.into(),
                 mode,
             },
@@ -116,13 +116,13 @@ impl Image {
     pub fn link(&mut self, path: &str, target: &str) {
         self.insert(
             path,
-            Entry::Link {
+            LayerEntry::Link {
                 target: target.to_owned(),
             },
         );
     }
 
-    fn insert(&mut self, path: &str, entry: Entry) {
+    fn insert(&mut self, path: &str, entry: LayerEntry) {
         let path = PathBuf::from(path.trim_start_matches('/'));
         for parent in path
             .ancestors()
@@ -131,7 +131,7 @@ impl Image {
         {
             self.entries
                 .entry(parent.to_owned())
-                .or_insert(Entry::Folder { mode: 0o755 });
+                .or_insert(LayerEntry::Folder { mode: 0o755 });
         }
         self.entries.insert(path, entry);
     }
@@ -139,7 +139,7 @@ impl Image {
     fn layer(&self) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, entry) in &self.entries {
-            append(&mut archive, path, entry)
+            append_entry(&mut archive, path, entry)
                 .with_context(|| format!("cannot pack {}", path.display()))?;
         }
         Ok(archive.into_inner()?)
@@ -156,9 +156,9 @@ impl Image {
         };
         let mut layers = Vec::new();
         for base in &self.bases {
-            layers.push(Blob::file(base)?);
+            layers.push(OciBlob::file(base)?);
         }
-        layers.push(Blob::bytes(self.layer()?));
+        layers.push(OciBlob::bytes(self.layer()?));
         let mut config = json!({
             "Entrypoint": self.entrypoint, "Env": self.environment,
         });
@@ -172,54 +172,54 @@ impl Image {
             .iter()
             .map(|layer| format!("sha256:{}", layer.digest))
             .collect();
-        let config = Blob::json(&json!({
-            "architecture": architecture(), "os": "linux", "config": config,
+        let config = OciBlob::json(&json!({
+            "architecture": oci_architecture(), "os": "linux", "config": config,
             "rootfs": {"type": "layers", "diff_ids": digests},
         }));
         let layer_list: Vec<Value> = layers
             .iter()
             .map(|layer| layer.descriptor("application/vnd.oci.image.layer.v1.tar"))
             .collect();
-        let manifest = Blob::json(&json!({
+        let manifest = OciBlob::json(&json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
             "layers": layer_list,
         }));
         let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
         entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
-        let index = Blob::json(&json!({"schemaVersion": 2, "manifests": [entry]}));
+        let index = OciBlob::json(&json!({"schemaVersion": 2, "manifests": [entry]}));
 
-        let mut files: BTreeMap<String, Blob> = BTreeMap::new();
+        let mut files: BTreeMap<String, OciBlob> = BTreeMap::new();
         for blob in layers.into_iter().chain([config, manifest]) {
             files.insert(format!("blobs/sha256/{}", blob.digest), blob);
         }
         files.insert("index.json".into(), index);
         files.insert(
             "oci-layout".into(),
-            Blob::bytes(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+            OciBlob::bytes(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
         );
-        save(&files, out)
+        write_archive(&files, out)
     }
 }
 
 /// A file of the archive. Large ones stay on the disk.
-struct Blob {
-    content: Content,
+struct OciBlob {
+    content: BlobContent,
     digest: String,
     size: u64,
 }
 
-enum Content {
+enum BlobContent {
     Bytes(Vec<u8>),
     File(PathBuf),
 }
 
-impl Blob {
+impl OciBlob {
     fn bytes(content: Vec<u8>) -> Self {
         Self {
-            digest: sha256(&content),
+            digest: sha256_hex(&content),
             size: content.len() as u64,
-            content: Content::Bytes(content),
+            content: BlobContent::Bytes(content),
         }
     }
 
@@ -241,9 +241,9 @@ impl Blob {
             size += read as u64;
         }
         Ok(Self {
-            digest: text_of(&hash.finalize()),
+            digest: hex_digest(&hash.finalize()),
             size,
-            content: Content::File(path.to_owned()),
+            content: BlobContent::File(path.to_owned()),
         })
     }
 
@@ -252,17 +252,17 @@ impl Blob {
     }
 }
 
-fn save(files: &BTreeMap<String, Blob>, out: &Path) -> Result<u64> {
-    let partial = Cache::temporary(out);
+fn write_archive(files: &BTreeMap<String, OciBlob>, out: &Path) -> Result<u64> {
+    let partial = ToolCache::temporary(out);
     let written = (|| {
         let mut archive = tar::Builder::new(BufWriter::new(File::create(&partial)?));
         for (path, blob) in files {
             let mut header = header_of(tar::EntryType::Regular, 0o644, blob.size);
             match &blob.content {
-                Content::Bytes(bytes) => {
+                BlobContent::Bytes(bytes) => {
                     archive.append_data(&mut header, path, bytes.as_slice())?;
                 }
-                Content::File(file) => {
+                BlobContent::File(file) => {
                     archive.append_data(&mut header, path, File::open(file)?)?;
                 }
             }
@@ -290,21 +290,21 @@ fn header_of(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-fn append<W: std::io::Write>(
+fn append_entry<W: std::io::Write>(
     archive: &mut tar::Builder<W>,
     path: &Path,
-    entry: &Entry,
+    entry: &LayerEntry,
 ) -> std::io::Result<()> {
     match entry {
-        Entry::Folder { mode } => {
+        LayerEntry::Folder { mode } => {
             let mut header = header_of(tar::EntryType::Directory, *mode, 0);
             archive.append_data(&mut header, path, std::io::empty())
         }
-        Entry::File { content, mode } => {
+        LayerEntry::File { content, mode } => {
             let mut header = header_of(tar::EntryType::Regular, *mode, content.len() as u64);
             archive.append_data(&mut header, path, content.as_slice())
         }
-        Entry::Link { target } => {
+        LayerEntry::Link { target } => {
             let mut header = header_of(tar::EntryType::Symlink, 0o777, 0);
             archive.append_link(&mut header, path, target)
         }
@@ -312,7 +312,7 @@ fn append<W: std::io::Write>(
 }
 
 /// The machine's architecture in the words of OCI.
-fn architecture() -> &'static str {
+fn oci_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -321,100 +321,4 @@ fn architecture() -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn sample() -> Image {
-        let mut image = Image::new("localhost/sample:1", &["/bin/app"]);
-        image.text("/bin/app", "#!", 0o755);
-        image.link("/bin/sh", "app");
-        image.folder("/tmp", 0o1777);
-        image.user("65532:65532");
-        image
-    }
-
-    #[test]
-    fn the_same_input_gives_the_same_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a.tar"), folder.path().join("b.tar"));
-        let mut other = Image::new("localhost/sample:1", &["/bin/app"]);
-        // Another order of adding, at another time.
-        other.user("65532:65532");
-        other.folder("/tmp", 0o1777);
-        other.link("/bin/sh", "app");
-        other.text("/bin/app", "#!", 0o755);
-        sample().write(&a).unwrap();
-        other.write(&b).unwrap();
-        assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
-    }
-
-    #[test]
-    fn every_blob_is_named_by_its_hash_and_the_index_names_the_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.tar");
-        sample().write(&file).unwrap();
-        let mut blobs = 0;
-        for entry in tar::Archive::new(File::open(&file).unwrap())
-            .entries()
-            .unwrap()
-        {
-            let mut entry = entry.unwrap();
-            let path = entry.path().unwrap().to_string_lossy().into_owned();
-            let mut content = Vec::new();
-            std::io::copy(&mut entry, &mut content).unwrap();
-            if let Some(name) = path.strip_prefix("blobs/sha256/") {
-                assert_eq!(name, sha256(&content));
-                blobs += 1;
-            } else if path == "index.json" {
-                let index: Value = serde_json::from_slice(&content).unwrap();
-                let annotations = &index["manifests"][0]["annotations"];
-                assert_eq!(
-                    annotations["io.containerd.image.name"],
-                    "localhost/sample:1"
-                );
-                assert_eq!(annotations["org.opencontainers.image.ref.name"], "1");
-            }
-        }
-        assert_eq!(blobs, 3);
-    }
-
-    #[test]
-    fn a_base_is_the_lower_layer_as_it_stands() {
-        let folder = tempfile::tempdir().unwrap();
-        let (base, out) = (folder.path().join("base.tar"), folder.path().join("a.tar"));
-        fs::write(&base, "a root of Debian's").unwrap();
-        let mut image = sample();
-        image.base(&base);
-        image.write(&out).unwrap();
-        let lower = sha256(b"a root of Debian's");
-        let mut found = false;
-        for entry in tar::Archive::new(File::open(&out).unwrap())
-            .entries()
-            .unwrap()
-        {
-            let mut entry = entry.unwrap();
-            let path = entry.path().unwrap().to_string_lossy().into_owned();
-            let mut content = Vec::new();
-            std::io::copy(&mut entry, &mut content).unwrap();
-            found |= path == format!("blobs/sha256/{lower}");
-            if let Ok(value) = serde_json::from_slice::<Value>(&content)
-                && let Some(layers) = value["layers"].as_array()
-            {
-                assert_eq!(layers.len(), 2);
-                assert_eq!(layers[0]["digest"], format!("sha256:{lower}"));
-                assert_eq!(layers[0]["size"], 18);
-            }
-        }
-        assert!(found);
-    }
-
-    #[test]
-    fn a_name_without_a_tag_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = Image::new("localhost:5000/x", &[])
-            .write(&folder.path().join("x"))
-            .unwrap_err();
-        assert!(error.to_string().contains("no tag"));
-    }
-}
+mod tests;

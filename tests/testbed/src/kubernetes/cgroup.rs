@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::Identity;
+use crate::process::ProcessIdentity;
 use crate::wait;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The hierarchies' roots: links such as `cpu` → `cpu,cpuacct` count once.
-fn roots() -> Vec<PathBuf> {
+fn cgroup_roots() -> Vec<PathBuf> {
     let mount = Path::new(MOUNT);
     if mount.join("cgroup.controllers").exists() {
         return vec![mount.to_owned()];
@@ -33,8 +33,8 @@ fn roots() -> Vec<PathBuf> {
 }
 
 /// Makes the cgroup in every hierarchy.
-pub fn create(name: &str) -> Result<()> {
-    for root in roots() {
+pub fn create_cgroup(name: &str) -> Result<()> {
+    for root in cgroup_roots() {
         if root == Path::new(MOUNT) {
             // Version 2: children have a controller only if the parent hands it on. One that is already handed
             // on, or unknown, changes nothing; the kubelet says what it lacks.
@@ -54,7 +54,7 @@ pub fn create(name: &str) -> Result<()> {
 
 /// The cgroups with this name, and all below them, the deepest first.
 #[must_use]
-pub fn tree(name: &str) -> Vec<PathBuf> {
+pub fn list_cgroups(name: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder)
             .into_iter()
@@ -68,7 +68,7 @@ pub fn tree(name: &str) -> Vec<PathBuf> {
         into.push(folder.to_owned());
     }
     let mut found = Vec::new();
-    for folder in roots()
+    for folder in cgroup_roots()
         .into_iter()
         .map(|root| root.join(name))
         .filter(|path| path.is_dir())
@@ -80,8 +80,8 @@ pub fn tree(name: &str) -> Vec<PathBuf> {
 
 /// The living processes in them: the containers.
 #[must_use]
-pub fn processes(name: &str) -> Vec<Identity> {
-    let pids: BTreeSet<i32> = tree(name)
+pub fn cgroup_processes(name: &str) -> Vec<ProcessIdentity> {
+    let pids: BTreeSet<i32> = list_cgroups(name)
         .iter()
         .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
         .flat_map(|text| {
@@ -91,14 +91,14 @@ pub fn processes(name: &str) -> Vec<Identity> {
         })
         .collect();
     pids.into_iter()
-        .filter_map(Identity::of)
-        .filter(Identity::alive)
+        .filter_map(ProcessIdentity::of)
+        .filter(ProcessIdentity::is_alive)
         .collect()
 }
 
 /// Lets frozen processes run on: a frozen one cannot die.
-pub fn thaw(name: &str) {
-    for folder in tree(name) {
+pub fn thaw_cgroup(name: &str) {
+    for folder in list_cgroups(name) {
         for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
             if folder.join(file).exists() {
                 let _ = fs::write(folder.join(file), value);
@@ -108,16 +108,16 @@ pub fn thaw(name: &str) {
 }
 
 /// Removes them. Processes must have been ended before.
-pub fn remove(name: &str) -> Result<()> {
-    wait::insist(
+pub fn remove_cgroup(name: &str) -> Result<()> {
+    wait::poll_uninterrupted(
         &format!("removing the cgroups {name}"),
         Duration::from_secs(10),
         || {
-            for folder in tree(name) {
+            for folder in list_cgroups(name) {
                 // Busy for a moment after the last process ended: tried again.
                 let _ = fs::remove_dir(&folder);
             }
-            Ok(tree(name).is_empty().then_some(()))
+            Ok(list_cgroups(name).is_empty().then_some(()))
         },
     )
 }

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::layout::{API_PORT, ETCD_PEER_PORT, ETCD_PORT, Layout, NODE, NODE_IP, SERVICE_RANGE};
-use crate::cache::Cache;
-use crate::process::Identity;
+use crate::cache::ToolCache;
+use crate::process::ProcessIdentity;
 use crate::program;
 use crate::tools::go;
 
@@ -58,7 +58,7 @@ impl Component {
 
     /// Is it part of a control plane without a node?
     #[must_use]
-    pub fn control_plane(self) -> bool {
+    pub fn is_control_plane(self) -> bool {
         !matches!(self, Self::Containerd | Self::Kubelet)
     }
 
@@ -157,35 +157,36 @@ impl Component {
 
     /// The process, if it was started and is alive.
     #[must_use]
-    pub fn running(self, layout: &Layout) -> Option<Identity> {
-        Identity::recorded(&layout.pid(self.name())).filter(Identity::alive)
+    pub fn running(self, layout: &Layout) -> Option<ProcessIdentity> {
+        ProcessIdentity::read_from(&layout.pid(self.name())).filter(ProcessIdentity::is_alive)
     }
 
     /// Starts it unless it runs; true if it did not.
-    pub fn start(self, layout: &Layout, cache: &Cache) -> Result<bool> {
+    pub fn start(self, layout: &Layout, cache: &ToolCache) -> Result<bool> {
         if self.running(layout).is_some() {
             return Ok(false);
         }
         let file = match self {
-            Self::Containerd => program::require("containerd")?,
-            _ => go::path(cache, self.name())?,
+            Self::Containerd => program::require_program("containerd")?,
+            _ => go::go_tool_path(cache, self.name())?,
         };
         let mut command = Command::new(file);
         command.args(self.arguments(layout));
-        spawn(layout, self.name(), &command)?;
+        spawn_recorded(layout, self.name(), &command)?;
         Ok(true)
     }
 
     /// Fails, with the end of its log, if it was started and has ended.
-    pub fn must_run(self, layout: &Layout) -> Result<()> {
-        must_run(layout, self.name())
+    pub fn require_running(self, layout: &Layout) -> Result<()> {
+        require_running(layout, self.name())
     }
 }
 
 /// Fails, with the end of its log, if the process of this record is not alive.
-pub fn must_run(layout: &Layout, name: &str) -> Result<()> {
+pub fn require_running(layout: &Layout, name: &str) -> Result<()> {
     let file = layout.pid(name);
-    if !file.exists() || Identity::recorded(&file).is_some_and(|process| process.alive()) {
+    if !file.exists() || ProcessIdentity::read_from(&file).is_some_and(|process| process.is_alive())
+    {
         return Ok(());
     }
     let log = layout.log(name);
@@ -200,7 +201,7 @@ pub fn must_run(layout: &Layout, name: &str) -> Result<()> {
 }
 
 /// Starts a program of the testbed, in its network and with its mark, and records it under `name`.
-pub fn spawn(layout: &Layout, name: &str, command: &Command) -> Result<Identity> {
+pub fn spawn_recorded(layout: &Layout, name: &str, command: &Command) -> Result<ProcessIdentity> {
     let log = layout.log(name);
     let open = |path: &Path| {
         File::options()
@@ -236,8 +237,8 @@ pub fn spawn(layout: &Layout, name: &str, command: &Command) -> Result<Identity>
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let pid = i32::try_from(child.id())?;
-    let identity =
-        Identity::of(pid).ok_or_else(|| anyhow!("{name} ended at once; see {}", log.display()))?;
-    identity.record(&layout.pid(name))?;
+    let identity = ProcessIdentity::of(pid)
+        .ok_or_else(|| anyhow!("{name} ended at once; see {}", log.display()))?;
+    identity.write_to(&layout.pid(name))?;
     Ok(identity)
 }

@@ -18,31 +18,41 @@ use crate::tools::debian::CNI_PLUGINS;
 const MAX_PODS: u32 = 200;
 
 /// Writes them all.
-pub fn create(layout: &Layout) -> Result<()> {
-    write(&layout.path("containerd.toml"), &containerd(layout)?)?;
+pub fn write_configuration(layout: &Layout) -> Result<()> {
+    write_file(&layout.path("containerd.toml"), &containerd_config(layout)?)?;
     fs::create_dir_all(layout.path("cni.d"))
         .context("cannot make the folder of the CNI configuration")?;
-    write(
+    write_file(
         &layout.path("cni.d/10-testbed.conflist"),
-        &pretty(&cni(layout))?,
+        &to_pretty_json(&cni_config(layout))?,
     )?;
-    write(&layout.path("kubelet.yaml"), &pretty(&kubelet(layout))?)?;
-    write(&layout.path("audit-policy.yaml"), &pretty(&audit())?)
+    write_file(
+        &layout.path("kubelet.yaml"),
+        &to_pretty_json(&kubelet_config(layout))?,
+    )?;
+    write_file(
+        &layout.path("audit-policy.yaml"),
+        &to_pretty_json(&audit_policy())?,
+    )
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// JSON is YAML.
-fn pretty(value: &Value) -> Result<String> {
+fn to_pretty_json(value: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(value)?)
 }
 
-fn containerd(layout: &Layout) -> Result<String> {
+fn containerd_config(layout: &Layout) -> Result<String> {
     let folder = layout.folder();
     let (folder, socket) = (folder.display(), layout.containerd_socket());
-    let (socket, runc, pause) = (socket.display(), program::require("runc")?, image::PAUSE);
+    let (socket, runc, pause) = (
+        socket.display(),
+        program::require_program("runc")?,
+        image::PAUSE,
+    );
     let runc = runc.display();
     // opt: would make /opt/containerd. The snapshotters: need file systems that are not there, and say so loudly.
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE a negative score is refused and every sandbox fails.
@@ -81,7 +91,7 @@ disabled_plugins = [
     ))
 }
 
-fn cni(layout: &Layout) -> Value {
+fn cni_config(layout: &Layout) -> Value {
     json!({
         "cniVersion": "0.4.0", "name": layout.cgroup(),
         "plugins": [{
@@ -97,7 +107,7 @@ fn cni(layout: &Layout) -> Value {
     })
 }
 
-fn kubelet(layout: &Layout) -> Value {
+fn kubelet_config(layout: &Layout) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {
@@ -141,7 +151,7 @@ fn kubelet(layout: &Layout) -> Value {
 }
 
 /// Who did what, for all but what the control plane reads all the time.
-fn audit() -> Value {
+fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
         "omitStages": ["RequestReceived"],
@@ -166,7 +176,7 @@ mod tests {
     fn everything_points_into_the_state_folder() {
         let layout = Layout::of("dbb").unwrap();
         let folder = layout.folder().to_string_lossy().into_owned();
-        let text = kubelet(&layout).to_string() + &cni(&layout).to_string();
+        let text = kubelet_config(&layout).to_string() + &cni_config(&layout).to_string();
         for default in ["/var/lib", "/var/log", "/etc/", "/usr/libexec"] {
             assert!(!text.contains(default), "{default}");
         }

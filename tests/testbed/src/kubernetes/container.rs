@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::layout::Layout;
-use crate::process::Identity;
+use crate::process::ProcessIdentity;
 use crate::{program, wait};
 
 /// containerd's namespace of all that Kubernetes runs.
 const NAMESPACE: &str = "k8s.io";
 
-fn ctr(layout: &Layout) -> Command {
+fn ctr_command(layout: &Layout) -> Command {
     let mut command = Command::new("ctr");
     let (key, value) = layout.mark();
     command
@@ -28,14 +28,14 @@ fn ctr(layout: &Layout) -> Command {
 
 /// Does containerd answer?
 #[must_use]
-pub fn answers(layout: &Layout) -> bool {
-    layout.containerd_socket().exists() && program::succeeds(ctr(layout).arg("version"))
+pub fn is_containerd_ready(layout: &Layout) -> bool {
+    layout.containerd_socket().exists() && program::run_succeeds(ctr_command(layout).arg("version"))
 }
 
 /// Does a pod find this image? The CRI plugin takes an imported one in a moment later, and marks it.
 pub fn has_image(layout: &Layout, name: &str) -> Result<bool> {
-    let table = program::output(
-        ctr(layout)
+    let table = program::run_output(
+        ctr_command(layout)
             .args(["images", "ls"])
             .arg(format!("name=={name}")),
     )?;
@@ -50,7 +50,7 @@ pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
             archive.display()
         );
     }
-    let said = program::output(ctr(layout).args(["images", "import"]).arg(archive))
+    let said = program::run_output(ctr_command(layout).args(["images", "import"]).arg(archive))
         .with_context(|| format!("cannot load the image {}", archive.display()))?;
     let names: Vec<String> = said
         .lines()
@@ -65,7 +65,7 @@ pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
         );
     }
     for name in &names {
-        wait::until(
+        wait::poll_until(
             &format!("the image {name} in the testbed"),
             Duration::from_secs(10),
             || Ok(has_image(layout, name)?.then_some(())),
@@ -75,22 +75,28 @@ pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
 }
 
 /// First process of the running container, as the machine counts processes.
-pub fn process(layout: &Layout, namespace: &str, pod: &str, container: &str) -> Result<Identity> {
+pub fn find_container_process(
+    layout: &Layout,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Result<ProcessIdentity> {
     let filter = format!(
         "labels.\"io.kubernetes.pod.namespace\"=={namespace},labels.\"io.kubernetes.pod.name\"=={pod},\
          labels.\"io.kubernetes.container.name\"=={container}"
     );
-    let ids = program::output(ctr(layout).args(["containers", "ls", "--quiet", &filter]))?;
-    let tasks = program::output(ctr(layout).args(["tasks", "ls"]))?;
+    let ids =
+        program::run_output(ctr_command(layout).args(["containers", "ls", "--quiet", &filter]))?;
+    let tasks = program::run_output(ctr_command(layout).args(["tasks", "ls"]))?;
     // A restarted container has an ended twin: only the running one has a running task.
-    running(&ids, &tasks)
-        .and_then(Identity::of)
+    running_task(&ids, &tasks)
+        .and_then(ProcessIdentity::of)
         .with_context(|| {
             format!("no running container {container} in the pod {namespace}/{pod} of the testbed")
         })
 }
 
-fn running(ids: &str, tasks: &str) -> Option<i32> {
+fn running_task(ids: &str, tasks: &str) -> Option<i32> {
     tasks.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         let (id, pid, status) = (fields.next()?, fields.next()?, fields.next()?);
@@ -101,12 +107,12 @@ fn running(ids: &str, tasks: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::running;
+    use super::running_task;
 
     #[test]
     fn the_ended_twin_is_not_taken() {
         let tasks = "TASK PID STATUS\naaa 10 STOPPED\nbbb 11 RUNNING\nccc 12 RUNNING\n";
-        assert_eq!(running("aaa\nbbb\n", tasks), Some(11));
-        assert_eq!(running("aaa\n", tasks), None);
+        assert_eq!(running_task("aaa\nbbb\n", tasks), Some(11));
+        assert_eq!(running_task("aaa\n", tasks), None);
     }
 }

@@ -15,25 +15,25 @@ use crate::{interrupt, wait};
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(3);
 
 /// Makes the folder if need be, and locks it.
-pub fn make(folder: &Path) -> Result<File> {
+pub fn lock_new_folder(folder: &Path) -> Result<File> {
     loop {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}; are you root?", folder.display()))?;
-        if let Some(lock) = existing(folder)? {
+        if let Some(lock) = lock_existing_folder(folder)? {
             return Ok(lock);
         }
     }
 }
 
 /// Locks the folder, if it exists.
-pub fn existing(folder: &Path) -> Result<Option<File>> {
+pub fn lock_existing_folder(folder: &Path) -> Result<Option<File>> {
     loop {
         let file = match File::open(folder) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("cannot open {}", folder.display())),
         };
-        acquire(&file, folder)?;
+        acquire_lock(&file, folder)?;
         let same = fs::metadata(folder)
             .is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
         if same {
@@ -42,7 +42,7 @@ pub fn existing(folder: &Path) -> Result<Option<File>> {
     }
 }
 
-fn acquire(file: &File, folder: &Path) -> Result<()> {
+fn acquire_lock(file: &File, folder: &Path) -> Result<()> {
     let what = format!("the lock on {}", folder.display());
     let mut told = false;
     let attempt = || match file.try_lock() {
@@ -63,15 +63,15 @@ fn acquire(file: &File, folder: &Path) -> Result<()> {
     };
     // Asked again and again instead of waiting in the kernel: an interrupt must end the wait, unless it is
     // what we are cleaning up after.
-    if interrupt::pending() {
-        wait::insist(&what, PATIENCE, attempt)
+    if interrupt::is_interrupted() {
+        wait::poll_uninterrupted(&what, PATIENCE, attempt)
     } else {
-        wait::until(&what, PATIENCE, attempt)
+        wait::poll_until(&what, PATIENCE, attempt)
     }
 }
 
 /// The testbeds below the folder of all testbeds.
-pub fn testbeds(root: &Path) -> Result<Vec<String>> {
+pub fn list_testbeds(root: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -47,13 +47,13 @@ const PATHS: &[&str] = &[
 ];
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Before {
+struct SavedMachineState {
     boot: String,
     settings: BTreeMap<String, String>,
     absent: Vec<PathBuf>,
 }
 
-fn file(root: &Path) -> PathBuf {
+fn state_file(root: &Path) -> PathBuf {
     root.join("machine.before")
 }
 
@@ -68,7 +68,7 @@ pub fn boot_id() -> Result<String> {
 
 /// The settings now.
 #[must_use]
-pub fn settings() -> BTreeMap<String, String> {
+pub fn read_settings() -> BTreeMap<String, String> {
     SETTINGS
         .iter()
         .filter_map(|name| {
@@ -80,7 +80,7 @@ pub fn settings() -> BTreeMap<String, String> {
 
 /// Those of the built-in paths that exist now.
 #[must_use]
-pub fn paths() -> Vec<PathBuf> {
+pub fn builtin_paths() -> Vec<PathBuf> {
     PATHS
         .iter()
         .map(PathBuf::from)
@@ -88,15 +88,15 @@ pub fn paths() -> Vec<PathBuf> {
         .collect()
 }
 
-fn before(root: &Path) -> Option<Before> {
-    serde_json::from_slice(&fs::read(file(root)).ok()?).ok()
+fn read_saved_state(root: &Path) -> Option<SavedMachineState> {
+    serde_json::from_slice(&fs::read(state_file(root)).ok()?).ok()
 }
 
 /// Notes how the machine is, unless a testbed already has. After a reboot the settings are noted anew: the kernel
 /// has them at their start again.
-pub fn note(root: &Path) -> Result<()> {
+pub fn save_state(root: &Path) -> Result<()> {
     let boot = boot_id()?;
-    let old = before(root);
+    let old = read_saved_state(root);
     if old.as_ref().is_some_and(|old| old.boot == boot) {
         return Ok(());
     }
@@ -113,20 +113,20 @@ pub fn note(root: &Path) -> Result<()> {
     let partial = root.join(".machine.partial");
     fs::write(
         &partial,
-        serde_json::to_vec_pretty(&Before {
+        serde_json::to_vec_pretty(&SavedMachineState {
             boot,
-            settings: settings(),
+            settings: read_settings(),
             absent,
         })?,
     )
-    .and_then(|()| fs::rename(&partial, file(root)))
+    .and_then(|()| fs::rename(&partial, state_file(root)))
     .with_context(|| format!("cannot note the machine's settings in {}", root.display()))
 }
 
 /// Puts the machine back to how it was noted, and forgets that.
-pub fn restore(root: &Path) -> Result<()> {
-    if let Some(before) = before(root) {
-        let now = settings();
+pub fn restore_state(root: &Path) -> Result<()> {
+    if let Some(before) = read_saved_state(root) {
+        let now = read_settings();
         let same_boot = boot_id().is_ok_and(|boot| boot == before.boot);
         for (name, value) in before
             .settings
@@ -144,7 +144,7 @@ pub fn restore(root: &Path) -> Result<()> {
             let _ = fs::remove_dir(path).or_else(|_| fs::remove_file(path));
         }
     }
-    for leftover in [file(root), root.join(".machine.partial")] {
+    for leftover in [state_file(root), root.join(".machine.partial")] {
         match fs::remove_file(&leftover) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(e).with_context(|| format!("cannot remove {}", leftover.display()));
@@ -157,17 +157,17 @@ pub fn restore(root: &Path) -> Result<()> {
 
 /// What one testbed has in the built-in paths.
 #[must_use]
-pub fn own(layout: &Layout) -> Vec<PathBuf> {
+pub fn testbed_paths(layout: &Layout) -> Vec<PathBuf> {
     // Only by what it says of a pod's namespace is it known whose a result is: the loopback's has no other name.
     let inside = format!("\"{}/", layout.folder().display());
-    let results = entries(CNI_RESULTS)
+    let results = list_entries(CNI_RESULTS)
         .filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&inside)));
-    let logs = entries(CONTAINER_LOGS)
+    let logs = list_entries(CONTAINER_LOGS)
         .filter(|path| fs::read_link(path).is_ok_and(|target| target.starts_with(layout.folder())));
     results.chain(logs).collect()
 }
 
-fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
+fn list_entries(folder: &str) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder)
         .into_iter()
         .flatten()

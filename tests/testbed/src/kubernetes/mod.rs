@@ -9,13 +9,13 @@ pub mod component;
 pub mod config;
 pub mod container;
 pub mod layout;
+pub mod leftovers;
 pub mod lock;
 pub mod machine;
 pub mod network;
 pub mod pki;
 pub mod start;
 pub mod teardown;
-pub mod traces;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,22 +27,22 @@ use nix::sys::signal::Signal;
 
 pub use component::Component;
 pub use layout::{API_SERVICE_IP, DEFAULT_NAME, Layout, NODE, NODE_IP};
-pub use start::Options;
+pub use start::TestbedOptions;
 
-use crate::cache::Cache;
-use crate::process::Identity;
+use crate::cache::ToolCache;
+use crate::process::ProcessIdentity;
 use crate::{program, tools, wait};
 
 /// A running testbed.
 #[derive(Debug, Clone)]
 pub struct Testbed {
     layout: Layout,
-    cache: Cache,
+    cache: ToolCache,
 }
 
 /// What `testbed status` tells.
 #[derive(Debug)]
-pub struct Status {
+pub struct TestbedStatus {
     /// Name of each recorded program, its pid, and whether it is alive.
     pub programs: Vec<(String, i32, bool)>,
     /// Does the API server say that it is ready?
@@ -57,17 +57,17 @@ pub struct Status {
 
 impl Testbed {
     /// Starts a testbed, or what is missing of it. Takes under a second if nothing is.
-    pub fn up(options: &Options) -> Result<Self> {
-        start::up(options)
+    pub fn up(options: &TestbedOptions) -> Result<Self> {
+        start::start_testbed(options)
     }
 
     /// The testbed with this name, which must be up.
     pub fn open(name: &str) -> Result<Self> {
         let testbed = Self {
             layout: Layout::of(name)?,
-            cache: Cache::locate()?,
+            cache: ToolCache::locate()?,
         };
-        if !network::exists(&testbed.layout)?
+        if !network::has_network(&testbed.layout)?
             || Component::Apiserver.running(&testbed.layout).is_none()
         {
             bail!("the testbed {name} is not up; start it with: testbed up --name {name}");
@@ -77,20 +77,20 @@ impl Testbed {
 
     /// Takes a testbed away; fine if there is none. Nothing of it stays.
     pub fn down(name: &str) -> Result<()> {
-        root("testbed down")?;
+        require_root("testbed down")?;
         let layout = Layout::of(name)?;
-        let own = lock::existing(&layout.folder())?;
+        let own = lock::lock_existing_folder(&layout.folder())?;
         // Also without the folder: somebody may have removed it by hand, and what was in it may still run.
-        teardown::clear(&layout)?;
-        let Some(_shared) = lock::existing(layout.root())? else {
+        teardown::remove_testbed(&layout)?;
+        let Some(_shared) = lock::lock_existing_folder(layout.root())? else {
             return Ok(());
         };
         if own.is_some() {
             fs::remove_dir(layout.folder())
                 .with_context(|| format!("cannot remove {}", layout.folder().display()))?;
         }
-        if lock::testbeds(layout.root())?.is_empty() {
-            teardown::clear_shared(layout.root())?;
+        if lock::list_testbeds(layout.root())?.is_empty() {
+            teardown::remove_shared(layout.root())?;
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Testbed {
     /// A command that runs inside the testbed's network, with `KUBECONFIG` set and the testbed's programs in `PATH`.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = network::inside(&self.layout);
+        let mut command = network::enter_command(&self.layout);
         command.arg(program);
         for (name, value) in self.environment() {
             command.env(name, value);
@@ -146,7 +146,7 @@ impl Testbed {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let mut folders = vec![self.programs()];
-        folders.extend(tools::folders(&self.cache));
+        folders.extend(tools::tool_folders(&self.cache));
         folders.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
@@ -165,18 +165,18 @@ impl Testbed {
 
     /// Runs `kubectl` and gives what it says.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        program::output(self.command("kubectl").args(arguments))
+        program::run_output(self.command("kubectl").args(arguments))
     }
 
     /// Runs `work` inside the testbed's network, on a thread of its own. A client of the API server belongs in here;
     /// a runtime built inside hands the network on to its workers.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        network::enter(&self.layout, work)
+        network::run_in_network(&self.layout, work)
     }
 
     /// Starts a further program in the testbed's network. It is recorded under `name`, logs to `log/NAME.log`,
     /// and ends with the testbed. An earlier one of that name must have ended.
-    pub fn spawn(&self, name: &str, command: &Command) -> Result<Identity> {
+    pub fn spawn(&self, name: &str, command: &Command) -> Result<ProcessIdentity> {
         if let Some(running) = self.spawned(name) {
             bail!(
                 "{name} runs already in the testbed {}, as process {}",
@@ -184,13 +184,13 @@ impl Testbed {
                 running.pid
             );
         }
-        component::spawn(&self.layout, name, command)
+        component::spawn_recorded(&self.layout, name, command)
     }
 
     /// The living process that was started under `name`.
     #[must_use]
-    pub fn spawned(&self, name: &str) -> Option<Identity> {
-        Identity::recorded(&self.layout.pid(name)).filter(Identity::alive)
+    pub fn spawned(&self, name: &str) -> Option<ProcessIdentity> {
+        ProcessIdentity::read_from(&self.layout.pid(name)).filter(ProcessIdentity::is_alive)
     }
 
     /// Ends a program started by [`Testbed::spawn`]; fine if there is none.
@@ -214,14 +214,14 @@ impl Testbed {
         limit: Duration,
         mut ready: impl FnMut() -> bool,
     ) -> Result<()> {
-        wait::until(
+        wait::poll_until(
             &format!("{name} of the testbed {}", self.name()),
             limit,
             || {
                 if ready() {
                     return Ok(Some(()));
                 }
-                component::must_run(&self.layout, name)?;
+                component::require_running(&self.layout, name)?;
                 Ok(None)
             },
         )
@@ -238,8 +238,8 @@ impl Testbed {
         namespace: &str,
         pod: &str,
         container: &str,
-    ) -> Result<Identity> {
-        container::process(&self.layout, namespace, pod, container)
+    ) -> Result<ProcessIdentity> {
+        container::find_container_process(&self.layout, namespace, pod, container)
     }
 
     /// Its pid; [`Testbed::signal_container`] is safer where a signal is all that is wanted.
@@ -261,18 +261,18 @@ impl Testbed {
 
     /// Drops every packet between a pod and the API server; probes and other traffic go on.
     pub fn cut_off(&self, pod_ip: &str) -> Result<()> {
-        network::cut_off(&self.layout, pod_ip)
+        network::cut_off_pod(&self.layout, pod_ip)
     }
 
     /// Undoes [`Testbed::cut_off`].
     pub fn restore(&self, pod_ip: &str) -> Result<()> {
-        network::restore(&self.layout, pod_ip)
+        network::restore_pod(&self.layout, pod_ip)
     }
 
     /// What runs.
-    pub fn status(name: &str) -> Result<Option<Status>> {
+    pub fn status(name: &str) -> Result<Option<TestbedStatus>> {
         let layout = Layout::of(name)?;
-        let Some(record) = start::Record::read(&layout) else {
+        let Some(record) = start::TestbedRecord::read(&layout) else {
             return Ok(None);
         };
         let mut programs: Vec<(String, i32, bool)> = fs::read_dir(layout.path("pid"))
@@ -280,24 +280,24 @@ impl Testbed {
             .flatten()
             .filter_map(Result::ok)
             .filter_map(|entry| {
-                let process = Identity::recorded(&entry.path())?;
+                let process = ProcessIdentity::read_from(&entry.path())?;
                 Some((
                     entry.file_name().to_string_lossy().into_owned(),
                     process.pid,
-                    process.alive(),
+                    process.is_alive(),
                 ))
             })
             .collect();
         programs.sort();
         let (kubeconfig, netns) = (layout.kubeconfig("admin"), layout.netns());
-        let api_ready = network::exists(&layout)? && {
+        let api_ready = network::has_network(&layout)? && {
             let testbed = Self {
                 layout,
-                cache: Cache::locate()?,
+                cache: ToolCache::locate()?,
             };
-            start::api_ready(&testbed)
+            start::is_api_ready(&testbed)
         };
-        Ok(Some(Status {
+        Ok(Some(TestbedStatus {
             programs,
             api_ready,
             control_plane_only: record.control_plane_only,
@@ -308,7 +308,7 @@ impl Testbed {
 }
 
 /// Fails unless called by root.
-pub(crate) fn root(what: &str) -> Result<()> {
+pub(crate) fn require_root(what: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("{what} makes network namespaces and cgroups and needs root: call it with: sudo -E");
     }

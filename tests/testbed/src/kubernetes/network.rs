@@ -29,7 +29,7 @@ const CUT_CHAIN: &str = "DBBALANCE-CUT";
 ///
 /// Not `ip netns exec`: that mounts another /sys, which hides the cgroups.
 #[must_use]
-pub fn inside(layout: &Layout) -> Command {
+pub fn enter_command(layout: &Layout) -> Command {
     let mut command = Command::new("nsenter");
     command
         .arg(format!("--net={}", layout.netns().display()))
@@ -38,28 +38,28 @@ pub fn inside(layout: &Layout) -> Command {
 }
 
 /// Is the namespace there? Its file alone is not: the mount on it is what counts.
-pub fn exists(layout: &Layout) -> Result<bool> {
-    Ok(mounts::below(&layout.netns())?.contains(&layout.netns()))
+pub fn has_network(layout: &Layout) -> Result<bool> {
+    Ok(mounts::list_mounts_below(&layout.netns())?.contains(&layout.netns()))
 }
 
-fn run(layout: &Layout, line: &str) -> Result<String> {
+fn run_inside(layout: &Layout, line: &str) -> Result<String> {
     let (key, value) = layout.mark();
-    program::output(inside(layout).args(line.split(' ')).env(key, value))
+    program::run_output(enter_command(layout).args(line.split(' ')).env(key, value))
 }
 
 /// Makes namespace, bridge and the API's address; does nothing to what is there.
-pub fn create(layout: &Layout) -> Result<()> {
-    if !exists(layout)? {
+pub fn create_network(layout: &Layout) -> Result<()> {
+    if !has_network(layout)? {
         let file = layout.netns();
         File::create(&file).with_context(|| format!("cannot make {}", file.display()))?;
-        program::output(
+        program::run_output(
             Command::new("unshare")
                 .arg(format!("--net={}", file.display()))
                 .arg("true"),
         )
         .context("cannot make a network namespace")?;
     }
-    if program::succeeds(inside(layout).args([
+    if program::run_succeeds(enter_command(layout).args([
         "ip",
         "route",
         "show",
@@ -68,13 +68,13 @@ pub fn create(layout: &Layout) -> Result<()> {
         SERVICE_RANGE,
         "dev",
         BRIDGE,
-    ])) && !run(layout, &format!("ip route show to exact {SERVICE_RANGE}"))?.is_empty()
+    ])) && !run_inside(layout, &format!("ip route show to exact {SERVICE_RANGE}"))?.is_empty()
     {
         return Ok(());
     }
     // Made anew as a whole if an earlier call was cut short: the route, made last, says that it was not.
     for leftover in [BRIDGE, "kbd0"] {
-        let _ = program::succeeds(inside(layout).args(["ip", "link", "del", leftover]));
+        let _ = program::run_succeeds(enter_command(layout).args(["ip", "link", "del", leftover]));
     }
     for line in [
         "ip link set lo up".to_owned(),
@@ -87,22 +87,22 @@ pub fn create(layout: &Layout) -> Result<()> {
         "ip link set kbd1 up".to_owned(),
         format!("ip link set {BRIDGE} up"),
     ] {
-        run(layout, &line)?;
+        run_inside(layout, &line)?;
     }
     // The API server listens on loopback; packets from the bridge may be sent there. This is a setting of the
     // namespace, which ends with it. Written by a program inside, as /proc/sys/net shows the reader's namespace.
-    run(
+    run_inside(
         layout,
         &format!("sysctl -qw net.ipv4.conf.{BRIDGE}.route_localnet=1"),
     )?;
     // Refusals of the name server's address are ICMP messages, of which a peer gets one a second by default: the rest
     // of a search list would wait for its time-outs.
-    run(layout, "sysctl -qw net.ipv4.icmp_ratelimit=0")?;
+    run_inside(layout, "sysctl -qw net.ipv4.icmp_ratelimit=0")?;
     let rule = format!(
         "PREROUTING -i {BRIDGE} -d {API_SERVICE_IP} -p tcp --dport 443 -j DNAT --to-destination 127.0.0.1:{API_PORT}"
     );
     iptables_once(layout, "nat", &rule)?;
-    lead_dns(layout, &[])?;
+    route_dns(layout, &[])?;
     for chain in ["PREROUTING", "OUTPUT"] {
         for protocol in ["udp", "tcp"] {
             let rule = format!(
@@ -113,10 +113,11 @@ pub fn create(layout: &Layout) -> Result<()> {
     }
     // Both ways, and by the conversation's first destination, as addresses are rewritten on the way.
     for chain in ["INPUT", "OUTPUT"] {
-        let _ = program::succeeds(inside(layout).args(["iptables", "-w", "-N", CUT_CHAIN]));
+        let _ =
+            program::run_succeeds(enter_command(layout).args(["iptables", "-w", "-N", CUT_CHAIN]));
         iptables_once(layout, "filter", &format!("{chain} -p tcp -j {CUT_CHAIN}"))?;
     }
-    run(
+    run_inside(
         layout,
         &format!("ip route add {SERVICE_RANGE} dev {BRIDGE}"),
     )?;
@@ -124,16 +125,16 @@ pub fn create(layout: &Layout) -> Result<()> {
 }
 
 fn iptables_once(layout: &Layout, table: &str, rule: &str) -> Result<()> {
-    let there = |line: String| program::succeeds(inside(layout).args(line.split(' ')));
+    let there = |line: String| program::run_succeeds(enter_command(layout).args(line.split(' ')));
     if !there(format!("iptables -w -t {table} -C {rule}")) {
-        run(layout, &format!("iptables -w -t {table} -A {rule}"))?;
+        run_inside(layout, &format!("iptables -w -t {table} -A {rule}"))?;
     }
     Ok(())
 }
 
 /// Who is led to a name server.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Share {
+pub enum TrafficShare {
     /// One of so many new conversations that came past the rules before: kube-proxy's way, in its iptables mode.
     OneOf(u8),
     /// Who has this last part of an address, under this mask.
@@ -148,9 +149,9 @@ pub enum Share {
 /// Replaces the rules for the name server's service address, in one step, for pods and for programs of the testbed:
 /// each new conversation is led to the first name server of the list whose share it falls into. What is led
 /// nowhere goes to a closed port of the node: refused at once, like a Service without endpoints.
-pub fn lead_dns(layout: &Layout, servers: &[(Share, Ipv4Addr)]) -> Result<()> {
+pub fn route_dns(layout: &Layout, servers: &[(TrafficShare, Ipv4Addr)]) -> Result<()> {
     let (key, value) = layout.mark();
-    let mut child = inside(layout)
+    let mut child = enter_command(layout)
         .args(["iptables-restore", "-w", "--noflush"])
         .env(key, value)
         .stdin(Stdio::piped())
@@ -176,7 +177,7 @@ pub fn lead_dns(layout: &Layout, servers: &[(Share, Ipv4Addr)]) -> Result<()> {
 }
 
 /// Naming a chain empties it; all other rules stay.
-fn dns_rules(servers: &[(Share, Ipv4Addr)]) -> String {
+fn dns_rules(servers: &[(TrafficShare, Ipv4Addr)]) -> String {
     let rule = |condition: &str, address: &str| {
         ["udp", "tcp"].map(|protocol| {
             format!(
@@ -187,12 +188,12 @@ fn dns_rules(servers: &[(Share, Ipv4Addr)]) -> String {
     let mut lines = vec!["*nat".to_owned(), format!(":{DNS_CHAIN} - [0:0]")];
     for (share, address) in servers {
         let condition = match share {
-            Share::OneOf(0 | 1) => String::new(),
-            Share::OneOf(number) => format!(
+            TrafficShare::OneOf(0 | 1) => String::new(),
+            TrafficShare::OneOf(number) => format!(
                 " -m statistic --mode random --probability {:.10}",
                 1.0 / f64::from(*number)
             ),
-            Share::Source { mask, bits } => format!(" -s 0.0.0.{bits}/0.0.0.{mask}"),
+            TrafficShare::Source { mask, bits } => format!(" -s 0.0.0.{bits}/0.0.0.{mask}"),
         };
         lines.extend(rule(&condition, &address.to_string()));
     }
@@ -204,7 +205,7 @@ fn dns_rules(servers: &[(Share, Ipv4Addr)]) -> String {
 /// Gives the testbed's bridge one more address, for a server of its own; does nothing if it has it.
 pub fn add_address(layout: &Layout, address: Ipv4Addr) -> Result<()> {
     // /32: the range's route is there, and another one must not come or go with a server.
-    run(
+    run_inside(
         layout,
         &format!("ip addr replace {address}/32 dev {BRIDGE}"),
     )
@@ -213,14 +214,14 @@ pub fn add_address(layout: &Layout, address: Ipv4Addr) -> Result<()> {
 
 /// Undoes [`add_address`]; fine if there is nothing to undo.
 pub fn remove_address(layout: &Layout, address: Ipv4Addr) -> Result<()> {
-    let there = run(
+    let there = run_inside(
         layout,
         &format!("ip -o addr show dev {BRIDGE} to {address}/32"),
     )?;
     if there.trim().is_empty() {
         return Ok(());
     }
-    run(layout, &format!("ip addr del {address}/32 dev {BRIDGE}")).map(drop)
+    run_inside(layout, &format!("ip addr del {address}/32 dev {BRIDGE}")).map(drop)
 }
 
 fn cut_rules(pod_ip: &str) -> [String; 2] {
@@ -231,7 +232,7 @@ fn cut_rules(pod_ip: &str) -> [String; 2] {
 }
 
 /// Drops every packet between this pod and the API server, open connections included.
-pub fn cut_off(layout: &Layout, pod_ip: &str) -> Result<()> {
+pub fn cut_off_pod(layout: &Layout, pod_ip: &str) -> Result<()> {
     let ip: std::net::Ipv4Addr = pod_ip
         .parse()
         .with_context(|| format!("{pod_ip:?} is no pod address"))?;
@@ -241,14 +242,14 @@ pub fn cut_off(layout: &Layout, pod_ip: &str) -> Result<()> {
 }
 
 /// Undoes [`cut_off`]; fine if there is nothing to undo.
-pub fn restore(layout: &Layout, pod_ip: &str) -> Result<()> {
+pub fn restore_pod(layout: &Layout, pod_ip: &str) -> Result<()> {
     let ip: std::net::Ipv4Addr = pod_ip
         .parse()
         .with_context(|| format!("{pod_ip:?} is no pod address"))?;
     for rule in cut_rules(&ip.to_string()) {
         let line = format!("iptables -w -C {rule}");
-        while program::succeeds(inside(layout).args(line.split(' '))) {
-            run(layout, &format!("iptables -w -D {rule}"))?;
+        while program::run_succeeds(enter_command(layout).args(line.split(' '))) {
+            run_inside(layout, &format!("iptables -w -D {rule}"))?;
         }
     }
     Ok(())
@@ -256,7 +257,7 @@ pub fn restore(layout: &Layout, pod_ip: &str) -> Result<()> {
 
 /// Runs `work` on a thread that is in the testbed's network: what it connects, listens on or spawns is there too.
 /// Threads that it starts, a runtime's workers for instance, inherit this.
-pub fn enter<T: Send>(layout: &Layout, work: impl FnOnce() -> T + Send) -> Result<T> {
+pub fn run_in_network<T: Send>(layout: &Layout, work: impl FnOnce() -> T + Send) -> Result<T> {
     let path = layout.netns();
     let namespace = fs::File::open(&path).with_context(|| {
         format!(
@@ -287,7 +288,10 @@ mod tests {
     #[test]
     fn name_servers_share_as_kube_proxy_would_have_it() {
         let address = |last| Ipv4Addr::new(198, 18, 0, last);
-        let rules = dns_rules(&[(Share::OneOf(2), address(8)), (Share::OneOf(1), address(9))]);
+        let rules = dns_rules(&[
+            (TrafficShare::OneOf(2), address(8)),
+            (TrafficShare::OneOf(1), address(9)),
+        ]);
         let lines: Vec<&str> = rules.lines().collect();
         assert_eq!(lines[..2], ["*nat", ":DBBALANCE-DNS - [0:0]"]);
         assert_eq!(
@@ -301,7 +305,7 @@ mod tests {
         );
         // Nothing gets that far here, but everything does without servers.
         assert!(lines[6].ends_with(" -p udp -j DNAT --to-destination 198.18.0.1:53"));
-        let rules = dns_rules(&[(Share::Source { mask: 31, bits: 5 }, address(8))]);
+        let rules = dns_rules(&[(TrafficShare::Source { mask: 31, bits: 5 }, address(8))]);
         assert!(rules.contains(" -p udp -s 0.0.0.5/0.0.0.31 -j DNAT"));
     }
 }

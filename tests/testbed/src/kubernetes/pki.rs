@@ -14,7 +14,7 @@ use crate::program;
 /// Longer than any testbed lives.
 const DAYS: &str = "3650";
 
-struct Leaf {
+struct LeafCertificate {
     file: &'static str,
     authority: &'static str,
     subject: String,
@@ -22,8 +22,13 @@ struct Leaf {
     names: String,
 }
 
-fn leaf(file: &'static str, subject: &str, usage: &'static str, names: String) -> Leaf {
-    Leaf {
+fn leaf_certificate(
+    file: &'static str,
+    subject: &str,
+    usage: &'static str,
+    names: String,
+) -> LeafCertificate {
+    LeafCertificate {
         file,
         authority: "ca",
         subject: subject.to_owned(),
@@ -32,48 +37,48 @@ fn leaf(file: &'static str, subject: &str, usage: &'static str, names: String) -
     }
 }
 
-fn leaves() -> Vec<Leaf> {
+fn leaf_certificates() -> Vec<LeafCertificate> {
     let apiserver = format!(
         "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,\
          DNS:kubernetes.default.svc.cluster.local,IP:127.0.0.1,IP:{NODE_IP},IP:{API_SERVICE_IP}"
     );
     let none = String::new;
     vec![
-        leaf("apiserver", "/CN=kube-apiserver", "serverAuth", apiserver),
-        leaf(
+        leaf_certificate("apiserver", "/CN=kube-apiserver", "serverAuth", apiserver),
+        leaf_certificate(
             "kubelet-client",
             "/O=system:masters/CN=kube-apiserver-kubelet-client",
             "clientAuth",
             none(),
         ),
-        leaf("admin", "/O=system:masters/CN=admin", "clientAuth", none()),
-        leaf(
+        leaf_certificate("admin", "/O=system:masters/CN=admin", "clientAuth", none()),
+        leaf_certificate(
             "kcm",
             "/CN=system:kube-controller-manager",
             "clientAuth",
             none(),
         ),
-        leaf(
+        leaf_certificate(
             "scheduler",
             "/CN=system:kube-scheduler",
             "clientAuth",
             none(),
         ),
-        leaf(
+        leaf_certificate(
             "node",
             &format!("/O=system:nodes/CN=system:node:{NODE}"),
             "clientAuth",
             none(),
         ),
-        leaf(
+        leaf_certificate(
             "kubelet",
             &format!("/CN={NODE}"),
             "serverAuth",
             format!("DNS:{NODE},IP:{NODE_IP},IP:127.0.0.1"),
         ),
-        Leaf {
+        LeafCertificate {
             authority: "front-ca",
-            ..leaf(
+            ..leaf_certificate(
                 "front-client",
                 "/CN=front-proxy-client",
                 "clientAuth",
@@ -83,19 +88,19 @@ fn leaves() -> Vec<Leaf> {
     ]
 }
 
-struct Maker {
+struct CertificateAuthority {
     folder: PathBuf,
     mark: (&'static str, String),
 }
 
-impl Maker {
+impl CertificateAuthority {
     fn openssl(&self, line: &str) -> Result<()> {
         let mut command = Command::new("openssl");
         command
             .current_dir(&self.folder)
             .env(self.mark.0, &self.mark.1)
             .args(line.split(' '));
-        program::output(&mut command).map(drop)
+        program::run_output(&mut command).map(drop)
     }
 
     fn key(&self, name: &str) -> Result<()> {
@@ -112,8 +117,8 @@ impl Maker {
         ))
     }
 
-    fn leaf(&self, leaf: &Leaf) -> Result<()> {
-        let Leaf {
+    fn leaf(&self, leaf: &LeafCertificate) -> Result<()> {
+        let LeafCertificate {
             file,
             authority,
             subject,
@@ -138,7 +143,7 @@ impl Maker {
     }
 }
 
-fn kubeconfig(layout: &Layout, user: &str) -> Result<()> {
+fn write_kubeconfig(layout: &Layout, user: &str) -> Result<()> {
     let file = |name: String| layout.pki(&name).to_string_lossy().into_owned();
     // JSON is YAML.
     let text = serde_json::json!({
@@ -155,12 +160,12 @@ fn kubeconfig(layout: &Layout, user: &str) -> Result<()> {
 }
 
 /// Makes all of it, unless an earlier call came to its end.
-pub fn create(layout: &Layout) -> Result<()> {
+pub fn create_certificates(layout: &Layout) -> Result<()> {
     let complete = layout.pki("complete");
     if complete.is_file() {
         return Ok(());
     }
-    let maker = Maker {
+    let maker = CertificateAuthority {
         folder: layout.path("pki"),
         mark: layout.mark(),
     };
@@ -168,7 +173,7 @@ pub fn create(layout: &Layout) -> Result<()> {
         .with_context(|| format!("cannot make {}", maker.folder.display()))?;
     maker.authority("ca")?;
     maker.authority("front-ca")?;
-    for one in leaves() {
+    for one in leaf_certificates() {
         maker
             .leaf(&one)
             .with_context(|| format!("cannot make the certificate {}", one.file))?;
@@ -177,7 +182,7 @@ pub fn create(layout: &Layout) -> Result<()> {
     maker.key("sa")?;
     maker.openssl("ec -in sa.key -pubout -out sa.pub")?;
     for user in ["admin", "kcm", "scheduler", "node"] {
-        kubeconfig(layout, user)?;
+        write_kubeconfig(layout, user)?;
     }
     fs::write(&complete, "").with_context(|| format!("cannot write {}", complete.display()))
 }

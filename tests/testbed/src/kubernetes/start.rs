@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::component::Component;
 use super::layout::{API_PORT, DEFAULT_NAME, Layout, NODE};
-use super::{Testbed, cgroup, config, container, lock, machine, network, pki, root, teardown};
-use crate::cache::Cache;
+use super::{
+    Testbed, cgroup, config, container, lock, machine, network, pki, require_root, teardown,
+};
+use crate::cache::ToolCache;
 use crate::{image, interrupt, program, tools, wait};
 
 /// Several times what a start takes with both cores busy elsewhere.
@@ -23,14 +25,14 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// How to start a testbed.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct TestbedOptions {
     /// Its name.
     pub name: String,
     /// Leave out containerd and the kubelet: objects, but no pods.
     pub control_plane_only: bool,
 }
 
-impl Default for Options {
+impl Default for TestbedOptions {
     fn default() -> Self {
         Self {
             name: DEFAULT_NAME.to_owned(),
@@ -41,13 +43,13 @@ impl Default for Options {
 
 /// What a testbed says of itself, in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+pub struct TestbedRecord {
     boot: String,
     /// Without a node?
     pub control_plane_only: bool,
 }
 
-impl Record {
+impl TestbedRecord {
     /// Reads it; `None` if there is no testbed.
     #[must_use]
     pub fn read(layout: &Layout) -> Option<Self> {
@@ -63,21 +65,21 @@ impl Record {
 }
 
 /// Starts a testbed, or what is missing of it.
-pub fn up(options: &Options) -> Result<Testbed> {
-    root("testbed up")?;
+pub fn start_testbed(options: &TestbedOptions) -> Result<Testbed> {
+    require_root("testbed up")?;
     let layout = Layout::of(&options.name)?;
-    let cache = Cache::locate()?;
-    tools::check(&cache)?;
+    let cache = ToolCache::locate()?;
+    tools::check_tools(&cache)?;
     let testbed = Testbed { layout, cache };
-    let own = lock::make(&testbed.layout.folder())?;
-    if whole(&testbed, options)? {
+    let own = lock::lock_new_folder(&testbed.layout.folder())?;
+    if is_complete(&testbed, options)? {
         return Ok(testbed);
     }
-    let result = start(&testbed, options);
+    let result = start_components(&testbed, options);
     drop(own);
     match result {
         Ok(()) => Ok(testbed),
-        Err(e) if interrupt::pending() => {
+        Err(e) if interrupt::is_interrupted() => {
             eprintln!("interrupted: taking the testbed {} away", options.name);
             Testbed::down(&options.name)?;
             Err(e)
@@ -92,41 +94,41 @@ pub fn up(options: &Options) -> Result<Testbed> {
 }
 
 /// Nothing to do? A living process may still hang, so the API is asked.
-fn whole(testbed: &Testbed, options: &Options) -> Result<bool> {
-    let Some(record) = Record::read(&testbed.layout) else {
+fn is_complete(testbed: &Testbed, options: &TestbedOptions) -> Result<bool> {
+    let Some(record) = TestbedRecord::read(&testbed.layout) else {
         return Ok(false);
     };
     let enough = !record.control_plane_only || options.control_plane_only;
     Ok(enough
         && record.boot == machine::boot_id()?
-        && network::exists(&testbed.layout)?
-        && parts(record.control_plane_only)
+        && network::has_network(&testbed.layout)?
+        && required_components(record.control_plane_only)
             .iter()
             .all(|part| part.running(&testbed.layout).is_some())
         && testbed.layout.path("ready").exists()
-        && api_ready(testbed))
+        && is_api_ready(testbed))
 }
 
-fn parts(control_plane_only: bool) -> Vec<Component> {
+fn required_components(control_plane_only: bool) -> Vec<Component> {
     Component::ALL
         .into_iter()
-        .filter(|part| !control_plane_only || part.control_plane())
+        .filter(|part| !control_plane_only || part.is_control_plane())
         .collect()
 }
 
-fn start(testbed: &Testbed, options: &Options) -> Result<()> {
+fn start_components(testbed: &Testbed, options: &TestbedOptions) -> Result<()> {
     let (layout, cache) = (&testbed.layout, &testbed.cache);
     let started = Instant::now();
     let boot = machine::boot_id()?;
-    let old = Record::read(layout);
+    let old = TestbedRecord::read(layout);
     // Without its network, or from another boot, nothing of it can go on: no process, no mount, no cgroup.
-    if old.as_ref().is_none_or(|old| old.boot != boot) || !network::exists(layout)? {
-        teardown::clear(layout)?;
+    if old.as_ref().is_none_or(|old| old.boot != boot) || !network::has_network(layout)? {
+        teardown::remove_testbed(layout)?;
     }
     // A node once started stays: leaving it out later would leave its pods without a kubelet.
     let control_plane_only =
         options.control_plane_only && old.as_ref().is_none_or(|old| old.control_plane_only);
-    Record {
+    TestbedRecord {
         boot,
         control_plane_only,
     }
@@ -139,22 +141,22 @@ fn start(testbed: &Testbed, options: &Options) -> Result<()> {
     fs::set_permissions(layout.path("pki"), fs::Permissions::from_mode(0o700))
         .context("cannot close the folder of the keys")?;
     {
-        let _shared = lock::make(layout.root())?;
-        machine::note(layout.root())?;
+        let _shared = lock::lock_new_folder(layout.root())?;
+        machine::save_state(layout.root())?;
     }
     let pause = if control_plane_only {
         None
     } else {
-        Some(image::pause(cache)?.archive)
+        Some(image::build_pause_image(cache)?.archive)
     };
-    network::create(layout)?;
-    config::create(layout)?;
+    network::create_network(layout)?;
+    config::write_configuration(layout)?;
     Component::Etcd.start(layout, cache)?;
     if !control_plane_only {
-        cgroup::create(&layout.cgroup())?;
+        cgroup::create_cgroup(&layout.cgroup())?;
         Component::Containerd.start(layout, cache)?;
     }
-    pki::create(layout)?;
+    pki::create_certificates(layout)?;
     Component::Apiserver.start(layout, cache)?;
     if let Some(archive) = pause {
         prepare_node(layout, &archive)?;
@@ -162,21 +164,21 @@ fn start(testbed: &Testbed, options: &Options) -> Result<()> {
     // Only those whose turn has been: a part that died before, or dies of the same cause, is started below.
     let so_far = [Component::Etcd, Component::Apiserver];
     await_or_die(layout, &so_far, "the API server", || {
-        Ok(listening(testbed)? && api_ready(testbed))
+        Ok(is_api_listening(testbed)? && is_api_ready(testbed))
     })?;
     eprintln!(
         "API server ready after {:.1} s",
         started.elapsed().as_secs_f64()
     );
-    for part in parts(control_plane_only) {
+    for part in required_components(control_plane_only) {
         part.start(layout, cache)?;
     }
     await_cluster(testbed, control_plane_only)?;
     if old.is_some() && !control_plane_only {
         // A node that was Ready stays so for a while, though its new kubelet does not know its pods yet.
-        let every = parts(control_plane_only);
+        let every = required_components(control_plane_only);
         await_or_die(layout, &every, "the node's pods", || {
-            Ok(knows_its_pods(testbed))
+            Ok(is_pod_list_synced(testbed))
         })?;
     }
     fs::write(layout.path("ready"), "").context("cannot mark the testbed as ready")?;
@@ -190,7 +192,7 @@ fn start(testbed: &Testbed, options: &Options) -> Result<()> {
 
 fn prepare_node(layout: &Layout, pause: &Path) -> Result<()> {
     await_or_die(layout, &[Component::Containerd], "containerd", || {
-        Ok(container::answers(layout))
+        Ok(container::is_containerd_ready(layout))
     })?;
     if !container::has_image(layout, image::PAUSE)? {
         container::load_image(layout, pause)?;
@@ -205,24 +207,26 @@ fn await_or_die(
     what: &str,
     mut probe: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
-    wait::until(what, LIMIT, || {
+    wait::poll_until(what, LIMIT, || {
         if probe()? {
             return Ok(Some(()));
         }
-        parts.iter().try_for_each(|part| part.must_run(layout))?;
+        parts
+            .iter()
+            .try_for_each(|part| part.require_running(layout))?;
         Ok(None)
     })
 }
 
 /// Cheap, before kubectl is asked: a kubectl in a loop would take the cores that the API server starts on.
-fn listening(testbed: &Testbed) -> Result<bool> {
+fn is_api_listening(testbed: &Testbed) -> Result<bool> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
     testbed.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
 }
 
-pub(super) fn api_ready(testbed: &Testbed) -> bool {
+pub(super) fn is_api_ready(testbed: &Testbed) -> bool {
     Component::Apiserver.running(&testbed.layout).is_some()
-        && program::succeeds(testbed.command("kubectl").args([
+        && program::run_succeeds(testbed.command("kubectl").args([
             "get",
             "--raw",
             "/readyz",
@@ -231,7 +235,7 @@ pub(super) fn api_ready(testbed: &Testbed) -> bool {
 }
 
 /// Does the kubelet have every pod that the API says is on its node?
-fn knows_its_pods(testbed: &Testbed) -> bool {
+fn is_pod_list_synced(testbed: &Testbed) -> bool {
     let uids = |path: &str| -> Option<Vec<String>> {
         let text = testbed.kubectl(&["get", "--raw", path]).ok()?;
         let list: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -272,15 +276,20 @@ fn await_cluster(testbed: &Testbed, control_plane_only: bool) -> Result<()> {
         let what = format!("kubectl wait {}", arguments.join(" "));
         let (key, value) = testbed.layout.mark();
         // kubectl watches, so no time is lost; a second at a time, so that a dead part or an interrupt is seen.
-        await_or_die(&testbed.layout, &parts(control_plane_only), &what, || {
-            Ok(program::succeeds(
-                testbed
-                    .command("kubectl")
-                    .args(["wait", "--timeout=1s"])
-                    .args(&arguments)
-                    .env(key, &value),
-            ))
-        })?;
+        await_or_die(
+            &testbed.layout,
+            &required_components(control_plane_only),
+            &what,
+            || {
+                Ok(program::run_succeeds(
+                    testbed
+                        .command("kubectl")
+                        .args(["wait", "--timeout=1s"])
+                        .args(&arguments)
+                        .env(key, &value),
+                ))
+            },
+        )?;
     }
     Ok(())
 }

@@ -16,16 +16,16 @@ use super::cgroup;
 use super::component::Component;
 use super::layout::Layout;
 use super::machine::{self, SHIM_SOCKETS};
-use crate::process::{self, Identity};
+use crate::process::{self, ProcessIdentity};
 use crate::{mounts, wait};
 
 /// Removes every trace of the testbed but its (empty) state folder, which holds the caller's lock.
-pub fn clear(layout: &Layout) -> Result<()> {
+pub fn remove_testbed(layout: &Layout) -> Result<()> {
     let sockets = shim_sockets(layout);
     kill_all(layout)?;
-    mounts::clear(&layout.folder())?;
-    cgroup::remove(&layout.cgroup())?;
-    for file in sockets.into_iter().chain(machine::own(layout)) {
+    mounts::unmount_below(&layout.folder())?;
+    cgroup::remove_cgroup(&layout.cgroup())?;
+    for file in sockets.into_iter().chain(machine::testbed_paths(layout)) {
         let _ = fs::remove_file(file);
     }
     // After the mounts are gone: removing must not reach through one.
@@ -47,8 +47,8 @@ pub fn clear(layout: &Layout) -> Result<()> {
 
 /// The last testbed's leaving: the machine's settings, and folders that only testbeds have made. The caller holds the
 /// lock on the folder of all testbeds.
-pub fn clear_shared(root: &Path) -> Result<()> {
-    machine::restore(root)?;
+pub fn remove_shared(root: &Path) -> Result<()> {
+    machine::restore_state(root)?;
     let _ = fs::remove_dir(root);
     Ok(())
 }
@@ -58,7 +58,7 @@ fn kill_all(layout: &Layout) -> Result<()> {
     let mark = format!("{key}={value}");
     // First who would start others: nobody must bring back what is being ended. A record alone is not trusted:
     // after a reboot its pid is somebody else's.
-    let ours = process::marked(&mark)?;
+    let ours = process::find_marked_processes(&mark)?;
     for process in Component::ALL
         .iter()
         .rev()
@@ -68,14 +68,14 @@ fn kill_all(layout: &Layout) -> Result<()> {
             process.signal(Signal::SIGKILL)?;
         }
     }
-    wait::insist(
+    wait::poll_uninterrupted(
         &format!("end of the processes of the testbed {}", layout.name()),
         Duration::from_secs(15),
         || {
-            cgroup::thaw(&layout.cgroup());
-            let mut left: Vec<Identity> = cgroup::processes(&layout.cgroup());
-            left.extend(process::marked(&mark)?);
-            left.extend(process::within(&layout.folder())?);
+            cgroup::thaw_cgroup(&layout.cgroup());
+            let mut left: Vec<ProcessIdentity> = cgroup::cgroup_processes(&layout.cgroup());
+            left.extend(process::find_marked_processes(&mark)?);
+            left.extend(process::find_processes_in(&layout.folder())?);
             for process in &left {
                 process.signal(Signal::SIGKILL)?;
             }

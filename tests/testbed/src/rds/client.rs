@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::model::{Cluster, Instance};
-use super::xml::Element;
+use super::model::{RdsCluster, RdsInstance};
+use super::xml::XmlElement;
 use super::{MOTO_PORT, REGION};
 use crate::kubernetes::{Layout, NODE_IP, Testbed, network};
 
@@ -21,13 +21,13 @@ pub const CLASS: &str = "db.r6g.large";
 
 /// Plain HTTP, possibly from inside a testbed's network.
 #[derive(Debug, Clone)]
-pub(crate) struct Http {
+pub(crate) struct HttpClient {
     base: String,
     inside: Option<Layout>,
     timeout: Duration,
 }
 
-impl Http {
+impl HttpClient {
     pub(crate) fn new(base: &str, inside: Option<Layout>) -> Self {
         Self {
             base: base.trim_end_matches('/').to_owned(),
@@ -69,7 +69,7 @@ impl Http {
             ))
         };
         match &self.inside {
-            Some(layout) => network::enter(layout, call)?,
+            Some(layout) => network::run_in_network(layout, call)?,
             None => call(),
         }
         .with_context(|| format!("{method} {url} failed"))
@@ -78,18 +78,18 @@ impl Http {
 
 /// Speaks to an RDS API.
 #[derive(Debug, Clone)]
-pub struct Client {
-    http: Http,
+pub struct RdsClient {
+    http: HttpClient,
     region: String,
     key: String,
 }
 
-impl Client {
+impl RdsClient {
     /// At this address, such as `http://127.0.0.1:5000`.
     #[must_use]
     pub fn new(endpoint: &str, region: &str) -> Self {
         Self {
-            http: Http::new(endpoint, None),
+            http: HttpClient::new(endpoint, None),
             region: region.to_owned(),
             key: "testbed".to_owned(),
         }
@@ -105,7 +105,7 @@ impl Client {
     #[must_use]
     pub fn inside(testbed: &Testbed, endpoint: &str, region: &str) -> Self {
         Self {
-            http: Http::new(endpoint, Some(testbed.layout().clone())),
+            http: HttpClient::new(endpoint, Some(testbed.layout().clone())),
             ..Self::new("", region)
         }
     }
@@ -118,10 +118,10 @@ impl Client {
     }
 
     /// Any call, with its parameters; an error answer is an error with AWS's code and message.
-    pub fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Result<Element> {
+    pub fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Result<XmlElement> {
         let mut body = format!("Action={action}&Version={VERSION}");
         for (name, value) in parameters {
-            body = body + "&" + name + "=" + &encode(value);
+            body = body + "&" + name + "=" + &url_encode(value);
         }
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/20260101/{}/rds/aws4_request, SignedHeaders=host, Signature=0",
@@ -135,7 +135,8 @@ impl Client {
             ),
         ];
         let (status, text) = self.http.send("POST", "/", &headers, &body)?;
-        let root = Element::parse(&text).with_context(|| format!("{action} answered {status}"))?;
+        let root =
+            XmlElement::parse(&text).with_context(|| format!("{action} answered {status}"))?;
         if status != 200 {
             let said = |name: &str| {
                 root.find(name)
@@ -152,7 +153,7 @@ impl Client {
     }
 
     /// Makes a cluster without members.
-    pub fn create_cluster(&self, identifier: &str, engine: &str) -> Result<Cluster> {
+    pub fn create_cluster(&self, identifier: &str, engine: &str) -> Result<RdsCluster> {
         let reply = self.call(
             "CreateDBCluster",
             &[
@@ -162,11 +163,16 @@ impl Client {
                 ("MasterUserPassword", "testbedpassword"),
             ],
         )?;
-        Cluster::read(found(&reply, "DBCluster")?)
+        RdsCluster::read(find_element(&reply, "DBCluster")?)
     }
 
     /// Adds an instance to a cluster: the first becomes its writer.
-    pub fn add_instance(&self, cluster: &str, identifier: &str, class: &str) -> Result<Instance> {
+    pub fn add_instance(
+        &self,
+        cluster: &str,
+        identifier: &str,
+        class: &str,
+    ) -> Result<RdsInstance> {
         let engine = self.describe_cluster(cluster)?.engine;
         let reply = self.call(
             "CreateDBInstance",
@@ -177,7 +183,7 @@ impl Client {
                 ("Engine", &engine),
             ],
         )?;
-        Instance::read(found(&reply, "DBInstance")?)
+        RdsInstance::read(find_element(&reply, "DBInstance")?)
     }
 
     /// Deletes an instance.
@@ -194,7 +200,7 @@ impl Client {
 
     /// Fails a cluster over, to a given member or to one of the API's choice. The target must be a member: moto
     /// would accept another and leave two writers.
-    pub fn failover(&self, cluster: &str, to: Option<&str>) -> Result<Cluster> {
+    pub fn failover(&self, cluster: &str, to: Option<&str>) -> Result<RdsCluster> {
         let mut parameters = vec![("DBClusterIdentifier", cluster)];
         if let Some(target) = to {
             let members = self.describe_cluster(cluster)?.members;
@@ -208,56 +214,56 @@ impl Client {
     }
 
     /// One cluster.
-    pub fn describe_cluster(&self, identifier: &str) -> Result<Cluster> {
+    pub fn describe_cluster(&self, identifier: &str) -> Result<RdsCluster> {
         let reply = self.call("DescribeDBClusters", &[("DBClusterIdentifier", identifier)])?;
-        clusters(&reply)?
+        read_clusters(&reply)?
             .pop()
             .ok_or_else(|| anyhow!("the reply holds no cluster {identifier}"))
     }
 
     /// All clusters.
-    pub fn describe_clusters(&self) -> Result<Vec<Cluster>> {
-        clusters(&self.call("DescribeDBClusters", &[])?)
+    pub fn describe_clusters(&self) -> Result<Vec<RdsCluster>> {
+        read_clusters(&self.call("DescribeDBClusters", &[])?)
     }
 
     /// The instances of a cluster.
-    pub fn describe_instances(&self, cluster: &str) -> Result<Vec<Instance>> {
+    pub fn describe_instances(&self, cluster: &str) -> Result<Vec<RdsInstance>> {
         let parameters = [
             ("Filters.Filter.1.Name", "db-cluster-id"),
             ("Filters.Filter.1.Values.Value.1", cluster),
         ];
         let reply = self.call("DescribeDBInstances", &parameters)?;
-        found(&reply, "DBInstances")?
+        find_element(&reply, "DBInstances")?
             .children
             .iter()
-            .map(Instance::read)
+            .map(RdsInstance::read)
             .collect()
     }
 }
 
-impl Default for Client {
+impl Default for RdsClient {
     /// moto at its own default address.
     fn default() -> Self {
         Self::new(&format!("http://127.0.0.1:{MOTO_PORT}"), REGION)
     }
 }
 
-fn clusters(reply: &Element) -> Result<Vec<Cluster>> {
-    found(reply, "DBClusters")?
+fn read_clusters(reply: &XmlElement) -> Result<Vec<RdsCluster>> {
+    find_element(reply, "DBClusters")?
         .children
         .iter()
-        .map(Cluster::read)
+        .map(RdsCluster::read)
         .collect()
 }
 
-fn found<'a>(reply: &'a Element, name: &str) -> Result<&'a Element> {
+fn find_element<'a>(reply: &'a XmlElement, name: &str) -> Result<&'a XmlElement> {
     reply
         .find(name)
         .ok_or_else(|| anyhow!("the reply {} holds no {name}", reply.name))
 }
 
 /// Form encoding: all but letters, digits and four others as %XX.
-fn encode(value: &str) -> String {
+fn url_encode(value: &str) -> String {
     value.bytes().fold(String::new(), |text, byte| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
             text + &char::from(byte).to_string()
@@ -268,10 +274,10 @@ fn encode(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::encode;
+    use super::url_encode;
 
     #[test]
     fn forms_are_encoded() {
-        assert_eq!(encode("arn:aws:rds a&b"), "arn%3Aaws%3Ards%20a%26b");
+        assert_eq!(url_encode("arn:aws:rds a&b"), "arn%3Aaws%3Ards%20a%26b");
     }
 }

@@ -23,28 +23,28 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::REGION;
-use super::client::{Client, Http};
-use super::moto::{Server, quick};
+use super::client::{HttpClient, RdsClient};
+use super::moto::{RdsServerProcess, answers_quickly};
 use crate::kubernetes::Testbed;
 
 /// Sets rules of a running microburst.
 #[derive(Debug, Clone)]
-pub struct Control {
-    http: Http,
+pub struct FaultControl {
+    http: HttpClient,
 }
 
-impl Control {
+impl FaultControl {
     /// At this address.
     #[must_use]
     pub fn new(endpoint: &str) -> Self {
         Self {
-            http: Http::new(endpoint, None),
+            http: HttpClient::new(endpoint, None),
         }
     }
 
     pub(super) fn in_testbed(testbed: &Testbed, endpoint: &str) -> Self {
         Self {
-            http: Http::new(endpoint, Some(testbed.layout().clone())),
+            http: HttpClient::new(endpoint, Some(testbed.layout().clone())),
         }
     }
 
@@ -99,15 +99,15 @@ impl Control {
 /// A running microburst on loopback.
 #[derive(Debug)]
 pub struct Microburst {
-    server: Server,
-    control: Control,
+    server: RdsServerProcess,
+    control: FaultControl,
 }
 
 impl Microburst {
     /// Starts one in front of `upstream`, without rules.
     pub fn start(upstream: &str) -> Result<Self> {
         let upstream = upstream.to_owned();
-        let server = Server::start(
+        let server = RdsServerProcess::start(
             "microburst",
             move |port| {
                 [
@@ -121,9 +121,9 @@ impl Microburst {
                 .map(str::to_owned)
                 .into()
             },
-            |endpoint| quick(endpoint) && Control::new(endpoint).healthy(),
+            |endpoint| answers_quickly(endpoint) && FaultControl::new(endpoint).healthy(),
         )?;
-        let control = Control::new(&server.endpoint);
+        let control = FaultControl::new(&server.endpoint);
         Ok(Self { server, control })
     }
 
@@ -135,13 +135,13 @@ impl Microburst {
 
     /// A client that goes through it.
     #[must_use]
-    pub fn client(&self) -> Client {
-        Client::new(self.endpoint(), REGION)
+    pub fn client(&self) -> RdsClient {
+        RdsClient::new(self.endpoint(), REGION)
     }
 
     /// Its rules.
     #[must_use]
-    pub fn control(&self) -> &Control {
+    pub fn control(&self) -> &FaultControl {
         &self.control
     }
 

@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cache::Cache;
+use crate::cache::ToolCache;
 use crate::kubernetes::{NODE_IP, Testbed};
 use crate::tools::python;
-use client::Client;
+use client::RdsClient;
 
 /// moto's port in a testbed: its own default.
 pub const MOTO_PORT: u16 = 5000;
@@ -41,8 +41,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// moto's arguments for an address.
-fn moto_command(cache: &Cache, host: &str, port: u16) -> Result<Command> {
-    let mut command = Command::new(python::interpreter(cache)?);
+fn moto_command(cache: &ToolCache, host: &str, port: u16) -> Result<Command> {
+    let mut command = Command::new(python::python_interpreter(cache)?);
     command.args([
         "-m",
         "moto.server",
@@ -55,8 +55,8 @@ fn moto_command(cache: &Cache, host: &str, port: u16) -> Result<Command> {
 }
 
 /// microburst's arguments for an address.
-fn microburst_command(cache: &Cache, host: &str, port: u16, upstream: &str) -> Result<Command> {
-    let mut command = Command::new(python::interpreter(cache)?);
+fn microburst_command(cache: &ToolCache, host: &str, port: u16, upstream: &str) -> Result<Command> {
+    let mut command = Command::new(python::python_interpreter(cache)?);
     command.args([
         "-m",
         "microburst",
@@ -71,12 +71,12 @@ fn microburst_command(cache: &Cache, host: &str, port: u16, upstream: &str) -> R
 }
 
 /// Starts moto in a testbed, and microburst if `faults`; does nothing to what runs.
-pub fn up(testbed: &Testbed, faults: bool) -> Result<()> {
-    let cache = Cache::locate()?;
+pub fn start_servers(testbed: &Testbed, faults: bool) -> Result<()> {
+    let cache = ToolCache::locate()?;
     if testbed.spawned(MOTO).is_none() {
         testbed.spawn(MOTO, &moto_command(&cache, NODE_IP, MOTO_PORT)?)?;
     }
-    let client = Client::in_testbed(testbed, REGION);
+    let client = RdsClient::in_testbed(testbed, REGION);
     testbed.wait_for(MOTO, LIMIT, || client.describe_clusters().is_ok())?;
     if faults {
         if testbed.spawned(MICROBURST).is_none() {
@@ -86,20 +86,20 @@ pub fn up(testbed: &Testbed, faults: bool) -> Result<()> {
                 &microburst_command(&cache, NODE_IP, FAULTS_PORT, &upstream)?,
             )?;
         }
-        let control = control(testbed);
+        let control = fault_control(testbed);
         testbed.wait_for(MICROBURST, LIMIT, || control.healthy())?;
     }
     Ok(())
 }
 
 /// Stops both; what moto knew is gone.
-pub fn down(testbed: &Testbed) -> Result<()> {
+pub fn stop_servers(testbed: &Testbed) -> Result<()> {
     testbed.stop(MICROBURST, GRACE)?;
     testbed.stop(MOTO, GRACE)
 }
 
 /// The faults of a testbed's microburst.
 #[must_use]
-pub fn control(testbed: &Testbed) -> microburst::Control {
-    microburst::Control::in_testbed(testbed, &format!("http://{NODE_IP}:{FAULTS_PORT}"))
+pub fn fault_control(testbed: &Testbed) -> microburst::FaultControl {
+    microburst::FaultControl::in_testbed(testbed, &format!("http://{NODE_IP}:{FAULTS_PORT}"))
 }

@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::xml::Element;
+use super::xml::XmlElement;
 
 /// One member of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Member {
+pub struct RdsMember {
     /// `DBInstanceIdentifier`.
     pub instance: String,
     /// `IsClusterWriter`.
@@ -18,7 +18,7 @@ pub struct Member {
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cluster {
+pub struct RdsCluster {
     /// `DBClusterIdentifier`.
     pub identifier: String,
     /// `DBClusterArn`.
@@ -34,10 +34,10 @@ pub struct Cluster {
     /// `ReaderEndpoint`.
     pub reader_endpoint: String,
     /// `DBClusterMembers`.
-    pub members: Vec<Member>,
+    pub members: Vec<RdsMember>,
 }
 
-impl Cluster {
+impl RdsCluster {
     /// The writer's identifier, if there is exactly one.
     #[must_use]
     pub fn writer(&self) -> Option<&str> {
@@ -58,7 +58,7 @@ impl Cluster {
             .collect()
     }
 
-    pub(super) fn read(element: &Element) -> Result<Self> {
+    pub(super) fn read(element: &XmlElement) -> Result<Self> {
         Ok(Self {
             identifier: element
                 .text("DBClusterIdentifier")
@@ -74,7 +74,7 @@ impl Cluster {
                 .into_iter()
                 .flat_map(|members| &members.children)
                 .map(|member| {
-                    Ok(Member {
+                    Ok(RdsMember {
                         instance: member
                             .text("DBInstanceIdentifier")
                             .context("a member has no identifier")?,
@@ -93,7 +93,7 @@ impl Cluster {
 
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Instance {
+pub struct RdsInstance {
     /// `DBInstanceIdentifier`.
     pub identifier: String,
     /// `DbiResourceId`.
@@ -110,8 +110,8 @@ pub struct Instance {
     pub cluster: Option<String>,
 }
 
-impl Instance {
-    pub(super) fn read(element: &Element) -> Result<Self> {
+impl RdsInstance {
+    pub(super) fn read(element: &XmlElement) -> Result<Self> {
         let endpoint = element.child("Endpoint");
         Ok(Self {
             identifier: element

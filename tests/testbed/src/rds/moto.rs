@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::client::Client;
+use super::client::RdsClient;
 use super::{LIMIT, REGION};
-use crate::cache::Cache;
+use crate::cache::ToolCache;
 use crate::tools::python;
 use crate::{program, wait};
 
@@ -32,19 +32,19 @@ runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
 
 /// A Python server on loopback.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct RdsServerProcess {
     child: Child,
     pub(super) endpoint: String,
 }
 
-impl Server {
+impl RdsServerProcess {
     /// Starts `module` with the arguments that `arguments` gives for a port, and waits until `ready`.
     pub(super) fn start(
         module: &str,
         arguments: impl Fn(u16) -> Vec<String>,
         ready: impl Fn(&str) -> bool,
     ) -> Result<Self> {
-        let python = python::interpreter(&Cache::locate()?)?;
+        let python = python::python_interpreter(&ToolCache::locate()?)?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let port = free_port()?;
@@ -74,7 +74,7 @@ impl Server {
     }
 
     fn wait(&mut self, module: &str, ready: impl Fn(&str) -> bool) -> Result<()> {
-        wait::until(module, LIMIT, || {
+        wait::poll_until(module, LIMIT, || {
             if ready(&self.endpoint) {
                 return Ok(Some(()));
             }
@@ -98,7 +98,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for RdsServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -115,12 +115,12 @@ fn free_port() -> Result<u16> {
 
 /// A running moto.
 #[derive(Debug)]
-pub struct Moto(Server);
+pub struct Moto(RdsServerProcess);
 
 impl Moto {
     /// Starts one with empty accounts, and waits until its RDS API answers.
     pub fn start() -> Result<Self> {
-        let server = Server::start(
+        let server = RdsServerProcess::start(
             "moto.server",
             |port| {
                 vec![
@@ -130,7 +130,10 @@ impl Moto {
                     port.to_string(),
                 ]
             },
-            |endpoint| quick(endpoint) && Client::new(endpoint, REGION).describe_clusters().is_ok(),
+            |endpoint| {
+                answers_quickly(endpoint)
+                    && RdsClient::new(endpoint, REGION).describe_clusters().is_ok()
+            },
         )?;
         Ok(Self(server))
     }
@@ -143,13 +146,13 @@ impl Moto {
 
     /// A client in the default region.
     #[must_use]
-    pub fn client(&self) -> Client {
-        Client::new(self.endpoint(), REGION)
+    pub fn client(&self) -> RdsClient {
+        RdsClient::new(self.endpoint(), REGION)
     }
 }
 
 /// Does anything listen there? Spares a whole HTTP client while nothing does.
-pub(super) fn quick(endpoint: &str) -> bool {
+pub(super) fn answers_quickly(endpoint: &str) -> bool {
     endpoint
         .trim_start_matches("http://")
         .parse()

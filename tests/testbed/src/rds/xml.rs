@@ -6,7 +6,7 @@ use quick_xml::events::Event;
 
 /// One element.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Element {
+pub struct XmlElement {
     /// Its name, without a prefix.
     pub name: String,
     /// Its own text.
@@ -15,7 +15,7 @@ pub struct Element {
     pub children: Vec<Self>,
 }
 
-impl Element {
+impl XmlElement {
     /// Reads a document; a truncated one is an error.
     pub fn parse(text: &str) -> Result<Self> {
         let mut reader = Reader::from_str(text);
@@ -42,7 +42,7 @@ impl Element {
                 }
                 Event::GeneralRef(reference) => {
                     if let Some(parent) = open.last_mut() {
-                        parent.value.push_str(entity(&reference));
+                        parent.value.push_str(resolve_entity(&reference));
                     }
                     None
                 }
@@ -84,7 +84,7 @@ impl Element {
 }
 
 /// The five of XML; others do not occur in replies.
-fn entity(name: &str) -> &'static str {
+fn resolve_entity(name: &str) -> &'static str {
     match name {
         "amp" => "&",
         "lt" => "<",
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_read_as_a_tree() {
-        let root = Element::parse(
+        let root = XmlElement::parse(
             "<?xml version='1.0'?><a xmlns='x'><b>1 &amp; 2</b><c/><d> <e>f</e> </d></a>",
         )
         .unwrap();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_truncated_reply_is_an_error() {
-        assert!(Element::parse("<a><b>1</b>").is_err());
-        assert!(Element::parse("").is_err());
+        assert!(XmlElement::parse("<a><b>1</b>").is_err());
+        assert!(XmlElement::parse("").is_err());
     }
 }

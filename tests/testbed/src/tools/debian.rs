@@ -10,45 +10,45 @@ use crate::program;
 
 /// A package and the oldest upstream version that works.
 #[derive(Debug)]
-pub struct Package {
+pub struct DebianPackage {
     /// Its name.
     pub name: &'static str,
     /// Oldest good version, empty: any.
     pub oldest: &'static str,
 }
 
-const fn package(name: &'static str, oldest: &'static str) -> Package {
-    Package { name, oldest }
+const fn debian_package(name: &'static str, oldest: &'static str) -> DebianPackage {
+    DebianPackage { name, oldest }
 }
 
 /// All of them.
-pub const PACKAGES: &[Package] = &[
+pub const PACKAGES: &[DebianPackage] = &[
     // Below 1.6 there is no `netns_mounts_under_state_dir`: pods' namespaces would outlive the state folder.
-    package("containerd", "1.6"),
-    package("runc", "1.1"),
-    package("containernetworking-plugins", "1.1"),
-    package("iptables", "1.8"),
-    package("iproute2", "5.10"),
+    debian_package("containerd", "1.6"),
+    debian_package("runc", "1.1"),
+    debian_package("containernetworking-plugins", "1.1"),
+    debian_package("iptables", "1.8"),
+    debian_package("iproute2", "5.10"),
     // `unshare --net=FILE` and `nsenter --net=FILE`.
-    package("util-linux", "2.36"),
-    package("busybox-static", "1.35"),
-    package("openssl", "3.0"),
-    package("shellcheck", "0.8"),
+    debian_package("util-linux", "2.36"),
+    debian_package("busybox-static", "1.35"),
+    debian_package("openssl", "3.0"),
+    debian_package("shellcheck", "0.8"),
     // The chart's tests read its schema with it.
-    package("jq", "1.6"),
-    package("ca-certificates", ""),
+    debian_package("jq", "1.6"),
+    debian_package("ca-certificates", ""),
     // The static C library, for programs in images without one.
-    package("gcc", "10"),
-    package("libc6-dev", "2.31"),
-    package("python3-venv", "3.10"),
+    debian_package("gcc", "10"),
+    debian_package("libc6-dev", "2.31"),
+    debian_package("python3-venv", "3.10"),
     // The apps with real pools: a root of Debian's packages, and a Java runtime with libraries from Maven.
-    package("mmdebstrap", "1.0"),
-    package("default-jdk-headless", "1.17"),
-    package("maven", "3.8"),
+    debian_package("mmdebstrap", "1.0"),
+    debian_package("default-jdk-headless", "1.17"),
+    debian_package("maven", "3.8"),
     // The databases of the testbed's Aurora. The major version is in the name: data and settings are of one version.
-    package("postgresql-15", "15"),
+    debian_package("postgresql-15", "15"),
     // A pooler between pods and databases.
-    package("pgbouncer", "1.18"),
+    debian_package("pgbouncer", "1.18"),
 ];
 
 /// Read by postgresql-common when a server is installed: a cluster made by Debian would run, and run again at each
@@ -75,9 +75,9 @@ const FOR_STAND: &[&str] = &[
 ];
 
 /// Fails unless the testbed's own programs are there; looks at files only.
-pub fn check() -> Result<()> {
+pub fn check_packages() -> Result<()> {
     for name in FOR_STAND {
-        program::require(name)?;
+        program::require_program(name)?;
     }
     for plugin in ["bridge", "host-local", "loopback"] {
         let file = format!("{CNI_PLUGINS}/{plugin}");
@@ -91,8 +91,8 @@ pub fn check() -> Result<()> {
 }
 
 /// `(name, version)` of what is installed.
-fn installed() -> Result<Vec<(String, String)>> {
-    program::require("dpkg-query").context(
+fn list_installed() -> Result<Vec<(String, String)>> {
+    program::require_program("dpkg-query").context(
         "the testbed takes containerd and others from Debian's packages; on another system install them by hand",
     )?;
     // It fails when one is unknown, and still tells the others.
@@ -110,7 +110,7 @@ fn installed() -> Result<Vec<(String, String)>> {
 }
 
 /// The leading numbers of a Debian version: `1:1.6.20~ds1-1+deb12u3` is 1, 6, 20.
-fn numbers(version: &str) -> Vec<u32> {
+fn version_numbers(version: &str) -> Vec<u32> {
     let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
     let end = upstream
         .find(|c: char| c != '.' && !c.is_ascii_digit())
@@ -122,13 +122,13 @@ fn numbers(version: &str) -> Vec<u32> {
 }
 
 /// What is missing, and what is too old.
-fn lacking() -> Result<(Vec<&'static str>, Vec<String>)> {
-    let installed = installed()?;
+fn find_missing() -> Result<(Vec<&'static str>, Vec<String>)> {
+    let installed = list_installed()?;
     let (mut missing, mut old) = (Vec::new(), Vec::new());
     for package in PACKAGES {
         match installed.iter().find(|(name, _)| name == package.name) {
             None => missing.push(package.name),
-            Some((_, version)) if numbers(version) < numbers(package.oldest) => {
+            Some((_, version)) if version_numbers(version) < version_numbers(package.oldest) => {
                 old.push(format!(
                     "{} {version} (needs {})",
                     package.name, package.oldest
@@ -141,8 +141,8 @@ fn lacking() -> Result<(Vec<&'static str>, Vec<String>)> {
 }
 
 /// Installs what is missing; gives the number of new packages.
-pub fn ensure() -> Result<usize> {
-    let (missing, old) = lacking()?;
+pub fn ensure_packages() -> Result<usize> {
+    let (missing, old) = find_missing()?;
     if !old.is_empty() {
         bail!(
             "too old: {}; upgrade with: apt-get install --only-upgrade PACKAGE",
@@ -159,9 +159,9 @@ pub fn ensure() -> Result<usize> {
     if missing.iter().any(|name| name.starts_with("postgresql-")) {
         without_main_cluster()?;
     }
-    apt(&["update", "-q"], &[])?;
-    apt(&["install", "-qy", "--no-install-recommends"], &missing)?;
-    let (still, old) = lacking()?;
+    run_apt(&["update", "-q"], &[])?;
+    run_apt(&["install", "-qy", "--no-install-recommends"], &missing)?;
+    let (still, old) = find_missing()?;
     if !still.is_empty() || !old.is_empty() {
         bail!(
             "after apt-get install still missing: {}; too old: {}",
@@ -180,10 +180,10 @@ fn without_main_cluster() -> Result<()> {
         .unwrap_or(std::path::Path::new("/"));
     let mut make = as_root("mkdir");
     make.arg("-p").arg(folder);
-    program::output(&mut make)?;
+    program::run_output(&mut make)?;
     let mut write = as_root("sh");
     write.args(["-c", "printf %s \"$1\" > \"$2\"", "sh", text, file]);
-    program::output(&mut write).with_context(|| format!("cannot write {file}"))?;
+    program::run_output(&mut write).with_context(|| format!("cannot write {file}"))?;
     Ok(())
 }
 
@@ -198,13 +198,13 @@ fn as_root(program: &str) -> Command {
     sudo
 }
 
-fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
+fn run_apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
     let mut command = as_root("apt-get");
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(arguments)
         .args(packages);
-    program::output(&mut command).with_context(|| {
+    program::run_output(&mut command).with_context(|| {
         format!(
             "cannot install packages; as root, call: apt-get install {}",
             packages.join(" ")
@@ -215,13 +215,13 @@ fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::numbers;
+    use super::version_numbers;
 
     #[test]
     fn debian_versions_compare_by_their_numbers() {
-        assert_eq!(numbers("1.6.20~ds1-1+deb12u3"), [1, 6, 20]);
-        assert_eq!(numbers("4:12.2.0-3"), [12, 2, 0]);
-        assert!(numbers("1.10") > numbers("1.6"));
-        assert!(numbers("20230311") >= numbers(""));
+        assert_eq!(version_numbers("1.6.20~ds1-1+deb12u3"), [1, 6, 20]);
+        assert_eq!(version_numbers("4:12.2.0-3"), [12, 2, 0]);
+        assert!(version_numbers("1.10") > version_numbers("1.6"));
+        assert!(version_numbers("20230311") >= version_numbers(""));
     }
 }

@@ -1,6 +1,6 @@
 //! The Go programs: one committed `go.mod` and `go.sum` a program, built once into `<cache>/<folder>-<version>/`.
 //!
-//! A program counts as there when its stamp says that it was run or read and told the pinned version. The build
+//! A program counts as there when its stamp says that it was run or read and reported the pinned version. The build
 //! writes under another name first, so an interrupted one is never taken for whole.
 
 use std::fs;
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::sources;
-use crate::cache::Cache;
+use super::crate_folder;
+use crate::cache::ToolCache;
 use crate::program;
 
 /// What kubectl, the API server and their clients say of their version.
@@ -20,7 +20,7 @@ const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1
 
 /// One program.
 #[derive(Debug)]
-pub struct Tool {
+pub struct GoTool {
     /// Folder below `tools/` with its `go.mod`.
     pub folder: &'static str,
     /// Pinned version; must be that of `go.mod` (a test compares).
@@ -41,13 +41,13 @@ pub struct Tool {
     expected: &'static str,
 }
 
-const fn kubernetes(
+const fn kubernetes_tool(
     package: &'static str,
     binary: &'static str,
     tells: (&'static [&'static str], &'static str),
     expected: &'static str,
-) -> Tool {
-    Tool {
+) -> GoTool {
+    GoTool {
         folder: "kubernetes",
         version: "v1.36.3",
         module: "k8s.io/kubernetes",
@@ -61,8 +61,8 @@ const fn kubernetes(
 }
 
 /// All of them, in the order of building: the API server first, as the others reuse what it compiled.
-pub const TOOLS: &[Tool] = &[
-    Tool {
+pub const TOOLS: &[GoTool] = &[
+    GoTool {
         folder: "etcd",
         version: "v3.6.11",
         module: "go.etcd.io/etcd/server/v3",
@@ -73,37 +73,37 @@ pub const TOOLS: &[Tool] = &[
         tells: (&["--version"], "etcd Version: 3.6.11"),
         expected: "about 1 minute",
     },
-    kubernetes(
+    kubernetes_tool(
         "k8s.io/kubernetes/cmd/kube-apiserver",
         "kube-apiserver",
         (&["--version"], "Kubernetes v1.36.3"),
         "about 5 minutes cold",
     ),
-    kubernetes(
+    kubernetes_tool(
         "k8s.io/kubernetes/cmd/kube-controller-manager",
         "kube-controller-manager",
         (&["--version"], "Kubernetes v1.36.3"),
         "about 1 minute",
     ),
-    kubernetes(
+    kubernetes_tool(
         "k8s.io/kubernetes/cmd/kube-scheduler",
         "kube-scheduler",
         (&["--version"], "Kubernetes v1.36.3"),
         "about 10 seconds",
     ),
-    kubernetes(
+    kubernetes_tool(
         "k8s.io/kubernetes/cmd/kubelet",
         "kubelet",
         (&["--version"], "Kubernetes v1.36.3"),
         "about 30 seconds",
     ),
-    kubernetes(
+    kubernetes_tool(
         "k8s.io/kubernetes/cmd/kubectl",
         "kubectl",
         (&["version", "--client"], "Client Version: v1.36.3"),
         "about 30 seconds",
     ),
-    Tool {
+    GoTool {
         folder: "helm",
         version: "v4.3.1",
         module: "helm.sh/helm/v4",
@@ -114,7 +114,7 @@ pub const TOOLS: &[Tool] = &[
         tells: (&["version", "--short"], "v4.3.1"),
         expected: "about 2 minutes",
     },
-    Tool {
+    GoTool {
         folder: "kubeconform",
         version: "v0.8.0",
         module: "github.com/yannh/kubeconform",
@@ -125,7 +125,7 @@ pub const TOOLS: &[Tool] = &[
         tells: (&["-v"], "v0.8.0"),
         expected: "about 5 seconds",
     },
-    Tool {
+    GoTool {
         folder: "helm-unittest",
         version: "v1.1.2",
         module: "github.com/helm-unittest/helm-unittest",
@@ -137,7 +137,7 @@ pub const TOOLS: &[Tool] = &[
         expected: "about 1 minute",
     },
     // A program of ours around its packages: only the plugins in use.
-    Tool {
+    GoTool {
         folder: "coredns",
         version: "v1.15.0",
         module: "github.com/coredns/coredns",
@@ -150,18 +150,18 @@ pub const TOOLS: &[Tool] = &[
     },
 ];
 
-impl Tool {
-    pub(crate) fn folder_in(&self, cache: &Cache) -> PathBuf {
+impl GoTool {
+    pub(crate) fn folder_in(&self, cache: &ToolCache) -> PathBuf {
         cache.path(format!("{}-{}", self.folder, self.version))
     }
 
     /// Where the program is, once built.
     #[must_use]
-    pub fn path(&self, cache: &Cache) -> PathBuf {
+    pub fn path(&self, cache: &ToolCache) -> PathBuf {
         self.folder_in(cache).join(self.binary)
     }
 
-    fn stamp(&self, cache: &Cache) -> PathBuf {
+    fn stamp(&self, cache: &ToolCache) -> PathBuf {
         self.folder_in(cache)
             .join(format!(".{}.verified", self.binary))
     }
@@ -170,14 +170,14 @@ impl Tool {
     fn verify(&self, file: &Path) -> Result<()> {
         let (arguments, expected) = self.tells;
         let (said, expected) = if arguments.is_empty() {
-            let said = program::output(Command::new("go").args(["version", "-m"]).arg(file))?;
+            let said = program::run_output(Command::new("go").args(["version", "-m"]).arg(file))?;
             (
                 said.replace('\t', " "),
                 format!("{} {}", self.module, self.version),
             )
         } else {
             (
-                program::output(Command::new(file).args(arguments))?,
+                program::run_output(Command::new(file).args(arguments))?,
                 expected.to_owned(),
             )
         };
@@ -193,19 +193,19 @@ impl Tool {
         Ok(())
     }
 
-    fn build(&self, cache: &Cache) -> Result<()> {
-        program::require("go")?;
+    fn build(&self, cache: &ToolCache) -> Result<()> {
+        program::require_program("go")?;
         let target = self.path(cache);
-        Cache::sweep(&target);
-        let partial = Cache::temporary(&target);
-        let folder = sources().join("tools").join(self.folder);
+        ToolCache::sweep(&target);
+        let partial = ToolCache::temporary(&target);
+        let folder = crate_folder().join("tools").join(self.folder);
         fs::create_dir_all(self.folder_in(cache)).context("cannot make a folder in the cache")?;
         eprintln!(
             "building {} {} ({})…",
             self.binary, self.version, self.expected
         );
         let started = Instant::now();
-        let built = program::output(
+        let built = program::run_output(
             Command::new("go")
                 .current_dir(&folder)
                 // Static, so that it runs in any image and on any machine that shares the cache.
@@ -242,7 +242,7 @@ impl Tool {
     }
 
     /// True if something was done.
-    fn ensure(&self, cache: &Cache) -> Result<bool> {
+    fn ensure(&self, cache: &ToolCache) -> Result<bool> {
         let stamp = self.stamp(cache);
         if stamp.is_file() && self.path(cache).is_file() {
             return Ok(false);
@@ -258,14 +258,14 @@ impl Tool {
 }
 
 /// Builds what is missing; gives the number of new ones.
-pub fn ensure(cache: &Cache) -> Result<usize> {
+pub fn ensure_go_tools(cache: &ToolCache) -> Result<usize> {
     TOOLS
         .iter()
         .try_fold(0, |new, tool| Ok(new + usize::from(tool.ensure(cache)?)))
 }
 
 /// Where a built program is.
-pub fn path(cache: &Cache, binary: &str) -> Result<PathBuf> {
+pub fn go_tool_path(cache: &ToolCache, binary: &str) -> Result<PathBuf> {
     match TOOLS
         .iter()
         .find(|tool| tool.binary == binary)
@@ -280,45 +280,4 @@ pub fn path(cache: &Cache, binary: &str) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_table_and_go_mod_pin_the_same_versions() {
-        for tool in TOOLS {
-            let file = sources().join("tools").join(tool.folder).join("go.mod");
-            let text = fs::read_to_string(&file).unwrap();
-            let pinned = format!("{} {}", tool.module, tool.version);
-            assert!(
-                text.contains(&pinned),
-                "{} does not pin {pinned}",
-                file.display()
-            );
-            assert!(
-                text.contains(tool.package),
-                "{} does not build {}",
-                file.display(),
-                tool.package
-            );
-            assert!(file.with_file_name("go.sum").is_file());
-        }
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let mut names: Vec<_> = TOOLS.iter().map(|tool| tool.binary).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), TOOLS.len());
-    }
-
-    #[test]
-    fn a_program_of_another_version_is_refused() {
-        let error = TOOLS[1]
-            .verify(Path::new("/bin/echo"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("is not kube-apiserver v1.36.3"), "{error}");
-    }
-}
+mod tests;

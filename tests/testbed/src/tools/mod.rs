@@ -13,23 +13,23 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::cache::Cache;
+use crate::cache::ToolCache;
 use crate::image;
 
 /// This crate's folder: the committed build instructions are read from the checkout.
-pub(crate) fn sources() -> &'static Path {
+pub(crate) fn crate_folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Brings every tool. Says on standard error what it does and how long that takes.
-pub fn ensure() -> Result<()> {
+pub fn ensure_tools() -> Result<()> {
     let started = Instant::now();
-    let cache = Cache::locate()?;
+    let cache = ToolCache::locate()?;
     let _lock = cache.lock("tools")?;
-    let mut built = debian::ensure()?;
-    built += go::ensure(&cache)?;
-    built += python::ensure(&cache)?;
-    built += usize::from(image::pause(&cache)?.fresh);
+    let mut built = debian::ensure_packages()?;
+    built += go::ensure_go_tools(&cache)?;
+    built += python::ensure_python_tools(&cache)?;
+    built += usize::from(image::build_pause_image(&cache)?.fresh);
     eprintln!(
         "tools: {} ready in {} ({built} new, {:.1} s)",
         debian::PACKAGES.len() + go::TOOLS.len() + 2,
@@ -40,8 +40,8 @@ pub fn ensure() -> Result<()> {
 }
 
 /// Fails, naming the cure, unless everything a testbed needs to start is there. Cheap: only looks at files.
-pub fn check(cache: &Cache) -> Result<()> {
-    debian::check()?;
+pub fn check_tools(cache: &ToolCache) -> Result<()> {
+    debian::check_packages()?;
     let missing: Vec<String> = go::TOOLS
         .iter()
         .filter(|tool| tool.for_testbed && !tool.path(cache).is_file())
@@ -59,7 +59,7 @@ pub fn check(cache: &Cache) -> Result<()> {
 
 /// The folders of the built programs, for a `PATH`.
 #[must_use]
-pub fn folders(cache: &Cache) -> Vec<PathBuf> {
+pub fn tool_folders(cache: &ToolCache) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = go::TOOLS.iter().map(|tool| tool.folder_in(cache)).collect();
     folders.dedup();
     folders

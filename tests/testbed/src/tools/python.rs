@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::sources;
-use crate::cache::Cache;
+use super::crate_folder;
+use crate::cache::ToolCache;
 use crate::program;
 
 /// The AWS emulator nobody here wrote: the contract's other side.
@@ -22,44 +22,44 @@ pub const MICROBURST: &str = "0.10.0";
 /// Everything these two pull in, pinned, so that a new release of a dependency changes nothing.
 const REQUIREMENTS: &str = include_str!("../../tools/python/requirements.txt");
 
-fn environment(cache: &Cache) -> PathBuf {
+fn python_environment(cache: &ToolCache) -> PathBuf {
     cache.path(format!("moto-{MOTO}-microburst-{MICROBURST}"))
 }
 
-fn complete(cache: &Cache) -> bool {
-    fs::read_to_string(environment(cache).join(".verified"))
+fn is_complete(cache: &ToolCache) -> bool {
+    fs::read_to_string(python_environment(cache).join(".verified"))
         .is_ok_and(|stamp| stamp == REQUIREMENTS)
 }
 
 /// The interpreter that has both.
-pub fn interpreter(cache: &Cache) -> Result<PathBuf> {
-    if !complete(cache) {
+pub fn python_interpreter(cache: &ToolCache) -> Result<PathBuf> {
+    if !is_complete(cache) {
         bail!(
             "moto {MOTO} and microburst {MICROBURST} are missing in {}: install with: testbed tools",
             cache.path("").display()
         );
     }
-    Ok(environment(cache).join("bin/python"))
+    Ok(python_environment(cache).join("bin/python"))
 }
 
 /// Installs them if need be; gives the number of new environments.
-pub fn ensure(cache: &Cache) -> Result<usize> {
-    if complete(cache) {
+pub fn ensure_python_tools(cache: &ToolCache) -> Result<usize> {
+    if is_complete(cache) {
         return Ok(0);
     }
-    program::require("python3")?;
-    let folder = environment(cache);
+    program::require_program("python3")?;
+    let folder = python_environment(cache);
     if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     eprintln!("installing moto {MOTO} and microburst {MICROBURST} (about 1 minute)…");
     let started = Instant::now();
-    program::output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(
+    program::run_output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(
         "cannot make a virtual environment; if ensurepip is missing: apt-get install python3-venv",
     )?;
     let python = folder.join("bin/python");
-    program::output(
+    program::run_output(
         Command::new(&python)
             .args([
                 "-m",
@@ -69,17 +69,17 @@ pub fn ensure(cache: &Cache) -> Result<usize> {
                 "--disable-pip-version-check",
                 "-r",
             ])
-            .arg(sources().join("tools/python/requirements.txt")),
+            .arg(crate_folder().join("tools/python/requirements.txt")),
     )
     .context("cannot install moto and microburst with pip")?;
-    let told = program::output(Command::new(&python).args([
+    let output = program::run_output(Command::new(&python).args([
         "-c",
         "from importlib.metadata import version as v; import moto.server, microburst.cli; print(v('moto'), v('microburst'))",
     ]))?;
-    if told.trim() != format!("{MOTO} {MICROBURST}") {
+    if output.trim() != format!("{MOTO} {MICROBURST}") {
         bail!(
             "pip installed {:?} instead of moto {MOTO} and microburst {MICROBURST}",
-            told.trim()
+            output.trim()
         );
     }
     fs::write(folder.join(".verified"), REQUIREMENTS).context("cannot write the stamp of moto")?;

@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use dbbalance_testbed::aurora::address::PORT;
 use dbbalance_testbed::aurora::status::{ClusterStatus, InstanceStatus};
-use dbbalance_testbed::aurora::{Control, Order, Up, program};
+use dbbalance_testbed::aurora::{AuroraClusterSpec, AuroraControl, FleetCommand, daemon};
 use dbbalance_testbed::kubernetes::Testbed;
 use postgres::{Client, NoTls};
 
-use super::{Alone, Own};
+use super::{ExclusiveMachine, OwnTestbed};
 
 pub const NAME: &str = "t-aurora";
 
 /// The testbed of all tests that run now: the last one takes it away, and looks that nothing is left.
-pub struct Shared {
-    own: Option<Own>,
-    alone: Alone,
+pub struct SharedTestbed {
+    own: Option<OwnTestbed>,
+    alone: ExclusiveMachine,
 }
 
-static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+static SHARED: Mutex<Weak<SharedTestbed>> = Mutex::new(Weak::new());
 
-impl Shared {
+impl SharedTestbed {
     fn testbed() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap();
         if let Some(there) = shared.upgrade() {
@@ -32,9 +32,9 @@ impl Shared {
         }
         // The program that the library finds beside the tests is the one that Cargo built for them.
         assert!(Path::new(env!("CARGO_BIN_EXE_testbed")).is_file());
-        let alone = Alone::on_this_machine();
+        let alone = ExclusiveMachine::on_this_machine();
         let new = Arc::new(Self {
-            own: Some(Own::up(NAME)),
+            own: Some(OwnTestbed::up(NAME)),
             alone,
         });
         *shared = Arc::downgrade(&new);
@@ -42,7 +42,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedTestbed {
     fn drop(&mut self) {
         drop(self.own.take());
         if !std::thread::panicking() {
@@ -52,17 +52,17 @@ impl Drop for Shared {
 }
 
 /// A cluster of one test.
-pub struct Aurora {
-    shared: Arc<Shared>,
+pub struct AuroraFixture {
+    shared: Arc<SharedTestbed>,
     cluster: &'static str,
-    pub control: Control,
+    pub control: AuroraControl,
     pub took: Duration,
 }
 
-impl Aurora {
+impl AuroraFixture {
     pub fn up(cluster: &'static str, readers: u8) -> Self {
-        let shared = Shared::testbed();
-        let up = Up {
+        let shared = SharedTestbed::testbed();
+        let up = AuroraClusterSpec {
             cluster: cluster.to_owned(),
             readers,
             profile: "quick".to_owned(),
@@ -72,10 +72,10 @@ impl Aurora {
         // Two programs must not start at once; their clusters may.
         let control = {
             let _one = SHARED.lock().unwrap();
-            program::start(testbed, "quick").unwrap()
+            daemon::start_daemon(testbed, "quick").unwrap()
         };
         let started = Instant::now();
-        program::up(testbed, &up).unwrap();
+        daemon::create_cluster(testbed, &up).unwrap();
         Self {
             took: started.elapsed(),
             control,
@@ -126,8 +126,8 @@ impl Aurora {
             .unwrap()
     }
 
-    pub fn order(&self, order: &Order) {
-        self.control.order(order).unwrap();
+    pub fn order(&self, order: &FleetCommand) {
+        self.control.send(order).unwrap();
     }
 
     pub fn idle(&self) {
@@ -137,7 +137,7 @@ impl Aurora {
     }
 }
 
-impl Drop for Aurora {
+impl Drop for AuroraFixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for event in self.control.events(0).unwrap_or_default() {
@@ -152,28 +152,28 @@ impl Drop for Aurora {
                 eprintln!("{}:\n{text}", self.name(number));
             }
         }
-        let _ = self.control.order(&Order::Down {
+        let _ = self.control.send(&FleetCommand::Down {
             cluster: self.cluster.to_owned(),
         });
     }
 }
 
-pub fn backend(client: &mut Client) -> Result<i32, postgres::Error> {
+pub fn backend_pid(client: &mut Client) -> Result<i32, postgres::Error> {
     Ok(client.query_one("SELECT pg_backend_pid()", &[])?.get(0))
 }
 
-pub fn write(client: &mut Client) -> Result<u64, postgres::Error> {
+pub fn write_row(client: &mut Client) -> Result<u64, postgres::Error> {
     client.execute("INSERT INTO load (pod) VALUES ('test')", &[])
 }
 
 /// The question whether the server speaks TLS, which PostgreSQL answers with one byte before any login.
 pub const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-pub fn ask(socket: &mut TcpStream) {
+pub fn send_ssl_request(socket: &mut TcpStream) {
     socket.write_all(&SSL_REQUEST).unwrap();
 }
 
-pub fn hear(socket: &mut TcpStream, patience: Duration) -> std::io::Result<u8> {
+pub fn read_byte(socket: &mut TcpStream, patience: Duration) -> std::io::Result<u8> {
     socket.set_read_timeout(Some(patience)).unwrap();
     let mut byte = [0];
     socket.read_exact(&mut byte)?;

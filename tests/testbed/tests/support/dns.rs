@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbbalance_testbed::aurora::estate::{ControlPlane as _, NewCluster, NewInstance};
-use dbbalance_testbed::aurora::still::Still;
+use dbbalance_testbed::aurora::inventory::{ControlPlane as _, NewCluster, NewInstance};
+use dbbalance_testbed::aurora::static_control_plane::StaticControlPlane;
 use hickory_resolver::proto::op::{Edns, Message, Query};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A cluster `orders` with `orders-1`, its writer, and so many readers.
-pub fn orders(readers: u8) -> Arc<Still> {
-    let plane = Still::new();
+pub fn orders_cluster(readers: u8) -> Arc<StaticControlPlane> {
+    let plane = StaticControlPlane::new();
     let engine = String::from("aurora-postgresql");
     let new = NewCluster {
         identifier: "orders".into(),
@@ -34,7 +34,7 @@ pub fn orders(readers: u8) -> Arc<Still> {
     Arc::new(plane)
 }
 
-fn question(name: &str, kind: RecordType) -> Message {
+fn dns_question(name: &str, kind: RecordType) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
     // As resolvers do.
@@ -51,7 +51,7 @@ pub fn ask_from(
     name: &str,
     kind: RecordType,
 ) -> std::io::Result<Message> {
-    let question = question(name, kind);
+    let question = dns_question(name, kind);
     let socket = UdpSocket::bind((source.unwrap_or(Ipv4Addr::UNSPECIFIED), 0))?;
     socket.set_read_timeout(Some(LIMIT))?;
     // Connected: an answer from another address than the one that was asked does not count.
@@ -65,13 +65,13 @@ pub fn ask_from(
 }
 
 /// By UDP from a new socket.
-pub fn ask(server: impl Into<SocketAddr>, name: &str, kind: RecordType) -> Message {
+pub fn ask_server(server: impl Into<SocketAddr>, name: &str, kind: RecordType) -> Message {
     ask_from(None, server, name, kind).unwrap()
 }
 
 /// By TCP.
 pub fn ask_by_tcp(server: impl Into<SocketAddr>, name: &str, kind: RecordType) -> Message {
-    let question = question(name, kind).to_vec().unwrap();
+    let question = dns_question(name, kind).to_vec().unwrap();
     let mut stream = TcpStream::connect_timeout(&server.into(), LIMIT).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let length = u16::try_from(question.len()).unwrap().to_be_bytes();
@@ -86,7 +86,7 @@ pub fn ask_by_tcp(server: impl Into<SocketAddr>, name: &str, kind: RecordType) -
 }
 
 /// The answer's records in short: `CNAME orders-2 1`, `A 198.18.0.35 5`.
-pub fn shown(message: &Message) -> Vec<String> {
+pub fn record_texts(message: &Message) -> Vec<String> {
     let records = message.answers.iter();
     records
         .map(|record| {
@@ -104,7 +104,7 @@ pub fn shown(message: &Message) -> Vec<String> {
 }
 
 /// The address in an answer.
-pub fn address(message: &Message) -> Option<IpAddr> {
+pub fn first_address(message: &Message) -> Option<IpAddr> {
     message
         .answers
         .iter()

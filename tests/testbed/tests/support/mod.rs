@@ -2,36 +2,38 @@
 
 #![allow(dead_code, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
+pub mod app_pod;
 pub mod aurora;
+pub mod database;
 pub mod dns;
 
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use dbbalance_testbed::cache::Cache;
-use dbbalance_testbed::kubernetes::traces::{self, Machine};
-use dbbalance_testbed::kubernetes::{Layout, Options, Testbed, lock};
+use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::kubernetes::leftovers::{self, MachineSnapshot};
+use dbbalance_testbed::kubernetes::{Layout, Testbed, TestbedOptions, lock};
 use dbbalance_testbed::{image, wait};
 
 /// For what takes seconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// Holds the machine: these tests look at all of it, and measure times. Across processes, as test runners use many.
-pub struct Alone {
+pub struct ExclusiveMachine {
     _lock: File,
-    before: Machine,
+    before: MachineSnapshot,
     others: Vec<String>,
 }
 
-impl Alone {
+impl ExclusiveMachine {
     pub fn on_this_machine() -> Self {
-        let lock = File::create(Cache::locate().unwrap().path(".test.lock")).unwrap();
+        let lock = File::create(ToolCache::locate().unwrap().path(".test.lock")).unwrap();
         lock.lock().unwrap();
-        let others = lock::testbeds(Layout::of("any").unwrap().root()).unwrap();
+        let others = lock::list_testbeds(Layout::of("any").unwrap().root()).unwrap();
         Self {
             _lock: lock,
-            before: Machine::now(),
+            before: MachineSnapshot::now(),
             others,
         }
     }
@@ -39,10 +41,13 @@ impl Alone {
     /// Fails if the testbed left anything, or if the machine is not as before though no other testbed is on it: a
     /// developer's own may have been there all along, or have come meanwhile.
     pub fn assert_nothing_left(&self, name: &str) {
-        assert_eq!(traces::of(name).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            leftovers::find_leftovers(name).unwrap(),
+            Vec::<String>::new()
+        );
         let root = Layout::of(name).unwrap().root().to_owned();
-        let (now, folder) = (Machine::now(), root.exists());
-        if self.others.is_empty() && lock::testbeds(&root).unwrap().is_empty() {
+        let (now, folder) = (MachineSnapshot::now(), root.exists());
+        if self.others.is_empty() && lock::list_testbeds(&root).unwrap().is_empty() {
             assert_eq!(now, self.before);
             assert!(!folder, "{} is left", root.display());
         }
@@ -50,23 +55,23 @@ impl Alone {
 }
 
 /// A testbed of the test's own, taken away at its end.
-pub struct Own {
+pub struct OwnTestbed {
     pub testbed: Testbed,
 }
 
-impl Own {
+impl OwnTestbed {
     pub fn up(name: &str) -> Self {
         Testbed::down(name).unwrap();
-        let testbed = Testbed::up(&Options {
+        let testbed = Testbed::up(&TestbedOptions {
             name: name.to_owned(),
-            ..Options::default()
+            ..TestbedOptions::default()
         })
         .unwrap();
         Self { testbed }
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnTestbed {
     fn drop(&mut self) {
         if let Err(e) = Testbed::down(self.testbed.name()) {
             eprintln!("cannot take the testbed away: {e:#}");
@@ -81,11 +86,11 @@ pub fn testbed_command(arguments: &[&str]) -> Command {
     command
 }
 
-pub fn run(arguments: &[&str]) -> Output {
+pub fn run_testbed(arguments: &[&str]) -> Output {
     testbed_command(arguments).output().unwrap()
 }
 
-pub fn start(arguments: &[&str]) -> Child {
+pub fn spawn_testbed(arguments: &[&str]) -> Child {
     testbed_command(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -93,18 +98,20 @@ pub fn start(arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub fn utf8_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Waits for something to be true.
-pub fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
-    wait::until(what, LIMIT, || Ok(probe().then_some(()))).unwrap();
+pub fn wait_eventually(what: &str, mut probe: impl FnMut() -> bool) {
+    wait::poll_until(what, LIMIT, || Ok(probe().then_some(()))).unwrap();
 }
 
 /// Runs `replicas` of the test app and waits until they are Ready; gives the pods' names.
 pub fn deploy_testapp(testbed: &Testbed, replicas: u32) -> Vec<String> {
-    let archive = image::testapp(&Cache::locate().unwrap()).unwrap().archive;
+    let archive = image::build_testapp_image(&ToolCache::locate().unwrap())
+        .unwrap()
+        .archive;
     assert_eq!(testbed.load_image(&archive).unwrap(), [image::TESTAPP]);
     let manifest = serde_json::json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app"},

@@ -1,9 +1,9 @@
 //! From a request to the XML that answers it: one arm an action.
 
-use super::document::Document;
-use super::request::Request;
+use super::document::XmlDocument;
+use super::request::ApiRequest;
 use super::{FOREIGN_KEY, change, describe, fault, rows};
-use crate::aurora::estate::{Cluster, ControlPlane, Estate, Fault, Instance};
+use crate::aurora::inventory::{ApiError, ClusterRecord, ControlPlane, InstanceRecord, Inventory};
 
 /// The API's version: the only one (RDS API reference).
 const VERSION: &str = "2014-10-31";
@@ -16,8 +16,12 @@ const STS_VERSION: &str = "2011-06-15";
 /// How long an assumed role lasts: STS's default.
 const SESSION: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
-/// Answers a request. The estate is asked for once: an answer is of one moment, right or wrong.
-pub(super) fn to(request: &Request, plane: &dyn ControlPlane, id: &str) -> Result<String, Fault> {
+/// Answers a request. The inventory is asked for once: an answer is of one moment, right or wrong.
+pub(super) fn answer_request(
+    request: &ApiRequest,
+    plane: &dyn ControlPlane,
+    id: &str,
+) -> Result<String, ApiError> {
     let unknown = || fault::unknown_action(&request.action, &request.version);
     if request.version == STS_VERSION {
         return match request.action.as_str() {
@@ -28,65 +32,66 @@ pub(super) fn to(request: &Request, plane: &dyn ControlPlane, id: &str) -> Resul
     if request.version != VERSION {
         return Err(unknown());
     }
-    let estate = || {
-        // Another account or region is another estate, an empty one.
-        if request.at_home() {
-            plane.estate()
+    let inventory = || {
+        // Another account or region is another inventory, an empty one.
+        if request.is_home_region() {
+            plane.inventory()
         } else {
-            Estate::default()
+            Inventory::default()
         }
     };
     match request.action.as_str() {
         "DescribeDBClusters" => {
-            let estate = estate();
-            let found = describe::clusters(request, &estate)?;
-            Ok(result(&request.action, id, |document| {
+            let inventory = inventory();
+            let found = describe::describe_clusters(request, &inventory)?;
+            Ok(render_result(&request.action, id, |document| {
                 if let Some(marker) = &found.marker {
                     document.text("Marker", marker);
                 }
                 document.element("DBClusters", |document| {
                     for row in &found.rows {
-                        document.element("DBCluster", |document| rows::cluster(document, row));
+                        document
+                            .element("DBCluster", |document| rows::write_cluster(document, row));
                     }
                 });
             }))
         }
         "DescribeDBInstances" => {
-            let estate = estate();
-            let found = describe::instances(request, &estate)?;
-            Ok(result(&request.action, id, |document| {
+            let inventory = inventory();
+            let found = describe::describe_instances(request, &inventory)?;
+            Ok(render_result(&request.action, id, |document| {
                 if let Some(marker) = &found.marker {
                     document.text("Marker", marker);
                 }
                 document.element("DBInstances", |document| {
                     for row in &found.rows {
                         document.element("DBInstance", |document| {
-                            rows::instance(document, row, &estate);
+                            rows::write_instance(document, row, &inventory);
                         });
                     }
                 });
             }))
         }
         _ => {
-            let change = Change::of(&request.action).ok_or_else(unknown)?;
-            if !request.at_home() {
-                return Err(fault::foreign());
+            let change = ChangeAction::of(&request.action).ok_or_else(unknown)?;
+            if !request.is_home_region() {
+                return Err(fault::foreign_account());
             }
             match change {
-                Change::Cluster(call) => {
+                ChangeAction::Cluster(call) => {
                     let cluster = call(request, plane)?;
-                    Ok(result(&request.action, id, |document| {
+                    Ok(render_result(&request.action, id, |document| {
                         document.element("DBCluster", |document| {
-                            rows::cluster(document, &cluster);
+                            rows::write_cluster(document, &cluster);
                         });
                     }))
                 }
-                Change::Instance(call) => {
+                ChangeAction::Instance(call) => {
                     let instance = call(request, plane)?;
-                    let estate = plane.estate();
-                    Ok(result(&request.action, id, |document| {
+                    let inventory = plane.inventory();
+                    Ok(render_result(&request.action, id, |document| {
                         document.element("DBInstance", |document| {
-                            rows::instance(document, &instance, &estate);
+                            rows::write_instance(document, &instance, &inventory);
                         });
                     }))
                 }
@@ -96,27 +101,27 @@ pub(super) fn to(request: &Request, plane: &dyn ControlPlane, id: &str) -> Resul
 }
 
 /// A call that changes something, by what it answers with.
-enum Change {
-    Cluster(fn(&Request, &dyn ControlPlane) -> Result<Cluster, Fault>),
-    Instance(fn(&Request, &dyn ControlPlane) -> Result<Instance, Fault>),
+enum ChangeAction {
+    Cluster(fn(&ApiRequest, &dyn ControlPlane) -> Result<ClusterRecord, ApiError>),
+    Instance(fn(&ApiRequest, &dyn ControlPlane) -> Result<InstanceRecord, ApiError>),
 }
 
-impl Change {
+impl ChangeAction {
     fn of(action: &str) -> Option<Self> {
         Some(match action {
             "CreateDBCluster" => Self::Cluster(change::create_cluster),
             "DeleteDBCluster" => Self::Cluster(change::delete_cluster),
-            "FailoverDBCluster" => Self::Cluster(change::failover),
+            "FailoverDBCluster" => Self::Cluster(change::failover_cluster),
             "CreateDBInstance" => Self::Instance(change::create_instance),
             "DeleteDBInstance" => Self::Instance(change::delete_instance),
-            "RebootDBInstance" => Self::Instance(change::reboot),
+            "RebootDBInstance" => Self::Instance(change::reboot_instance),
             _ => return None,
         })
     }
 }
 
-fn result(action: &str, id: &str, content: impl FnOnce(&mut Document)) -> String {
-    Document::root(&format!("{action}Response"), SPACE, |document| {
+fn render_result(action: &str, id: &str, content: impl FnOnce(&mut XmlDocument)) -> String {
+    XmlDocument::root(&format!("{action}Response"), SPACE, |document| {
         document.element(&format!("{action}Result"), content);
         document.element("ResponseMetadata", |document| {
             document.text("RequestId", id);
@@ -125,13 +130,13 @@ fn result(action: &str, id: &str, content: impl FnOnce(&mut Document)) -> String
 }
 
 /// An error as AWS writes it.
-pub(super) fn error(fault: &Fault, id: &str) -> String {
+pub(super) fn render_error(fault: &ApiError, id: &str) -> String {
     let side = if fault.status < 500 {
         "Sender"
     } else {
         "Receiver"
     };
-    Document::root("ErrorResponse", SPACE, |document| {
+    XmlDocument::root("ErrorResponse", SPACE, |document| {
         document.element("Error", |document| {
             document.text("Type", side);
             document.text("Code", fault.code);
@@ -143,9 +148,9 @@ pub(super) fn error(fault: &Fault, id: &str) -> String {
 
 /// STS's `AssumeRole`, for clients that come with a role: whose account it is shows in the key, as no signature is
 /// checked. No trust policy refuses anybody.
-fn assume_role(request: &Request, id: &str) -> Result<String, Fault> {
-    let role = request.need("RoleArn")?;
-    let session = request.need("RoleSessionName")?;
+fn assume_role(request: &ApiRequest, id: &str) -> Result<String, ApiError> {
+    let role = request.require("RoleArn")?;
+    let session = request.require("RoleSessionName")?;
     let account = role
         .split(':')
         .nth(4)
@@ -153,7 +158,7 @@ fn assume_role(request: &Request, id: &str) -> Result<String, Fault> {
         .ok_or_else(|| fault::bad_value(format!("{role} is no role's ARN")))?;
     let name = role.rsplit('/').next().unwrap_or_default();
     let expires = jiff::Timestamp::now() + SESSION;
-    Ok(Document::root(
+    Ok(XmlDocument::root(
         "AssumeRoleResponse",
         STS_SPACE,
         |document| {

@@ -1,8 +1,10 @@
 //! The calls that change something: parameters checked, and handed to the control plane.
 
 use super::fault;
-use super::request::{Request, identifier};
-use crate::aurora::estate::{Cluster, ControlPlane, Fault, Instance, NewCluster, NewInstance};
+use super::request::{ApiRequest, parse_identifier};
+use crate::aurora::inventory::{
+    ApiError, ClusterRecord, ControlPlane, InstanceRecord, NewCluster, NewInstance,
+};
 
 /// AWS's default promotion tier (RDS API reference, `CreateDBInstance`).
 const TIER: u8 = 1;
@@ -12,8 +14,8 @@ const LAST_TIER: u8 = 15;
 const LONGEST: usize = 63;
 
 /// A name for something new: letters, digits and hyphens, a letter first, no two hyphens together, none at the end.
-fn name(request: &Request, parameter: &str) -> Result<String, Fault> {
-    let name = request.need(parameter)?.to_ascii_lowercase();
+fn required_name(request: &ApiRequest, parameter: &str) -> Result<String, ApiError> {
+    let name = request.require(parameter)?.to_ascii_lowercase();
     let good = name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
@@ -32,8 +34,8 @@ fn name(request: &Request, parameter: &str) -> Result<String, Fault> {
     }
 }
 
-fn engine(request: &Request) -> Result<String, Fault> {
-    let engine = request.need("Engine")?;
+fn required_engine(request: &ApiRequest) -> Result<String, ApiError> {
+    let engine = request.require("Engine")?;
     if matches!(
         engine,
         "aurora-postgresql" | "aurora-mysql" | "postgres" | "mysql" | "docdb" | "neptune"
@@ -45,27 +47,31 @@ fn engine(request: &Request) -> Result<String, Fault> {
 }
 
 /// An identifier or ARN of something that is there.
-fn known(request: &Request, parameter: &str, kind: &str) -> Result<String, Fault> {
-    let value = request.need(parameter)?;
-    Ok(identifier(value, kind).unwrap_or_else(|| value.to_owned()))
+fn required_identifier(
+    request: &ApiRequest,
+    parameter: &str,
+    kind: &str,
+) -> Result<String, ApiError> {
+    let value = request.require(parameter)?;
+    Ok(parse_identifier(value, kind).unwrap_or_else(|| value.to_owned()))
 }
 
 /// `CreateDBCluster`.
 pub(super) fn create_cluster(
-    request: &Request,
+    request: &ApiRequest,
     plane: &dyn ControlPlane,
-) -> Result<Cluster, Fault> {
+) -> Result<ClusterRecord, ApiError> {
     plane.create_cluster(&NewCluster {
-        identifier: name(request, "DBClusterIdentifier")?,
-        engine: engine(request)?,
+        identifier: required_name(request, "DBClusterIdentifier")?,
+        engine: required_engine(request)?,
     })
 }
 
 /// `CreateDBInstance`.
 pub(super) fn create_instance(
-    request: &Request,
+    request: &ApiRequest,
     plane: &dyn ControlPlane,
-) -> Result<Instance, Fault> {
+) -> Result<InstanceRecord, ApiError> {
     let tier = match request.get("PromotionTier") {
         None => TIER,
         Some(text) => text
@@ -75,38 +81,48 @@ pub(super) fn create_instance(
             .ok_or_else(|| fault::bad_value(format!("Invalid promotion tier {text}")))?,
     };
     plane.create_instance(&NewInstance {
-        identifier: name(request, "DBInstanceIdentifier")?,
+        identifier: required_name(request, "DBInstanceIdentifier")?,
         cluster: request.identifier("DBClusterIdentifier", "cluster"),
-        class: request.need("DBInstanceClass")?.to_owned(),
-        engine: engine(request)?,
+        class: request.require("DBInstanceClass")?.to_owned(),
+        engine: required_engine(request)?,
         tier,
     })
 }
 
 /// `DeleteDBInstance`.
 pub(super) fn delete_instance(
-    request: &Request,
+    request: &ApiRequest,
     plane: &dyn ControlPlane,
-) -> Result<Instance, Fault> {
-    plane.delete_instance(&known(request, "DBInstanceIdentifier", "db")?)
+) -> Result<InstanceRecord, ApiError> {
+    plane.delete_instance(&required_identifier(request, "DBInstanceIdentifier", "db")?)
 }
 
 /// `DeleteDBCluster`.
 pub(super) fn delete_cluster(
-    request: &Request,
+    request: &ApiRequest,
     plane: &dyn ControlPlane,
-) -> Result<Cluster, Fault> {
-    plane.delete_cluster(&known(request, "DBClusterIdentifier", "cluster")?)
+) -> Result<ClusterRecord, ApiError> {
+    plane.delete_cluster(&required_identifier(
+        request,
+        "DBClusterIdentifier",
+        "cluster",
+    )?)
 }
 
 /// `FailoverDBCluster`.
-pub(super) fn failover(request: &Request, plane: &dyn ControlPlane) -> Result<Cluster, Fault> {
-    let cluster = known(request, "DBClusterIdentifier", "cluster")?;
+pub(super) fn failover_cluster(
+    request: &ApiRequest,
+    plane: &dyn ControlPlane,
+) -> Result<ClusterRecord, ApiError> {
+    let cluster = required_identifier(request, "DBClusterIdentifier", "cluster")?;
     let target = request.identifier("TargetDBInstanceIdentifier", "db");
     plane.failover(&cluster, target.as_deref())
 }
 
 /// `RebootDBInstance`.
-pub(super) fn reboot(request: &Request, plane: &dyn ControlPlane) -> Result<Instance, Fault> {
-    plane.reboot(&known(request, "DBInstanceIdentifier", "db")?)
+pub(super) fn reboot_instance(
+    request: &ApiRequest,
+    plane: &dyn ControlPlane,
+) -> Result<InstanceRecord, ApiError> {
+    plane.reboot(&required_identifier(request, "DBInstanceIdentifier", "db")?)
 }

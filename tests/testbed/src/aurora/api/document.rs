@@ -4,9 +4,9 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
 /// A document that is being written.
-pub(super) struct Document(Writer<Vec<u8>>);
+pub(super) struct XmlDocument(Writer<Vec<u8>>);
 
-impl Document {
+impl XmlDocument {
     /// With a root element of this name and name space, and what `content` writes into it.
     pub(super) fn root(name: &str, space: &str, content: impl FnOnce(&mut Self)) -> String {
         let mut document = Self(Writer::new(Vec::new()));

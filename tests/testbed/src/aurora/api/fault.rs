@@ -3,10 +3,10 @@
 //! Codes and statuses: the RDS API reference, "Errors" of each action and "Common Errors". What depends on the
 //! state of a cluster is the control plane's to say.
 
-use crate::aurora::estate::Fault;
+use crate::aurora::inventory::ApiError;
 
-fn fault(status: u16, code: &'static str, message: String) -> Fault {
-    Fault {
+fn api_error(status: u16, code: &'static str, message: String) -> ApiError {
+    ApiError {
         status,
         code,
         message,
@@ -14,14 +14,14 @@ fn fault(status: u16, code: &'static str, message: String) -> Fault {
 }
 
 /// The account's quota is used up.
-pub(super) fn throttled() -> Fault {
-    fault(400, "Throttling", "Rate exceeded".into())
+pub(super) fn throttling_error() -> ApiError {
+    api_error(400, "Throttling", "Rate exceeded".into())
 }
 
 /// No such cluster.
 #[must_use]
-pub fn no_cluster(identifier: &str) -> Fault {
-    fault(
+pub fn no_cluster(identifier: &str) -> ApiError {
+    api_error(
         404,
         "DBClusterNotFoundFault",
         format!("DBCluster {identifier} not found."),
@@ -30,8 +30,8 @@ pub fn no_cluster(identifier: &str) -> Fault {
 
 /// No such instance.
 #[must_use]
-pub fn no_instance(identifier: &str) -> Fault {
-    fault(
+pub fn no_instance(identifier: &str) -> ApiError {
+    api_error(
         404,
         "DBInstanceNotFound",
         format!("DBInstance {identifier} not found."),
@@ -40,20 +40,20 @@ pub fn no_instance(identifier: &str) -> Fault {
 
 /// The cluster's state does not allow it.
 #[must_use]
-pub fn cluster_state(message: impl Into<String>) -> Fault {
-    fault(400, "InvalidDBClusterStateFault", message.into())
+pub fn cluster_state(message: impl Into<String>) -> ApiError {
+    api_error(400, "InvalidDBClusterStateFault", message.into())
 }
 
 /// The instance's state does not allow it.
 #[must_use]
-pub fn instance_state(message: impl Into<String>) -> Fault {
-    fault(400, "InvalidDBInstanceState", message.into())
+pub fn instance_state(message: impl Into<String>) -> ApiError {
+    api_error(400, "InvalidDBInstanceState", message.into())
 }
 
 /// The name is taken.
 #[must_use]
-pub fn cluster_exists() -> Fault {
-    fault(
+pub fn cluster_exists() -> ApiError {
+    api_error(
         400,
         "DBClusterAlreadyExistsFault",
         "DB Cluster already exists".into(),
@@ -62,8 +62,8 @@ pub fn cluster_exists() -> Fault {
 
 /// The name is taken.
 #[must_use]
-pub fn instance_exists() -> Fault {
-    fault(
+pub fn instance_exists() -> ApiError {
+    api_error(
         400,
         "DBInstanceAlreadyExists",
         "DB instance already exists".into(),
@@ -72,56 +72,56 @@ pub fn instance_exists() -> Fault {
 
 /// A parameter's value is none that it may have.
 #[must_use]
-pub fn bad_value(message: impl Into<String>) -> Fault {
-    fault(400, "InvalidParameterValue", message.into())
+pub fn bad_value(message: impl Into<String>) -> ApiError {
+    api_error(400, "InvalidParameterValue", message.into())
 }
 
 /// Parameters that do not go together.
 #[must_use]
-pub fn bad_combination(message: impl Into<String>) -> Fault {
-    fault(400, "InvalidParameterCombination", message.into())
+pub fn bad_combination(message: impl Into<String>) -> ApiError {
+    api_error(400, "InvalidParameterCombination", message.into())
 }
 
-pub(super) fn missing_parameter(name: &str) -> Fault {
-    fault(
+pub(super) fn missing_parameter(name: &str) -> ApiError {
+    api_error(
         400,
         "MissingParameter",
         format!("The request must contain the parameter {name}"),
     )
 }
 
-pub(super) fn missing_action() -> Fault {
-    fault(
+pub(super) fn missing_action() -> ApiError {
+    api_error(
         400,
         "MissingAction",
         "The request must contain the parameter Action".into(),
     )
 }
 
-pub(super) fn unknown_action(action: &str, version: &str) -> Fault {
-    fault(
+pub(super) fn unknown_action(action: &str, version: &str) -> ApiError {
+    api_error(
         400,
         "InvalidAction",
         format!("Could not find operation {action} for version {version}"),
     )
 }
 
-pub(super) fn unsigned() -> Fault {
-    fault(
+pub(super) fn missing_signature() -> ApiError {
+    api_error(
         403,
         "MissingAuthenticationToken",
         "Request is missing Authentication Token".into(),
     )
 }
 
-pub(super) fn foreign() -> Fault {
-    fault(
+pub(super) fn foreign_account() -> ApiError {
+    api_error(
         403,
         "AccessDenied",
         "the testbed's API holds databases of one account and region only".into(),
     )
 }
 
-pub(super) fn internal(message: impl Into<String>) -> Fault {
-    fault(500, "InternalFailure", message.into())
+pub(super) fn internal_failure(message: impl Into<String>) -> ApiError {
+    api_error(500, "InternalFailure", message.into())
 }

@@ -5,12 +5,12 @@
 //! the account, the signature's scope the region. How it misbehaves is its [`Mood`].
 
 mod answer;
-pub mod bucket;
 mod change;
 mod describe;
 mod document;
 pub mod fault;
-pub mod mood;
+pub mod http_faults;
+pub mod rate_limit;
 mod request;
 mod rows;
 
@@ -27,12 +27,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::estate::{ControlPlane, Fault};
-use super::service::Service;
+use super::inventory::{ApiError, ControlPlane};
+use super::service::ServerThread;
 use crate::rds::REGION;
-use bucket::{Bucket, Quota};
-pub use mood::{Mood, SharedMood};
-use request::Request;
+pub use http_faults::{HttpFaults, SharedHttpFaults};
+use rate_limit::{RequestQuota, TokenBucket};
+use request::ApiRequest;
 
 /// The account that has the databases: the emulators' usual one, moto's too.
 pub const ACCOUNT: &str = "123456789012";
@@ -41,7 +41,7 @@ const FOREIGN_KEY: &str = "ASIALAB";
 
 /// `arn:aws:rds:eu-west-1:123456789012:cluster:orders`
 #[must_use]
-pub fn arn(kind: &str, identifier: &str) -> String {
+pub fn rds_arn(kind: &str, identifier: &str) -> String {
     format!("arn:aws:rds:{REGION}:{ACCOUNT}:{kind}:{identifier}")
 }
 
@@ -49,14 +49,14 @@ pub fn arn(kind: &str, identifier: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct ApiOptions {
     /// Each account's quota; AWS's by default.
-    pub quota: Quota,
+    pub quota: RequestQuota,
     /// What is wrong with it; keep a clone to change it while it runs.
-    pub mood: SharedMood,
+    pub faults: SharedHttpFaults,
 }
 
 /// What was asked since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct CallCounts {
     /// Requests by action, refused ones included.
     pub by_action: BTreeMap<String, u64>,
     /// Those of them that the quota refused.
@@ -65,12 +65,12 @@ pub struct Calls {
 
 /// A running API, ended with the value.
 #[derive(Debug)]
-pub struct Server {
-    service: Service,
-    shared: Arc<Shared>,
+pub struct ApiServer {
+    service: ServerThread,
+    shared: Arc<ApiState>,
 }
 
-impl Server {
+impl ApiServer {
     /// Where it listens; the real port when 0 was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -85,43 +85,43 @@ impl Server {
 
     /// What was asked since the start.
     #[must_use]
-    pub fn calls(&self) -> Calls {
+    pub fn calls(&self) -> CallCounts {
         self.shared.state().calls.clone()
     }
 
-    /// The mood, to be changed.
+    /// The faults, to be changed.
     #[must_use]
-    pub fn mood(&self) -> &SharedMood {
-        &self.shared.options.mood
+    pub fn faults(&self) -> &SharedHttpFaults {
+        &self.shared.options.faults
     }
 }
 
-struct Shared {
+struct ApiState {
     plane: Arc<dyn ControlPlane>,
     options: ApiOptions,
-    state: Mutex<Counts>,
+    state: Mutex<RequestCounts>,
     requests: AtomicU64,
 }
 
 #[derive(Default)]
-struct Counts {
-    calls: Calls,
-    buckets: HashMap<String, Bucket>,
+struct RequestCounts {
+    calls: CallCounts,
+    buckets: HashMap<String, TokenBucket>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for ApiState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, Counts> {
+impl ApiState {
+    fn state(&self) -> std::sync::MutexGuard<'_, RequestCounts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request, against its account's quota if it is one for RDS.
-    fn admit(&self, request: &Request) -> Result<(), Fault> {
+    fn admit_request(&self, request: &ApiRequest) -> Result<(), ApiError> {
         let now = Instant::now();
         let mut state = self.state();
         *state
@@ -137,31 +137,31 @@ impl Shared {
         let bucket = state
             .buckets
             .entry(key)
-            .or_insert_with(|| Bucket::new(quota, now));
-        if bucket.take(now) {
+            .or_insert_with(|| TokenBucket::new(quota, now));
+        if bucket.try_acquire(now) {
             return Ok(());
         }
         state.calls.throttled += 1;
-        Err(fault::throttled())
+        Err(fault::throttling_error())
     }
 }
 
 /// Starts the API at an address (port 0: any free one), on threads of its own in the caller's network.
-pub fn start(
+pub fn start_api(
     address: SocketAddr,
     plane: Arc<dyn ControlPlane>,
     options: ApiOptions,
-) -> Result<Server> {
-    let shared = Arc::new(Shared {
+) -> Result<ApiServer> {
+    let shared = Arc::new(ApiState {
         plane,
         options,
         state: Mutex::default(),
         requests: AtomicU64::new(0),
     });
     let router = Router::new()
-        .fallback(handle)
+        .fallback(handle_request)
         .with_state(Arc::clone(&shared));
-    let service = Service::start("RDS API", move |stopped| {
+    let service = ServerThread::start("RDS API", move |stopped| {
         let listener = std::net::TcpListener::bind(address)
             .with_context(|| format!("cannot listen on {address}"))?;
         listener.set_nonblocking(true)?;
@@ -175,11 +175,11 @@ pub fn start(
             }
         }))
     })?;
-    Ok(Server { service, shared })
+    Ok(ApiServer { service, shared })
 }
 
-async fn handle(
-    State(shared): State<Arc<Shared>>,
+async fn handle_request(
+    State(shared): State<Arc<ApiState>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     body: Bytes,
@@ -194,21 +194,21 @@ async fn handle(
     } else {
         body.to_vec()
     };
-    let (action, result) = match Request::read(authorization, &form) {
+    let (action, result) = match ApiRequest::read(authorization, &form) {
         Err(fault) => (String::new(), Err(fault)),
         Ok(request) => (
             request.action.clone(),
-            answer(&shared, request, id.clone()).await,
+            run_request(&shared, request, id.clone()).await,
         ),
     };
     let (status, mut text) = match result {
         Ok(text) => (200, text),
-        Err(fault) => (fault.status, answer::error(&fault, &id)),
+        Err(fault) => (fault.status, answer::render_error(&fault, &id)),
     };
-    let mood = shared.options.mood.get();
+    let faults = shared.options.faults.get();
     if status == 200
-        && mood.concerns(&action)
-        && let Some(end) = mood.truncate_at
+        && faults.concerns(&action)
+        && let Some(end) = faults.truncate_at
         && end < text.len()
     {
         text.truncate(text.floor_char_boundary(end));
@@ -223,18 +223,26 @@ async fn handle(
     response
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request, id: String) -> Result<String, Fault> {
-    shared.admit(&request)?;
-    let mood = shared.options.mood.get();
-    if mood.concerns(&request.action) {
-        tokio::time::sleep(mood.latency()).await;
-        if mood.broken {
-            return Err(fault::internal("An internal error has occurred."));
+async fn run_request(
+    shared: &Arc<ApiState>,
+    request: ApiRequest,
+    id: String,
+) -> Result<String, ApiError> {
+    shared.admit_request(&request)?;
+    let faults = shared.options.faults.get();
+    if faults.concerns(&request.action) {
+        tokio::time::sleep(faults.latency()).await;
+        if faults.broken {
+            return Err(fault::internal_failure("An internal error has occurred."));
         }
     }
     let shared = Arc::clone(shared);
     // A call may wait for the databases.
-    tokio::task::spawn_blocking(move || answer::to(&request, &*shared.plane, &id))
+    tokio::task::spawn_blocking(move || answer::answer_request(&request, &*shared.plane, &id))
         .await
-        .unwrap_or_else(|e| Err(fault::internal(format!("the control plane failed: {e}"))))
+        .unwrap_or_else(|e| {
+            Err(fault::internal_failure(format!(
+                "the control plane failed: {e}"
+            )))
+        })
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault;
 use super::{ACCOUNT, FOREIGN_KEY, REGION};
-use crate::aurora::estate::Fault;
+use crate::aurora::inventory::ApiError;
 
 /// Most values of a filter. AWS: "Only up to 100 unique filter DB Cluster Identifiers may be specified per filter."
 const MOST_VALUES: usize = 100;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct ApiRequest {
     pub(super) action: String,
     pub(super) version: String,
     /// The caller's account: all but its number is the emulators' custom, as no signature is checked.
@@ -23,13 +23,13 @@ pub(super) struct Request {
 
 /// A name with the values that it may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(super) struct RequestFilter {
     pub(super) name: String,
     pub(super) values: Vec<String>,
 }
 
 /// Whose a request is, by `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
-fn caller(authorization: &str) -> Option<(String, String)> {
+fn parse_caller(authorization: &str) -> Option<(String, String)> {
     let (_, rest) = authorization.split_once("Credential=")?;
     let mut scope = rest.split(',').next()?.trim().split('/');
     let (key, region) = (scope.next()?, scope.nth(1)?);
@@ -37,10 +37,12 @@ fn caller(authorization: &str) -> Option<(String, String)> {
     Some((account.to_owned(), region.to_owned()))
 }
 
-impl Request {
+impl ApiRequest {
     /// From the `Authorization` header and the form (the body, or the query of a GET).
-    pub(super) fn read(authorization: Option<&str>, form: &[u8]) -> Result<Self, Fault> {
-        let (account, region) = authorization.and_then(caller).ok_or_else(fault::unsigned)?;
+    pub(super) fn read(authorization: Option<&str>, form: &[u8]) -> Result<Self, ApiError> {
+        let (account, region) = authorization
+            .and_then(parse_caller)
+            .ok_or_else(fault::missing_signature)?;
         let mut parameters: BTreeMap<String, String> =
             form_urlencoded::parse(form).into_owned().collect();
         let action = parameters
@@ -56,7 +58,7 @@ impl Request {
     }
 
     /// Is it about the account and region whose databases these are?
-    pub(super) fn at_home(&self) -> bool {
+    pub(super) fn is_home_region(&self) -> bool {
         self.account == ACCOUNT && self.region == REGION
     }
 
@@ -69,7 +71,7 @@ impl Request {
     }
 
     /// A parameter that must be there.
-    pub(super) fn need(&self, name: &str) -> Result<&str, Fault> {
+    pub(super) fn require(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).ok_or_else(|| fault::missing_parameter(name))
     }
 
@@ -77,12 +79,12 @@ impl Request {
     pub(super) fn identifier(&self, name: &str, kind: &str) -> Option<String> {
         self.get(name)
             // An ARN of something else names nothing here; its own text says so in the error.
-            .map(|value| identifier(value, kind).unwrap_or_else(|| value.to_owned()))
+            .map(|value| parse_identifier(value, kind).unwrap_or_else(|| value.to_owned()))
     }
 
     /// `Filters.Filter.1.Name`, `Filters.Filter.1.Values.Value.1`, …, each with a known name.
-    pub(super) fn filters(&self, known: &[&str]) -> Result<Vec<Filter>, Fault> {
-        let mut filters: BTreeMap<u32, Filter> = BTreeMap::new();
+    pub(super) fn filters(&self, known: &[&str]) -> Result<Vec<RequestFilter>, ApiError> {
+        let mut filters: BTreeMap<u32, RequestFilter> = BTreeMap::new();
         for (key, value) in &self.parameters {
             let Some((number, rest)) = key
                 .strip_prefix("Filters.Filter.")
@@ -93,7 +95,7 @@ impl Request {
             let number = number
                 .parse()
                 .map_err(|_| fault::bad_value(format!("Invalid filter {key}")))?;
-            let filter = filters.entry(number).or_insert_with(|| Filter {
+            let filter = filters.entry(number).or_insert_with(|| RequestFilter {
                 name: String::new(),
                 values: Vec::new(),
             });
@@ -119,7 +121,7 @@ impl Request {
             if filter.values.iter().collect::<BTreeSet<_>>().len() > MOST_VALUES {
                 return Err(fault::bad_combination(format!(
                     "Only up to {MOST_VALUES} unique filter {} may be specified per filter.",
-                    plural(&filter.name)
+                    plural_filter(&filter.name)
                 )));
             }
         }
@@ -127,7 +129,7 @@ impl Request {
     }
 
     /// `MaxRecords` and where the last page ended.
-    pub(super) fn page(&self) -> Result<Page, Fault> {
+    pub(super) fn page(&self) -> Result<PageRequest, ApiError> {
         let size = match self.get("MaxRecords") {
             None => 100,
             Some(text) => text
@@ -143,15 +145,15 @@ impl Request {
         let after = match self.get("Marker") {
             None => None,
             Some(marker) => {
-                Some(read_marker(marker).ok_or_else(|| fault::bad_value("Invalid Marker"))?)
+                Some(decode_marker(marker).ok_or_else(|| fault::bad_value("Invalid Marker"))?)
             }
         };
-        Ok(Page { size, after })
+        Ok(PageRequest { size, after })
     }
 }
 
 /// AWS's words for a filter's values.
-fn plural(filter: &str) -> &str {
+fn plural_filter(filter: &str) -> &str {
     match filter {
         "db-cluster-id" => "DB Cluster Identifiers",
         "db-instance-id" => "DB Instance Identifiers",
@@ -161,20 +163,20 @@ fn plural(filter: &str) -> &str {
 
 /// Which rows of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct PageRequest {
     pub(super) size: usize,
     /// The identifier of the last row that was told.
     pub(super) after: Option<String>,
 }
 
 /// Opaque as AWS's is, and good for a list that changes meanwhile: it says after whom to go on.
-pub(super) fn marker(last: &str) -> String {
+pub(super) fn encode_marker(last: &str) -> String {
     last.bytes().fold(String::from("testbed-"), |text, byte| {
         format!("{text}{byte:02x}")
     })
 }
 
-fn read_marker(text: &str) -> Option<String> {
+fn decode_marker(text: &str) -> Option<String> {
     let digits = text.strip_prefix("testbed-")?;
     if digits.is_empty() || digits.len() % 2 != 0 || !digits.is_ascii() {
         return None;
@@ -188,105 +190,16 @@ fn read_marker(text: &str) -> Option<String> {
 
 /// The identifier in an identifier or an ARN of this kind (`cluster` or `db`), in lower case: AWS does not tell
 /// cases apart. `None`: an ARN of another kind, account or region.
-pub(super) fn identifier(value: &str, kind: &str) -> Option<String> {
+pub(super) fn parse_identifier(value: &str, kind: &str) -> Option<String> {
     let value = value.to_ascii_lowercase();
     if !value.starts_with("arn:") {
         return Some(value);
     }
     value
-        .strip_prefix(&super::arn(kind, ""))
+        .strip_prefix(&super::rds_arn(kind, ""))
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const SIGNED: Option<&str> = Some(
-        "AWS4-HMAC-SHA256 Credential=AKIDLAB/20260101/eu-west-1/rds/aws4_request, SignedHeaders=host, Signature=0",
-    );
-
-    fn read(form: &str) -> Request {
-        Request::read(SIGNED, form.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn request_tells_its_caller() {
-        let request = read("Action=DescribeDBClusters&Version=2014-10-31");
-        assert!(request.at_home());
-        assert_eq!(request.action, "DescribeDBClusters");
-        let other = SIGNED.unwrap().replace("AKIDLAB", "ASIALAB210987654321");
-        let request = Request::read(Some(&other), b"Action=A").unwrap();
-        assert_eq!(request.account, "210987654321");
-        assert!(!request.at_home());
-        assert_eq!(
-            Request::read(None, b"Action=A").unwrap_err().code,
-            "MissingAuthenticationToken"
-        );
-        assert_eq!(
-            Request::read(SIGNED, b"A=1").unwrap_err().code,
-            "MissingAction"
-        );
-    }
-
-    #[test]
-    fn filters_are_read_and_bounded() {
-        let request = read(
-            "Action=A&Filters.Filter.1.Name=engine&Filters.Filter.1.Values.Value.1=docdb\
-             &Filters.Filter.1.Values.Value.2=neptune",
-        );
-        let filters = request.filters(&["engine"]).unwrap();
-        assert_eq!(filters[0].values, ["docdb", "neptune"]);
-        let error = request.filters(&["domain"]).unwrap_err();
-        assert_eq!(error.message, "Unrecognized filter name: engine");
-
-        let many = |count: usize, unique: bool| {
-            (0..count).fold(
-                String::from("Action=A&Filters.Filter.1.Name=db-cluster-id"),
-                |form, i| {
-                    let name = if unique { i } else { i % 2 };
-                    format!("{form}&Filters.Filter.1.Values.Value.{i}=c{name}")
-                },
-            )
-        };
-        assert!(read(&many(100, true)).filters(&["db-cluster-id"]).is_ok());
-        assert!(read(&many(200, false)).filters(&["db-cluster-id"]).is_ok());
-        let error = read(&many(101, true))
-            .filters(&["db-cluster-id"])
-            .unwrap_err();
-        assert_eq!(error.code, "InvalidParameterCombination");
-    }
-
-    #[test]
-    fn pages_are_20_to_100_rows_and_markers_read_back() {
-        assert_eq!(read("Action=A").page().unwrap().size, 100);
-        for bad in ["19", "101", "x", "-1"] {
-            let error = read(&format!("Action=A&MaxRecords={bad}"))
-                .page()
-                .unwrap_err();
-            assert_eq!(error.code, "InvalidParameterValue", "{bad}");
-        }
-        let page = read(&format!("Action=A&MaxRecords=20&Marker={}", marker("c-1")))
-            .page()
-            .unwrap();
-        assert_eq!((page.size, page.after.as_deref()), (20, Some("c-1")));
-        for bad in ["testbed-", "testbed-6", "testbed-zz", "1"] {
-            assert!(
-                read(&format!("Action=A&Marker={bad}")).page().is_err(),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn arn_is_another_way_to_name_something() {
-        let name = |value: &str| identifier(value, "cluster");
-        assert_eq!(name("Orders").as_deref(), Some("orders"));
-        let arn = "arn:aws:rds:eu-west-1:123456789012:cluster:Orders";
-        assert_eq!(name(arn).as_deref(), Some("orders"));
-        assert_eq!(name(&arn.replace("cluster", "db")), None);
-        assert_eq!(name(&arn.replace("eu-west-1", "us-east-1")), None);
-    }
-}
+mod tests;

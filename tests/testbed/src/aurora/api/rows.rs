@@ -3,24 +3,24 @@
 //! Names and order of the fields: the RDS API reference, data types `DBCluster` and `DBInstance`. Fields that
 //! nobody plans on hold what an Aurora of the testbed's size would tell.
 
-use super::arn;
-use super::document::Document;
-use crate::aurora::estate::{
-    Cluster, Estate, Instance, cluster_endpoint, instance_endpoint, reader_endpoint,
+use super::document::XmlDocument;
+use super::rds_arn;
+use crate::aurora::inventory::{
+    ClusterRecord, InstanceRecord, Inventory, cluster_endpoint, instance_endpoint, reader_endpoint,
 };
 
 /// The hosted zone of RDS endpoints: a plausible one, as nothing asks Route 53 for it.
 const HOSTED_ZONE: &str = "Z0LAB0RDS0ENDPOINTS";
 
 /// `DocumentDB` and Neptune are told by the same API, with endpoints of their own domains.
-fn domain(engine: &str, name: &str) -> String {
+fn engine_domain(engine: &str, name: &str) -> String {
     match engine {
         "docdb" | "neptune" => name.replace(".rds.", &format!(".{engine}.")),
         _ => name.to_owned(),
     }
 }
 
-fn security_group(document: &mut Document) {
+fn write_security_group(document: &mut XmlDocument) {
     document.element("VpcSecurityGroups", |document| {
         document.element("VpcSecurityGroupMembership", |document| {
             document.text("VpcSecurityGroupId", "sg-0lab0");
@@ -30,7 +30,7 @@ fn security_group(document: &mut Document) {
 }
 
 /// The content of a `DBCluster`.
-pub(super) fn cluster(document: &mut Document, cluster: &Cluster) {
+pub(super) fn write_cluster(document: &mut XmlDocument, cluster: &ClusterRecord) {
     let id = &cluster.identifier;
     document.text("AllocatedStorage", 1);
     document.element("AvailabilityZones", |document| {
@@ -46,10 +46,13 @@ pub(super) fn cluster(document: &mut Document, cluster: &Cluster) {
     );
     document.text("DBSubnetGroup", "default");
     document.text("Status", &cluster.status);
-    document.text("Endpoint", domain(&cluster.engine, &cluster_endpoint(id)));
+    document.text(
+        "Endpoint",
+        engine_domain(&cluster.engine, &cluster_endpoint(id)),
+    );
     document.text(
         "ReaderEndpoint",
-        domain(&cluster.engine, &reader_endpoint(id)),
+        engine_domain(&cluster.engine, &reader_endpoint(id)),
     );
     document.text("MultiAZ", cluster.members.len() > 1);
     document.text("Engine", &cluster.engine);
@@ -69,11 +72,11 @@ pub(super) fn cluster(document: &mut Document, cluster: &Cluster) {
             });
         }
     });
-    security_group(document);
+    write_security_group(document);
     document.text("HostedZoneId", HOSTED_ZONE);
     document.text("StorageEncrypted", false);
     document.text("DbClusterResourceId", &cluster.resource_id);
-    document.text("DBClusterArn", arn("cluster", id));
+    document.text("DBClusterArn", rds_arn("cluster", id));
     document.empty("AssociatedRoles");
     document.text("IAMDatabaseAuthenticationEnabled", false);
     document.text("ClusterCreateTime", &cluster.created);
@@ -90,7 +93,11 @@ pub(super) fn cluster(document: &mut Document, cluster: &Cluster) {
 }
 
 /// The content of a `DBInstance`.
-pub(super) fn instance(document: &mut Document, instance: &Instance, estate: &Estate) {
+pub(super) fn write_instance(
+    document: &mut XmlDocument,
+    instance: &InstanceRecord,
+    inventory: &Inventory,
+) {
     let id = &instance.identifier;
     document.text("DBInstanceIdentifier", id);
     document.text("DBInstanceClass", &instance.class);
@@ -99,7 +106,10 @@ pub(super) fn instance(document: &mut Document, instance: &Instance, estate: &Es
     document.text("MasterUsername", "testbed");
     if instance.has_endpoint {
         document.element("Endpoint", |document| {
-            document.text("Address", domain(&instance.engine, &instance_endpoint(id)));
+            document.text(
+                "Address",
+                engine_domain(&instance.engine, &instance_endpoint(id)),
+            );
             document.text("Port", instance.port);
             document.text("HostedZoneId", HOSTED_ZONE);
         });
@@ -110,7 +120,7 @@ pub(super) fn instance(document: &mut Document, instance: &Instance, estate: &Es
     document.text("PreferredBackupWindow", "03:00-03:30");
     document.text("BackupRetentionPeriod", 1);
     document.empty("DBSecurityGroups");
-    security_group(document);
+    write_security_group(document);
     document.element("DBParameterGroups", |document| {
         document.element("DBParameterGroup", |document| {
             document.text(
@@ -125,7 +135,7 @@ pub(super) fn instance(document: &mut Document, instance: &Instance, estate: &Es
     document.empty("PendingModifiedValues");
     document.text("MultiAZ", false);
     let cluster = instance.cluster.as_ref();
-    if let Some(cluster) = cluster.and_then(|cluster| estate.clusters.get(cluster)) {
+    if let Some(cluster) = cluster.and_then(|cluster| inventory.clusters.get(cluster)) {
         document.text("EngineVersion", &cluster.engine_version);
     }
     document.text("AutoMinorVersionUpgrade", true);
@@ -146,7 +156,7 @@ pub(super) fn instance(document: &mut Document, instance: &Instance, estate: &Es
     document.text("CopyTagsToSnapshot", false);
     document.text("MonitoringInterval", 0);
     document.text("PromotionTier", instance.tier);
-    document.text("DBInstanceArn", arn("db", id));
+    document.text("DBInstanceArn", rds_arn("db", id));
     document.text("IAMDatabaseAuthenticationEnabled", false);
     document.text("PerformanceInsightsEnabled", false);
     document.empty("EnabledCloudwatchLogsExports");

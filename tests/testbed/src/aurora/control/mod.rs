@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::address::{CONTROL_PORT, RDS_API};
-use super::api::mood::Mood;
-use super::event::Event;
-use super::fleet::Up;
-use super::moods::Moods;
-use super::observe::{Observation, Sample};
+use super::api::http_faults::HttpFaults;
+use super::cluster_faults::ClusterFaults;
+use super::event::FleetEvent;
+use super::fleet::AuroraClusterSpec;
+use super::observe::{ConnectionSample, Observation};
 use super::script::FailoverOptions;
-use super::status::Status;
+use super::status::FleetStatus;
 use crate::kubernetes::Testbed;
-use crate::rds::client::Http;
+use crate::rds::client::HttpClient;
 use crate::wait;
 
 /// The cluster where nothing says another.
@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// What can be ordered. In JSON by the key `do`, in kebab case, with the fields beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum Order {
+pub enum FleetCommand {
     /// A cluster with its instances; answers when all serve.
-    Up(Up),
+    Up(AuroraClusterSpec),
     /// Takes a cluster away.
     Down {
         /// The cluster.
@@ -106,16 +106,16 @@ pub enum Order {
         cluster: String,
     },
     /// How the API tells of a cluster; the default is truthful.
-    Moods {
+    SetFaults {
         /// The cluster.
         cluster: String,
-        /// Its moods.
-        moods: Moods,
+        /// Its faults.
+        faults: ClusterFaults,
     },
     /// How the API's server misbehaves, whatever it has to tell; the default is well.
     Fault {
-        /// Its mood.
-        mood: Mood,
+        /// Its faults.
+        faults: HttpFaults,
     },
     /// [`Status`].
     Status,
@@ -152,17 +152,17 @@ pub enum Order {
 
 /// Gives orders.
 #[derive(Clone, Debug)]
-pub struct Control {
-    http: Http,
+pub struct AuroraControl {
+    http: HttpClient,
 }
 
-impl Control {
+impl AuroraControl {
     /// To the Aurora of a testbed; from outside its network too.
     #[must_use]
     pub fn in_testbed(testbed: &Testbed) -> Self {
         let base = format!("http://{RDS_API}:{CONTROL_PORT}");
         Self {
-            http: Http::new(&base, Some(testbed.layout().clone())).patient(PATIENCE),
+            http: HttpClient::new(&base, Some(testbed.layout().clone())).patient(PATIENCE),
         }
     }
 
@@ -171,12 +171,12 @@ impl Control {
     pub fn inside() -> Self {
         let base = format!("http://{RDS_API}:{CONTROL_PORT}");
         Self {
-            http: Http::new(&base, None).patient(PATIENCE),
+            http: HttpClient::new(&base, None).patient(PATIENCE),
         }
     }
 
     /// Gives an order; the answer as JSON.
-    pub fn order(&self, order: &Order) -> Result<Value> {
+    pub fn send(&self, order: &FleetCommand) -> Result<Value> {
         let body = serde_json::to_string(order)?;
         let (status, text) = self
             .http
@@ -193,24 +193,24 @@ impl Control {
         serde_json::from_str(&text).context("the answer is no JSON")
     }
 
-    fn ask<T: DeserializeOwned>(&self, order: &Order) -> Result<T> {
-        Ok(serde_json::from_value(self.order(order)?)?)
+    fn query<T: DeserializeOwned>(&self, order: &FleetCommand) -> Result<T> {
+        Ok(serde_json::from_value(self.send(order)?)?)
     }
 
     /// Does it answer?
     #[must_use]
-    pub fn ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.status().is_ok()
     }
 
     /// All clusters.
-    pub fn status(&self) -> Result<Status> {
-        self.ask(&Order::Status)
+    pub fn status(&self) -> Result<FleetStatus> {
+        self.query(&FleetCommand::Status)
     }
 
     /// Adds a reader; gives its name, though it is still `creating`.
     pub fn add_reader(&self, cluster: &str) -> Result<String> {
-        self.ask(&Order::AddReader {
+        self.query(&FleetCommand::AddReader {
             cluster: cluster.to_owned(),
             name: None,
             dns_delay: None,
@@ -224,7 +224,7 @@ impl Control {
         to: Option<&str>,
         options: FailoverOptions,
     ) -> Result<()> {
-        self.order(&Order::Failover {
+        self.send(&FleetCommand::Failover {
             cluster: cluster.to_owned(),
             to: to.map(str::to_owned),
             options,
@@ -233,36 +233,36 @@ impl Control {
     }
 
     /// What happened since a time, in milliseconds since 1970.
-    pub fn events(&self, since: i64) -> Result<Vec<Event>> {
-        self.ask(&Order::Events { since })
+    pub fn events(&self, since: i64) -> Result<Vec<FleetEvent>> {
+        self.query(&FleetCommand::Events { since })
     }
 
     /// Starts to sample a cluster.
     pub fn observe(&self, cluster: &str) -> Result<()> {
-        self.order(&Order::Observe {
+        self.send(&FleetCommand::Observe {
             cluster: cluster.to_owned(),
         })
         .map(drop)
     }
 
     /// What was seen last; none before the first sample. For a live view: all of it grows with time.
-    pub fn newest(&self, cluster: &str) -> Result<Option<Sample>> {
-        self.ask(&Order::Newest {
+    pub fn latest_sample(&self, cluster: &str) -> Result<Option<ConnectionSample>> {
+        self.query(&FleetCommand::Newest {
             cluster: cluster.to_owned(),
         })
     }
 
     /// Stops to sample a cluster.
     pub fn unobserve(&self, cluster: &str) -> Result<()> {
-        self.order(&Order::Unobserve {
+        self.send(&FleetCommand::Unobserve {
             cluster: cluster.to_owned(),
         })
         .map(drop)
     }
 
     /// What was seen since then.
-    pub fn seen(&self, cluster: &str) -> Result<Observation> {
-        self.ask(&Order::Seen {
+    pub fn observation(&self, cluster: &str) -> Result<Observation> {
+        self.query(&FleetCommand::Seen {
             cluster: cluster.to_owned(),
             stop: false,
         })
@@ -270,7 +270,7 @@ impl Control {
 
     /// Waits until nothing is under way in a cluster.
     pub fn wait_idle(&self, cluster: &str, limit: Duration) -> Result<()> {
-        wait::until(&format!("an idle {cluster}"), limit, || {
+        wait::poll_until(&format!("an idle {cluster}"), limit, || {
             let status = self.status()?;
             let found = status
                 .cluster(cluster)

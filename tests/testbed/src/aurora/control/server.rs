@@ -14,13 +14,13 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use super::Order;
+use super::FleetCommand;
 use crate::aurora::address::{AUTHORITY, CONTROL_PORT, RDS_API, RDS_API_PORT};
 use crate::aurora::api::{self, ApiOptions};
 use crate::aurora::dns::{self, DnsOptions};
-use crate::aurora::estate::ControlPlane;
 use crate::aurora::fleet::Fleet;
-use crate::aurora::observe::{Observation, Observer};
+use crate::aurora::inventory::ControlPlane;
+use crate::aurora::observe::{ConnectionObserver, Observation};
 use crate::aurora::postgres::{Postgres, network};
 
 /// DNS's own.
@@ -28,25 +28,25 @@ const DNS_PORT: u16 = 53;
 
 /// What the handlers share.
 #[derive(Clone)]
-struct Held {
+struct CommandServer {
     fleet: Fleet,
-    observers: Arc<Mutex<BTreeMap<String, Observer>>>,
-    api: Arc<api::Server>,
-    dns: Arc<dns::Server>,
+    observers: Arc<Mutex<BTreeMap<String, ConnectionObserver>>>,
+    api: Arc<api::ApiServer>,
+    dns: Arc<dns::DnsServer>,
 }
 
 /// Serves until the process is ended. `folder` takes the databases' data.
-pub fn serve(folder: &Path, profile: &str) -> Result<()> {
+pub fn serve_commands(folder: &Path, profile: &str) -> Result<()> {
     let fleet = Fleet::new(Box::new(Postgres::below(folder)?), profile);
     for address in [RDS_API, AUTHORITY] {
-        network::add(address)?;
+        network::add_address(address)?;
     }
     let plane: Arc<dyn ControlPlane> = Arc::new(fleet.clone());
     let options = ApiOptions::default();
-    let api = api::start((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
-    let dns = dns::start((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
-    fleet.keep();
-    let held = Held {
+    let api = api::start_api((RDS_API, RDS_API_PORT).into(), Arc::clone(&plane), options)?;
+    let dns = dns::start_dns((AUTHORITY, DNS_PORT).into(), plane, &DnsOptions::default())?;
+    fleet.start_supervisor();
+    let held = CommandServer {
         fleet,
         observers: Arc::default(),
         api: Arc::new(api),
@@ -58,7 +58,9 @@ pub fn serve(folder: &Path, profile: &str) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let app = Router::new().route("/order", post(order)).with_state(held);
+        let app = Router::new()
+            .route("/order", post(handle_command))
+            .with_state(held);
         let listener = tokio::net::TcpListener::bind((RDS_API, CONTROL_PORT))
             .await
             .with_context(|| format!("cannot listen at {RDS_API}:{CONTROL_PORT}"))?;
@@ -68,9 +70,9 @@ pub fn serve(folder: &Path, profile: &str) -> Result<()> {
     })
 }
 
-async fn order(State(held): State<Held>, body: String) -> (StatusCode, String) {
+async fn handle_command(State(held): State<CommandServer>, body: String) -> (StatusCode, String) {
     let carried = tokio::task::spawn_blocking(move || {
-        let order: Order = serde_json::from_str(&body).context("that is no order")?;
+        let order: FleetCommand = serde_json::from_str(&body).context("that is no order")?;
         held.carry_out(order)
     })
     .await
@@ -81,16 +83,16 @@ async fn order(State(held): State<Held>, body: String) -> (StatusCode, String) {
     }
 }
 
-impl Held {
-    fn carry_out(&self, order: Order) -> Result<Value> {
+impl CommandServer {
+    fn carry_out(&self, order: FleetCommand) -> Result<Value> {
         let fleet = &self.fleet;
         match order {
-            Order::Up(up) => fleet.up(&up)?,
-            Order::Down { cluster } => {
+            FleetCommand::Up(up) => fleet.start_cluster(&up)?,
+            FleetCommand::Down { cluster } => {
                 self.observers().remove(&cluster);
-                fleet.down(&cluster)?;
+                fleet.remove_cluster(&cluster)?;
             }
-            Order::AddReader {
+            FleetCommand::AddReader {
                 cluster,
                 name,
                 dns_delay,
@@ -101,48 +103,53 @@ impl Held {
                     dns_delay
                 )?));
             }
-            Order::RemoveReader { name } => fleet.remove_reader(&name)?,
-            Order::Failover {
+            FleetCommand::RemoveReader { name } => fleet.remove_reader(&name)?,
+            FleetCommand::Failover {
                 cluster,
                 to,
                 options,
             } => fleet.fail_over(&cluster, to.as_deref(), &options)?,
-            Order::Crash { name, recover } => fleet.crash(&name, recover)?,
-            Order::Partition { name } => fleet.partition(&name)?,
-            Order::Heal { name } => fleet.heal(&name)?,
-            Order::ReaderOut { name } => fleet.lead(&name, false)?,
-            Order::ReaderIn { name } => fleet.lead(&name, true)?,
-            Order::Reboot { name } => {
+            FleetCommand::Crash { name, recover } => fleet.crash(&name, recover)?,
+            FleetCommand::Partition { name } => fleet.partition(&name)?,
+            FleetCommand::Heal { name } => fleet.heal(&name)?,
+            FleetCommand::ReaderOut { name } => fleet.set_dns_reader(&name, false)?,
+            FleetCommand::ReaderIn { name } => fleet.set_dns_reader(&name, true)?,
+            FleetCommand::Reboot { name } => {
                 fleet.reboot(&name)?;
             }
-            Order::Replace { cluster } => fleet.replace(&cluster)?,
-            Order::Moods { cluster, moods } => fleet.set_moods(&cluster, moods)?,
-            Order::Fault { mood } => self.api.mood().set(mood),
-            Order::Status => return Ok(serde_json::to_value(fleet.status())?),
-            Order::Asked => {
+            FleetCommand::Replace { cluster } => fleet.replace(&cluster)?,
+            FleetCommand::SetFaults { cluster, faults } => fleet.set_faults(&cluster, faults)?,
+            FleetCommand::Fault { faults } => self.api.faults().set(faults),
+            FleetCommand::Status => return Ok(serde_json::to_value(fleet.status())?),
+            FleetCommand::Asked => {
                 let calls = self.api.calls();
                 return Ok(json!({
                     "api": {"byAction": calls.by_action, "throttled": calls.throttled},
                     "dns": self.dns.log(),
                 }));
             }
-            Order::Events { since } => return Ok(serde_json::to_value(fleet.events(since))?),
-            Order::Observe { cluster } => {
-                let observer = Observer::start(fleet, &cluster);
+            FleetCommand::Events { since } => {
+                return Ok(serde_json::to_value(fleet.events(since))?);
+            }
+            FleetCommand::Observe { cluster } => {
+                let observer = ConnectionObserver::start(fleet, &cluster);
                 self.observers().insert(cluster, observer);
             }
-            Order::Newest { cluster } => {
-                let newest = self.observers().get(&cluster).and_then(Observer::newest);
+            FleetCommand::Newest { cluster } => {
+                let newest = self
+                    .observers()
+                    .get(&cluster)
+                    .and_then(ConnectionObserver::latest_sample);
                 return Ok(serde_json::to_value(newest)?);
             }
-            Order::Unobserve { cluster } => {
+            FleetCommand::Unobserve { cluster } => {
                 self.observers().remove(&cluster);
             }
-            Order::Seen { cluster, stop } => {
+            FleetCommand::Seen { cluster, stop } => {
                 let mut observers = self.observers();
                 let seen = observers
                     .get(&cluster)
-                    .map_or_else(Observation::default, Observer::seen);
+                    .map_or_else(Observation::default, ConnectionObserver::observation);
                 if stop {
                     observers.remove(&cluster);
                 }
@@ -152,7 +159,7 @@ impl Held {
         Ok(json!({}))
     }
 
-    fn observers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Observer>> {
+    fn observers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ConnectionObserver>> {
         self.observers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

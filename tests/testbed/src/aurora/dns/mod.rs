@@ -20,10 +20,10 @@ use hickory_server::proto::op::{
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::estate::ControlPlane;
-use super::service::Service;
-use answer::Answer;
-use records::Sections;
+use super::inventory::ControlPlane;
+use super::service::ServerThread;
+use answer::DnsAnswer;
+use records::ResponseSections;
 
 /// Idle TCP connections are closed after it; resolvers open a new one for each question.
 const TCP_IDLE: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub struct DnsOptions {
 
 /// What was asked for a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct NameLog {
+pub struct NameQueries {
     /// Queries of any type.
     pub queries: u64,
     /// Answers with an address, by the instance that the name led to.
@@ -51,12 +51,12 @@ pub struct NameLog {
 
 /// A running name server, ended with the value.
 #[derive(Debug)]
-pub struct Server {
-    service: Service,
-    shared: Arc<Shared>,
+pub struct DnsServer {
+    service: ServerThread,
+    shared: Arc<DnsShared>,
 }
 
-impl Server {
+impl DnsServer {
     /// Where it listens, by UDP and TCP.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -65,7 +65,7 @@ impl Server {
 
     /// What was asked since the start, by name (lower case, without the last dot).
     #[must_use]
-    pub fn log(&self) -> BTreeMap<String, NameLog> {
+    pub fn log(&self) -> BTreeMap<String, NameQueries> {
         self.shared.state().log.clone()
     }
 
@@ -75,47 +75,47 @@ impl Server {
     }
 }
 
-struct Shared {
+struct DnsShared {
     plane: Arc<dyn ControlPlane>,
-    state: Mutex<State>,
+    state: Mutex<DnsState>,
 }
 
-struct State {
+struct DnsState {
     random: fastrand::Rng,
-    log: BTreeMap<String, NameLog>,
+    log: BTreeMap<String, NameQueries>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for DnsShared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl DnsShared {
+    fn state(&self) -> MutexGuard<'_, DnsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Starts the name server at an address (port 0: any one that is free for UDP and TCP), on threads of its own in
 /// the caller's network.
-pub fn start(
+pub fn start_dns(
     address: SocketAddr,
     plane: Arc<dyn ControlPlane>,
     options: &DnsOptions,
-) -> Result<Server> {
+) -> Result<DnsServer> {
     let random = options
         .seed
         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(DnsShared {
         plane,
-        state: Mutex::new(State {
+        state: Mutex::new(DnsState {
             random,
             log: BTreeMap::new(),
         }),
     });
-    let handler = Handler(Arc::clone(&shared));
-    let service = Service::start("name server", move |stopped| {
+    let handler = DnsHandler(Arc::clone(&shared));
+    let service = ServerThread::start("name server", move |stopped| {
         let listener = std::net::TcpListener::bind(address)
             .with_context(|| format!("cannot listen on {address}, TCP"))?;
         let address = listener.local_addr()?;
@@ -134,44 +134,45 @@ pub fn start(
             drop(server);
         }))
     })?;
-    Ok(Server { service, shared })
+    Ok(DnsServer { service, shared })
 }
 
-struct Handler(Arc<Shared>);
+struct DnsHandler(Arc<DnsShared>);
 
-impl Handler {
+impl DnsHandler {
     /// The sections of the answer to a request, noted in the log.
-    fn sections(&self, request: &Request) -> Sections {
+    fn sections(&self, request: &Request) -> ResponseSections {
         let Ok(info) = request.request_info() else {
-            return Sections::failed(ResponseCode::FormErr);
+            return ResponseSections::failed(ResponseCode::FormErr);
         };
         if info.metadata.op_code != OpCode::Query {
-            return Sections::failed(ResponseCode::NotImp);
+            return ResponseSections::failed(ResponseCode::NotImp);
         }
         let kind = info.query.query_type();
         let name = info.query.name().to_string();
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let zone = self.0.plane.zone();
+        let zone = self.0.plane.dns_zone();
         let mut state = self.0.state();
         let random = &mut state.random;
-        let answer = answer::to(&zone, &name, |readers| random.usize(..readers));
+        let answer = answer::answer_name(&zone, &name, |readers| random.usize(..readers));
         // Strangers' names would fill the memory.
-        if answer != Answer::Refused {
+        if answer != DnsAnswer::Refused {
             let log = state.log.entry(name.clone()).or_default();
             log.queries += 1;
             if kind == hickory_server::proto::rr::RecordType::A
-                && let Answer::Alias { instance, .. } | Answer::Instance { instance, .. } = &answer
+                && let DnsAnswer::Alias { instance, .. } | DnsAnswer::Instance { instance, .. } =
+                    &answer
             {
                 *log.answered.entry(instance.clone()).or_default() += 1;
             }
         }
         drop(state);
-        records::sections(&name, kind, &answer)
+        records::response_sections(&name, kind, &answer)
     }
 }
 
 #[async_trait::async_trait]
-impl RequestHandler for Handler {
+impl RequestHandler for DnsHandler {
     async fn handle_request<R: ResponseHandler, T: Time>(
         &self,
         request: &Request,

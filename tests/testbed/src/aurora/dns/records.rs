@@ -4,7 +4,7 @@ use hickory_server::proto::op::ResponseCode;
 use hickory_server::proto::rr::rdata::{A, CNAME, NS, SOA};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 
-use super::answer::{self, Answer};
+use super::answer::{self, DnsAnswer};
 use crate::aurora::address::{AUTHORITY, ZONE};
 
 /// Of a cluster's and reader's CNAME: 1 s (Aurora user guide, "Fast failover with Amazon Aurora PostgreSQL").
@@ -18,7 +18,7 @@ const NEGATIVE_TTL: u32 = 5;
 
 /// What goes into a message.
 #[derive(Debug)]
-pub(super) struct Sections {
+pub(super) struct ResponseSections {
     pub(super) code: ResponseCode,
     pub(super) authoritative: bool,
     pub(super) answers: Vec<Record>,
@@ -27,7 +27,7 @@ pub(super) struct Sections {
     pub(super) additionals: Vec<Record>,
 }
 
-impl Sections {
+impl ResponseSections {
     /// Nothing but a code.
     pub(super) fn failed(code: ResponseCode) -> Self {
         Self {
@@ -50,90 +50,102 @@ impl Sections {
 }
 
 /// A name of the zone; labels that no name can have give the root, which answers nothing.
-fn name(text: &str) -> Name {
+fn parse_name(text: &str) -> Name {
     Name::from_ascii(format!("{text}.")).unwrap_or_default()
 }
 
-fn record(owner: &str, ttl: u32, data: RData) -> Record {
-    Record::from_rdata(name(owner), ttl, data)
+fn make_record(owner: &str, ttl: u32, data: RData) -> Record {
+    Record::from_rdata(parse_name(owner), ttl, data)
 }
 
-fn soa() -> Record {
+fn soa_record() -> Record {
     let data = SOA::new(
-        name(&answer::name_server()),
-        name(&format!("hostmaster.{ZONE}")),
+        parse_name(&answer::name_server_name()),
+        parse_name(&format!("hostmaster.{ZONE}")),
         1,
         7200,
         900,
         1_209_600,
         NEGATIVE_TTL,
     );
-    record(ZONE, NEGATIVE_TTL, RData::SOA(data))
+    make_record(ZONE, NEGATIVE_TTL, RData::SOA(data))
 }
 
 fn server_address() -> Record {
-    record(&answer::name_server(), NEGATIVE_TTL, RData::A(A(AUTHORITY)))
+    make_record(
+        &answer::name_server_name(),
+        NEGATIVE_TTL,
+        RData::A(A(AUTHORITY)),
+    )
 }
 
 /// The records for a question. There is no IPv6 in the zone: a AAAA query gets the CNAME and "no data".
-pub(super) fn sections(owner: &str, kind: RecordType, answer: &Answer) -> Sections {
+pub(super) fn response_sections(
+    owner: &str,
+    kind: RecordType,
+    answer: &DnsAnswer,
+) -> ResponseSections {
     let wanted = |own: RecordType| kind == own || kind == RecordType::ANY;
     let answers = match answer {
-        Answer::Refused => return Sections::failed(ResponseCode::Refused),
-        Answer::Unknown => {
-            return Sections {
+        DnsAnswer::Refused => return ResponseSections::failed(ResponseCode::Refused),
+        DnsAnswer::Unknown => {
+            return ResponseSections {
                 code: ResponseCode::NXDomain,
-                soa: vec![soa()],
-                ..Sections::good(Vec::new())
+                soa: vec![soa_record()],
+                ..ResponseSections::good(Vec::new())
             };
         }
-        Answer::Apex => {
+        DnsAnswer::Apex => {
             let mut answers = Vec::new();
             if wanted(RecordType::SOA) {
-                answers.push(soa());
+                answers.push(soa_record());
             }
             if wanted(RecordType::NS) {
-                let data = RData::NS(NS(name(&answer::name_server())));
-                answers.push(record(ZONE, NEGATIVE_TTL, data));
-                return Sections {
+                let data = RData::NS(NS(parse_name(&answer::name_server_name())));
+                answers.push(make_record(ZONE, NEGATIVE_TTL, data));
+                return ResponseSections {
                     additionals: vec![server_address()],
-                    ..Sections::good(answers)
+                    ..ResponseSections::good(answers)
                 };
             }
             answers
         }
-        Answer::NameServer if wanted(RecordType::A) => vec![server_address()],
-        Answer::Instance { address, .. } if wanted(RecordType::A) => {
-            vec![record(owner, INSTANCE_TTL, RData::A(A(*address)))]
+        DnsAnswer::NameServer if wanted(RecordType::A) => vec![server_address()],
+        DnsAnswer::Instance { address, .. } if wanted(RecordType::A) => {
+            vec![make_record(owner, INSTANCE_TTL, RData::A(A(*address)))]
         }
-        Answer::Nothing | Answer::NameServer | Answer::Instance { .. } => Vec::new(),
-        Answer::Alias { instance, address } => {
-            let target = answer::target(instance);
-            let alias = record(owner, ALIAS_TTL, RData::CNAME(CNAME(name(&target))));
+        DnsAnswer::Nothing | DnsAnswer::NameServer | DnsAnswer::Instance { .. } => Vec::new(),
+        DnsAnswer::Alias { instance, address } => {
+            let target = answer::instance_target(instance);
+            let alias = make_record(owner, ALIAS_TTL, RData::CNAME(CNAME(parse_name(&target))));
             if kind == RecordType::CNAME {
-                return Sections::good(vec![alias]);
+                return ResponseSections::good(vec![alias]);
             }
             return match address {
-                Some(address) if wanted(RecordType::A) => Sections::good(vec![
+                Some(address) if wanted(RecordType::A) => ResponseSections::good(vec![
                     alias,
-                    record(&target, INSTANCE_TTL, RData::A(A(*address))),
+                    make_record(&target, INSTANCE_TTL, RData::A(A(*address))),
                 ]),
                 // The code is that of the last name of the chain (RFC 6604).
-                _ => Sections {
+                _ => ResponseSections {
                     code: if address.is_some() {
                         ResponseCode::NoError
                     } else {
                         ResponseCode::NXDomain
                     },
-                    soa: vec![soa()],
-                    ..Sections::good(vec![alias])
+                    soa: vec![soa_record()],
+                    ..ResponseSections::good(vec![alias])
                 },
             };
         }
     };
     let empty = answers.is_empty();
-    Sections {
-        soa: if empty { vec![soa()] } else { Vec::new() },
-        ..Sections::good(answers)
+    ResponseSections {
+        soa: if empty {
+            vec![soa_record()]
+        } else {
+            Vec::new()
+        },
+        ..ResponseSections::good(answers)
     }
 }

@@ -1,13 +1,13 @@
 //! The fleet: real databases under a control plane that tells of them as Aurora's would.
 //!
 //! [`Fleet`] holds the state and plays scripts: each operation is a script of [`super::script`], played by a thread
-//! that waits for each step's time, then does it or says it. [`keeper`] brings back what ended by itself. [`plane`] is what the RDS API and the name server call,
-//! [`orders`] what only the testbed can order. What is decided here is only who plays which part.
+//! that waits for each step's time, then does it or says it. [`supervisor`] brings back what ended by itself. [`control_plane`] is what the RDS API and the name server call,
+//! [`commands`] what only the testbed can order. What is decided here is only who plays which part.
 
-mod keeper;
-mod orders;
-mod plane;
+mod commands;
+mod control_plane;
 mod state;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
@@ -17,26 +17,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::databases::{Databases, Node};
-use super::event::Event;
-use super::script::{Act, Step, What};
-use super::told::Word;
-pub use orders::Up;
-use state::{Actual, State};
+use super::databases::{DatabaseNode, Databases};
+use super::event::FleetEvent;
+use super::published_state::StateChange;
+use super::script::{DatabaseAction, ScriptAction, ScriptStep};
+pub use commands::AuroraClusterSpec;
+use state::{ClusterState, FleetState};
 
 /// The fleet of a testbed; its clones are the same fleet.
 #[derive(Clone)]
 pub struct Fleet {
-    inner: Arc<Inner>,
+    inner: Arc<FleetInner>,
 }
 
-struct Inner {
+struct FleetInner {
     databases: Box<dyn Databases>,
     /// Profile of clusters that the RDS API makes.
     profile: String,
     started: Instant,
     calls: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<FleetState>,
     changed: Condvar,
 }
 
@@ -45,7 +45,7 @@ impl Fleet {
     #[must_use]
     pub fn new(databases: Box<dyn Databases>, profile: &str) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(FleetInner {
                 databases,
                 profile: profile.to_owned(),
                 started: Instant::now(),
@@ -56,7 +56,7 @@ impl Fleet {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FleetState> {
         // A panic elsewhere leaves values that were whole before: nothing here is changed in halves.
         self.inner
             .state
@@ -68,7 +68,7 @@ impl Fleet {
         self.inner.started.elapsed()
     }
 
-    fn call(&self) -> u64 {
+    fn next_call(&self) -> u64 {
         self.inner.calls.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -77,23 +77,31 @@ impl Fleet {
     }
 
     /// Changes what is told, and notes it.
-    fn tell<T>(&self, state: &mut State, change: impl FnOnce(&mut State) -> T) -> T {
+    fn update_published<T>(
+        &self,
+        state: &mut FleetState,
+        change: impl FnOnce(&mut FleetState) -> T,
+    ) -> T {
         let value = change(state);
-        let State { told, history, .. } = state;
-        history.note(self.now(), &told.estate);
+        let FleetState {
+            published: told,
+            history,
+            ..
+        } = state;
+        history.record(self.now(), &told.inventory);
         self.inner.changed.notify_all();
         value
     }
 
     /// Says a word now.
-    fn say(&self, cluster: &str, word: Word) {
+    fn publish(&self, cluster: &str, word: StateChange) {
         let mut state = self.state();
-        self.tell(&mut state, |state| state.told.say(cluster, &word));
-        let event = Event::step(cluster, &What::Say(word));
+        self.update_published(&mut state, |state| state.published.apply(cluster, &word));
+        let event = FleetEvent::step(cluster, &ScriptAction::Say(word));
         state.events.push(event);
     }
 
-    fn note(&self, event: Event) {
+    fn record_event(&self, event: FleetEvent) {
         eprintln!(
             "{} {} {:?} {} {}",
             event.at,
@@ -106,10 +114,10 @@ impl Fleet {
     }
 
     /// Plays scripts one after the other on a thread of its own; `name` is told as busy meanwhile.
-    fn play(&self, cluster: &str, name: &str, scripts: Vec<Vec<Step>>) {
+    fn play_scripts(&self, cluster: &str, name: &str, scripts: Vec<Vec<ScriptStep>>) {
         let (id, generation) = {
             let mut state = self.state();
-            let id = state.number();
+            let id = state.next_number();
             let Some(actual) = state.clusters.get_mut(cluster) else {
                 return;
             };
@@ -119,7 +127,7 @@ impl Fleet {
         let (fleet, cluster) = (self.clone(), cluster.to_owned());
         std::thread::spawn(move || {
             for script in scripts {
-                fleet.perform_all(&cluster, generation, script);
+                fleet.run_script(&cluster, generation, script);
             }
             let mut state = fleet.state();
             if let Some(actual) = state.clusters.get_mut(&cluster) {
@@ -129,15 +137,15 @@ impl Fleet {
         });
     }
 
-    fn perform_all(&self, cluster: &str, generation: u64, script: Vec<Step>) {
+    fn run_script(&self, cluster: &str, generation: u64, script: Vec<ScriptStep>) {
         let start = Instant::now();
         for step in script {
             if !self.wait_until(cluster, generation, start + step.after) {
                 return;
             }
             match step.what {
-                What::Say(word) => self.say(cluster, word),
-                What::Do(act) => self.perform(cluster, act),
+                ScriptAction::Say(word) => self.publish(cluster, word),
+                ScriptAction::Do(act) => self.run_action(cluster, act),
             }
         }
     }
@@ -164,15 +172,15 @@ impl Fleet {
     }
 
     /// Does one act of a cluster's databases, and notes how it went: the script goes on either way, as Aurora's does.
-    fn perform(&self, cluster: &str, act: Act) {
-        let event = match self.act(cluster, &act) {
-            Ok(()) => Event::step(cluster, &What::Do(act)),
-            Err(error) => Event::failed(cluster, &act, &error),
+    fn run_action(&self, cluster: &str, act: DatabaseAction) {
+        let event = match self.perform_action(cluster, &act) {
+            Ok(()) => FleetEvent::step(cluster, &ScriptAction::Do(act)),
+            Err(error) => FleetEvent::failed(cluster, &act, &error),
         };
-        self.note(event);
+        self.record_event(event);
     }
 
-    fn node(&self, cluster: &str, name: &str) -> Result<Node> {
+    fn node(&self, cluster: &str, name: &str) -> Result<DatabaseNode> {
         self.state()
             .clusters
             .get(cluster)
@@ -180,7 +188,7 @@ impl Fleet {
             .with_context(|| format!("the cluster {cluster} has no instance {name}"))
     }
 
-    fn writer(&self, cluster: &str) -> Result<Node> {
+    fn writer(&self, cluster: &str) -> Result<DatabaseNode> {
         let name = self
             .state()
             .clusters
@@ -190,14 +198,14 @@ impl Fleet {
         self.node(cluster, &name)
     }
 
-    fn with(&self, cluster: &str, change: impl FnOnce(&mut Actual)) {
+    fn update_cluster(&self, cluster: &str, change: impl FnOnce(&mut ClusterState)) {
         if let Some(actual) = self.state().clusters.get_mut(cluster) {
             change(actual);
         }
     }
 
     /// Nobody else changes the cluster's databases meanwhile.
-    fn order(&self, cluster: &str) -> Result<Arc<Mutex<()>>> {
+    fn cluster_lock(&self, cluster: &str) -> Result<Arc<Mutex<()>>> {
         let state = self.state();
         let actual = state
             .clusters
@@ -206,23 +214,23 @@ impl Fleet {
         Ok(Arc::clone(&actual.order))
     }
 
-    fn act(&self, cluster: &str, act: &Act) -> Result<()> {
-        let order = self.order(cluster)?;
+    fn perform_action(&self, cluster: &str, act: &DatabaseAction) -> Result<()> {
+        let order = self.cluster_lock(cluster)?;
         let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = act.words().1;
+        let name = act.describe().1;
         let node = self.node(cluster, name)?;
         let databases = self.databases();
         match act {
-            Act::Found(_) => {
-                databases.found(&node)?;
-                self.with(cluster, |actual| actual.writer = Some(node.name.clone()));
+            DatabaseAction::Found(_) => {
+                databases.create_writer(&node)?;
+                self.update_cluster(cluster, |actual| actual.writer = Some(node.name.clone()));
             }
-            Act::Join(_) => databases.join(&node, &self.writer(cluster)?)?,
-            Act::Stop(_) => databases.stop(&node)?,
-            Act::Promote(_) => return self.promote(cluster, &node, true),
-            Act::PromoteLive(_) => return self.promote(cluster, &node, false),
-            Act::Rejoin(_) => databases.rejoin(&node, &self.writer(cluster)?)?,
-            Act::Restart(_) => {
+            DatabaseAction::Join(_) => databases.join(&node, &self.writer(cluster)?)?,
+            DatabaseAction::Stop(_) => databases.stop(&node)?,
+            DatabaseAction::Promote(_) => return self.promote(cluster, &node, true),
+            DatabaseAction::PromoteLive(_) => return self.promote(cluster, &node, false),
+            DatabaseAction::Rejoin(_) => databases.rejoin(&node, &self.writer(cluster)?)?,
+            DatabaseAction::Restart(_) => {
                 let writer = self.writer(cluster)?;
                 if writer.name == node.name {
                     databases.restart(&node)?;
@@ -230,9 +238,9 @@ impl Fleet {
                     databases.rejoin(&node, &writer)?;
                 }
             }
-            Act::Remove(_) => {
+            DatabaseAction::Remove(_) => {
                 databases.remove(&node)?;
-                self.with(cluster, |actual| {
+                self.update_cluster(cluster, |actual| {
                     actual.nodes.remove(name);
                     actual.joined.remove(name);
                     actual.partitioned.remove(name);
@@ -243,8 +251,8 @@ impl Fleet {
                 return Ok(());
             }
         }
-        self.with(cluster, |actual| {
-            if matches!(act, Act::Stop(_)) {
+        self.update_cluster(cluster, |actual| {
+            if matches!(act, DatabaseAction::Stop(_)) {
                 actual.stopped.insert(node.name.clone());
             } else {
                 actual.joined.insert(node.name.clone());
@@ -255,10 +263,10 @@ impl Fleet {
         Ok(())
     }
 
-    fn promote(&self, cluster: &str, node: &Node, restart: bool) -> Result<()> {
+    fn promote(&self, cluster: &str, node: &DatabaseNode, restart: bool) -> Result<()> {
         self.databases().promote(node, restart)?;
         let mut others = Vec::new();
-        self.with(cluster, |actual| {
+        self.update_cluster(cluster, |actual| {
             let old = actual.writer.replace(node.name.clone());
             actual.dead.remove(&node.name);
             others = actual

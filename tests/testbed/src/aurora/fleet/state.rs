@@ -9,23 +9,23 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest as _, Sha256};
 
 use super::super::address::{FIRST_INSTANCE, LAST_INSTANCE};
-use super::super::databases::Node;
-use super::super::event::Event;
-use super::super::moods::{History, Set};
-use super::super::timeline::Profile;
-use super::super::told::Told;
+use super::super::cluster_faults::{FaultsByCluster, InventoryHistory};
+use super::super::databases::DatabaseNode;
+use super::super::event::FleetEvent;
+use super::super::published_state::PublishedState;
+use super::super::timeline::TimingProfile;
 
 /// One cluster as it is.
 #[derive(Debug)]
-pub struct Actual {
+pub struct ClusterState {
     /// Its timelines.
-    pub profile: Profile,
+    pub profile: TimingProfile,
     /// The instances' `max_connections`.
     pub max_connections: u16,
     /// The database that takes writes.
     pub writer: Option<String>,
     /// Its instances.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: BTreeMap<String, DatabaseNode>,
     /// Those that have data.
     pub joined: BTreeSet<String>,
     /// Those whose packets are dropped.
@@ -46,32 +46,32 @@ pub struct Actual {
 
 /// All of it.
 #[derive(Debug, Default)]
-pub struct State {
-    /// What API and DNS tell, before moods.
-    pub told: Told,
+pub struct FleetState {
+    /// What API and DNS tell, before faults.
+    pub published: PublishedState,
     /// What they told before.
-    pub history: History,
+    pub history: InventoryHistory,
     /// How the API behaves.
-    pub moods: Set,
+    pub faults: FaultsByCluster,
     /// The clusters.
-    pub clusters: BTreeMap<String, Actual>,
+    pub clusters: BTreeMap<String, ClusterState>,
     /// What happened.
-    pub events: Vec<Event>,
+    pub events: Vec<FleetEvent>,
     /// Counts whatever needs a number.
     counter: u64,
     /// Addresses given, in all: the next one is the one used longest ago.
     given: u32,
 }
 
-impl State {
+impl FleetState {
     /// A number that was not given before.
-    pub fn number(&mut self) -> u64 {
+    pub fn next_number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
 
     /// A free address. In turns, as an address that comes back at once would be taken for the old instance.
-    pub fn address(&mut self) -> Option<Ipv4Addr> {
+    pub fn allocate_address(&mut self) -> Option<Ipv4Addr> {
         let first = u32::from(FIRST_INSTANCE);
         let count = u32::from(LAST_INSTANCE) - first + 1;
         let used: BTreeSet<Ipv4Addr> = self
@@ -91,7 +91,7 @@ impl State {
 
     /// An id like AWS's `db-ABCD…`: 26 capitals and digits, another each time.
     pub fn resource_id(&mut self, prefix: &str, name: &str) -> String {
-        let number = self.number();
+        let number = self.next_number();
         let digest = Sha256::digest(format!("{name} {number} {}", std::process::id()));
         let text: String = digest
             .iter()
@@ -114,23 +114,23 @@ impl State {
     #[must_use]
     pub fn successor(&self, cluster: &str) -> Option<String> {
         let actual = self.clusters.get(cluster)?;
-        let row = self.told.estate.clusters.get(cluster)?;
+        let row = self.published.inventory.clusters.get(cluster)?;
         row.members
             .iter()
             .filter(|member| actual.writer.as_deref() != Some(&member.instance))
-            .filter(|member| self.may_lead(cluster, &member.instance))
+            .filter(|member| self.is_promotable(cluster, &member.instance))
             .min_by_key(|member| (member.tier, member.instance.clone()))
             .map(|member| member.instance.clone())
     }
 
     /// Is it fit to be promoted?
     #[must_use]
-    pub fn may_lead(&self, cluster: &str, instance: &str) -> bool {
+    pub fn is_promotable(&self, cluster: &str, instance: &str) -> bool {
         self.clusters.get(cluster).is_some_and(|actual| {
             actual.joined.contains(instance) && !actual.dead.contains(instance)
         }) && self
-            .told
-            .estate
+            .published
+            .inventory
             .instances
             .get(instance)
             .is_some_and(|row| row.status == "available")
@@ -144,17 +144,23 @@ mod tests {
 
     #[test]
     fn addresses_are_given_in_turns_and_never_twice_at_once() {
-        let mut state = State::default();
-        let (first, second) = (state.address().unwrap(), state.address().unwrap());
+        let mut state = FleetState::default();
+        let (first, second) = (
+            state.allocate_address().unwrap(),
+            state.allocate_address().unwrap(),
+        );
         assert_eq!(first, FIRST_INSTANCE);
         assert_ne!(first, second);
         // Nobody holds them: still the next one comes, not the first again.
-        assert_eq!(state.address().unwrap(), Ipv4Addr::new(198, 18, 0, 34));
+        assert_eq!(
+            state.allocate_address().unwrap(),
+            Ipv4Addr::new(198, 18, 0, 34)
+        );
     }
 
     #[test]
     fn ids_differ_and_look_like_those_of_aws() {
-        let mut state = State::default();
+        let mut state = FleetState::default();
         let (one, other) = (state.resource_id("db", "a"), state.resource_id("db", "a"));
         assert_ne!(one, other);
         assert_eq!(one.len(), "db-".len() + 26);

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use super::super::databases::Paper;
-use super::super::estate::{ControlPlane as _, NewCluster, NewInstance};
-use super::super::moods::Moods;
+use super::super::cluster_faults::ClusterFaults;
+use super::super::databases::NoDatabases;
+use super::super::inventory::{ControlPlane as _, NewCluster, NewInstance};
 use super::*;
 use crate::wait;
 
-fn up() -> Up {
-    Up {
+fn cluster_spec() -> AuroraClusterSpec {
+    AuroraClusterSpec {
         cluster: "orders".into(),
         readers: 2,
         profile: "quick".into(),
@@ -19,21 +19,21 @@ fn up() -> Up {
     }
 }
 
-fn three() -> Fleet {
-    let fleet = Fleet::new(Box::new(Paper), "quick");
-    fleet.up(&up()).unwrap();
+fn fleet_of_three() -> Fleet {
+    let fleet = Fleet::new(Box::new(NoDatabases), "quick");
+    fleet.start_cluster(&cluster_spec()).unwrap();
     fleet
 }
 
-fn idle(fleet: &Fleet) {
-    wait::until("an idle cluster", Duration::from_secs(20), || {
+fn wait_idle(fleet: &Fleet) {
+    wait::poll_until("an idle cluster", Duration::from_secs(20), || {
         Ok(fleet.status().clusters[0].busy.is_empty().then_some(()))
     })
     .unwrap();
 }
 
 fn api_writers(fleet: &Fleet) -> Vec<String> {
-    let members = fleet.estate().clusters["orders"].members.clone();
+    let members = fleet.inventory().clusters["orders"].members.clone();
     members
         .into_iter()
         .filter(|member| member.writer)
@@ -43,50 +43,56 @@ fn api_writers(fleet: &Fleet) -> Vec<String> {
 
 #[test]
 fn a_cluster_is_told_as_a_whole() {
-    let fleet = three();
-    let estate = fleet.estate();
-    assert_eq!(estate.instances.len(), 3);
-    assert!(estate.instances.values().all(|row| row.has_endpoint));
+    let fleet = fleet_of_three();
+    let inventory = fleet.inventory();
+    assert_eq!(inventory.instances.len(), 3);
+    assert!(inventory.instances.values().all(|row| row.has_endpoint));
     assert_eq!(api_writers(&fleet), ["orders-1"]);
-    let names = fleet.zone().clusters["orders"].clone();
+    let names = fleet.dns_zone().clusters["orders"].clone();
     assert_eq!(names.writer.as_deref(), Some("orders-1"));
     assert_eq!(names.readers, ["orders-2", "orders-3"]);
-    assert!(fleet.up(&up()).is_err(), "there is one already");
+    assert!(
+        fleet.start_cluster(&cluster_spec()).is_err(),
+        "there is one already"
+    );
 }
 
 #[test]
 fn a_failover_ends_with_the_roles_swapped_and_a_second_one_is_refused_meanwhile() {
-    let fleet = three();
+    let fleet = fleet_of_three();
     fleet.failover("orders", Some("orders-3")).unwrap();
     let refused = fleet.failover("orders", None).unwrap_err();
     assert_eq!(refused.code, "InvalidDBClusterStateFault");
-    idle(&fleet);
+    wait_idle(&fleet);
     assert_eq!(api_writers(&fleet), ["orders-3"]);
-    let names = fleet.zone().clusters["orders"].clone();
+    let names = fleet.dns_zone().clusters["orders"].clone();
     assert_eq!(names.writer.as_deref(), Some("orders-3"));
     assert_eq!(names.readers, ["orders-2", "orders-1"]);
     // The lowest tier, then the first name.
     fleet.failover("orders", None).unwrap();
-    idle(&fleet);
+    wait_idle(&fleet);
     assert_eq!(api_writers(&fleet), ["orders-1"]);
 }
 
 #[test]
 fn the_reader_endpoint_leaves_a_reader_out_for_as_long_as_it_is_told() {
-    let fleet = three();
-    let readers = || fleet.zone().clusters["orders"].readers.clone();
-    fleet.lead("orders-2", false).unwrap();
+    let fleet = fleet_of_three();
+    let readers = || fleet.dns_zone().clusters["orders"].readers.clone();
+    fleet.set_dns_reader("orders-2", false).unwrap();
     assert_eq!(readers(), ["orders-3"]);
-    fleet.lead("orders-2", true).unwrap();
+    fleet.set_dns_reader("orders-2", true).unwrap();
     assert_eq!(readers(), ["orders-3", "orders-2"]);
-    assert!(fleet.lead("orders-1", true).is_err(), "the writer");
-    assert!(fleet.lead("none", false).is_err());
+    assert!(
+        fleet.set_dns_reader("orders-1", true).is_err(),
+        "the writer"
+    );
+    assert!(fleet.set_dns_reader("none", false).is_err());
 }
 
 #[test]
 fn what_is_not_there_or_not_fit_is_refused_by_the_real_code() {
-    let fleet = three();
-    let code = |fault: super::super::estate::Fault| (fault.status, fault.code);
+    let fleet = fleet_of_three();
+    let code = |fault: super::super::inventory::ApiError| (fault.status, fault.code);
     assert_eq!(
         code(fleet.failover("none", None).unwrap_err()),
         (404, "DBClusterNotFoundFault")
@@ -115,7 +121,7 @@ fn what_is_not_there_or_not_fit_is_refused_by_the_real_code() {
 
 #[test]
 fn the_api_can_make_and_unmake_a_cluster() {
-    let fleet = Fleet::new(Box::new(Paper), "quick");
+    let fleet = Fleet::new(Box::new(NoDatabases), "quick");
     let engine = "aurora-postgresql".to_owned();
     let new = NewCluster {
         identifier: "orders".into(),
@@ -136,29 +142,29 @@ fn the_api_can_make_and_unmake_a_cluster() {
             (told.status.as_str(), told.has_endpoint),
             ("creating", false)
         );
-        idle(&fleet);
+        wait_idle(&fleet);
     }
     assert_eq!(api_writers(&fleet), ["one"]);
-    assert_eq!(fleet.zone().clusters["orders"].readers, ["two"]);
+    assert_eq!(fleet.dns_zone().clusters["orders"].readers, ["two"]);
     // The writer's deletion makes another writer first.
     fleet.delete_instance("one").unwrap();
-    idle(&fleet);
+    wait_idle(&fleet);
     assert_eq!(api_writers(&fleet), ["two"]);
     fleet.delete_instance("two").unwrap();
-    idle(&fleet);
-    assert_eq!(fleet.zone().clusters["orders"].writer, None);
+    wait_idle(&fleet);
+    assert_eq!(fleet.dns_zone().clusters["orders"].writer, None);
     fleet.delete_cluster("orders").unwrap();
-    assert!(fleet.estate().clusters.is_empty());
+    assert!(fleet.inventory().clusters.is_empty());
 }
 
 #[test]
 fn a_replaced_cluster_has_the_same_names_and_other_ids() {
-    let fleet = three();
-    let before = fleet.estate();
+    let fleet = fleet_of_three();
+    let before = fleet.inventory();
     fleet.replace("orders").unwrap();
-    let after = fleet.estate();
-    let id = |estate: &super::super::estate::Estate, name: &str| {
-        estate.clusters[name].resource_id.clone()
+    let after = fleet.inventory();
+    let id = |inventory: &super::super::inventory::Inventory, name: &str| {
+        inventory.clusters[name].resource_id.clone()
     };
     assert_ne!(id(&before, "orders"), id(&after, "orders"));
     assert_eq!(id(&before, "orders"), id(&after, "orders-old1"));
@@ -166,20 +172,25 @@ fn a_replaced_cluster_has_the_same_names_and_other_ids() {
         before.instances["orders-2"].resource_id,
         after.instances["orders-2"].resource_id
     );
-    fleet.down("orders").unwrap();
-    assert!(fleet.estate().clusters.is_empty(), "the old one goes too");
+    fleet.remove_cluster("orders").unwrap();
+    assert!(
+        fleet.inventory().clusters.is_empty(),
+        "the old one goes too"
+    );
 }
 
 #[test]
 fn moods_are_of_one_cluster_and_end_when_set_back() {
-    let fleet = three();
-    let none = Moods {
+    let fleet = fleet_of_three();
+    let none = ClusterFaults {
         writers: Some(0),
-        ..Moods::default()
+        ..ClusterFaults::default()
     };
-    fleet.set_moods("orders", none).unwrap();
+    fleet.set_faults("orders", none).unwrap();
     assert!(api_writers(&fleet).is_empty());
-    fleet.set_moods("orders", Moods::default()).unwrap();
+    fleet
+        .set_faults("orders", ClusterFaults::default())
+        .unwrap();
     assert_eq!(api_writers(&fleet), ["orders-1"]);
-    assert!(fleet.set_moods("none", Moods::default()).is_err());
+    assert!(fleet.set_faults("none", ClusterFaults::default()).is_err());
 }

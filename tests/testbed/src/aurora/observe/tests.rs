@@ -1,7 +1,7 @@
 use super::*;
 
-fn session(port: u16, started: i64) -> Session {
-    Session {
+fn test_session(port: u16, started: i64) -> DatabaseSession {
+    DatabaseSession {
         client: "198.18.1.5".into(),
         port,
         user: "app".into(),
@@ -10,16 +10,22 @@ fn session(port: u16, started: i64) -> Session {
     }
 }
 
-fn told(standby: bool, sessions: Vec<Session>) -> BTreeMap<String, Option<(bool, Vec<Session>)>> {
+fn one_instance(
+    standby: bool,
+    sessions: Vec<DatabaseSession>,
+) -> BTreeMap<String, Option<(bool, Vec<DatabaseSession>)>> {
     [("a".to_owned(), Some((standby, sessions)))].into()
 }
 
 #[test]
 fn a_connection_lives_from_its_first_to_its_last_sight() {
     let mut seen = Observation::default();
-    seen.add(1000, told(true, vec![session(9, 900), session(7, 900)]));
-    seen.add(1200, told(false, vec![session(7, 900)]));
-    seen.add(1400, told(false, vec![session(9, 1300)]));
+    seen.add_sample(
+        1000,
+        one_instance(true, vec![test_session(9, 900), test_session(7, 900)]),
+    );
+    seen.add_sample(1200, one_instance(false, vec![test_session(7, 900)]));
+    seen.add_sample(1400, one_instance(false, vec![test_session(9, 1300)]));
     let held = &seen.samples[0].instances["a"]
         .as_ref()
         .map(|seen| &seen.clients["198.18.1.5"]);
@@ -55,12 +61,12 @@ fn a_connection_lives_from_its_first_to_its_last_sight() {
 #[test]
 fn a_session_that_is_seen_before_its_name_is_set_gets_it() {
     let mut seen = Observation::default();
-    let nameless = Session {
+    let nameless = DatabaseSession {
         application: String::new(),
-        ..session(7, 900)
+        ..test_session(7, 900)
     };
-    seen.add(1000, told(true, vec![nameless]));
-    seen.add(1200, told(true, vec![session(7, 900)]));
+    seen.add_sample(1000, one_instance(true, vec![nameless]));
+    seen.add_sample(1200, one_instance(true, vec![test_session(7, 900)]));
     assert_eq!(seen.lives.len(), 1);
     assert_eq!(seen.lives[0].application, "pod/reader");
 }
@@ -68,8 +74,8 @@ fn a_session_that_is_seen_before_its_name_is_set_gets_it() {
 #[test]
 fn an_instance_that_does_not_answer_is_unknown_not_empty() {
     let mut seen = Observation::default();
-    seen.add(1, [("a".to_owned(), None)].into());
+    seen.add_sample(1, [("a".to_owned(), None)].into());
     assert_eq!(seen.samples[0].connections("a"), None);
-    seen.add(2, told(true, Vec::new()));
+    seen.add_sample(2, one_instance(true, Vec::new()));
     assert_eq!(seen.samples[1].connections("a"), Some(0));
 }

@@ -4,12 +4,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::{ADMIN, APP, Node, RDS};
+use super::{ADMIN, APP, DatabaseNode, RDS};
 use crate::aurora::address::PORT;
 
 /// `postgresql.conf` of an instance.
 #[must_use]
-pub fn settings(node: &Node) -> String {
+pub fn render_postgresql_conf(node: &DatabaseNode) -> String {
     let settings = [
         // A pod reaches the first, the testbed itself the second.
         format!("listen_addresses = '{},{}'", node.address, node.inner()),
@@ -59,7 +59,7 @@ pub fn settings(node: &Node) -> String {
 
 /// `pg_hba.conf`: applications from the testbed's range, the testbed itself from loopback.
 #[must_use]
-pub fn access() -> String {
+pub fn render_pg_hba_conf() -> String {
     format!(
         "host replication {ADMIN} 127.0.0.0/8 trust\n\
          host all {ADMIN} 127.0.0.0/8 trust\n\
@@ -70,7 +70,7 @@ pub fn access() -> String {
 
 /// `follow.conf` of a standby: reloading it makes it follow another primary, its connections stay.
 #[must_use]
-pub fn follow(name: &str, writer: Ipv4Addr) -> String {
+pub fn render_standby_conf(name: &str, writer: Ipv4Addr) -> String {
     format!(
         "primary_conninfo = 'host={writer} port={PORT} user={ADMIN} application_name={name} connect_timeout=2'\n"
     )
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn standbys_have_no_socket_and_the_same_limit() {
-        let node = Node {
+        let node = DatabaseNode {
             cluster: "orders".into(),
             name: "orders-2".into(),
             address: Ipv4Addr::new(198, 18, 0, 33),
             max_connections: 321,
         };
-        let text = settings(&node);
+        let text = render_postgresql_conf(&node);
         assert!(text.contains("unix_socket_directories = ''\n"));
         assert!(text.contains("max_connections = 321\n"));
         assert!(text.contains("'198.18.0.33,127.1.0.33'"));

@@ -22,8 +22,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::unistd::User;
 
-use super::databases::{Databases, Node};
-use crate::process::{self, Identity, Signal};
+use super::databases::{DatabaseNode, Databases};
+use crate::process::{self, ProcessIdentity, Signal};
 use crate::{program, wait};
 
 /// Where Debian puts the programs of `postgresql-15`.
@@ -72,11 +72,11 @@ impl Postgres {
         })
     }
 
-    fn data(&self, node: &Node) -> PathBuf {
+    fn data(&self, node: &DatabaseNode) -> PathBuf {
         self.folder.join(&node.name).join("data")
     }
 
-    fn log(&self, node: &Node) -> PathBuf {
+    fn log(&self, node: &DatabaseNode) -> PathBuf {
         self.folder.join(&node.name).join("log")
     }
 
@@ -92,7 +92,7 @@ impl Postgres {
     }
 
     /// An empty folder for an instance, of PostgreSQL's account.
-    fn prepare(&self, node: &Node) -> Result<()> {
+    fn prepare(&self, node: &DatabaseNode) -> Result<()> {
         let folder = self.folder.join(&node.name);
         let _ = fs::remove_dir_all(self.data(node));
         fs::create_dir_all(&folder)
@@ -101,18 +101,22 @@ impl Postgres {
             .with_context(|| format!("cannot make {}", folder.display()))
     }
 
-    fn write(&self, node: &Node, file: &str, text: &str) -> Result<()> {
+    fn write(&self, node: &DatabaseNode, file: &str, text: &str) -> Result<()> {
         let path = self.data(node).join(file);
         fs::write(&path, text)
             .and_then(|()| chown(&path, Some(self.user.0), Some(self.user.1)))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn configure(&self, node: &Node, writer: Option<&Node>) -> Result<()> {
-        self.write(node, "postgresql.conf", &configuration::settings(node))?;
-        self.write(node, "pg_hba.conf", &configuration::access())?;
+    fn configure(&self, node: &DatabaseNode, writer: Option<&DatabaseNode>) -> Result<()> {
+        self.write(
+            node,
+            "postgresql.conf",
+            &configuration::render_postgresql_conf(node),
+        )?;
+        self.write(node, "pg_hba.conf", &configuration::render_pg_hba_conf())?;
         if let Some(writer) = writer {
-            let follow = configuration::follow(&node.name, writer.inner());
+            let follow = configuration::render_standby_conf(&node.name, writer.inner());
             self.write(node, "follow.conf", &follow)?;
             self.write(node, "standby.signal", "")?;
         }
@@ -120,15 +124,15 @@ impl Postgres {
     }
 
     /// The postmaster, if it lives.
-    fn running(&self, node: &Node) -> Option<Identity> {
+    fn running(&self, node: &DatabaseNode) -> Option<ProcessIdentity> {
         let text = fs::read_to_string(self.data(node).join("postmaster.pid")).ok()?;
-        let process = Identity::of(text.lines().next()?.trim().parse().ok()?)?;
+        let process = ProcessIdentity::of(text.lines().next()?.trim().parse().ok()?)?;
         let cwd = fs::read_link(format!("/proc/{}/cwd", process.pid)).ok()?;
-        (cwd == self.data(node) && process.alive()).then_some(process)
+        (cwd == self.data(node) && process.is_alive()).then_some(process)
     }
 
-    fn start(&self, node: &Node) -> Result<()> {
-        network::add(node.address)?;
+    fn start(&self, node: &DatabaseNode) -> Result<()> {
+        network::add_address(node.address)?;
         let log = self.log(node);
         let file = File::options()
             .create(true)
@@ -144,8 +148,8 @@ impl Postgres {
             .stderr(file)
             .spawn()
             .context("cannot start postgres")?;
-        wait::until(&format!("start of {}", node.name), LIMIT, || {
-            if session::open(node.inner(), "postgres").is_ok() {
+        wait::poll_until(&format!("start of {}", node.name), LIMIT, || {
+            if session::open_session(node.inner(), "postgres").is_ok() {
                 return Ok(Some(()));
             }
             if let Some(status) = child.try_wait()? {
@@ -162,13 +166,13 @@ impl Postgres {
 
     /// Can its data go on from where they stopped? Those of a standby, and of a writer that was shut down in good order;
     /// one that died may have written what no other has.
-    fn may_follow(&self, node: &Node) -> bool {
+    fn may_follow(&self, node: &DatabaseNode) -> bool {
         self.data(node).join("standby.signal").exists()
-            || program::output(self.program("pg_controldata").arg(self.data(node)))
+            || program::run_output(self.program("pg_controldata").arg(self.data(node)))
                 .is_ok_and(|told| shut_down_in_order(&told))
     }
 
-    fn copy(&self, node: &Node, writer: &Node) -> Result<()> {
+    fn copy(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()> {
         self.prepare(node)?;
         let mut command = self.program("pg_basebackup");
         command
@@ -177,19 +181,19 @@ impl Postgres {
             .args(["--host", &writer.inner().to_string()])
             .args(["--username", ADMIN, "--checkpoint=fast"])
             .args(["--wal-method=stream", "--no-sync", "--no-password"]);
-        program::output(&mut command)?;
+        program::run_output(&mut command)?;
         self.configure(node, Some(writer))?;
         self.start(node)
     }
 
     /// Ends all processes of an instance with KILL, the postmaster first: it would start the others anew.
-    fn end(&self, node: &Node) -> Result<()> {
+    fn end(&self, node: &DatabaseNode) -> Result<()> {
         if let Some(postmaster) = self.running(node) {
             postmaster.signal(Signal::SIGKILL)?;
         }
         let data = self.data(node);
-        wait::insist(&format!("end of {}", node.name), LIMIT, || {
-            let left = process::within(&data)?;
+        wait::poll_uninterrupted(&format!("end of {}", node.name), LIMIT, || {
+            let left = process::find_processes_in(&data)?;
             for process in &left {
                 process.signal(Signal::SIGKILL)?;
             }
@@ -198,14 +202,14 @@ impl Postgres {
     }
 
     /// Ends in good order, which lets the standbys have everything; else at once.
-    fn shut_down(&self, node: &Node) -> Result<()> {
+    fn shut_down(&self, node: &DatabaseNode) -> Result<()> {
         let Some(postmaster) = self.running(node) else {
             return Ok(());
         };
         // SIGINT is a fast shutdown: sessions are ended, nothing is lost.
         postmaster.signal(Signal::SIGINT)?;
-        let gone = || Ok((!postmaster.alive()).then_some(()));
-        if wait::insist(&format!("end of {}", node.name), GRACE, gone).is_err() {
+        let gone = || Ok((!postmaster.is_alive()).then_some(()));
+        if wait::poll_uninterrupted(&format!("end of {}", node.name), GRACE, gone).is_err() {
             self.end(node)?;
         }
         Ok(())
@@ -221,17 +225,17 @@ fn shut_down_in_order(told: &str) -> bool {
 
 /// Waits until a standby receives what its writer writes: the same timeline, as one that had more of a dead writer
 /// than the new one has may stream the old timeline, but never comes to the new one.
-fn await_following(node: &Node, writer: &Node) -> Result<()> {
-    wait::until(&format!("{} following", node.name), FOLLOWING, || {
+fn await_following(node: &DatabaseNode, writer: &DatabaseNode) -> Result<()> {
+    wait::poll_until(&format!("{} following", node.name), FOLLOWING, || {
         // Either may just restart.
-        let written = session::timeline(writer.inner()).ok();
+        let written = session::current_timeline(writer.inner()).ok();
         let received = session::received_timeline(node.inner()).ok().flatten();
         Ok((written.is_some() && written == received).then_some(()))
     })
 }
 
 impl Databases for Postgres {
-    fn found(&self, node: &Node) -> Result<()> {
+    fn create_writer(&self, node: &DatabaseNode) -> Result<()> {
         self.prepare(node)?;
         let mut command = self.program("initdb");
         command
@@ -240,30 +244,30 @@ impl Databases for Postgres {
             .args(["--username", ADMIN, "--auth=trust", "--no-sync"])
             // Small segments: an instance is 24 MB, not 40.
             .args(["--wal-segsize=1", "--no-locale", "--encoding=UTF8"]);
-        program::output(&mut command)?;
+        program::run_output(&mut command)?;
         self.configure(node, None)?;
         self.start(node)?;
         session::set_up(node.inner())
     }
 
-    fn join(&self, node: &Node, writer: &Node) -> Result<()> {
+    fn join(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()> {
         self.copy(node, writer)
     }
 
-    fn stop(&self, node: &Node) -> Result<()> {
+    fn stop(&self, node: &DatabaseNode) -> Result<()> {
         self.shut_down(node)
     }
 
-    fn promote(&self, node: &Node, restart: bool) -> Result<()> {
+    fn promote(&self, node: &DatabaseNode, restart: bool) -> Result<()> {
         if restart || self.running(node).is_none() {
             self.shut_down(node)?;
             self.start(node)?;
         }
-        session::promote(node.inner())
+        session::promote_standby(node.inner())
     }
 
-    fn follow(&self, node: &Node, writer: &Node) -> Result<()> {
-        let follow = configuration::follow(&node.name, writer.inner());
+    fn follow(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()> {
+        let follow = configuration::render_standby_conf(&node.name, writer.inner());
         self.write(node, "follow.conf", &follow)?;
         let Some(postmaster) = self.running(node) else {
             return Ok(());
@@ -277,7 +281,7 @@ impl Databases for Postgres {
         Ok(())
     }
 
-    fn rejoin(&self, node: &Node, writer: &Node) -> Result<()> {
+    fn rejoin(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()> {
         if self.running(node).is_some() {
             self.shut_down(node)?;
         }
@@ -296,18 +300,18 @@ impl Databases for Postgres {
         Ok(())
     }
 
-    fn restart(&self, node: &Node) -> Result<()> {
+    fn restart(&self, node: &DatabaseNode) -> Result<()> {
         self.shut_down(node)?;
         self.start(node)
     }
 
-    fn kill(&self, node: &Node) -> Result<()> {
+    fn kill(&self, node: &DatabaseNode) -> Result<()> {
         self.end(node)
     }
 
-    fn remove(&self, node: &Node) -> Result<()> {
+    fn remove(&self, node: &DatabaseNode) -> Result<()> {
         self.end(node)?;
-        network::remove(node.address)?;
+        network::remove_address(node.address)?;
         let folder = self.folder.join(&node.name);
         match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -317,21 +321,21 @@ impl Databases for Postgres {
         }
     }
 
-    fn partition(&self, node: &Node) -> Result<()> {
-        network::partition(node.address)
+    fn partition(&self, node: &DatabaseNode) -> Result<()> {
+        network::drop_packets(node.address)
     }
 
-    fn heal(&self, node: &Node) -> Result<()> {
-        network::heal(node.address)
+    fn heal(&self, node: &DatabaseNode) -> Result<()> {
+        network::restore_packets(node.address)
     }
 
-    fn standby(&self, node: &Node) -> Option<bool> {
+    fn is_standby(&self, node: &DatabaseNode) -> Option<bool> {
         self.running(node)?;
         session::in_recovery(node.inner()).ok()
     }
 }
 
-impl Node {
+impl DatabaseNode {
     /// The address on loopback.
     #[must_use]
     pub fn inner(&self) -> Ipv4Addr {

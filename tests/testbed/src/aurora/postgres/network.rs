@@ -14,30 +14,30 @@ use crate::program;
 /// The chain of rules that drop packets, so that they can be told from others and taken away as one.
 const CHAIN: &str = "DBBALANCE-HALFOPEN";
 
-fn run(line: &str) -> Result<()> {
+fn run_ip(line: &str) -> Result<()> {
     let mut words = line.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
-    program::output(command.args(words)).map(drop)
+    program::run_output(command.args(words)).map(drop)
 }
 
 fn succeeds(line: &str) -> bool {
     let mut words = line.split(' ');
-    program::succeeds(Command::new(words.next().unwrap_or_default()).args(words))
+    program::run_succeeds(Command::new(words.next().unwrap_or_default()).args(words))
 }
 
 /// Adds the address; fine if it is there.
-pub fn add(address: Ipv4Addr) -> Result<()> {
-    run(&format!("ip addr replace {address}/32 dev {BRIDGE}"))
+pub fn add_address(address: Ipv4Addr) -> Result<()> {
+    run_ip(&format!("ip addr replace {address}/32 dev {BRIDGE}"))
 }
 
 /// Takes the address away, cut off or not; fine if it is not there.
-pub fn remove(address: Ipv4Addr) -> Result<()> {
-    heal(address)?;
+pub fn remove_address(address: Ipv4Addr) -> Result<()> {
+    restore_packets(address)?;
     let _ = succeeds(&format!("ip addr del {address}/32 dev {BRIDGE}"));
     Ok(())
 }
 
-fn rules(address: Ipv4Addr) -> [String; 2] {
+fn drop_rules(address: Ipv4Addr) -> [String; 2] {
     [
         format!("{CHAIN} -s {address} -j DROP"),
         format!("{CHAIN} -d {address} -j DROP"),
@@ -45,26 +45,26 @@ fn rules(address: Ipv4Addr) -> [String; 2] {
 }
 
 /// Drops every packet from and to the address: nothing is reset, open connections just never hear again.
-pub fn partition(address: Ipv4Addr) -> Result<()> {
+pub fn drop_packets(address: Ipv4Addr) -> Result<()> {
     let _ = succeeds(&format!("iptables -w -N {CHAIN}"));
     for parent in ["INPUT", "OUTPUT"] {
         if !succeeds(&format!("iptables -w -C {parent} -j {CHAIN}")) {
-            run(&format!("iptables -w -I {parent} -j {CHAIN}"))?;
+            run_ip(&format!("iptables -w -I {parent} -j {CHAIN}"))?;
         }
     }
-    for rule in rules(address) {
+    for rule in drop_rules(address) {
         if !succeeds(&format!("iptables -w -C {rule}")) {
-            run(&format!("iptables -w -A {rule}"))?;
+            run_ip(&format!("iptables -w -A {rule}"))?;
         }
     }
     Ok(())
 }
 
 /// Undoes [`partition`]; fine if there is nothing to undo.
-pub fn heal(address: Ipv4Addr) -> Result<()> {
-    for rule in rules(address) {
+pub fn restore_packets(address: Ipv4Addr) -> Result<()> {
+    for rule in drop_rules(address) {
         while succeeds(&format!("iptables -w -C {rule}")) {
-            run(&format!("iptables -w -D {rule}"))?;
+            run_ip(&format!("iptables -w -D {rule}"))?;
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ const NAME: &str = "dbbalance-testbed";
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// What an application finds: a table to write to and read from, and its own role.
-fn schema() -> String {
+fn load_schema() -> String {
     format!(
         "CREATE ROLE {APP} LOGIN;
          CREATE ROLE {RDS} LOGIN CREATEDB CREATEROLE;
@@ -35,7 +35,7 @@ fn schema() -> String {
 }
 
 /// Opens a session as the testbed's own role.
-pub fn open(inner: Ipv4Addr, database: &str) -> Result<Client> {
+pub fn open_session(inner: Ipv4Addr, database: &str) -> Result<Client> {
     Config::new()
         .host(&inner.to_string())
         .port(PORT)
@@ -49,17 +49,17 @@ pub fn open(inner: Ipv4Addr, database: &str) -> Result<Client> {
 
 /// Makes database, roles and the table for load.
 pub fn set_up(inner: Ipv4Addr) -> Result<()> {
-    open(inner, "postgres")?
+    open_session(inner, "postgres")?
         .batch_execute(&format!("CREATE DATABASE {APP}"))
         .context("cannot make the application's database")?;
-    open(inner, APP)?
-        .batch_execute(&schema())
+    open_session(inner, APP)?
+        .batch_execute(&load_schema())
         .context("cannot set the application's database up")
 }
 
 /// Promotes a standby, and waits until it is one no more.
-pub fn promote(inner: Ipv4Addr) -> Result<()> {
-    let promoted: bool = open(inner, "postgres")?
+pub fn promote_standby(inner: Ipv4Addr) -> Result<()> {
+    let promoted: bool = open_session(inner, "postgres")?
         .query_one("SELECT pg_promote(true, 10)", &[])
         .context("the standby refused to be promoted")?
         .get(0);
@@ -69,15 +69,15 @@ pub fn promote(inner: Ipv4Addr) -> Result<()> {
 
 /// Is it a standby?
 pub fn in_recovery(inner: Ipv4Addr) -> Result<bool> {
-    Ok(open(inner, "postgres")?
+    Ok(open_session(inner, "postgres")?
         .query_one("SELECT pg_is_in_recovery()", &[])?
         .get(0))
 }
 
 /// The timeline that a primary writes.
-pub fn timeline(inner: Ipv4Addr) -> Result<i64> {
+pub fn current_timeline(inner: Ipv4Addr) -> Result<i64> {
     // The first eight digits of a WAL file's name.
-    let name: String = open(inner, "postgres")?
+    let name: String = open_session(inner, "postgres")?
         .query_one("SELECT pg_walfile_name(pg_current_wal_lsn())", &[])?
         .get(0);
     i64::from_str_radix(name.get(..8).unwrap_or_default(), 16)
@@ -86,7 +86,7 @@ pub fn timeline(inner: Ipv4Addr) -> Result<i64> {
 
 /// The timeline that a standby receives; none: it receives nothing.
 pub fn received_timeline(inner: Ipv4Addr) -> Result<Option<i64>> {
-    let row = open(inner, "postgres")?.query_opt(
+    let row = open_session(inner, "postgres")?.query_opt(
         "SELECT received_tli::bigint FROM pg_stat_wal_receiver WHERE status = 'streaming'",
         &[],
     )?;

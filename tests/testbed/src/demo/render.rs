@@ -1,10 +1,10 @@
-//! How it looks: a sight as lines for a terminal, and as one line where there is none. Pure.
+//! How it looks: a snapshot as lines for a terminal, and as one line where there is none. Pure.
 
 use std::time::Duration;
 
-use super::screen::Ink;
-use super::sight::{Instance, Sight};
-use super::stage::{NAMESPACE, PODS, POLICY};
+use super::observer::{DemoSnapshot, InstanceView};
+use super::screen::TextStyle;
+use super::setup::{NAMESPACE, PODS, POLICY};
 
 /// Columns of a bar.
 const BAR: usize = 36;
@@ -15,7 +15,7 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// The first lines.
 #[must_use]
-pub fn title(keep: bool) -> Vec<String> {
+pub fn render_title(keep: bool) -> Vec<String> {
     let end = if keep {
         "all is left running (KEEP=1)"
     } else {
@@ -30,7 +30,7 @@ pub fn title(keep: bool) -> Vec<String> {
 }
 
 /// A bar of `part` of `whole`.
-fn bar(part: usize, whole: usize) -> String {
+fn render_bar(part: usize, whole: usize) -> String {
     let eighths = (part * BAR * 8 + whole / 2)
         .checked_div(whole)
         .unwrap_or_default()
@@ -39,7 +39,7 @@ fn bar(part: usize, whole: usize) -> String {
     format!("{text:<BAR$}")
 }
 
-fn role(instance: &Instance) -> &'static str {
+fn role_name(instance: &InstanceView) -> &'static str {
     match instance.writer {
         Some(true) => "writer",
         Some(false) => "reader",
@@ -48,7 +48,7 @@ fn role(instance: &Instance) -> &'static str {
 }
 
 /// What is worth saying of an instance beside its bar.
-fn remark(sight: &Sight, instance: &Instance) -> String {
+fn describe_instance(snapshot: &DemoSnapshot, instance: &InstanceView) -> String {
     let mut words = Vec::new();
     if instance.writer.is_none() {
         words.push("does not answer".to_owned());
@@ -62,38 +62,43 @@ fn remark(sight: &Sight, instance: &Instance) -> String {
         words.push("wrong role".to_owned());
     }
     // Of interest while it differs from the databases.
-    let leads = sight.endpoint.as_deref() == Some(&instance.name);
+    let leads = snapshot.endpoint.as_deref() == Some(&instance.name);
     if leads != (instance.writer == Some(true)) && leads {
         words.push("← DNS: writer".to_owned());
     }
     words.join(", ")
 }
 
-fn row(sight: &Sight, instance: &Instance, largest: usize, ink: Ink) -> String {
+fn render_row(
+    snapshot: &DemoSnapshot,
+    instance: &InstanceView,
+    largest: usize,
+    style: TextStyle,
+) -> String {
     let reader = instance.writer == Some(false);
     let share = if reader {
-        format!("{:>3} %", sight.percent(instance))
+        format!("{:>3} %", snapshot.percent(instance))
     } else {
         String::new()
     };
-    let bar = bar(instance.connections, largest);
-    let bar = match (reader, sight.within(instance)) {
-        (false, _) => ink.bad(&bar),
-        (true, Some(true)) => ink.good(&bar),
-        (true, _) => ink.uneven(&bar),
+    let bar = render_bar(instance.connections, largest);
+    let bar = match (reader, snapshot.is_within_band(instance)) {
+        (false, _) => style.bad(&bar),
+        (true, Some(true)) => style.good(&bar),
+        (true, _) => style.uneven(&bar),
     };
-    let remark = remark(sight, instance);
+    let remark = describe_instance(snapshot, instance);
     format!(
         "  {:<10}{:<7} {bar} {:>4}  {share:<5} {}",
         instance.name,
-        role(instance),
+        role_name(instance),
         instance.connections,
-        ink.dim(&remark)
+        style.dim(&remark)
     )
 }
 
 /// Folds a text between words.
-fn fold(text: &str, width: usize) -> Vec<String> {
+fn fold_text(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -108,7 +113,7 @@ fn fold(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Thousands apart.
-fn grouped(number: u64) -> String {
+fn group_thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -120,20 +125,20 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn failed(sight: &Sight, ink: Ink) -> String {
-    let queries = sight.queries();
+fn render_failures(snapshot: &DemoSnapshot, style: TextStyle) -> String {
+    let queries = snapshot.queries();
     let text = format!("queries failed: {}", queries.failed);
     if queries.failed == 0 {
-        ink.good(&text)
+        style.good(&text)
     } else {
-        ink.bad(&text)
+        style.bad(&text)
     }
 }
 
 /// What the policy says, in one text.
 #[must_use]
-pub fn said(sight: &Sight) -> String {
-    let policy = &sight.policy;
+pub fn describe_policy(snapshot: &DemoSnapshot) -> String {
+    let policy = &snapshot.policy;
     let mut said = policy.shares.clone();
     if let Some(waits) = &policy.pending {
         said = format!("{said}; the next epoch waits: {waits}");
@@ -146,42 +151,54 @@ pub fn said(sight: &Sight) -> String {
 
 /// For a terminal: always the same number of lines for the same instances, so that nothing jumps.
 #[must_use]
-pub fn lines(sight: &Sight, passed: Duration, ink: Ink) -> Vec<String> {
-    let connections = sight.instances.iter().map(|i| i.connections);
+pub fn render_lines(snapshot: &DemoSnapshot, passed: Duration, style: TextStyle) -> Vec<String> {
+    let connections = snapshot.instances.iter().map(|i| i.connections);
     let largest = connections
         .max()
         .unwrap_or_default()
-        .max(sight.connections() / 2)
+        .max(snapshot.connections() / 2)
         .max(1);
     let mut lines = vec![String::new()];
-    lines.extend(sight.instances.iter().map(|i| row(sight, i, largest, ink)));
+    lines.extend(
+        snapshot
+            .instances
+            .iter()
+            .map(|i| render_row(snapshot, i, largest, style)),
+    );
     lines.push(String::new());
     lines.push(format!(
         "  {:>5.1} s   pods recycled: {} of {PODS}   {}   {}",
         passed.as_secs_f64(),
-        sight.recycled(),
-        failed(sight, ink),
-        ink.dim(&format!("answered: {}", grouped(sight.queries().ok))),
+        snapshot.recycled_pods(),
+        render_failures(snapshot, style),
+        style.dim(&format!(
+            "answered: {}",
+            group_thousands(snapshot.queries().ok)
+        )),
     ));
-    let mut said = fold(&said(sight), WIDTH - 12);
+    let mut said = fold_text(&describe_policy(snapshot), WIDTH - 12);
     said.truncate(3);
     said.resize(3, String::new());
     for (index, text) in said.iter().enumerate() {
-        let mode = if index == 0 { &sight.policy.mode } else { "" };
-        lines.push(format!("  {:<9} {}", mode, ink.dim(text)));
+        let mode = if index == 0 {
+            &snapshot.policy.mode
+        } else {
+            ""
+        };
+        lines.push(format!("  {:<9} {}", mode, style.dim(text)));
     }
     lines
 }
 
 /// Without a terminal.
 #[must_use]
-pub fn line(sight: &Sight, passed: Duration) -> String {
-    let instances: Vec<String> = sight
+pub fn render_line(snapshot: &DemoSnapshot, passed: Duration) -> String {
+    let instances: Vec<String> = snapshot
         .instances
         .iter()
         .map(|i| match i.writer {
             Some(true) => format!("{} writer {}", i.name, i.connections),
-            Some(false) => format!("{} {} ({} %)", i.name, i.connections, sight.percent(i)),
+            Some(false) => format!("{} {} ({} %)", i.name, i.connections, snapshot.percent(i)),
             None => format!("{} does not answer", i.name),
         })
         .collect();
@@ -189,30 +206,30 @@ pub fn line(sight: &Sight, passed: Duration) -> String {
         "  {:>5.1} s  {} | pods recycled: {} | queries failed: {}",
         passed.as_secs_f64(),
         instances.join(", "),
-        sight.recycled(),
-        sight.queries().failed
+        snapshot.recycled_pods(),
+        snapshot.queries().failed
     )
 }
 
-/// Two sights with the same key are told once.
+/// Two snapshots with the same key are told once.
 #[must_use]
-pub fn key(sight: &Sight) -> String {
-    line(sight, Duration::ZERO)
+pub fn render_key(snapshot: &DemoSnapshot) -> String {
+    render_line(snapshot, Duration::ZERO)
 }
 
 /// What a chapter came to.
 #[must_use]
-pub fn outcome(text: &str, passed: Duration, ink: Ink) -> String {
+pub fn render_outcome(text: &str, passed: Duration, style: TextStyle) -> String {
     format!(
         "  {} {text} {}",
-        ink.good("✓"),
-        ink.dim(&format!("({:.0} s)", passed.as_secs_f64()))
+        style.good("✓"),
+        style.dim(&format!("({:.0} s)", passed.as_secs_f64()))
     )
 }
 
 /// After `KEEP=1`. Inside the testbed's shell all of it works as written.
 #[must_use]
-pub fn what_to_try(testbed: &str) -> Vec<String> {
+pub fn render_next_steps(testbed: &str) -> Vec<String> {
     let sudo = if std::env::var_os("SUDO_USER").is_some() {
         "sudo -E "
     } else {
@@ -240,74 +257,4 @@ pub fn what_to_try(testbed: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sight() -> Sight {
-        let instance = |name: &str, writer, connections| Instance {
-            name: name.into(),
-            writer,
-            connections,
-            status: "available".into(),
-            served: true,
-        };
-        let mut sight = Sight {
-            instances: vec![
-                instance("orders-1", Some(true), 0),
-                instance("orders-2", Some(false), 53),
-                instance("orders-3", Some(false), 67),
-            ],
-            endpoint: Some("orders-1".into()),
-            ..Sight::default()
-        };
-        sight.policy.mode = "Observe".into();
-        sight
-    }
-
-    #[test]
-    fn a_bar_is_as_long_as_its_part_and_never_longer_than_its_place() {
-        assert_eq!(bar(0, 10).trim_end(), "");
-        assert_eq!(bar(10, 10), "█".repeat(BAR));
-        assert_eq!(bar(20, 10).chars().count(), BAR);
-        assert_eq!(bar(5, 10).trim_end(), "█".repeat(BAR / 2));
-        assert_eq!(bar(1, 0).trim_end(), "");
-    }
-
-    #[test]
-    fn the_picture_keeps_its_height_whatever_the_policy_says() {
-        let mut sight = sight();
-        let height = lines(&sight, Duration::ZERO, Ink::default()).len();
-        sight.policy.shares = "many words ".repeat(60);
-        assert_eq!(lines(&sight, Duration::ZERO, Ink::default()).len(), height);
-    }
-
-    #[test]
-    fn without_colours_there_is_no_escape_in_it() {
-        let text = lines(&sight(), Duration::ZERO, Ink::default()).join("\n");
-        assert!(!text.contains('\u{1b}'), "{text}");
-        assert!(text.contains("orders-3  reader"), "{text}");
-        assert!(text.contains("56 %"), "{text}");
-    }
-
-    #[test]
-    fn a_connection_of_a_reader_pool_to_the_writer_is_called_wrong() {
-        let mut sight = sight();
-        sight.instances[0].connections = 3;
-        let text = lines(&sight, Duration::ZERO, Ink::default()).join("\n");
-        assert!(text.contains("wrong role"), "{text}");
-    }
-
-    #[test]
-    fn the_seconds_alone_make_no_news() {
-        assert_eq!(key(&sight()), key(&sight()));
-        let mut other = sight();
-        other.instances[1].connections = 52;
-        assert_ne!(key(&sight()), key(&other));
-    }
-
-    #[test]
-    fn thousands_are_apart() {
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(grouped(12), "12");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The stage: a Kubernetes, an Aurora, name servers, the operator by its own chart, and an app under load.
+//! The setup: a Kubernetes, an Aurora, name servers, the operator by its own chart, and an app under load.
 //!
 //! Decides nothing of the story. What it makes is in the testbed, and goes with it.
 
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::Options;
+use super::DemoOptions;
 use super::screen::Screen;
-use crate::aurora::coredns::{self, Caches};
-use crate::aurora::{Control, Up, program as fleet};
-use crate::cache::Cache;
+use crate::aurora::coredns::{self, CacheTopology};
+use crate::aurora::{AuroraClusterSpec, AuroraControl, daemon as fleet};
+use crate::cache::ToolCache;
 use crate::kubernetes::{self, Testbed};
-use crate::tools::sources;
+use crate::tools::crate_folder;
 use crate::{image, interrupt, program, wait};
 
 /// The cluster.
@@ -39,18 +39,18 @@ const START: Duration = Duration::from_mins(5);
 
 /// Set up, and ready to play.
 #[derive(Debug)]
-pub struct Stage {
+pub struct DemoSetup {
     /// Kubernetes.
     pub testbed: Testbed,
     /// Aurora.
-    pub control: Control,
+    pub control: AuroraControl,
     /// Pods of the app and their addresses.
     pub pods: Vec<(String, String)>,
 }
 
-impl Stage {
+impl DemoSetup {
     /// Sets all up, telling what and how long it took. The policy is not there yet.
-    pub fn set(options: &Options, screen: &mut Screen) -> Result<Self> {
+    pub fn build(options: &DemoOptions, screen: &mut Screen) -> Result<Self> {
         if !options.operator.is_file() {
             bail!(
                 "there is no program {}: build it with: cargo build --locked --release -p dbbalance",
@@ -58,49 +58,51 @@ impl Stage {
             );
         }
         if Testbed::status(&options.testbed)?.is_some() {
-            screen.page(&["An earlier demo is still there: it is taken away first.".to_owned()])?;
+            screen.print_lines(&[
+                "An earlier demo is still there: it is taken away first.".to_owned()
+            ])?;
             Testbed::down(&options.testbed)?;
         }
-        let testbed = step(screen, "Kubernetes", || {
-            Testbed::up(&kubernetes::Options {
+        let testbed = run_step(screen, "Kubernetes", || {
+            Testbed::up(&kubernetes::TestbedOptions {
                 name: options.testbed.clone(),
                 control_plane_only: false,
             })
         })?;
-        let control = step(
+        let control = run_step(
             screen,
             "Aurora: PostgreSQL, a writer and two readers",
             || {
-                let up = Up {
+                let up = AuroraClusterSpec {
                     cluster: CLUSTER.to_owned(),
                     readers: 2,
                     profile: "quick".to_owned(),
                     max_connections: 500,
                 };
-                fleet::up(&testbed, &up)
+                fleet::create_cluster(&testbed, &up)
             },
         )?;
-        step(screen, "DNS: two CoreDNS, which cache 5 s each", || {
-            coredns::up(&testbed, Caches::Replicas(2))
+        run_step(screen, "DNS: two CoreDNS, which cache 5 s each", || {
+            coredns::start_caches(&testbed, CacheTopology::Replicas(2))
         })?;
-        step(screen, "Images of the operator and the app", || {
-            images(&testbed, &options.operator)
+        run_step(screen, "Images of the operator and the app", || {
+            load_images(&testbed, &options.operator)
         })?;
-        step(
+        run_step(
             screen,
             "The operator, by its Helm chart: two replicas",
             || {
                 // The app first: the chart's rights are in its namespace, and it starts meanwhile.
-                testbed.kubectl(&["apply", "-f", &file("app.yaml")])?;
-                install(&testbed)
+                testbed.kubectl(&["apply", "-f", &demo_file("app.yaml")])?;
+                install_operator(&testbed)
             },
         )?;
-        let pods = step(
+        let pods = run_step(
             screen,
             "The app: 12 pods, 10 connections each, under load",
             || {
-                rolled_out(&testbed, NAMESPACE, "web")?;
-                pods(&testbed)
+                wait_rolled_out(&testbed, NAMESPACE, "web")?;
+                list_pods(&testbed)
             },
         )?;
         if pods.len() != PODS {
@@ -121,32 +123,32 @@ impl Stage {
     }
 }
 
-fn step<T>(screen: &mut Screen, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if interrupt::pending() {
+fn run_step<T>(screen: &mut Screen, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if interrupt::is_interrupted() {
         bail!("interrupted");
     }
-    screen.begin(what)?;
+    screen.begin_step(what)?;
     let began = Instant::now();
     let made = work().with_context(|| what.to_owned())?;
-    screen.done(what, began.elapsed())?;
+    screen.finish_step(what, began.elapsed())?;
     Ok(made)
 }
 
 /// A file of the demo.
 #[must_use]
-pub fn file(name: &str) -> String {
-    sources()
+pub fn demo_file(name: &str) -> String {
+    crate_folder()
         .join("demo")
         .join(name)
         .to_string_lossy()
         .into_owned()
 }
 
-fn images(testbed: &Testbed, operator: &Path) -> Result<()> {
-    let app = image::app(&Cache::locate()?, APP)?;
+fn load_images(testbed: &Testbed, operator: &Path) -> Result<()> {
+    let app = image::build_app_image(&ToolCache::locate()?, APP)?;
     testbed.load_image(&app.archive)?;
     let archive = testbed.layout().path("operator.tar");
-    image::operator(operator, "demo", &archive)?;
+    image::build_operator_image(operator, "demo", &archive)?;
     testbed.load_image(&archive)?;
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     // For `testbed shell`; the plugin is built beside the operator.
@@ -156,46 +158,47 @@ fn images(testbed: &Testbed, operator: &Path) -> Result<()> {
     for (name, target) in [
         (
             "kubectl-dbbalance",
-            absolute(&operator.with_file_name("kubectl-dbbalance"))?,
+            absolute_path(&operator.with_file_name("kubectl-dbbalance"))?,
         ),
-        ("testbed", absolute(&me)?),
+        ("testbed", absolute_path(&me)?),
     ] {
         symlink(target, programs.join(name)).with_context(|| format!("cannot link {name}"))?;
     }
     Ok(())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+fn absolute_path(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
-fn install(testbed: &Testbed) -> Result<()> {
-    program::output(
+fn install_operator(testbed: &Testbed) -> Result<()> {
+    program::run_output(
         testbed
             .command("helm")
             .args(["install", "dbbalance"])
-            .arg(sources().join("../../charts/dbbalance"))
+            .arg(crate_folder().join("../../charts/dbbalance"))
             .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"])
-            .args(["--values", &file("values.yaml")]),
+            .args(["--values", &demo_file("values.yaml")]),
     )?;
-    rolled_out(testbed, OPERATOR_NAMESPACE, "dbbalance")
+    wait_rolled_out(testbed, OPERATOR_NAMESPACE, "dbbalance")
 }
 
-fn rolled_out(testbed: &Testbed, namespace: &str, deployment: &str) -> Result<()> {
-    wait::until(&format!("the pods of {deployment}"), START, || {
-        let told =
+fn wait_rolled_out(testbed: &Testbed, namespace: &str, deployment: &str) -> Result<()> {
+    wait::poll_until(&format!("the pods of {deployment}"), START, || {
+        let output =
             testbed.kubectl(&["-n", namespace, "get", "deploy", deployment, "-o", "json"])?;
-        let told: Value = serde_json::from_str(&told)?;
-        let wanted = told["spec"]["replicas"].as_i64();
-        let ready = told["status"]["readyReplicas"].as_i64();
+        let output: Value = serde_json::from_str(&output)?;
+        let wanted = output["spec"]["replicas"].as_i64();
+        let ready = output["status"]["readyReplicas"].as_i64();
         Ok((wanted == ready).then_some(()))
     })
 }
 
-fn pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
+fn list_pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
     let lines = r#"jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}"#;
-    let told = testbed.kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app=web", "-o", lines])?;
-    Ok(told
+    let output =
+        testbed.kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app=web", "-o", lines])?;
+    Ok(output
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(pod, ip)| (pod.to_owned(), ip.to_owned()))
@@ -204,7 +207,7 @@ fn pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
 
 /// What may tell why a chapter did not come true.
 #[must_use]
-pub fn explain(testbed: &Testbed) -> String {
+pub fn describe_failure(testbed: &Testbed) -> String {
     let asked: [(&str, &[&str]); 4] = [
         ("Pods", &["get", "pods", "-A", "--no-headers"]),
         (
@@ -246,7 +249,7 @@ pub fn explain(testbed: &Testbed) -> String {
     asked
         .iter()
         .map(|(title, arguments)| match testbed.kubectl(arguments) {
-            Ok(told) => format!("{title}\n{}\n", told.trim_end()),
+            Ok(output) => format!("{title}\n{}\n", output.trim_end()),
             Err(e) => format!("{title}: {e:#}\n"),
         })
         .collect()

@@ -13,16 +13,16 @@ use super::address::{HASH, ZONE};
 
 /// All clusters and instances of the account and region, as one answer of the API would tell them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Estate {
+pub struct Inventory {
     /// Clusters by `DBClusterIdentifier`.
-    pub clusters: BTreeMap<String, Cluster>,
+    pub clusters: BTreeMap<String, ClusterRecord>,
     /// Instances by `DBInstanceIdentifier`; also those that are in no cluster.
-    pub instances: BTreeMap<String, Instance>,
+    pub instances: BTreeMap<String, InstanceRecord>,
 }
 
 /// A cluster as `DescribeDBClusters` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cluster {
+pub struct ClusterRecord {
     /// `DBClusterIdentifier`.
     pub identifier: String,
     /// `DbClusterResourceId`.
@@ -36,14 +36,14 @@ pub struct Cluster {
     /// `Port`.
     pub port: u16,
     /// `DBClusterMembers`, in the order of the answer. None or several may be writers: that is the point.
-    pub members: Vec<Member>,
+    pub members: Vec<ClusterMember>,
     /// `ClusterCreateTime`, RFC 3339.
     pub created: String,
 }
 
 /// A row of `DBClusterMembers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct ClusterMember {
     /// `DBInstanceIdentifier`.
     pub instance: String,
     /// `IsClusterWriter`.
@@ -54,7 +54,7 @@ pub struct Member {
 
 /// An instance as `DescribeDBInstances` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instance {
+pub struct InstanceRecord {
     /// `DBInstanceIdentifier`.
     pub identifier: String,
     /// `DbiResourceId`.
@@ -81,16 +81,16 @@ pub struct Instance {
 
 /// What the name server answers with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zone {
+pub struct DnsZone {
     /// By cluster identifier.
-    pub clusters: BTreeMap<String, ClusterNames>,
+    pub clusters: BTreeMap<String, EndpointTargets>,
     /// The A record of each instance, by instance identifier.
     pub instances: BTreeMap<String, Ipv4Addr>,
 }
 
 /// What a cluster's endpoints lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterNames {
+pub struct EndpointTargets {
     /// The instance that the cluster endpoint leads to.
     pub writer: Option<String>,
     /// The instances that the reader endpoint may lead to: one at random an answer. None: the writer.
@@ -142,7 +142,7 @@ pub struct NewInstance {
 /// An error of the RDS API: what the server writes into its `ErrorResponse`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
-pub struct Fault {
+pub struct ApiError {
     /// HTTP status: 400, 404, …
     pub status: u16,
     /// `Code`: `DBClusterNotFoundFault`, `InvalidDBClusterStateFault`, …
@@ -154,26 +154,26 @@ pub struct Fault {
 /// What is behind the RDS API and the name server.
 pub trait ControlPlane: Send + Sync {
     /// What the API tells at this call. Two calls may tell different things.
-    fn estate(&self) -> Estate;
+    fn inventory(&self) -> Inventory;
 
     /// What the name server answers from now.
-    fn zone(&self) -> Zone;
+    fn dns_zone(&self) -> DnsZone;
 
     /// `CreateDBCluster`.
-    fn create_cluster(&self, new: &NewCluster) -> Result<Cluster, Fault>;
+    fn create_cluster(&self, new: &NewCluster) -> Result<ClusterRecord, ApiError>;
 
     /// `CreateDBInstance`.
-    fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault>;
+    fn create_instance(&self, new: &NewInstance) -> Result<InstanceRecord, ApiError>;
 
     /// `DeleteDBInstance`.
-    fn delete_instance(&self, identifier: &str) -> Result<Instance, Fault>;
+    fn delete_instance(&self, identifier: &str) -> Result<InstanceRecord, ApiError>;
 
     /// `DeleteDBCluster`.
-    fn delete_cluster(&self, identifier: &str) -> Result<Cluster, Fault>;
+    fn delete_cluster(&self, identifier: &str) -> Result<ClusterRecord, ApiError>;
 
     /// `FailoverDBCluster`, to the target or to the reader of the lowest tier.
-    fn failover(&self, cluster: &str, target: Option<&str>) -> Result<Cluster, Fault>;
+    fn failover(&self, cluster: &str, target: Option<&str>) -> Result<ClusterRecord, ApiError>;
 
     /// `RebootDBInstance`.
-    fn reboot(&self, identifier: &str) -> Result<Instance, Fault>;
+    fn reboot(&self, identifier: &str) -> Result<InstanceRecord, ApiError>;
 }

@@ -5,32 +5,29 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod database;
-mod pod;
-#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use database::{Database, ONE, TWO};
-use dbbalance_testbed::cache::Cache;
+use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::image;
-use dbbalance_testbed::image::app::App;
+use dbbalance_testbed::image::app::AppImage;
 use dbbalance_testbed::kubernetes::Testbed;
-use pod::{Pod, RATE};
-use support::{Alone, Own, eventually};
+use support::app_pod::{AppPod, RATE};
+use support::database::{ONE, TWO, TestDatabase};
+use support::{ExclusiveMachine, OwnTestbed, wait_eventually};
 
 /// All connections are new after this; most of it is one interval of the load, as every connection is in use.
 const BOUND: Duration = Duration::from_secs(5);
 
-fn load(testbed: &Testbed, app: &App, name: &str) {
-    let built = image::app(&Cache::locate().unwrap(), name).unwrap();
+fn load_app_image(testbed: &Testbed, app: &AppImage, name: &str) {
+    let built = image::build_app_image(&ToolCache::locate().unwrap(), name).unwrap();
     assert_eq!(testbed.load_image(&built.archive).unwrap(), [app.image()]);
 }
 
 /// Does `renew`, and waits for new connections at this address.
-fn renewed(pod: &Pod<'_>, address: &str, renew: impl FnOnce()) -> Duration {
+fn measure_renewal(pod: &AppPod<'_>, address: &str, renew: impl FnOnce()) -> Duration {
     let old = pod.connections();
     let (began, recycles) = (Instant::now(), pod.stats()["recycles"].as_u64().unwrap());
     renew();
@@ -43,16 +40,16 @@ fn renewed(pod: &Pod<'_>, address: &str, renew: impl FnOnce()) -> Duration {
 
 #[test]
 fn every_app_renews_its_pools_without_failing_a_query() {
-    let alone = Alone::on_this_machine();
+    let alone = ExclusiveMachine::on_this_machine();
     let opened = Instant::now();
-    let own = Own::up("t-apps");
+    let own = OwnTestbed::up("t-apps");
     let testbed = &own.testbed;
-    let database = Database::start(testbed);
-    for name in image::app::list().unwrap() {
-        let app = App::named(&name).unwrap();
-        load(testbed, &app, &name);
+    let database = TestDatabase::start(testbed);
+    for name in image::app::list_apps().unwrap() {
+        let app = AppImage::named(&name).unwrap();
+        load_app_image(testbed, &app, &name);
         let settings = [("JVM_DNS_TTL", "0"), ("RENEW_GRACE", "1")];
-        let pod = Pod::run(testbed, &app, &name, &settings);
+        let pod = AppPod::run(testbed, &app, &name, &settings);
         let start = pod.log(0)[0].clone();
         assert_eq!(start["app"], name);
         println!("{name}: {}", start["versions"]);
@@ -60,19 +57,19 @@ fn every_app_renews_its_pools_without_failing_a_query() {
 
         // The load is as asked for, on all connections, while nothing happens and while pools are renewed.
         let (began, before) = (Instant::now(), pod.number("reader", "ok"));
-        let signal = renewed(&pod, ONE, || pod.renew_by_signal(&app));
-        let http = renewed(&pod, ONE, || pod.renew_by_http(&app));
+        let signal = measure_renewal(&pod, ONE, || pod.renew_by_signal(&app));
+        let http = measure_renewal(&pod, ONE, || pod.renew_by_http(&app));
 
         // Another address: nobody moves for that, and everybody moves when renewed.
         let kept = pod.connections();
         assert!(kept.is_disjoint(&first));
         pod.rename(TWO);
         let answered = pod.number("reader", "ok");
-        eventually("more queries", || {
+        wait_eventually("more queries", || {
             pod.number("reader", "ok") > answered + RATE
         });
         assert_eq!(pod.connections(), kept);
-        let moved = renewed(&pod, TWO, || pod.renew_by_signal(&app));
+        let moved = measure_renewal(&pod, TWO, || pod.renew_by_signal(&app));
         let (ok, seconds) = (pod.number("reader", "ok") - before, began.elapsed());
         assert_eq!(pod.failed(), 0, "{:?}", pod.log(0));
         #[allow(clippy::cast_precision_loss)]
@@ -91,7 +88,7 @@ fn every_app_renews_its_pools_without_failing_a_query() {
         let (kept, seen) = (pod.connections(), pod.log(0).len() as u64);
         database.read_only(true);
         let kinds = |pool: &str| pod.stats()["pools"][pool]["failed_by"].clone();
-        eventually("failed writes", || {
+        wait_eventually("failed writes", || {
             kinds("writer")["read_only"].as_u64() >= Some(10)
         });
         assert_eq!(pod.connections(), kept);
@@ -108,17 +105,17 @@ fn every_app_renews_its_pools_without_failing_a_query() {
         );
         database.read_only(false);
         let ok = pod.number("writer", "ok");
-        eventually("writes that succeed", || pod.number("writer", "ok") > ok);
+        wait_eventually("writes that succeed", || pod.number("writer", "ok") > ok);
 
         // Half-open: all queries hang and none fails, until the pools are renewed and what hangs is given up.
         let failed = pod.failed();
         database.half_open(&pod.ip, TWO);
         let stuck = || pod.number("reader", "stuck") + pod.number("writer", "stuck");
-        eventually("all queries stuck", || stuck() == 15);
+        wait_eventually("all queries stuck", || stuck() == 15);
         assert_eq!(pod.failed(), failed);
         pod.rename(ONE);
-        let swept = renewed(&pod, ONE, || pod.renew_by_http(&app));
-        eventually("queries that are not stuck", || stuck() == 0);
+        let swept = measure_renewal(&pod, ONE, || pod.renew_by_http(&app));
+        wait_eventually("queries that are not stuck", || stuck() == 0);
         println!(
             "{name}: half-open connections gone after {swept:?}; {:?} into the test",
             opened.elapsed()
@@ -134,25 +131,25 @@ fn every_app_renews_its_pools_without_failing_a_query() {
 
 #[test]
 fn settings_bound_what_hangs_and_what_a_jvm_remembers() {
-    let _alone = Alone::on_this_machine();
-    let own = Own::up("t-apps");
+    let _alone = ExclusiveMachine::on_this_machine();
+    let own = OwnTestbed::up("t-apps");
     let testbed = &own.testbed;
-    let database = Database::start(testbed);
-    for name in image::app::list().unwrap() {
-        let app = App::named(&name).unwrap();
-        load(testbed, &app, &name);
-        let pod = Pod::run(testbed, &app, &name, &[("SOCKET_TIMEOUT", "2")]);
+    let database = TestDatabase::start(testbed);
+    for name in image::app::list_apps().unwrap() {
+        let app = AppImage::named(&name).unwrap();
+        load_app_image(testbed, &app, &name);
+        let pod = AppPod::run(testbed, &app, &name, &[("SOCKET_TIMEOUT", "2")]);
         pod.await_all_at(ONE, &BTreeSet::new());
         if name == "hikaricp" {
             // The JVM's own cache of 30 s: renewed, and at the address that the name has left.
             pod.rename(TWO);
-            renewed(&pod, ONE, || pod.renew_by_signal(&app));
+            measure_renewal(&pod, ONE, || pod.renew_by_signal(&app));
             assert_eq!(pod.failed(), 0, "{:?}", pod.log(0));
         }
         // Half-open: with time-outs queries fail by themselves.
         database.half_open(&pod.ip, ONE);
         let began = Instant::now();
-        eventually("queries that fail by themselves", || pod.failed() >= 15);
+        wait_eventually("queries that fail by themselves", || pod.failed() >= 15);
         println!("{name}: all failed after {:?}", began.elapsed());
     }
     drop(database);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What is wrong with the answers; nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Mood {
+pub struct HttpFaults {
     /// Only answers to this action, such as `DescribeDBClusters`.
     pub action: Option<String>,
     /// Milliseconds that each answer is late.
@@ -19,7 +19,7 @@ pub struct Mood {
     pub truncate_at: Option<usize>,
 }
 
-impl Mood {
+impl HttpFaults {
     /// How long answers to this action are held back.
     pub(super) fn latency(&self) -> Duration {
         Duration::from_millis(self.latency_ms)
@@ -31,14 +31,14 @@ impl Mood {
     }
 }
 
-/// A mood that the server and whoever changes it share.
+/// Faults that the server and whoever changes it share.
 #[derive(Clone, Debug, Default)]
-pub struct SharedMood(Arc<Mutex<Mood>>);
+pub struct SharedHttpFaults(Arc<Mutex<HttpFaults>>);
 
-impl SharedMood {
+impl SharedHttpFaults {
     /// What it is now.
     #[must_use]
-    pub fn get(&self) -> Mood {
+    pub fn get(&self) -> HttpFaults {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -46,7 +46,7 @@ impl SharedMood {
     }
 
     /// What it is for all requests from now on.
-    pub fn set(&self, mood: Mood) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+    pub fn set(&self, faults: HttpFaults) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 }

@@ -8,23 +8,24 @@ use std::sync::Arc;
 
 use super::super::address::PORT;
 use super::super::api::fault::{self, cluster_state, instance_state, no_cluster, no_instance};
-use super::super::databases::Node;
-use super::super::estate::{
-    Cluster, ControlPlane, Estate, Fault, Instance, NewCluster, NewInstance, Zone,
+use super::super::cluster_faults;
+use super::super::databases::DatabaseNode;
+use super::super::event::FleetEvent;
+use super::super::inventory::{
+    ApiError, ClusterRecord, ControlPlane, DnsZone, InstanceRecord, Inventory, NewCluster,
+    NewInstance,
 };
-use super::super::event::Event;
-use super::super::moods;
-use super::super::script::{self, Cast, FailoverOptions};
-use super::super::timeline::Profile;
-use super::super::told::{Word, new_cluster};
+use super::super::published_state::{StateChange, new_cluster};
+use super::super::script::{self, FailoverOptions, FailoverRoles};
+use super::super::timeline::TimingProfile;
 use super::Fleet;
-use super::state::{Actual, State};
+use super::state::{ClusterState, FleetState};
 
 /// `max_connections` of instances that the RDS API makes.
 const MAX_CONNECTIONS: u16 = 500;
 
 /// Now, as the API writes it.
-fn created() -> String {
+fn created_now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second())
         .unwrap_or(now)
@@ -36,19 +37,24 @@ impl Fleet {
     pub(super) fn add_cluster(
         &self,
         new: &NewCluster,
-        profile: Profile,
+        profile: TimingProfile,
         max_connections: u16,
-    ) -> Result<Cluster, Fault> {
+    ) -> Result<ClusterRecord, ApiError> {
         let mut state = self.state();
-        if state.told.estate.clusters.contains_key(&new.identifier) {
+        if state
+            .published
+            .inventory
+            .clusters
+            .contains_key(&new.identifier)
+        {
             return Err(fault::cluster_exists());
         }
-        let generation = state.number();
+        let generation = state.next_number();
         let id = state.resource_id("cluster", &new.identifier);
-        let cluster = new_cluster(&new.identifier, &new.engine, id, &created());
+        let cluster = new_cluster(&new.identifier, &new.engine, id, &created_now());
         state.clusters.insert(
             new.identifier.clone(),
-            Actual {
+            ClusterState {
                 profile,
                 max_connections,
                 writer: None,
@@ -63,7 +69,9 @@ impl Fleet {
                 order: Arc::default(),
             },
         );
-        self.tell(&mut state, |state| state.told.found(cluster.clone()));
+        self.update_published(&mut state, |state| {
+            state.published.add_cluster(cluster.clone());
+        });
         Ok(cluster)
     }
 
@@ -72,9 +80,14 @@ impl Fleet {
         &self,
         new: &NewInstance,
         cluster: &str,
-    ) -> Result<(Instance, Node, bool), Fault> {
+    ) -> Result<(InstanceRecord, DatabaseNode, bool), ApiError> {
         let mut state = self.state();
-        if state.told.estate.instances.contains_key(&new.identifier) {
+        if state
+            .published
+            .inventory
+            .instances
+            .contains_key(&new.identifier)
+        {
             return Err(fault::instance_exists());
         }
         let Some(actual) = state.clusters.get(cluster) else {
@@ -82,18 +95,18 @@ impl Fleet {
         };
         let (first, max_connections) = (actual.nodes.is_empty(), actual.max_connections);
         let zone = char::from(b"abc"[actual.nodes.len() % 3]);
-        let address = state.address().ok_or_else(|| Fault {
+        let address = state.allocate_address().ok_or_else(|| ApiError {
             status: 400,
             code: "InstanceQuotaExceeded",
             message: "The testbed has no free address for another instance.".to_owned(),
         })?;
-        let node = Node {
+        let node = DatabaseNode {
             cluster: cluster.to_owned(),
             name: new.identifier.clone(),
             address,
             max_connections,
         };
-        let instance = Instance {
+        let instance = InstanceRecord {
             identifier: new.identifier.clone(),
             resource_id: state.resource_id("db", &new.identifier),
             status: "creating".to_owned(),
@@ -104,30 +117,32 @@ impl Fleet {
             port: PORT,
             zone: format!("eu-west-1{zone}"),
             tier: new.tier,
-            created: created(),
+            created: created_now(),
         };
         if let Some(actual) = state.clusters.get_mut(cluster) {
             actual.nodes.insert(node.name.clone(), node.clone());
         }
-        self.tell(&mut state, |state| state.told.listed(instance.clone()));
+        self.update_published(&mut state, |state| {
+            state.published.add_instance(instance.clone());
+        });
         Ok((instance, node, first))
     }
 
     /// Begins an instance that is listed.
-    pub(super) fn begin_instance(&self, node: &Node, first: bool, dns_delay: Option<f64>) {
+    pub(super) fn begin_instance(&self, node: &DatabaseNode, first: bool, dns_delay: Option<f64>) {
         let Some(profile) = self.profile(&node.cluster) else {
             return;
         };
-        let script = script::create(&profile, &node.name, node.address, first, dns_delay);
-        self.note(Event::asked(&node.cluster, "create", Some(&node.name)));
-        self.play(
+        let script = script::create_script(&profile, &node.name, node.address, first, dns_delay);
+        self.record_event(FleetEvent::asked(&node.cluster, "create", Some(&node.name)));
+        self.play_scripts(
             &node.cluster,
             &format!("create {}", node.name),
             vec![script],
         );
     }
 
-    pub(super) fn profile(&self, cluster: &str) -> Option<Profile> {
+    pub(super) fn profile(&self, cluster: &str) -> Option<TimingProfile> {
         Some(self.state().clusters.get(cluster)?.profile.clone())
     }
 
@@ -137,27 +152,27 @@ impl Fleet {
         cluster: &str,
         target: Option<&str>,
         options: &FailoverOptions,
-    ) -> Result<Cluster, Fault> {
+    ) -> Result<ClusterRecord, ApiError> {
         let (row, script, target) = {
             let state = self.state();
             let row = state
-                .told
-                .estate
+                .published
+                .inventory
                 .clusters
                 .get(cluster)
                 .ok_or_else(|| no_cluster(cluster))?;
-            let (old, target) = cast(&state, row, target)?;
+            let (old, target) = choose_roles(&state, row, target)?;
             let actual = &state.clusters[cluster];
-            let parts = Cast {
+            let parts = FailoverRoles {
                 old: &old,
                 target: &target,
                 dead: actual.dead.contains(&old),
             };
-            let script = script::failover(&actual.profile, options, parts);
+            let script = script::failover_script(&actual.profile, options, parts);
             (row.clone(), script, target)
         };
-        self.note(Event::asked(cluster, "failover", Some(&target)));
-        self.play(cluster, FAILOVER, vec![script]);
+        self.record_event(FleetEvent::asked(cluster, "failover", Some(&target)));
+        self.play_scripts(cluster, FAILOVER, vec![script]);
         Ok(row)
     }
 }
@@ -166,7 +181,11 @@ impl Fleet {
 pub(super) const FAILOVER: &str = "failover";
 
 /// Old writer and target of a failover, or why there is none.
-fn cast(state: &State, row: &Cluster, target: Option<&str>) -> Result<(String, String), Fault> {
+fn choose_roles(
+    state: &FleetState,
+    row: &ClusterRecord,
+    target: Option<&str>,
+) -> Result<(String, String), ApiError> {
     let name = &row.identifier;
     let actual = state.clusters.get(name).ok_or_else(|| no_cluster(name))?;
     if actual.busy.values().any(|what| what == FAILOVER) || row.status != "available" {
@@ -186,7 +205,7 @@ fn cast(state: &State, row: &Cluster, target: Option<&str>) -> Result<(String, S
                 "{target} is already the writer of DB cluster {name}."
             )));
         }
-        Some(target) if !state.may_lead(name, target) => {
+        Some(target) if !state.is_promotable(name, target) => {
             return Err(instance_state(format!("{target} is not available.")));
         }
         Some(target) => target.to_owned(),
@@ -198,18 +217,18 @@ fn cast(state: &State, row: &Cluster, target: Option<&str>) -> Result<(String, S
 }
 
 impl ControlPlane for Fleet {
-    fn estate(&self) -> Estate {
-        let (now, call) = (self.now(), self.call());
+    fn inventory(&self) -> Inventory {
+        let (now, call) = (self.now(), self.next_call());
         let state = self.state();
-        moods::answer(&state.history, &state.moods, now, call)
+        cluster_faults::apply_faults(&state.history, &state.faults, now, call)
     }
 
-    fn zone(&self) -> Zone {
-        self.state().told.zone.clone()
+    fn dns_zone(&self) -> DnsZone {
+        self.state().published.dns_zone.clone()
     }
 
-    fn create_cluster(&self, new: &NewCluster) -> Result<Cluster, Fault> {
-        let profile = Profile::named(&self.inner.profile).map_err(|e| Fault {
+    fn create_cluster(&self, new: &NewCluster) -> Result<ClusterRecord, ApiError> {
+        let profile = TimingProfile::named(&self.inner.profile).map_err(|e| ApiError {
             status: 500,
             code: "InternalFailure",
             message: format!("{e:#}"),
@@ -217,7 +236,7 @@ impl ControlPlane for Fleet {
         self.add_cluster(new, profile, MAX_CONNECTIONS)
     }
 
-    fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault> {
+    fn create_instance(&self, new: &NewInstance) -> Result<InstanceRecord, ApiError> {
         let Some(cluster) = &new.cluster else {
             return Err(fault::bad_combination(
                 "The testbed has no instances outside of clusters.",
@@ -228,12 +247,12 @@ impl ControlPlane for Fleet {
         Ok(instance)
     }
 
-    fn delete_instance(&self, identifier: &str) -> Result<Instance, Fault> {
+    fn delete_instance(&self, identifier: &str) -> Result<InstanceRecord, ApiError> {
         let (cluster, failover) = {
             let state = self.state();
             let row = state
-                .told
-                .estate
+                .published
+                .inventory
                 .instances
                 .get(identifier)
                 .ok_or_else(|| no_instance(identifier))?;
@@ -250,21 +269,30 @@ impl ControlPlane for Fleet {
             let successor = state.successor(&cluster);
             let failover = match successor {
                 Some(target) if actual.writer.as_deref() == Some(identifier) => {
-                    let parts = Cast {
+                    let parts = FailoverRoles {
                         old: identifier,
                         target: &target,
                         dead: actual.dead.contains(identifier),
                     };
-                    Some(script::bequeath(&actual.profile, parts))
+                    Some(script::handover_script(&actual.profile, parts))
                 }
                 _ => None,
             };
             (cluster, failover)
         };
         // Told at once, as the reply tells it.
-        self.note(Event::asked(&cluster, "delete", Some(identifier)));
-        self.say(&cluster, Word::Instance(identifier.to_owned(), "deleting"));
-        let row = self.state().told.estate.instances.get(identifier).cloned();
+        self.record_event(FleetEvent::asked(&cluster, "delete", Some(identifier)));
+        self.publish(
+            &cluster,
+            StateChange::Instance(identifier.to_owned(), "deleting"),
+        );
+        let row = self
+            .state()
+            .published
+            .inventory
+            .instances
+            .get(identifier)
+            .cloned();
         if let Some(profile) = self.profile(&cluster) {
             let name = if failover.is_some() {
                 FAILOVER.to_owned()
@@ -273,18 +301,18 @@ impl ControlPlane for Fleet {
             };
             let scripts = failover
                 .into_iter()
-                .chain([script::delete(&profile, identifier)])
+                .chain([script::delete_script(&profile, identifier)])
                 .collect();
-            self.play(&cluster, &name, scripts);
+            self.play_scripts(&cluster, &name, scripts);
         }
         row.ok_or_else(|| no_instance(identifier))
     }
 
-    fn delete_cluster(&self, identifier: &str) -> Result<Cluster, Fault> {
+    fn delete_cluster(&self, identifier: &str) -> Result<ClusterRecord, ApiError> {
         let mut state = self.state();
         let row = state
-            .told
-            .estate
+            .published
+            .inventory
             .clusters
             .get(identifier)
             .cloned()
@@ -296,24 +324,26 @@ impl ControlPlane for Fleet {
             ));
         }
         state.clusters.remove(identifier);
-        state.moods.remove(identifier);
-        self.tell(&mut state, |state| state.told.forget(identifier));
-        Ok(Cluster {
+        state.faults.remove(identifier);
+        self.update_published(&mut state, |state| {
+            state.published.remove_cluster(identifier);
+        });
+        Ok(ClusterRecord {
             status: "deleting".to_owned(),
             ..row
         })
     }
 
-    fn failover(&self, cluster: &str, target: Option<&str>) -> Result<Cluster, Fault> {
+    fn failover(&self, cluster: &str, target: Option<&str>) -> Result<ClusterRecord, ApiError> {
         self.begin_failover(cluster, target, &FailoverOptions::default())
     }
 
-    fn reboot(&self, identifier: &str) -> Result<Instance, Fault> {
+    fn reboot(&self, identifier: &str) -> Result<InstanceRecord, ApiError> {
         let (cluster, script, row) = {
             let state = self.state();
             let row = state
-                .told
-                .estate
+                .published
+                .inventory
                 .instances
                 .get(identifier)
                 .ok_or_else(|| no_instance(identifier))?;
@@ -326,12 +356,12 @@ impl ControlPlane for Fleet {
             let cluster = state
                 .cluster_of(identifier)
                 .ok_or_else(|| no_instance(identifier))?;
-            let script = script::reboot(&state.clusters[cluster].profile, identifier);
+            let script = script::reboot_script(&state.clusters[cluster].profile, identifier);
             (cluster.to_owned(), script, row.clone())
         };
-        self.note(Event::asked(&cluster, "reboot", Some(identifier)));
-        self.play(&cluster, &format!("reboot {identifier}"), vec![script]);
-        Ok(Instance {
+        self.record_event(FleetEvent::asked(&cluster, "reboot", Some(identifier)));
+        self.play_scripts(&cluster, &format!("reboot {identifier}"), vec![script]);
+        Ok(InstanceRecord {
             status: "rebooting".to_owned(),
             ..row
         })

@@ -1,6 +1,6 @@
 //! What is seen at a moment: connections as the databases tell them, queries as the pods tell them, and the policy.
 //!
-//! [`Sight`] is plain values and answers the story's questions; [`Observer`] gathers them. It changes nothing.
+//! [`DemoSnapshot`] is plain values and answers the story's questions; [`Observer`] gathers them. It changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::stage::{CLUSTER, NAMESPACE, POLICY, Stage};
-use crate::aurora::observe::Sample;
+use super::setup::{CLUSTER, DemoSetup, NAMESPACE, POLICY};
+use crate::aurora::observe::ConnectionSample;
 use crate::aurora::status::ClusterStatus;
-use crate::rds::client::Http;
+use crate::rds::client::HttpClient;
 
 /// Between two looks at the databases: as often as they are sampled.
 const DATABASES: Duration = Duration::from_millis(200);
@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_millis(800);
 
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
+pub struct InstanceView {
     /// Its name.
     pub name: String,
     /// Does it take writes? None: it does not answer.
@@ -35,7 +35,7 @@ pub struct Instance {
 
 /// What the pods counted since they started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Queries {
+pub struct QueryCounts {
     /// Answered.
     pub ok: u64,
     /// Failed: the app got an error.
@@ -46,7 +46,7 @@ pub struct Queries {
 
 /// What the policy says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct PolicyView {
     /// Observe or Enforce.
     pub mode: String,
     /// The last open epoch.
@@ -71,18 +71,18 @@ pub struct Policy {
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct DemoSnapshot {
     /// By name.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<InstanceView>,
     /// Where the cluster endpoint leads, by the authoritative name server.
     pub endpoint: Option<String>,
     /// By pod.
-    pub pods: BTreeMap<String, Queries>,
+    pub pods: BTreeMap<String, QueryCounts>,
     /// The policy.
-    pub policy: Policy,
+    pub policy: PolicyView,
 }
 
-impl Sight {
+impl DemoSnapshot {
     /// Connections of all instances.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -90,13 +90,13 @@ impl Sight {
     }
 
     /// Instances that only read, and serve or hold something.
-    pub fn readers(&self) -> impl Iterator<Item = &Instance> {
+    pub fn readers(&self) -> impl Iterator<Item = &InstanceView> {
         self.instances.iter().filter(|i| i.writer != Some(true))
     }
 
     /// Connections to a reader, of those to all readers, in whole percent.
     #[must_use]
-    pub fn percent(&self, instance: &Instance) -> usize {
+    pub fn percent(&self, instance: &InstanceView) -> usize {
         let all: usize = self.readers().map(|i| i.connections).sum();
         (instance.connections * 100 + all / 2)
             .checked_div(all)
@@ -105,17 +105,17 @@ impl Sight {
 
     /// Is an instance's number within the policy's band? None without a band.
     #[must_use]
-    pub fn within(&self, instance: &Instance) -> Option<bool> {
+    pub fn is_within_band(&self, instance: &InstanceView) -> Option<bool> {
         let (lowest, highest) = self.policy.band?;
         Some((lowest..=highest).contains(&instance.connections))
     }
 
     /// What all pods counted.
     #[must_use]
-    pub fn queries(&self) -> Queries {
+    pub fn queries(&self) -> QueryCounts {
         self.pods
             .values()
-            .fold(Queries::default(), |sum, pod| Queries {
+            .fold(QueryCounts::default(), |sum, pod| QueryCounts {
                 ok: sum.ok + pod.ok,
                 failed: sum.failed + pod.failed,
                 recycles: sum.recycles + pod.recycles,
@@ -124,20 +124,20 @@ impl Sight {
 
     /// Pods whose pool was renewed at least once, by their own count.
     #[must_use]
-    pub fn recycled(&self) -> usize {
+    pub fn recycled_pods(&self) -> usize {
         self.pods.values().filter(|pod| pod.recycles > 0).count()
     }
 
     /// Could the operator tell from its measurement whether they are even?
     #[must_use]
-    pub fn measured(&self) -> bool {
+    pub fn is_measured(&self) -> bool {
         matches!(self.policy.state.as_str(), "Balanced" | "Unbalanced")
     }
 
     /// Are the reader pools where they should be: none on the writer, all back, the readers even? The databases say so,
     /// and the policy.
     #[must_use]
-    pub fn even(&self, connections: usize) -> bool {
+    pub fn is_even(&self, connections: usize) -> bool {
         let wrong = self
             .instances
             .iter()
@@ -146,13 +146,13 @@ impl Sight {
             && self.connections() == connections
             && self.policy.state == "Balanced"
             && self.policy.stale == 0
-            && (self.policy.quantum || self.readers().all(|i| self.within(i) == Some(true)))
+            && (self.policy.quantum || self.readers().all(|i| self.is_within_band(i) == Some(true)))
     }
 }
 
 /// The policy as the API server tells it.
 #[must_use]
-pub fn policy(object: &Value) -> Policy {
+pub fn read_policy(object: &Value) -> PolicyView {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let status = &object["status"];
     let (balance, target, plan) = (
@@ -162,7 +162,7 @@ pub fn policy(object: &Value) -> Policy {
     );
     let count = |value: &Value| usize::try_from(value.as_i64()?).ok();
     let waits = plan["message"].as_str().or(plan["waitingFor"].as_str());
-    Policy {
+    PolicyView {
         mode: object["spec"]["mode"].as_str().unwrap_or("Enforce").into(),
         epoch: status["epoch"].as_i64().unwrap_or_default(),
         pending: status["pendingEpoch"]
@@ -183,10 +183,10 @@ pub fn policy(object: &Value) -> Policy {
 
 /// What a pod's `/stats` says of its reader pool.
 #[must_use]
-pub fn queries(stats: &Value) -> Queries {
+pub fn read_queries(stats: &Value) -> QueryCounts {
     let reader = &stats["pools"]["reader"];
     let count = |value: &Value| value.as_u64().unwrap_or_default();
-    Queries {
+    QueryCounts {
         ok: count(&reader["ok"]),
         failed: count(&reader["failed"]),
         recycles: count(&stats["recycles"]),
@@ -195,13 +195,16 @@ pub fn queries(stats: &Value) -> Queries {
 
 /// The instances, as two of the testbed's views tell them.
 #[must_use]
-pub fn instances(status: &ClusterStatus, sample: Option<&Sample>) -> Vec<Instance> {
-    let mut rows: Vec<Instance> = status
+pub fn merge_instances(
+    status: &ClusterStatus,
+    sample: Option<&ConnectionSample>,
+) -> Vec<InstanceView> {
+    let mut rows: Vec<InstanceView> = status
         .instances
         .iter()
         .map(|told| {
             let seen = sample.and_then(|sample| sample.instances.get(&told.name)?.as_ref());
-            Instance {
+            InstanceView {
                 name: told.name.clone(),
                 writer: seen.map(|seen| !seen.standby),
                 connections: seen
@@ -216,169 +219,78 @@ pub fn instances(status: &ClusterStatus, sample: Option<&Sample>) -> Vec<Instanc
 }
 
 /// Looks, again and again.
-pub struct Observer<'a> {
-    stage: &'a Stage,
-    sight: Sight,
+pub struct DemoObserver<'a> {
+    setup: &'a DemoSetup,
+    snapshot: DemoSnapshot,
     databases: Option<Instant>,
     rest: Option<Instant>,
 }
 
-impl<'a> Observer<'a> {
-    /// Looks at this stage.
+impl<'a> DemoObserver<'a> {
+    /// Looks at this setup.
     #[must_use]
-    pub fn new(stage: &'a Stage) -> Self {
+    pub fn new(setup: &'a DemoSetup) -> Self {
         Self {
-            stage,
-            sight: Sight::default(),
+            setup,
+            snapshot: DemoSnapshot::default(),
             databases: None,
             rest: None,
         }
     }
 
     /// What is seen now; none if it was looked at a moment ago.
-    pub fn look(&mut self) -> Result<Option<&Sight>> {
-        if !due(self.databases, DATABASES) {
+    pub fn observe(&mut self) -> Result<Option<&DemoSnapshot>> {
+        if !is_due(self.databases, DATABASES) {
             return Ok(None);
         }
-        let stage = self.stage;
-        let status = stage.control.status()?;
+        let setup = self.setup;
+        let status = setup.control.status()?;
         let cluster = status
             .cluster(CLUSTER)
             .context("the cluster is not there any more")?;
-        let sample = stage.control.newest(CLUSTER)?;
-        self.sight.instances = instances(cluster, sample.as_ref());
-        self.sight.endpoint.clone_from(&cluster.dns_writer);
-        if due(self.rest, REST) {
-            self.rest()?;
+        let sample = setup.control.latest_sample(CLUSTER)?;
+        self.snapshot.instances = merge_instances(cluster, sample.as_ref());
+        self.snapshot.endpoint.clone_from(&cluster.dns_writer);
+        if is_due(self.rest, REST) {
+            self.observe_pods_and_policy()?;
             self.rest = Some(Instant::now());
         }
         self.databases = Some(Instant::now());
-        Ok(Some(&self.sight))
+        Ok(Some(&self.snapshot))
     }
 
     /// What was seen last.
     #[must_use]
-    pub fn sight(&self) -> &Sight {
-        &self.sight
+    pub fn snapshot(&self) -> &DemoSnapshot {
+        &self.snapshot
     }
 
-    fn rest(&mut self) -> Result<()> {
-        let stage = self.stage;
+    fn observe_pods_and_policy(&mut self) -> Result<()> {
+        let setup = self.setup;
         let path = format!(
             "/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies/{POLICY}"
         );
-        let object = stage.testbed.kubectl(&["get", "--raw", &path])?;
-        self.sight.policy = policy(&serde_json::from_str(&object)?);
-        for (pod, ip) in &stage.pods {
-            let http = Http::new(
+        let object = setup.testbed.kubectl(&["get", "--raw", &path])?;
+        self.snapshot.policy = read_policy(&serde_json::from_str(&object)?);
+        for (pod, ip) in &setup.pods {
+            let http = HttpClient::new(
                 &format!("http://{ip}:8080"),
-                Some(stage.testbed.layout().clone()),
+                Some(setup.testbed.layout().clone()),
             );
             let (_, stats) = http
                 .send("GET", "/stats", &[], "")
                 .with_context(|| format!("the pod {pod} does not tell its queries"))?;
             let stats = serde_json::from_str(&stats)
                 .with_context(|| format!("the pod {pod} tells no JSON"))?;
-            self.sight.pods.insert(pod.clone(), queries(&stats));
+            self.snapshot.pods.insert(pod.clone(), read_queries(&stats));
         }
         Ok(())
     }
 }
 
-fn due(last: Option<Instant>, period: Duration) -> bool {
+fn is_due(last: Option<Instant>, period: Duration) -> bool {
     last.is_none_or(|last| last.elapsed() >= period)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    pub(in crate::demo) fn reader(name: &str, connections: usize) -> Instance {
-        Instance {
-            name: name.into(),
-            writer: Some(false),
-            connections,
-            status: "available".into(),
-            served: true,
-        }
-    }
-
-    fn even() -> Sight {
-        let mut sight = Sight {
-            instances: vec![
-                reader("orders-1", 0),
-                reader("orders-2", 58),
-                reader("orders-3", 62),
-            ],
-            ..Sight::default()
-        };
-        sight.instances[0].writer = Some(true);
-        sight.policy.state = "Balanced".into();
-        sight.policy.band = Some((50, 70));
-        sight
-    }
-
-    #[test]
-    fn readers_within_the_band_are_even() {
-        assert!(even().even(120));
-        assert_eq!(even().percent(&reader("orders-2", 58)), 48);
-    }
-
-    #[test]
-    fn one_connection_on_the_writer_is_not_even() {
-        let mut sight = even();
-        sight.instances[0].connections = 1;
-        sight.instances[1].connections = 57;
-        assert!(!sight.even(120));
-    }
-
-    #[test]
-    fn what_the_policy_says_is_not_believed_against_the_databases() {
-        let mut sight = even();
-        sight.instances[1].connections = 20;
-        sight.instances[2].connections = 100;
-        assert!(!sight.even(120));
-    }
-
-    #[test]
-    fn missing_connections_and_stale_pods_are_not_the_end() {
-        assert!(!even().even(121));
-        let mut sight = even();
-        sight.policy.stale = 1;
-        assert!(!sight.even(120));
-    }
-
-    #[test]
-    fn a_policy_without_status_says_nothing() {
-        let read = policy(&json!({"spec": {"mode": "Observe"}}));
-        assert_eq!(
-            (read.mode.as_str(), read.epoch, read.band),
-            ("Observe", 0, None)
-        );
-        assert!(
-            !Sight {
-                policy: read,
-                ..even()
-            }
-            .even(120)
-        );
-    }
-
-    #[test]
-    fn the_plan_is_told_with_what_it_waits_for() {
-        let read = policy(
-            &json!({"status": {"plan": [{"action": "recycle web-1", "message": "mode is Observe"}],
-            "balance": [{"lowest": 20, "highest": 46, "limitedBy": "PodQuantum"}]}}),
-        );
-        assert_eq!(read.plan, "recycle web-1: mode is Observe");
-        assert_eq!((read.band, read.quantum), (Some((20, 46)), true));
-    }
-
-    #[test]
-    fn a_query_that_is_slow_has_not_failed() {
-        let stats = json!({"recycles": 2, "pools": {"reader": {"ok": 7, "failed": 1, "slow": 3, "stuck": 3}}});
-        let read = queries(&stats);
-        assert_eq!((read.ok, read.failed, read.recycles), (7, 1, 2));
-    }
-}
+mod tests;

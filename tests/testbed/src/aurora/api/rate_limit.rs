@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// How many requests an account may make.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Quota {
+pub struct RequestQuota {
     /// Requests at once, after a rest.
     pub burst: u32,
     /// Requests a second, for ever.
     pub rate: f64,
 }
 
-impl Default for Quota {
+impl Default for RequestQuota {
     /// AWS: 300 at once and 12 a second, for the account and region (RDS quotas, "API request rate").
     fn default() -> Self {
         Self {
@@ -23,7 +23,7 @@ impl Default for Quota {
     }
 }
 
-impl Quota {
+impl RequestQuota {
     /// Never refuses: for tests that are about something else.
     #[must_use]
     pub fn unlimited() -> Self {
@@ -36,15 +36,15 @@ impl Quota {
 
 /// What is left of a quota.
 #[derive(Debug)]
-pub(super) struct Bucket {
-    quota: Quota,
+pub(super) struct TokenBucket {
+    quota: RequestQuota,
     left: f64,
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// Full.
-    pub(super) fn new(quota: Quota, now: Instant) -> Self {
+    pub(super) fn new(quota: RequestQuota, now: Instant) -> Self {
         Self {
             quota,
             left: f64::from(quota.burst),
@@ -53,7 +53,7 @@ impl Bucket {
     }
 
     /// Takes one; a refused request takes none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn try_acquire(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + since * self.quota.rate).min(f64::from(self.quota.burst));
         self.at = now;
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn after_the_burst_only_the_rate_is_left() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(Quota::default(), start);
-        assert_eq!((0..400).filter(|_| bucket.take(start)).count(), 300);
+        let mut bucket = TokenBucket::new(RequestQuota::default(), start);
+        assert_eq!((0..400).filter(|_| bucket.try_acquire(start)).count(), 300);
         let later = start + Duration::from_secs(2);
-        assert_eq!((0..400).filter(|_| bucket.take(later)).count(), 24);
+        assert_eq!((0..400).filter(|_| bucket.try_acquire(later)).count(), 24);
         let rested = later + Duration::from_hours(1);
-        assert_eq!((0..400).filter(|_| bucket.take(rested)).count(), 300);
+        assert_eq!((0..400).filter(|_| bucket.try_acquire(rested)).count(), 300);
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::super::databases::Node;
-use super::super::event::{Event, Kind};
+use super::super::databases::DatabaseNode;
+use super::super::event::{EventKind, FleetEvent};
 use super::Fleet;
 
 /// Time between looks.
@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 impl Fleet {
     /// Keeps the instances running from now on, on a thread of its own that ends with the process.
-    pub fn keep(&self) {
+    pub fn start_supervisor(&self) {
         let fleet = self.clone();
         std::thread::spawn(move || {
             let mut missed = BTreeSet::new();
@@ -32,25 +32,25 @@ impl Fleet {
                         .wait_timeout(state, PERIOD)
                         .unwrap_or_else(PoisonError::into_inner),
                 );
-                missed = fleet.look(&missed);
+                missed = fleet.repair_missing(&missed);
             }
         });
     }
 
     /// Mends what was missed before and still is; gives what is missed now.
-    fn look(&self, before: &BTreeSet<String>) -> BTreeSet<String> {
+    fn repair_missing(&self, before: &BTreeSet<String>) -> BTreeSet<String> {
         let mut missed = BTreeSet::new();
         for cluster in self.clusters() {
-            for node in self.wanted(&cluster) {
-                if self.databases().standby(&node).is_some() {
+            for node in self.expected_nodes(&cluster) {
+                if self.databases().is_standby(&node).is_some() {
                     continue;
                 }
                 if !before.contains(&node.name) {
                     missed.insert(node.name);
-                } else if let Err(e) = self.mend(&cluster, &node) {
-                    self.note(Event::noted(
+                } else if let Err(e) = self.repair_node(&cluster, &node) {
+                    self.record_event(FleetEvent::noted(
                         &cluster,
-                        Kind::Failed,
+                        EventKind::Failed,
                         &format!("mended: {e:#}"),
                         Some(&node.name),
                     ));
@@ -61,7 +61,7 @@ impl Fleet {
     }
 
     /// Those that should run.
-    fn wanted(&self, cluster: &str) -> Vec<Node> {
+    fn expected_nodes(&self, cluster: &str) -> Vec<DatabaseNode> {
         let state = self.state();
         let Some(actual) = state.clusters.get(cluster) else {
             return Vec::new();
@@ -78,12 +78,12 @@ impl Fleet {
             .collect()
     }
 
-    fn mend(&self, cluster: &str, node: &Node) -> Result<()> {
-        let order = self.order(cluster)?;
+    fn repair_node(&self, cluster: &str, node: &DatabaseNode) -> Result<()> {
+        let order = self.cluster_lock(cluster)?;
         let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever had the order may have stopped it, removed it, or just restarted it.
-        let wanted = self.wanted(cluster).contains(node);
-        if !wanted || self.databases().standby(node).is_some() {
+        let wanted = self.expected_nodes(cluster).contains(node);
+        if !wanted || self.databases().is_standby(node).is_some() {
             return Ok(());
         }
         let writer = self.writer(cluster)?;
@@ -92,7 +92,12 @@ impl Fleet {
         } else {
             self.databases().join(node, &writer)?;
         }
-        self.note(Event::noted(cluster, Kind::Did, "mended", Some(&node.name)));
+        self.record_event(FleetEvent::noted(
+            cluster,
+            EventKind::Did,
+            "mended",
+            Some(&node.name),
+        ));
         Ok(())
     }
 }

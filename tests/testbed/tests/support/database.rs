@@ -18,7 +18,7 @@ pub const TWO: &str = "198.18.0.202";
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 const NAME: &str = "apps-postgres";
 
-pub struct Database<'a> {
+pub struct TestDatabase<'a> {
     testbed: &'a Testbed,
     folder: TempDir,
 }
@@ -32,14 +32,14 @@ fn as_postgres(tool: &str) -> Command {
     command
 }
 
-impl<'a> Database<'a> {
+impl<'a> TestDatabase<'a> {
     pub fn start(testbed: &'a Testbed) -> Self {
         assert!(
             Path::new(PROGRAMS).join("postgres").is_file(),
             "PostgreSQL 15 is missing: install it with: testbed tools, or apt-get install postgresql-15"
         );
         for address in [ONE, TWO] {
-            program::output(testbed.command("ip").args([
+            program::run_output(testbed.command("ip").args([
                 "addr",
                 "replace",
                 &format!("{address}/32"),
@@ -51,7 +51,7 @@ impl<'a> Database<'a> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let data = folder.path().join("data");
-        program::output(as_postgres("initdb").arg("-D").arg(&data).args([
+        program::run_output(as_postgres("initdb").arg("-D").arg(&data).args([
             "-U",
             "postgres",
             "-A",
@@ -77,7 +77,7 @@ impl<'a> Database<'a> {
         let database = Self { testbed, folder };
         testbed
             .wait_for(NAME, Duration::from_secs(20), || {
-                program::succeeds(&mut database.psql("postgres", "SELECT 1"))
+                program::run_succeeds(&mut database.psql("postgres", "SELECT 1"))
             })
             .unwrap();
         database.sql("postgres", "CREATE ROLE app LOGIN");
@@ -104,7 +104,7 @@ impl<'a> Database<'a> {
     }
 
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        program::output(&mut self.psql(database, sql)).unwrap()
+        program::run_output(&mut self.psql(database, sql)).unwrap()
     }
 
     /// What a demoted writer says to a write: the same words and the same code.
@@ -119,7 +119,7 @@ impl<'a> Database<'a> {
     /// Drops every packet between a pod and one of the addresses, both ways, without a word to either.
     pub fn half_open(&self, pod_ip: &str, address: &str) {
         for (chain, from, to) in [("INPUT", pod_ip, address), ("OUTPUT", address, pod_ip)] {
-            program::output(
+            program::run_output(
                 self.testbed
                     .command("iptables")
                     .args(["-w", "-I", chain, "-s", from, "-d", to, "-j", "DROP"]),
@@ -129,7 +129,7 @@ impl<'a> Database<'a> {
     }
 }
 
-impl Drop for Database<'_> {
+impl Drop for TestDatabase<'_> {
     fn drop(&mut self) {
         if let Err(e) = self.testbed.stop(NAME, Duration::from_secs(5)) {
             eprintln!("cannot stop PostgreSQL: {e:#}");

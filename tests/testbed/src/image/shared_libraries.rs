@@ -10,12 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::program;
 
 /// The libraries and the loader, by the paths at which the program looks for them; none for a static one.
-pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    libraries_beside(program, &[])
+pub fn find_libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    find_libraries_in(program, &[])
 }
 
 /// The same for a program that finds some of them by itself, in these folders.
-pub fn libraries_beside(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub fn find_libraries_in(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !program.is_file() {
         bail!("there is no program {}; build it first", program.display());
     }
@@ -25,8 +25,8 @@ pub fn libraries_beside(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathB
     if !folders.is_empty() {
         ldd.env("LD_LIBRARY_PATH", std::env::join_paths(folders)?);
     }
-    let told = match program::output(&mut ldd) {
-        Ok(told) => told,
+    let output = match program::run_output(&mut ldd) {
+        Ok(output) => output,
         Err(e) if format!("{e:#}").contains("not a dynamic executable") => return Ok(Vec::new()),
         Err(e) => {
             return Err(e)
@@ -34,7 +34,7 @@ pub fn libraries_beside(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathB
         }
     };
     let mut found = Vec::new();
-    for line in told.lines() {
+    for line in output.lines() {
         if line.contains("not found") {
             bail!(
                 "{} needs a library that is not on this machine: {}",
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_dynamic_program_needs_its_loader_and_c_library() {
-        let found = libraries(&std::env::current_exe().unwrap()).unwrap();
+        let found = find_libraries(&std::env::current_exe().unwrap()).unwrap();
         let named = |part: &str| {
             found
                 .iter()

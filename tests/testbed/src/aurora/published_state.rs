@@ -6,20 +6,22 @@
 use std::net::Ipv4Addr;
 
 use super::address::PORT;
-use super::estate::{Cluster, ClusterNames, Estate, Instance, Member, Zone};
+use super::inventory::{
+    ClusterMember, ClusterRecord, DnsZone, EndpointTargets, InstanceRecord, Inventory,
+};
 
-/// The API's estate and the name server's zone.
+/// The API's inventory and the name server's zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// What the API tells, before moods.
-    pub estate: Estate,
+pub struct PublishedState {
+    /// What the API tells, before faults.
+    pub inventory: Inventory,
     /// What the name server tells.
-    pub zone: Zone,
+    pub dns_zone: DnsZone,
 }
 
 /// One change of what is told of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum StateChange {
     /// `Status` of the cluster.
     Status(&'static str),
     /// This member alone is `IsClusterWriter`.
@@ -38,105 +40,105 @@ pub enum Word {
     DnsGone(String),
 }
 
-impl Told {
+impl PublishedState {
     /// Adds a cluster without members.
-    pub fn found(&mut self, cluster: Cluster) {
-        self.zone
+    pub fn add_cluster(&mut self, cluster: ClusterRecord) {
+        self.dns_zone
             .clusters
-            .insert(cluster.identifier.clone(), ClusterNames::default());
-        self.estate
+            .insert(cluster.identifier.clone(), EndpointTargets::default());
+        self.inventory
             .clusters
             .insert(cluster.identifier.clone(), cluster);
     }
 
     /// Adds an instance as it is created: listed at once, and the writer if it is the first.
-    pub fn listed(&mut self, instance: Instance) {
+    pub fn add_instance(&mut self, instance: InstanceRecord) {
         if let Some(cluster) = instance
             .cluster
             .as_ref()
-            .and_then(|name| self.estate.clusters.get_mut(name))
+            .and_then(|name| self.inventory.clusters.get_mut(name))
         {
-            cluster.members.push(Member {
+            cluster.members.push(ClusterMember {
                 instance: instance.identifier.clone(),
                 writer: cluster.members.is_empty(),
                 tier: instance.tier,
             });
         }
-        self.estate
+        self.inventory
             .instances
             .insert(instance.identifier.clone(), instance);
     }
 
     /// Forgets a cluster and its instances.
-    pub fn forget(&mut self, cluster: &str) {
-        self.estate.clusters.remove(cluster);
-        self.zone.clusters.remove(cluster);
+    pub fn remove_cluster(&mut self, cluster: &str) {
+        self.inventory.clusters.remove(cluster);
+        self.dns_zone.clusters.remove(cluster);
         let gone: Vec<String> = self
-            .estate
+            .inventory
             .instances
             .values()
             .filter(|instance| instance.cluster.as_deref() == Some(cluster))
             .map(|instance| instance.identifier.clone())
             .collect();
         for name in gone {
-            self.estate.instances.remove(&name);
-            self.zone.instances.remove(&name);
+            self.inventory.instances.remove(&name);
+            self.dns_zone.instances.remove(&name);
         }
     }
 
     /// Says a word of a cluster. Words about what is not there any more change nothing: it may have been deleted.
-    pub fn say(&mut self, cluster: &str, word: &Word) {
-        let names = self.zone.clusters.get_mut(cluster);
+    pub fn apply(&mut self, cluster: &str, word: &StateChange) {
+        let names = self.dns_zone.clusters.get_mut(cluster);
         match word {
-            Word::Status(status) => {
-                if let Some(cluster) = self.estate.clusters.get_mut(cluster) {
+            StateChange::Status(status) => {
+                if let Some(cluster) = self.inventory.clusters.get_mut(cluster) {
                     (*status).clone_into(&mut cluster.status);
                 }
             }
-            Word::Writer(writer) => {
-                if let Some(cluster) = self.estate.clusters.get_mut(cluster) {
+            StateChange::Writer(writer) => {
+                if let Some(cluster) = self.inventory.clusters.get_mut(cluster) {
                     for member in &mut cluster.members {
                         member.writer = member.instance == *writer;
                     }
                 }
             }
-            Word::Instance(name, status) => {
-                if let Some(instance) = self.estate.instances.get_mut(name) {
+            StateChange::Instance(name, status) => {
+                if let Some(instance) = self.inventory.instances.get_mut(name) {
                     (*status).clone_into(&mut instance.status);
                 }
             }
-            Word::Endpoint(name, address) => {
-                if let Some(instance) = self.estate.instances.get_mut(name) {
+            StateChange::Endpoint(name, address) => {
+                if let Some(instance) = self.inventory.instances.get_mut(name) {
                     instance.has_endpoint = true;
-                    self.zone.instances.insert(name.clone(), *address);
+                    self.dns_zone.instances.insert(name.clone(), *address);
                 }
             }
-            Word::Unlisted(name) => {
-                self.estate.instances.remove(name);
-                self.zone.instances.remove(name);
+            StateChange::Unlisted(name) => {
+                self.inventory.instances.remove(name);
+                self.dns_zone.instances.remove(name);
                 if let Some(names) = names {
                     names.readers.retain(|reader| reader != name);
                     names.writer = names.writer.take().filter(|writer| writer != name);
                 }
-                if let Some(cluster) = self.estate.clusters.get_mut(cluster) {
+                if let Some(cluster) = self.inventory.clusters.get_mut(cluster) {
                     cluster.members.retain(|member| member.instance != *name);
                 }
             }
-            Word::DnsWriter(name) => {
+            StateChange::DnsWriter(name) => {
                 if let Some(names) = names {
                     names.writer = Some(name.clone());
                 }
             }
-            Word::DnsReader(name, listed) => {
+            StateChange::DnsReader(name, listed) => {
                 if let Some(names) = names {
                     names.readers.retain(|reader| reader != name);
-                    if *listed && self.estate.instances.contains_key(name) {
+                    if *listed && self.inventory.instances.contains_key(name) {
                         names.readers.push(name.clone());
                     }
                 }
             }
-            Word::DnsGone(name) => {
-                self.zone.instances.remove(name);
+            StateChange::DnsGone(name) => {
+                self.dns_zone.instances.remove(name);
             }
         }
     }
@@ -144,13 +146,18 @@ impl Told {
 
 /// A cluster as it is made: `available`, without members.
 #[must_use]
-pub fn new_cluster(identifier: &str, engine: &str, resource_id: String, created: &str) -> Cluster {
-    Cluster {
+pub fn new_cluster(
+    identifier: &str,
+    engine: &str,
+    resource_id: String,
+    created: &str,
+) -> ClusterRecord {
+    ClusterRecord {
         identifier: identifier.to_owned(),
         resource_id,
         status: "available".to_owned(),
         engine: engine.to_owned(),
-        engine_version: version(engine).to_owned(),
+        engine_version: engine_version(engine).to_owned(),
         port: PORT,
         members: Vec::new(),
         created: created.to_owned(),
@@ -158,7 +165,7 @@ pub fn new_cluster(identifier: &str, engine: &str, resource_id: String, created:
 }
 
 /// A plausible version of the engine; Aurora PostgreSQL's is that of the real PostgreSQL behind it.
-fn version(engine: &str) -> &'static str {
+fn engine_version(engine: &str) -> &'static str {
     match engine {
         "aurora-mysql" => "8.0.mysql_aurora.3.10.3",
         "docdb" => "5.0.0",

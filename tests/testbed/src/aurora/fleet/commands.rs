@@ -1,4 +1,4 @@
-//! What only the testbed can order: whole clusters, deaths, cut networks, moods and renamings.
+//! What only the testbed can order: whole clusters, deaths, cut networks, faults and renamings.
 //!
 //! Errors name the object and what to do. A cluster's start returns when all its instances serve.
 
@@ -8,16 +8,16 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::super::databases::Node;
-use super::super::estate::{ControlPlane as _, NewCluster, NewInstance};
-use super::super::event::Event;
-use super::super::moods::Moods;
-use super::super::script::{self, Act, FailoverOptions};
-use super::super::status::{ClusterStatus, InstanceStatus, Status};
-use super::super::timeline::Profile;
-use super::super::told::Word;
+use super::super::cluster_faults::ClusterFaults;
+use super::super::databases::DatabaseNode;
+use super::super::event::FleetEvent;
+use super::super::inventory::{ControlPlane as _, NewCluster, NewInstance};
+use super::super::published_state::StateChange;
+use super::super::script::{self, DatabaseAction, FailoverOptions};
+use super::super::status::{ClusterStatus, FleetStatus, InstanceStatus};
+use super::super::timeline::TimingProfile;
 use super::Fleet;
-use super::plane::FAILOVER;
+use super::control_plane::FAILOVER;
 use crate::rds::client::CLASS;
 
 /// AWS's default promotion tier.
@@ -28,7 +28,7 @@ const ENGINE: &str = "aurora-postgresql";
 /// What a cluster is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Up {
+pub struct AuroraClusterSpec {
     /// `DBClusterIdentifier`.
     pub cluster: String,
     /// Readers beside the writer.
@@ -56,22 +56,22 @@ fn new_instance(cluster: &str, name: String) -> NewInstance {
 
 impl Fleet {
     /// Makes a cluster with its instances, all serving and all in the DNS.
-    pub fn up(&self, up: &Up) -> Result<()> {
-        let profile = Profile::named(&up.profile)?;
+    pub fn start_cluster(&self, up: &AuroraClusterSpec) -> Result<()> {
+        let profile = TimingProfile::named(&up.profile)?;
         let new = NewCluster {
             identifier: up.cluster.clone(),
             engine: ENGINE.to_owned(),
         };
         self.add_cluster(&new, profile, up.max_connections)?;
-        let result = self.fill(up);
+        let result = self.start_instances(up);
         if result.is_err() {
             // Half a cluster would answer for a whole one.
-            let _ = self.down(&up.cluster);
+            let _ = self.remove_cluster(&up.cluster);
         }
         result
     }
 
-    fn fill(&self, up: &Up) -> Result<()> {
+    fn start_instances(&self, up: &AuroraClusterSpec) -> Result<()> {
         let mut nodes = Vec::new();
         for _ in 0..=up.readers {
             let name = self.next_name(&up.cluster)?;
@@ -79,7 +79,7 @@ impl Fleet {
             nodes.push(node);
         }
         let (writer, readers) = nodes.split_first().context("a cluster has a writer")?;
-        self.act(&up.cluster, &Act::Found(writer.name.clone()))?;
+        self.perform_action(&up.cluster, &DatabaseAction::Found(writer.name.clone()))?;
         // All at once: a copy mostly waits. Not through `act`, which lets them follow one another.
         thread::scope(|scope| {
             let copies: Vec<_> = readers
@@ -91,33 +91,33 @@ impl Fleet {
                     .unwrap_or_else(|_| bail!("the copy of a reader panicked"))
             })
         })?;
-        self.with(&up.cluster, |actual| {
+        self.update_cluster(&up.cluster, |actual| {
             actual
                 .joined
                 .extend(readers.iter().map(|node| node.name.clone()));
         });
         for node in &nodes {
             let name = || node.name.clone();
-            self.say(&up.cluster, Word::Endpoint(name(), node.address));
-            self.say(&up.cluster, Word::Instance(name(), "available"));
+            self.publish(&up.cluster, StateChange::Endpoint(name(), node.address));
+            self.publish(&up.cluster, StateChange::Instance(name(), "available"));
             if node.name != writer.name {
-                self.say(&up.cluster, Word::DnsReader(name(), true));
+                self.publish(&up.cluster, StateChange::DnsReader(name(), true));
             }
         }
-        self.say(&up.cluster, Word::DnsWriter(writer.name.clone()));
+        self.publish(&up.cluster, StateChange::DnsWriter(writer.name.clone()));
         Ok(())
     }
 
     /// Takes a cluster away with its data.
-    pub fn down(&self, cluster: &str) -> Result<()> {
-        let order = self.order(cluster)?;
+    pub fn remove_cluster(&self, cluster: &str) -> Result<()> {
+        let order = self.cluster_lock(cluster)?;
         let nodes = {
             let mut state = self.state();
             let gone = state.clusters.remove(cluster);
-            state.moods.remove(cluster);
-            self.tell(&mut state, |state| {
-                state.told.forget(cluster);
-                state.told.forget(&old_name(cluster));
+            state.faults.remove(cluster);
+            self.update_published(&mut state, |state| {
+                state.published.remove_cluster(cluster);
+                state.published.remove_cluster(&old_name(cluster));
             });
             gone.map(|actual| actual.nodes).unwrap_or_default()
         };
@@ -136,7 +136,7 @@ impl Fleet {
 
     /// The instances of a cluster.
     #[must_use]
-    pub fn nodes(&self, cluster: &str) -> Vec<Node> {
+    pub fn nodes(&self, cluster: &str) -> Vec<DatabaseNode> {
         self.state()
             .clusters
             .get(cluster)
@@ -146,7 +146,7 @@ impl Fleet {
 
     fn next_name(&self, cluster: &str) -> Result<String> {
         let mut state = self.state();
-        let listed = state.told.estate.instances.clone();
+        let listed = state.published.inventory.instances.clone();
         let actual = state
             .clusters
             .get_mut(cluster)
@@ -187,7 +187,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn home(&self, instance: &str) -> Result<(String, Node)> {
+    fn locate_instance(&self, instance: &str) -> Result<(String, DatabaseNode)> {
         let cluster = self
             .state()
             .cluster_of(instance)
@@ -199,12 +199,12 @@ impl Fleet {
 
     /// Kills an instance's processes. With `recover` Aurora's answer follows: a failover, or a restart.
     pub fn crash(&self, instance: &str, recover: bool) -> Result<()> {
-        let (cluster, node) = self.home(instance)?;
+        let (cluster, node) = self.locate_instance(instance)?;
         self.databases().kill(&node)?;
-        self.with(&cluster, |actual| {
+        self.update_cluster(&cluster, |actual| {
             actual.dead.insert(instance.to_owned());
         });
-        self.note(Event::asked(&cluster, "crash", Some(instance)));
+        self.record_event(FleetEvent::asked(&cluster, "crash", Some(instance)));
         if !recover {
             return Ok(());
         }
@@ -216,40 +216,40 @@ impl Fleet {
                 .context("the cluster is gone")?;
             let writer = actual.writer.as_deref() == Some(instance);
             let target = state.successor(&cluster).filter(|_| writer);
-            let script = script::crash(&actual.profile, instance, target.as_deref());
+            let script = script::crash_script(&actual.profile, instance, target.as_deref());
             (script, target)
         };
         let name = target.map_or_else(|| format!("restart {instance}"), |_| FAILOVER.to_owned());
-        self.play(&cluster, &name, vec![script]);
+        self.play_scripts(&cluster, &name, vec![script]);
         Ok(())
     }
 
     /// Drops all packets from and to an instance's address.
     pub fn partition(&self, instance: &str) -> Result<()> {
-        let (cluster, node) = self.home(instance)?;
+        let (cluster, node) = self.locate_instance(instance)?;
         self.databases().partition(&node)?;
-        self.with(&cluster, |actual| {
+        self.update_cluster(&cluster, |actual| {
             actual.partitioned.insert(instance.to_owned());
         });
-        self.note(Event::asked(&cluster, "partition", Some(instance)));
+        self.record_event(FleetEvent::asked(&cluster, "partition", Some(instance)));
         Ok(())
     }
 
     /// Undoes [`Fleet::partition`].
     pub fn heal(&self, instance: &str) -> Result<()> {
-        let (cluster, node) = self.home(instance)?;
+        let (cluster, node) = self.locate_instance(instance)?;
         self.databases().heal(&node)?;
-        self.with(&cluster, |actual| {
+        self.update_cluster(&cluster, |actual| {
             actual.partitioned.remove(instance);
         });
-        self.note(Event::asked(&cluster, "heal", Some(instance)));
+        self.record_event(FleetEvent::asked(&cluster, "heal", Some(instance)));
         Ok(())
     }
 
     /// Whether the reader endpoint may lead to a reader.
-    pub fn lead(&self, instance: &str, there: bool) -> Result<()> {
-        let (cluster, _) = self.home(instance)?;
-        let zone = self.zone();
+    pub fn set_dns_reader(&self, instance: &str, there: bool) -> Result<()> {
+        let (cluster, _) = self.locate_instance(instance)?;
+        let zone = self.dns_zone();
         let names = zone.clusters.get(&cluster);
         if names.is_some_and(|names| names.writer.as_deref() == Some(instance)) {
             bail!(
@@ -257,29 +257,31 @@ impl Fleet {
             );
         }
         let what = if there { "reader-in" } else { "reader-out" };
-        self.note(Event::asked(&cluster, what, Some(instance)));
-        self.say(&cluster, Word::DnsReader(instance.to_owned(), there));
+        self.record_event(FleetEvent::asked(&cluster, what, Some(instance)));
+        self.publish(&cluster, StateChange::DnsReader(instance.to_owned(), there));
         Ok(())
     }
 
     /// Sets how the API tells of a cluster.
-    pub fn set_moods(&self, cluster: &str, moods: Moods) -> Result<()> {
+    pub fn set_faults(&self, cluster: &str, faults: ClusterFaults) -> Result<()> {
         let mut state = self.state();
         if !state.clusters.contains_key(cluster) {
             bail!("there is no cluster {cluster}");
         }
         let now = self.now();
-        state.moods.insert(cluster.to_owned(), (now, moods));
-        state.events.push(Event::asked(cluster, "moods", None));
+        state.faults.insert(cluster.to_owned(), (now, faults));
+        state
+            .events
+            .push(FleetEvent::asked(cluster, "faults", None));
         Ok(())
     }
 
     /// What a switch of blue and green leaves (RDS user guide, blue/green deployments): all connections dropped, the
     /// same names with new resource ids, and the old ids under names that end with `-old1`.
     pub fn replace(&self, cluster: &str) -> Result<()> {
-        let order = self.order(cluster)?;
+        let order = self.cluster_lock(cluster)?;
         let _alone = order.lock().unwrap_or_else(PoisonError::into_inner);
-        self.note(Event::asked(cluster, "replace", None));
+        self.record_event(FleetEvent::asked(cluster, "replace", None));
         let nodes = self.nodes(cluster);
         let writer = self.writer(cluster)?;
         self.databases().restart(&writer)?;
@@ -288,8 +290,8 @@ impl Fleet {
             .filter(|node| node.name != writer.name)
             .try_for_each(|node| self.databases().rejoin(node, &writer))?;
         let mut state = self.state();
-        self.tell(&mut state, |state| {
-            let Some(mut row) = state.told.estate.clusters.get(cluster).cloned() else {
+        self.update_published(&mut state, |state| {
+            let Some(mut row) = state.published.inventory.clusters.get(cluster).cloned() else {
                 return;
             };
             let old = old_name;
@@ -297,21 +299,26 @@ impl Fleet {
             for member in &mut row.members {
                 member.instance = old(&member.instance);
             }
-            state.told.estate.clusters.insert(old(cluster), row);
+            state.published.inventory.clusters.insert(old(cluster), row);
             for node in &nodes {
-                let Some(mut row) = state.told.estate.instances.get(&node.name).cloned() else {
+                let Some(mut row) = state.published.inventory.instances.get(&node.name).cloned()
+                else {
                     continue;
                 };
                 row.identifier = old(&node.name);
                 row.cluster = Some(old(cluster));
                 let id = state.resource_id("db", &node.name);
-                if let Some(green) = state.told.estate.instances.get_mut(&node.name) {
+                if let Some(green) = state.published.inventory.instances.get_mut(&node.name) {
                     green.resource_id = id;
                 }
-                state.told.estate.instances.insert(old(&node.name), row);
+                state
+                    .published
+                    .inventory
+                    .instances
+                    .insert(old(&node.name), row);
             }
             let id = state.resource_id("cluster", cluster);
-            if let Some(green) = state.told.estate.clusters.get_mut(cluster) {
+            if let Some(green) = state.published.inventory.clusters.get_mut(cluster) {
                 green.resource_id = id;
             }
         });
@@ -320,7 +327,7 @@ impl Fleet {
 
     /// Deletes an instance.
     pub fn remove_reader(&self, instance: &str) -> Result<()> {
-        let (cluster, _) = self.home(instance)?;
+        let (cluster, _) = self.locate_instance(instance)?;
         let writer = self.writer(&cluster).ok().map(|node| node.name);
         if writer.as_deref() == Some(instance) {
             bail!("{instance} is the writer of {cluster}; fail over first");
@@ -331,7 +338,7 @@ impl Fleet {
 
     /// The events from this time on.
     #[must_use]
-    pub fn events(&self, since: i64) -> Vec<Event> {
+    pub fn events(&self, since: i64) -> Vec<FleetEvent> {
         self.state()
             .events
             .iter()
@@ -342,22 +349,22 @@ impl Fleet {
 
     /// Everything at a glance. Asks the databases for their role.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> FleetStatus {
         let mut clusters: Vec<ClusterStatus> = {
             let state = self.state();
             state
                 .clusters
                 .iter()
                 .map(|(name, actual)| {
-                    let names = state.told.zone.clusters.get(name);
-                    let row = state.told.estate.clusters.get(name);
+                    let names = state.published.dns_zone.clusters.get(name);
+                    let row = state.published.inventory.clusters.get(name);
                     let instances = actual.nodes.values().map(|node| InstanceStatus {
                         name: node.name.clone(),
                         address: node.address,
                         standby: None,
                         api_status: state
-                            .told
-                            .estate
+                            .published
+                            .inventory
                             .instances
                             .get(&node.name)
                             .map(|row| row.status.clone())
@@ -367,7 +374,7 @@ impl Fleet {
                                 .iter()
                                 .any(|member| member.writer && member.instance == node.name)
                         }),
-                        dns_own: state.told.zone.instances.contains_key(&node.name),
+                        dns_own: state.published.dns_zone.instances.contains_key(&node.name),
                         dns_reader: names.is_some_and(|names| names.readers.contains(&node.name)),
                         partitioned: actual.partitioned.contains(&node.name),
                     });
@@ -378,10 +385,10 @@ impl Fleet {
                         writer: actual.writer.clone(),
                         dns_writer: names.and_then(|names| names.writer.clone()),
                         busy: actual.busy.values().cloned().collect(),
-                        moods: state
-                            .moods
+                        faults: state
+                            .faults
                             .get(name)
-                            .map(|(_, moods)| moods.clone())
+                            .map(|(_, faults)| faults.clone())
                             .unwrap_or_default(),
                         instances: instances.collect(),
                     }
@@ -391,10 +398,10 @@ impl Fleet {
         for cluster in &mut clusters {
             for instance in &mut cluster.instances {
                 if let Ok(node) = self.node(&cluster.name, &instance.name) {
-                    instance.standby = self.databases().standby(&node);
+                    instance.standby = self.databases().is_standby(&node);
                 }
             }
         }
-        Status { clusters }
+        FleetStatus { clusters }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::control::{Control, Order};
-use super::fleet::Up;
+use super::control::{AuroraControl, FleetCommand};
+use super::fleet::AuroraClusterSpec;
 use crate::kubernetes::Testbed;
 use crate::process::{self, Signal};
 use crate::wait;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the databases' data are.
 #[must_use]
-pub fn folder(testbed: &Testbed) -> PathBuf {
+pub fn data_folder(testbed: &Testbed) -> PathBuf {
     testbed.layout().path(NAME)
 }
 
@@ -52,39 +52,39 @@ fn find_program() -> Result<PathBuf> {
 }
 
 /// Starts the program unless it runs. `profile` is for clusters that the RDS API makes.
-pub fn start(testbed: &Testbed, profile: &str) -> Result<Control> {
-    let control = Control::in_testbed(testbed);
+pub fn start_daemon(testbed: &Testbed, profile: &str) -> Result<AuroraControl> {
+    let control = AuroraControl::in_testbed(testbed);
     if testbed.spawned(NAME).is_none() {
         // Of one that was killed.
         end_databases(testbed)?;
         let mut command = Command::new(find_program()?);
         command
             .args(["aurora", "serve", "--profile", profile, "--folder"])
-            .arg(folder(testbed));
+            .arg(data_folder(testbed));
         testbed.spawn(NAME, &command)?;
     }
-    testbed.wait_for(NAME, LIMIT, || control.ready())?;
+    testbed.wait_for(NAME, LIMIT, || control.is_ready())?;
     Ok(control)
 }
 
 /// Makes a cluster, starting the program if need be. All its instances serve when this returns.
-pub fn up(testbed: &Testbed, up: &Up) -> Result<Control> {
-    let control = start(testbed, &up.profile)?;
-    control.order(&Order::Up(up.clone()))?;
+pub fn create_cluster(testbed: &Testbed, up: &AuroraClusterSpec) -> Result<AuroraControl> {
+    let control = start_daemon(testbed, &up.profile)?;
+    control.send(&FleetCommand::Up(up.clone()))?;
     Ok(control)
 }
 
 /// Takes everything away, also what a killed program left.
-pub fn down(testbed: &Testbed) -> Result<()> {
+pub fn stop_daemon(testbed: &Testbed) -> Result<()> {
     if testbed.spawned(NAME).is_some() {
-        let control = Control::in_testbed(testbed);
+        let control = AuroraControl::in_testbed(testbed);
         // In good order if it answers: addresses and rules of the network go too.
         if let Ok(status) = control.status() {
             for cluster in status.clusters {
-                let order = Order::Down {
+                let order = FleetCommand::Down {
                     cluster: cluster.name,
                 };
-                control.order(&order)?;
+                control.send(&order)?;
             }
         }
     }
@@ -93,9 +93,9 @@ pub fn down(testbed: &Testbed) -> Result<()> {
 }
 
 fn end_databases(testbed: &Testbed) -> Result<()> {
-    let folder = folder(testbed);
-    wait::insist("end of the databases", LIMIT, || {
-        let left = process::within(&folder)?;
+    let folder = data_folder(testbed);
+    wait::poll_uninterrupted("end of the databases", LIMIT, || {
+        let left = process::find_processes_in(&folder)?;
         for process in &left {
             process.signal(Signal::SIGKILL)?;
         }

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use dbbalance_testbed::image::app::App;
+use dbbalance_testbed::image::app::AppImage;
 use dbbalance_testbed::kubernetes::Testbed;
 use dbbalance_testbed::program;
 use serde_json::{Value, json};
 
-use crate::database::ONE;
-use crate::support::eventually;
+use super::database::ONE;
+use super::wait_eventually;
 
 pub const READERS: usize = 10;
 pub const WRITERS: usize = 5;
 /// Queries a second of the reader pool.
 pub const RATE: u64 = 100;
 
-pub struct Pod<'a> {
+pub struct AppPod<'a> {
     testbed: &'a Testbed,
     name: String,
     pub ip: String,
@@ -26,9 +26,14 @@ pub struct Pod<'a> {
 /// A connection: the pod's port, and the database's address.
 pub type Connection = (String, String);
 
-impl<'a> Pod<'a> {
+impl<'a> AppPod<'a> {
     /// Runs the app; its database's names lead to [`ONE`].
-    pub fn run(testbed: &'a Testbed, app: &App, name: &str, settings: &[(&str, &str)]) -> Self {
+    pub fn run(
+        testbed: &'a Testbed,
+        app: &AppImage,
+        name: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let env: Vec<Value> = [
             ("DB_READER_HOST", "reader.test"),
             ("DB_WRITER_HOST", "writer.test"),
@@ -101,7 +106,7 @@ impl<'a> Pod<'a> {
 
     /// Established ones, as the kernel tells them.
     pub fn connections(&self) -> BTreeSet<Connection> {
-        let told = program::output(
+        let told = program::run_output(
             Command::new("nsenter")
                 .args(["-t", &self.process(), "-n", "ss", "-Htn"])
                 .args(["state", "established", "dport", "=", ":5432"]),
@@ -121,7 +126,7 @@ impl<'a> Pod<'a> {
     /// Waits until there are all connections, at this address, and none of the old ones.
     pub fn await_all_at(&self, address: &str, old: &BTreeSet<Connection>) -> BTreeSet<Connection> {
         let mut now = BTreeSet::new();
-        eventually(&format!("{} with all at {address}", self.name), || {
+        wait_eventually(&format!("{} with all at {address}", self.name), || {
             now = self.connections();
             now.len() == READERS + WRITERS
                 && now.is_disjoint(old)
@@ -169,12 +174,12 @@ impl<'a> Pod<'a> {
             .collect()
     }
 
-    pub fn renew_by_http(&self, app: &App) {
+    pub fn renew_by_http(&self, app: &AppImage) {
         assert_eq!(self.call("POST", &app.recycle.path), "begun\n");
     }
 
     /// As an operator sends it: from inside, after a look whether the process catches it.
-    pub fn renew_by_signal(&self, app: &App) {
+    pub fn renew_by_signal(&self, app: &AppImage) {
         let status = self.exec("cat /proc/1/status");
         let caught = status
             .lines()

@@ -11,41 +11,41 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{FIRST_INSTANCE, PORT};
 use super::api::fault;
-use super::estate::{
-    Cluster, ClusterNames, ControlPlane, Estate, Fault, Instance, Member, NewCluster, NewInstance,
-    Zone,
+use super::inventory::{
+    ApiError, ClusterMember, ClusterRecord, ControlPlane, DnsZone, EndpointTargets, InstanceRecord,
+    Inventory, NewCluster, NewInstance,
 };
 use crate::rds::REGION;
 
 /// The version that the testbed's databases have.
 const VERSION: &str = "15.18";
 
-/// The estate, in memory.
+/// The inventory, in memory.
 #[derive(Debug, Default)]
-pub struct Still(Mutex<State>);
+pub struct StaticControlPlane(Mutex<StaticState>);
 
 #[derive(Debug, Default)]
-struct State {
-    estate: Estate,
+struct StaticState {
+    inventory: Inventory,
     addresses: BTreeMap<String, Ipv4Addr>,
     /// How much was ever made: names come again, resource ids and addresses do not.
     made: u32,
 }
 
-impl Still {
+impl StaticControlPlane {
     /// Without anything.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StaticState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is told, past all rules.
-    pub fn edit(&self, change: impl FnOnce(&mut Estate)) {
-        change(&mut self.state().estate);
+    pub fn edit(&self, change: impl FnOnce(&mut Inventory)) {
+        change(&mut self.state().inventory);
     }
 }
 
@@ -60,14 +60,14 @@ fn resource_id(prefix: &str, number: u32) -> String {
     format!("{prefix}-{}", letters.collect::<String>())
 }
 
-impl State {
+impl StaticState {
     fn next(&mut self) -> u32 {
         self.made += 1;
         self.made
     }
 
-    fn cluster(&mut self, identifier: &str) -> Result<&mut Cluster, Fault> {
-        self.estate
+    fn cluster(&mut self, identifier: &str) -> Result<&mut ClusterRecord, ApiError> {
+        self.inventory
             .clusters
             .get_mut(identifier)
             .ok_or_else(|| fault::no_cluster(identifier))
@@ -75,7 +75,7 @@ impl State {
 }
 
 /// The reader that a failover takes: of the lowest tier, and of those the first.
-fn heir(cluster: &Cluster) -> Option<String> {
+fn failover_target(cluster: &ClusterRecord) -> Option<String> {
     cluster
         .members
         .iter()
@@ -84,25 +84,25 @@ fn heir(cluster: &Cluster) -> Option<String> {
         .map(|member| member.instance.clone())
 }
 
-fn now() -> String {
+fn now_rfc3339() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 
-impl ControlPlane for Still {
-    fn estate(&self) -> Estate {
-        self.state().estate.clone()
+impl ControlPlane for StaticControlPlane {
+    fn inventory(&self) -> Inventory {
+        self.state().inventory.clone()
     }
 
-    fn zone(&self) -> Zone {
+    fn dns_zone(&self) -> DnsZone {
         let state = self.state();
-        let serving = |member: &&Member| {
-            let instance = state.estate.instances.get(&member.instance);
+        let serving = |member: &&ClusterMember| {
+            let instance = state.inventory.instances.get(&member.instance);
             instance.is_some_and(|instance| instance.status == "available")
         };
-        let names = |cluster: &Cluster| {
-            let (writers, readers): (Vec<&Member>, Vec<&Member>) =
+        let names = |cluster: &ClusterRecord| {
+            let (writers, readers): (Vec<&ClusterMember>, Vec<&ClusterMember>) =
                 cluster.members.iter().partition(|member| member.writer);
-            ClusterNames {
+            EndpointTargets {
                 writer: writers.first().map(|member| member.instance.clone()),
                 readers: readers
                     .into_iter()
@@ -111,9 +111,9 @@ impl ControlPlane for Still {
                     .collect(),
             }
         };
-        Zone {
+        DnsZone {
             clusters: state
-                .estate
+                .inventory
                 .clusters
                 .iter()
                 .map(|(id, cluster)| (id.clone(), names(cluster)))
@@ -122,12 +122,12 @@ impl ControlPlane for Still {
         }
     }
 
-    fn create_cluster(&self, new: &NewCluster) -> Result<Cluster, Fault> {
+    fn create_cluster(&self, new: &NewCluster) -> Result<ClusterRecord, ApiError> {
         let mut state = self.state();
-        if state.estate.clusters.contains_key(&new.identifier) {
+        if state.inventory.clusters.contains_key(&new.identifier) {
             return Err(fault::cluster_exists());
         }
-        let mut cluster = Cluster {
+        let mut cluster = ClusterRecord {
             identifier: new.identifier.clone(),
             resource_id: resource_id("cluster", state.next()),
             status: "available".into(),
@@ -135,19 +135,19 @@ impl ControlPlane for Still {
             engine_version: VERSION.into(),
             port: PORT,
             members: Vec::new(),
-            created: now(),
+            created: now_rfc3339(),
         };
         state
-            .estate
+            .inventory
             .clusters
             .insert(new.identifier.clone(), cluster.clone());
         cluster.status = "creating".into();
         Ok(cluster)
     }
 
-    fn create_instance(&self, new: &NewInstance) -> Result<Instance, Fault> {
+    fn create_instance(&self, new: &NewInstance) -> Result<InstanceRecord, ApiError> {
         let mut state = self.state();
-        if state.estate.instances.contains_key(&new.identifier) {
+        if state.inventory.instances.contains_key(&new.identifier) {
             return Err(fault::instance_exists());
         }
         if let Some(identifier) = &new.cluster {
@@ -159,14 +159,14 @@ impl ControlPlane for Still {
                     new.engine, cluster.engine
                 )));
             }
-            cluster.members.push(Member {
+            cluster.members.push(ClusterMember {
                 instance: new.identifier.clone(),
                 writer: cluster.members.is_empty(),
                 tier: new.tier,
             });
         }
         let number = state.next();
-        let mut instance = Instance {
+        let mut instance = InstanceRecord {
             identifier: new.identifier.clone(),
             resource_id: resource_id("db", number),
             status: "available".into(),
@@ -177,10 +177,10 @@ impl ControlPlane for Still {
             port: PORT,
             zone: format!("{REGION}{}", ["a", "b", "c"][number as usize % 3]),
             tier: new.tier,
-            created: now(),
+            created: now_rfc3339(),
         };
         state
-            .estate
+            .inventory
             .instances
             .insert(new.identifier.clone(), instance.clone());
         let address = Ipv4Addr::from_bits(FIRST_INSTANCE.to_bits() + number);
@@ -190,10 +190,10 @@ impl ControlPlane for Still {
         Ok(instance)
     }
 
-    fn delete_instance(&self, identifier: &str) -> Result<Instance, Fault> {
+    fn delete_instance(&self, identifier: &str) -> Result<InstanceRecord, ApiError> {
         let mut state = self.state();
         let mut instance = state
-            .estate
+            .inventory
             .instances
             .remove(identifier)
             .ok_or_else(|| fault::no_instance(identifier))?;
@@ -205,7 +205,7 @@ impl ControlPlane for Still {
                 .retain(|member| member.instance != identifier);
             // Deleting the writer fails over.
             if cluster.members.iter().all(|member| !member.writer) {
-                let heir = heir(cluster);
+                let heir = failover_target(cluster);
                 for member in &mut cluster.members {
                     member.writer = heir.as_ref() == Some(&member.instance);
                 }
@@ -215,7 +215,7 @@ impl ControlPlane for Still {
         Ok(instance)
     }
 
-    fn delete_cluster(&self, identifier: &str) -> Result<Cluster, Fault> {
+    fn delete_cluster(&self, identifier: &str) -> Result<ClusterRecord, ApiError> {
         let mut state = self.state();
         let cluster = state.cluster(identifier)?;
         if !cluster.members.is_empty() {
@@ -224,15 +224,15 @@ impl ControlPlane for Still {
             ));
         }
         let mut cluster = cluster.clone();
-        state.estate.clusters.remove(identifier);
+        state.inventory.clusters.remove(identifier);
         cluster.status = "deleting".into();
         Ok(cluster)
     }
 
-    fn failover(&self, identifier: &str, target: Option<&str>) -> Result<Cluster, Fault> {
+    fn failover(&self, identifier: &str, target: Option<&str>) -> Result<ClusterRecord, ApiError> {
         let mut state = self.state();
         if let Some(target) = target
-            && !state.estate.instances.contains_key(target)
+            && !state.inventory.instances.contains_key(target)
         {
             return Err(fault::no_instance(target));
         }
@@ -250,7 +250,7 @@ impl ControlPlane for Still {
                 }
                 target.to_owned()
             }
-            None => heir(cluster).ok_or_else(|| {
+            None => failover_target(cluster).ok_or_else(|| {
                 fault::cluster_state(format!(
                     "The cluster {identifier} has no reader to fail over to"
                 ))
@@ -262,10 +262,10 @@ impl ControlPlane for Still {
         Ok(cluster.clone())
     }
 
-    fn reboot(&self, identifier: &str) -> Result<Instance, Fault> {
+    fn reboot(&self, identifier: &str) -> Result<InstanceRecord, ApiError> {
         let mut instance = self
             .state()
-            .estate
+            .inventory
             .instances
             .get(identifier)
             .cloned()
