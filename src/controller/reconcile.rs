@@ -16,7 +16,7 @@ use super::{apply::apply, report::report};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_planner::plan;
-use dbbalance_planner::validate::validate;
+use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two passes over a policy that decides something in each.
 const SOON: Duration = Duration::from_millis(20);
@@ -46,13 +46,13 @@ pub async fn reconcile(policy: Arc<WatchedPolicy>, ctx: Arc<Context>) -> Result<
 
 async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> {
     let (current, mut world) = observe(policy, ctx).await?;
-    let valid = validate(&world);
+    let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
     let plan = {
         let _entered = ctx.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let key = cluster_key(&world.spec.cluster, ctx);
-        world.others = others(&world.policy.uid, &key, ctx);
-        let plan = plan(&world, &valid, now);
+        world.peers = others(&world.policy.uid, &key, ctx);
+        let plan = plan(&world, &parsed, now);
         ctx.memory.note(&world.policy.uid, |memory| {
             memory.running = plan.targets.iter().filter(|t| t.running).count();
             memory.in_flight = plan
@@ -66,7 +66,7 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
     };
     wish(&current, &world, &plan, now, ctx);
     let applied = apply(&current, &world, &plan, ctx).await?;
-    let reported = report(&current, &world, &valid, &plan, &applied, ctx).await?;
+    let reported = report(&current, &world, &parsed, &plan, &applied, ctx).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));

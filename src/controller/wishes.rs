@@ -23,7 +23,7 @@ const WANTED: SignedDuration = SignedDuration::from_secs(15);
 /// Says what is wanted until the next pass.
 pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp, ctx: &Context) {
     // Somebody waits for DNS: an epoch that is pending, or a target that is steered.
-    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.look) {
+    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.boost_dns) {
         let until = now.saturating_add(WANTED).unwrap_or(Timestamp::MAX);
         ctx.dns.want(&cluster_key(&world.spec.cluster, ctx), until);
     }
@@ -34,9 +34,9 @@ pub fn wish(policy: &DbBalancePolicy, world: &World, plan: &Plan, now: Timestamp
         let part = plan.targets.get(index);
         let since = |age| Freshness::Since(now.saturating_sub(age).unwrap_or(now));
         let others = part
-            .and_then(|t| t.measure)
+            .and_then(|t| t.max_reading_age)
             .map_or(Freshness::Heartbeat, since);
-        let closely = |pod: &PodToRead| part.is_some_and(|t| t.closely.contains(&pod.uid));
+        let closely = |pod: &PodToRead| part.is_some_and(|t| t.watch_pods.contains(&pod.uid));
         let pods = pods(world, index, spec, ctx).into_iter().map(|pod| {
             let freshness = if closely(&pod) { since(NEW) } else { others };
             (pod, freshness)
@@ -64,7 +64,7 @@ fn pods(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -> Vec<Po
 
 /// The port of the target's connections: its own, else the cluster's, else the default of its engine.
 fn port(world: &World, spec: &TargetSpec) -> u16 {
-    let view = world.reading.current();
+    let view = world.topology.current();
     let default = match view.map(|v| v.engine.as_str()) {
         Some("aurora-mysql") => 3306,
         _ => 5432,

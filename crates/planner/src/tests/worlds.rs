@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use crate::plan;
+use crate::testing::parse_policy;
 use crate::testing::random::{NOW, world};
 use crate::testing::{at, rules, seconds};
-use crate::validate::validate;
 use crate::world::World;
 
 /// Passes after which a world without effects must have come to rest: baseline or raise, supersede,
@@ -18,7 +18,7 @@ const PASSES: i64 = 6;
 /// Any number would do.
 const SEED: u64 = 20_260_528;
 
-/// The same cases each time, so that a test that fails blames the change before it. Others are looked for by
+/// The same cases each time, so that a test that fails blames the change before it. ClusterPeers are looked for by
 /// `make hunt`, which asks for a number of them.
 pub(super) fn config(cases: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok();
@@ -33,7 +33,7 @@ pub(super) fn config(cases: u32) -> Config {
 
 fn holds(mut world: World) {
     let now = at(NOW);
-    let valid = validate(&world);
+    let valid = parse_policy(&world);
     let first = plan(&world, &valid, now);
     assert_eq!(first, plan(&world, &valid, now), "two plans of one world");
     rules::check(&world, &first, now);
@@ -79,7 +79,7 @@ fn a_tape_of_bytes_can_be_looked_at() {
     let bytes: Vec<u8> = tape.split(',').map(|b| b.trim().parse().unwrap()).collect();
     let world = world(&bytes);
     println!("{world:#?}");
-    let first = plan(&world, &validate(&world), at(NOW));
+    let first = plan(&world, &parse_policy(&world), at(NOW));
     println!("{:#?}", first.targets);
     holds(world);
 }

@@ -1,10 +1,6 @@
-//! The gates' names, in their order, and what a closed one says.
-//!
-//! Only words; the checks are in `gates`.
+//! The names of the gates, in the order in which they are checked.
 
-use jiff::Timestamp;
-
-/// A gate.
+/// A condition that must hold before a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Gate {
     /// `mode: Observe`.
@@ -17,15 +13,15 @@ pub enum Gate {
     InvalidSpec,
     /// An older policy owns the pods.
     TargetConflict,
-    /// The workload is not there.
+    /// The workload does not exist.
     TargetNotFound,
-    /// The topology was not read lately.
+    /// The last readings of the topology failed.
     TopologyNotCurrent,
     /// A writer change is settling.
     Settle,
     /// DNS has not followed a settled change yet, or does not lead to where connections are missing.
     Dns,
-    /// A change is settled, and its epoch opens in the next pass.
+    /// A change has settled, and its epoch opens in the next pass.
     EpochNotOpen,
     /// A window.
     Window,
@@ -86,7 +82,7 @@ impl Gate {
         Self::Halted,
     ];
 
-    /// The word in `status.plan`.
+    /// Returns the word in `status.plan` and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -117,38 +113,9 @@ impl Gate {
         }
     }
 
-    /// Whether only the pace holds: the progress deadline counts on.
+    /// Whether only the pace holds: the progress deadline keeps running.
     #[must_use]
     pub const fn is_pace(self) -> bool {
         matches!(self, Self::Pacing | Self::Canary)
-    }
-}
-
-/// A gate that holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Which.
-    pub gate: Gate,
-    /// Why, with the arithmetic.
-    pub message: String,
-    /// When it opens, if that is known.
-    pub until: Option<Timestamp>,
-}
-
-impl Held {
-    pub(super) fn new(gate: Gate, message: impl Into<String>) -> Self {
-        Self {
-            gate,
-            message: message.into(),
-            until: None,
-        }
-    }
-
-    pub(super) fn until(gate: Gate, message: impl Into<String>, until: Timestamp) -> Self {
-        Self {
-            gate,
-            message: message.into(),
-            until: Some(until),
-        }
     }
 }
