@@ -93,7 +93,7 @@ impl From<bool> for ConditionStatus {
 }
 
 /// Sets a condition, keeping `lastTransitionTime` while the status stays the same.
-pub fn set(
+pub fn set_condition(
     conditions: &mut Vec<Condition>,
     type_: ConditionType,
     status: ConditionStatus,
@@ -102,7 +102,7 @@ pub fn set(
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let message = cut(message, MAX_MESSAGE_BYTES);
+    let message = truncate_text(message, MAX_MESSAGE_BYTES);
     let found = conditions.iter_mut().find(|c| c.type_ == type_.as_str());
     match found {
         Some(old) => {
@@ -126,19 +126,19 @@ pub fn set(
 }
 
 /// Takes a condition away.
-pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
+pub fn remove_condition(conditions: &mut Vec<Condition>, type_: ConditionType) {
     conditions.retain(|c| c.type_ != type_.as_str());
 }
 
 /// Finds a condition.
 #[must_use]
-pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+pub fn find_condition(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == type_.as_str())
 }
 
 /// Cuts a text at a character boundary.
 #[must_use]
-pub fn cut(text: &str, max_bytes: usize) -> &str {
+pub fn truncate_text(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
         return text;
     }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn transition_time_stays_while_the_status_stays() {
         let mut c = Vec::new();
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
             ConditionStatus::True,
@@ -169,7 +169,7 @@ mod tests {
             Some(1),
             at(1),
         );
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
             ConditionStatus::True,
@@ -183,7 +183,7 @@ mod tests {
             (c[0].reason.as_str(), c[0].observed_generation),
             ("B", Some(2))
         );
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
             ConditionStatus::False,
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_at_a_character_boundary() {
-        assert_eq!(cut("aü", 2), "a");
-        assert_eq!(cut("aü", 3), "aü");
+        assert_eq!(truncate_text("aü", 2), "a");
+        assert_eq!(truncate_text("aü", 3), "aü");
     }
 }

@@ -14,7 +14,7 @@ use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
+use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, Topology};
 use dbbalance_core::workload::WorkloadFacts;
@@ -42,7 +42,7 @@ impl PolicyFacts {
     /// The mark in stamps and claims.
     #[must_use]
     pub fn mark(&self) -> PolicyMark {
-        PolicyMark::of(&self.uid)
+        PolicyMark::from_uid(&self.uid)
     }
 }
 
@@ -136,7 +136,7 @@ pub struct World {
     /// What DNS has answered.
     pub dns: Arc<DnsView>,
     /// Since when differences have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// One entry for each of `spec.targets`, in order.
     pub targets: Vec<TargetWorld>,
     /// Other policies of the cluster.
@@ -221,7 +221,7 @@ pub fn holding<'a>(
             *held.measured.entry(instance).or_default() += u64::from(on.connections);
         }
     }
-    held.estimated = Load::of(&pools(spec), unread);
+    held.estimated = Load::from_pools(&pools(spec), unread);
     held
 }
 

@@ -33,7 +33,7 @@ pub(super) fn set_all(
     let (evenness, reason, message) = balanced(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
     let mut put = |type_, verdict: Verdict| {
-        conditions::set(
+        conditions::set_condition(
             list, type_, verdict.0, verdict.1, &verdict.2, generation, now,
         );
     };
@@ -42,7 +42,7 @@ pub(super) fn set_all(
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Recycling, recycling);
     let type_ = ConditionType::Balanced;
-    conditions::set(list, type_, evenness, &reason, &message, generation, now);
+    conditions::set_condition(list, type_, evenness, &reason, &message, generation, now);
     only_while_true(
         list,
         ConditionType::Reconciling,
@@ -62,7 +62,7 @@ fn only_while_true(
 ) {
     match verdict {
         Some((_, reason, message)) => {
-            conditions::set(
+            conditions::set_condition(
                 list,
                 type_,
                 ConditionStatus::True,
@@ -72,7 +72,7 @@ fn only_while_true(
                 now,
             );
         }
-        None => conditions::remove(list, type_),
+        None => conditions::remove_condition(list, type_),
     }
 }
 

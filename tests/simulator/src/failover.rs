@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_core::balance::{self, Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 const PODS: usize = 20;
@@ -77,7 +79,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
     let topology = topology();
     let mut pods: Vec<Pod> = (0..PODS).map(pod).collect();
     let mut memory = RebalanceState::default();
-    let mut answers: Vec<Look> = vec![];
+    let mut answers: Vec<EndpointAnswer> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
     let mut outcome = Outcome {
         seconds: 0.0,
@@ -101,7 +103,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
             answers.retain(|l| l.at.duration_since(time(0)).as_millis() + 3_000 > i128::from(now));
             for _ in 0..looks {
                 let name = if world.ask(now) { "new" } else { "old" };
-                answers.push(Look {
+                answers.push(EndpointAnswer {
                     at: time(now),
                     instance: Some(InstanceId(name.into())),
                     via: None,
@@ -121,7 +123,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
             }
         }
         let views: Vec<PodView> = pods.iter().map(|p| p.view.clone()).collect();
-        let decision = balance::decide(&Inputs {
+        let decision = balance::decide_balance(&Inputs {
             now: time(now),
             topology: &topology,
             previous_writer: None,

@@ -37,8 +37,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{decide, figures};
-pub use fleet::{WrongRole, misplaced, wrong_role};
-pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
-pub use odds::{Blind, Odds, Pace};
-pub use verdict::{Decision, Figures, LimitedBy, Misplaced, Share, Unknown, Verdict, Wait};
+pub use decide::{compute_figures, decide_balance};
+pub use fleet::{WrongRole, count_wrong_role, find_misplaced_pods};
+pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+pub use odds::{BlindPace, BlindRecycling, Odds};
+pub use verdict::{
+    BalanceFigures, BalanceVerdict, Decision, InstanceShare, Misplaced, Unknown, Wait,
+};
