@@ -11,7 +11,7 @@ use dbbalance::aurora::dns::resolver::Resolver;
 use dbbalance::aurora::dns::{Answer, Failure, Family, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::dns::gate::{AwaitedChange, check_agreement};
+use dbbalance_core::dns::agreement::{AwaitedChange, check_agreement};
 use dbbalance_core::topology::{
     ClusterId, ClusterView, Endpoints, InstanceId, MemberFacts, MemberId, ResourceId, Topology,
 };

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::stamp::Claim;
 use dbbalance_planner::world::Blockade;
 

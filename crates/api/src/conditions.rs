@@ -92,16 +92,30 @@ impl From<bool> for ConditionStatus {
     }
 }
 
+/// What a condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConditionState<'a> {
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One word in `CamelCase` for why.
+    pub reason: &'a str,
+    /// The same as a sentence, with figures. Longer messages than the API accepts are truncated.
+    pub message: &'a str,
+}
+
 /// Sets a condition, keeping `lastTransitionTime` while the status stays the same.
 pub fn set_condition(
     conditions: &mut Vec<Condition>,
     type_: ConditionType,
-    status: ConditionStatus,
-    reason: &str,
-    message: &str,
+    state: ConditionState,
     generation: Option<i64>,
     now: Timestamp,
 ) {
+    let ConditionState {
+        status,
+        reason,
+        message,
+    } = state;
     let message = truncate_text(message, MAX_MESSAGE_BYTES);
     let found = conditions.iter_mut().find(|c| c.type_ == type_.as_str());
     match found {
@@ -163,18 +177,22 @@ mod tests {
         set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::True,
-            "A",
-            "a",
+            ConditionState {
+                status: ConditionStatus::True,
+                reason: "A",
+                message: "a",
+            },
             Some(1),
             at(1),
         );
         set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::True,
-            "B",
-            "b",
+            ConditionState {
+                status: ConditionStatus::True,
+                reason: "B",
+                message: "b",
+            },
             Some(2),
             at(2),
         );
@@ -186,9 +204,11 @@ mod tests {
         set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::False,
-            "C",
-            "c",
+            ConditionState {
+                status: ConditionStatus::False,
+                reason: "C",
+                message: "c",
+            },
             Some(2),
             at(3),
         );

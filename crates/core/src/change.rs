@@ -1,6 +1,6 @@
 //! What two topologies differ in.
 //!
-//! Names the differences; when they count is decided in `settle`, what they start in `epoch`.
+//! Names the differences; when they count is decided in `debounce`, what they start in `epoch`.
 //! A member that only changed its role in a failover is part of the failover, not a reader that
 //! came or left.
 

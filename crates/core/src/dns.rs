@@ -3,15 +3,15 @@
 //! Holds values that `aurora::dns` fills; what they must say before an epoch opens is decided in [`gate`].
 //! Nothing here asks a resolver or reads a clock.
 
-pub mod book;
-pub mod gate;
+pub mod address_book;
+pub mod agreement;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use book::{AddressBook, AddressRecord};
+pub use address_book::{AddressBook, AddressRecord};
 
 use super::topology::InstanceId;
 

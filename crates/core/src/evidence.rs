@@ -3,8 +3,8 @@
 //! Values and pure judgements. It must not know how a pod is read; a pod that was not read is unknown,
 //! and nothing here ever turns that into zero.
 
+pub mod descriptions;
 pub mod holdings;
-pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

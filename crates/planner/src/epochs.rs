@@ -14,8 +14,8 @@ use dbbalance_api::status::{
     DbBalancePolicyStatus, MemberStatus, PendingEpochStatus, RoleStatus, TopologyStatus, Trigger,
 };
 use dbbalance_core::change::{Change, merge_changes};
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::epoch::{concerned_targets, is_enabled, is_readers_alone, record_reader_epoch};
-use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
 /// Moves the epochs on.

@@ -34,7 +34,7 @@ use crate::world::World;
 use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
-use dbbalance_core::settle::SettlingChanges;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 pub use addresses::recorded_addresses;

@@ -24,7 +24,7 @@ use crate::world::World;
 use dbbalance_api::spec::OnTimeout;
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::change::{Change, merge_changes};
-use dbbalance_core::dns::gate::{AwaitedChange, DnsWait, check_agreement};
+use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, check_agreement};
 use dbbalance_core::epoch::{concerned_targets, is_enabled};
 use dbbalance_core::topology::{InstanceId, Topology};
 

@@ -11,9 +11,9 @@ use dbbalance_api::spec::{Fallback, TargetSpec};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use dbbalance_core::balance::Settings;
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::hash::StableHash;
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::stamp::{Claim, MoveCounter, PolicyMark};
 
 /// How much longer than the method's time-out a claim is left alone: its maker may be slow, and

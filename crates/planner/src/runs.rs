@@ -22,7 +22,7 @@ use dbbalance_api::status::{
     BalanceStatus, DbBalancePolicyStatus, RunResult, TargetStatus, Trigger,
 };
 use dbbalance_core::budget::Load;
-use dbbalance_core::settle::SettlingChanges;
+use dbbalance_core::debounce::SettlingChanges;
 
 /// How many ended runs the status keeps.
 const HISTORY: usize = 10;

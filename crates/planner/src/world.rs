@@ -11,10 +11,10 @@ use crate::Gate;
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::budget::{Holding, Load};
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, Topology};
 use dbbalance_core::workload::WorkloadFacts;
@@ -216,7 +216,7 @@ pub fn holding<'a>(
             unread += 1;
             continue;
         };
-        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        let pod = PodHoldings::from_sockets(&reading.sockets, book, topology);
         for (instance, on) in pod.by_instance {
             *held.measured.entry(instance).or_default() += u64::from(on.connections);
         }

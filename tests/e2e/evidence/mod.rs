@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use dbbalance_core::evidence::{
-    AddressOwner, Measured, PodMeasurement, Socket, UnreadableReason, attribute_connections, words,
+    AddressOwner, Measured, PodMeasurement, Socket, UnreadableReason, attribute_connections,
+    descriptions,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_testbed::image::PAUSE;
@@ -332,7 +333,7 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
         let found = attribute_connections([&*uid(&pods[0])], &measured, &addresses, &topology);
         let pod = &found.pods[&uid(&pods[0])];
         assert!(pod.suspects() <= 1, "only the one that is silent: {pod:?}");
-        (pod.suspects() == 1).then(|| words::describe_holdings(pod, &topology).remove(1))
+        (pod.suspects() == 1).then(|| descriptions::describe_holdings(pod, &topology).remove(1))
     })
     .await;
     println!("half-open: {line}");

@@ -5,10 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{PodShare, PodShares, is_usable};
-use super::gate::{RecentAnswers, compute_share};
+use super::dns_gate::{RecentAnswers, compute_share};
 use super::inputs::Inputs;
-use super::pick::{MoveCandidate, select_pods};
+use super::pod_shares::{PodShare, PodShares, is_usable};
+use super::selection::{MoveCandidate, select_pods};
 use super::shares::ShareStats;
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;

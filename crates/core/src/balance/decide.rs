@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::excess::{self, RebalanceStep};
-use super::fleet::PodShares;
 use super::inputs::{Inputs, Reach};
-use super::pick::is_stuck;
+use super::misplaced::select_misplaced;
+use super::pod_shares::PodShares;
+use super::rebalance::{self, RebalanceStep};
+use super::selection::is_stuck;
 use super::shares::compute_share_stats;
-use super::urgent::select_misplaced;
 use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, add_saturating};
 use dbbalance_api::rebalance_state::{Episode, GateRecord, RebalanceState};
 
@@ -36,7 +36,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
         measure,
         look,
         unnamed,
-    } = excess::plan_rebalance(inputs, &fleet, &judged, &mut memory, sweep.is_open);
+    } = rebalance::plan_rebalance(inputs, &fleet, &judged, &mut memory, sweep.is_open);
     let figures = judged.figures;
     let verdict = if figures.misplaced.is_none() && judged.is_even {
         BalanceVerdict::Balanced {
@@ -75,7 +75,7 @@ pub fn compute_figures(inputs: &Inputs) -> Result<BalanceFigures, Unknown> {
     Ok(judged.figures)
 }
 
-/// RebalanceState, brought up to date with topology, event, looks and time.
+/// Returns the remembered state, brought up to date with topology, event, DNS answers and time.
 fn refresh_state(inputs: &Inputs) -> RebalanceState {
     let mut memory = inputs.memory.clone();
     let fingerprint = inputs.topology.fingerprint().0;
@@ -108,7 +108,7 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
             .iter()
             .any(|look| look.instance.as_ref() == Some(&reader.instance));
         if is_named && inputs.reach != Reach::Unseen {
-            memory.named |= super::fleet::place_bit(i);
+            memory.named |= super::pod_shares::place_bit(i);
         }
     }
     memory

@@ -19,15 +19,15 @@
 
 mod candidates;
 mod decide;
-mod excess;
-mod fleet;
+mod dns_gate;
 mod from_evidence;
-mod gate;
 pub mod inputs;
+mod misplaced;
 pub mod odds;
-mod pick;
+mod pod_shares;
+mod rebalance;
+mod selection;
 mod shares;
-mod urgent;
 pub mod verdict;
 
 #[cfg(test)]
@@ -38,9 +38,9 @@ mod testing;
 mod tests;
 
 pub use decide::{compute_figures, decide_balance};
-pub use fleet::{WrongRole, count_wrong_role, find_misplaced_pods};
 pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
 pub use odds::{BlindPace, BlindRecycling, Odds};
+pub use pod_shares::{WrongRole, count_wrong_role, find_misplaced_pods};
 pub use verdict::{
     BalanceFigures, BalanceVerdict, Decision, InstanceShare, Misplaced, Unknown, Wait,
 };

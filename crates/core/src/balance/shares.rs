@@ -2,8 +2,8 @@
 //!
 //! Judges sums. Which pods move is decided in `pick`.
 
-use super::fleet::{PodShares, place_bit};
 use super::inputs::Settings;
+use super::pod_shares::{PodShares, place_bit};
 use super::verdict::{BalanceFigures, InstanceShare, Misplaced};
 use dbbalance_api::status::LimitedBy;
 
@@ -104,7 +104,7 @@ pub(super) fn compute_share_stats(
     let sizes: Vec<u32> = fleet
         .rows
         .iter()
-        .map(super::fleet::PodShare::total)
+        .map(super::pod_shares::PodShare::total)
         .filter(|n| *n > 0)
         .collect();
     let unit = sizes.iter().min().copied().unwrap_or(0);
@@ -120,7 +120,7 @@ pub(super) fn compute_share_stats(
         && held
             .iter()
             .any(|c| f64::from(*c) > far || f64::from(*c) < band.lo - 0.001);
-    let sum = |of: fn(&super::fleet::PodShare) -> u32| {
+    let sum = |of: fn(&super::pod_shares::PodShare) -> u32| {
         fleet.rows.iter().map(of).fold(0, u32::saturating_add)
     };
     let excess = if is_even {

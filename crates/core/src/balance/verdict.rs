@@ -16,7 +16,7 @@ pub struct Decision {
     /// UIDs of pods with connections to a wrong role or to no member, those not Ready first. Exempt from
     /// `maxUnavailable` where the method is; the storm cap is the caller's.
     pub urgent: Vec<String>,
-    /// UIDs of pods that hold the excess; never more than what is free.
+    /// UIDs of pods that hold the rebalance; never more than what is free.
     pub moves: Vec<String>,
     /// Why no more is done now.
     pub wait: Option<Wait>,

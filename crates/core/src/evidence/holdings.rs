@@ -98,7 +98,11 @@ pub struct PodHoldings {
 impl PodHoldings {
     /// Attributes the sockets of one pod.
     #[must_use]
-    pub fn of(sockets: &[Socket], addresses: &dyn Addresses, topology: &Topology) -> Self {
+    pub fn from_sockets(
+        sockets: &[Socket],
+        addresses: &dyn Addresses,
+        topology: &Topology,
+    ) -> Self {
         let mut sum = Self::default();
         for socket in sockets {
             if socket.state == SocketState::ClosedByServer {
@@ -235,7 +239,7 @@ pub fn attribute_connections<'a>(
     for uid in counted {
         let (reason, said) = match measured.pods.get(uid) {
             Some(PodMeasurement::Read(reading)) => {
-                let holdings = PodHoldings::of(&reading.sockets, addresses, topology);
+                let holdings = PodHoldings::from_sockets(&reading.sockets, addresses, topology);
                 pods.insert(uid.to_owned(), holdings);
                 continue;
             }

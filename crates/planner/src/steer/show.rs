@@ -14,7 +14,7 @@ use dbbalance_api::status::{
     BalanceState, BalanceStatus, MisplacedStatus, REWRITE_POINTS, RoleStatus, ShareStatus, Trigger,
 };
 use dbbalance_core::balance::{BalanceFigures, BalanceVerdict, Decision, Wait};
-use dbbalance_core::evidence::words;
+use dbbalance_core::evidence::descriptions::describe_holdings;
 use dbbalance_core::topology::{Role, Topology};
 
 /// The next step in words, as if no gate held it.
@@ -72,7 +72,7 @@ fn evidence_line(scene: &Scene, judgement: &Judgement) -> String {
         return String::new();
     };
     let held = judgement.evidence.pods.get(&pod.uid);
-    let lines = held.map_or_else(Vec::new, |h| words::describe_holdings(h, &topology));
+    let lines = held.map_or_else(Vec::new, |h| describe_holdings(h, &topology));
     format!("; for example pod {}: {}", pod.name, lines.join("; "))
 }
 

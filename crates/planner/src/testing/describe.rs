@@ -18,7 +18,7 @@ use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, Triggers};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
-use dbbalance_core::settle::SettlingChanges;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::Stamp;
 
 /// Writes a plan but for its status, one value a line.

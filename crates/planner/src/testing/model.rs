@@ -16,7 +16,7 @@ use crate::world::{Blockade, World};
 use crate::{Plan, PodStep, Step, plan};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
-use dbbalance_core::settle::SettlingChanges;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_core::workload::WorkloadFacts;
 

@@ -17,10 +17,10 @@ use crate::validate::validate;
 use crate::world::{Reading, World};
 use crate::{Plan, PodStep, Step, plan, recorded_topology};
 use dbbalance_api::spec::Method;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket};
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::SettlingChanges;
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 use dbbalance_core::topology::Topology;
 

@@ -224,7 +224,7 @@ fn the_address_book_of_dns_tells_the_same() {
         socket(2, "10.0.0.11"),
         socket(3, "10.0.0.2"),
     ];
-    let pod = PodHoldings::of(&sockets, &book, &topology);
+    let pod = PodHoldings::from_sockets(&sockets, &book, &topology);
     assert_eq!(
         (
             pod.connections_to(&instance),
@@ -256,7 +256,7 @@ proptest! {
             s
         }).collect();
         let open = sockets.iter().filter(|s| s.is_connection()).count();
-        let pod = PodHoldings::of(&sockets, &addresses(), &topology("orders-1", &["orders-2", "orders-3"]));
+        let pod = PodHoldings::from_sockets(&sockets, &addresses(), &topology("orders-1", &["orders-2", "orders-3"]));
         let held: u32 = pod.by_instance.values().map(|h| h.connections).sum();
         prop_assert_eq!(held + pod.to_no_member() + pod.to_unknown(), u32::try_from(open).unwrap());
         prop_assert_eq!(pod.connections() + pod.closed_by_server, u32::try_from(sockets.len()).unwrap());

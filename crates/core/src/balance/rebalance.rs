@@ -6,10 +6,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
-use super::fleet::{PodShares, is_at_least_percent, place_bit};
-use super::gate::{RecentAnswers, required_share, score_batch};
+use super::dns_gate::{RecentAnswers, required_share, score_batch};
 use super::inputs::{Inputs, Reach};
-use super::pick::{Selection, select_pods};
+use super::pod_shares::{PodShares, is_at_least_percent, place_bit};
+use super::selection::{Selection, select_pods};
 use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fleet::{PodShare, place_bit};
 use super::inputs::PodView;
+use super::pod_shares::{PodShare, place_bit};
 use super::shares::ToleranceBand;
 
 /// A pod that may be taken, with the readers that it can expect to land on, as bits.

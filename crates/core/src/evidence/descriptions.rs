@@ -95,7 +95,7 @@ mod tests {
     fn said(sockets: &[super::super::Socket]) -> Vec<String> {
         let topology = topology("orders-2", &["orders-1"]);
         describe_holdings(
-            &PodHoldings::of(sockets, &addresses(), &topology),
+            &PodHoldings::from_sockets(sockets, &addresses(), &topology),
             &topology,
         )
     }

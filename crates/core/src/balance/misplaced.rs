@@ -3,9 +3,9 @@
 //! They go at once, as their connections fail already; but only when DNS agrees on where they belong,
 //! as a pod sent back to the old writer is broken again.
 
-use super::fleet::{PodShares, is_usable};
-use super::gate::RecentAnswers;
+use super::dns_gate::RecentAnswers;
 use super::inputs::{Inputs, Reach};
+use super::pod_shares::{PodShares, is_usable};
 use super::verdict::{Wait, add_saturating};
 
 /// What is to be done about broken pods.
@@ -62,7 +62,7 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
     }
     // Those that serve nobody lose nothing.
     due.sort_by(|a, b| {
-        let key = |r: &super::fleet::PodShare| {
+        let key = |r: &super::pod_shares::PodShare| {
             let broken = r.wrong_role.saturating_add(r.no_member);
             (r.pod.ready, std::cmp::Reverse(broken))
         };
