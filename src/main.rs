@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command {
         Command::Crd => {
-            print!("{}", dbbalance_api::crd::yaml()?);
+            print!("{}", dbbalance_api::crd::render_crd()?);
             Ok(())
         }
         Command::Run(args) => {

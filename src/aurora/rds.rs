@@ -20,7 +20,7 @@ use super::fault::{Fault, fault};
 use super::validate;
 use crate::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
 const IDS_PER_CALL: usize = 100;
@@ -222,7 +222,7 @@ impl ClusterSource for RdsSource {
     async fn read(
         &self,
         ids: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError> {
+    ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
         let clusters = self.clusters(ids).await?;
         let followable: Vec<ClusterId> = ids
             .iter()

@@ -49,7 +49,8 @@ fn is_of(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bo
         return match workload.kind {
             // The Deployment controller names its ReplicaSets by their pods' template.
             WorkloadKind::Deployment => {
-                owner.kind == "ReplicaSet" && owner.name == format!("{}-{}", workload.name, pod.template)
+                owner.kind == "ReplicaSet"
+                    && owner.name == format!("{}-{}", workload.name, pod.template)
             }
             WorkloadKind::StatefulSet => owner.kind == "StatefulSet" && owner.name == workload.name,
             WorkloadKind::DaemonSet => owner.kind == "DaemonSet" && owner.name == workload.name,

@@ -15,12 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::times::add_duration;
 use crate::world::{TargetOverlap, World};
 use dbbalance_api::spec::{
-    BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Limits, Mode, OnTimeout, Pacing,
+    BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
     Triggers,
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
-use dbbalance_core::pacing::{max_unavailable, next_step};
+use dbbalance_core::pacing::{max_unavailable_pods, next_step_time};
 use dbbalance_core::window::Window;
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ pub struct Policy {
     /// The pace within a run.
     pub pacing: PacingRules,
     /// How often runs may start.
-    pub limits: RunLimits,
+    pub limits: RunLimitRules,
     /// How many connections each instance may get.
     pub budget: BudgetSpec,
     /// How a change waits for DNS.
@@ -96,18 +96,18 @@ impl PacingRules {
 
     /// Returns how many of so many pods may be unavailable at once, at least 1.
     pub(crate) fn max_unavailable(&self, total: usize) -> usize {
-        max_unavailable(&self.spec, total)
+        max_unavailable_pods(&self.spec, total)
     }
 
     /// Returns the time of the step after one at `last`. The jitter is derived from `key`.
     pub(crate) fn next_step(&self, last: Timestamp, key: &str) -> Timestamp {
-        next_step(&self.spec, last, key)
+        next_step_time(&self.spec, last, key)
     }
 }
 
 /// How often runs may start.
 #[derive(Clone, Copy, Debug)]
-pub struct RunLimits {
+pub struct RunLimitRules {
     /// The time between the end of a target's run and the start of its next.
     pub cooldown: SignedDuration,
     /// The most runs of a target that start within an hour.
@@ -279,8 +279,8 @@ fn parse_pause(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Timest
     until
 }
 
-fn parse_limits(spec: &Limits) -> RunLimits {
-    RunLimits {
+fn parse_limits(spec: &RunLimits) -> RunLimitRules {
+    RunLimitRules {
         cooldown: seconds(spec.cooldown_seconds),
         // The schema asks for 1 or more; less is no limit.
         max_runs_per_hour: usize::try_from(spec.max_runs_per_hour).unwrap_or(usize::MAX),

@@ -10,10 +10,10 @@ use dbbalance_api::spec::Fallback;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use dbbalance_core::balance::Settings;
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::hash::StableHash;
 use dbbalance_core::pod::{OwnerRef, PodFacts};
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Attempt, Claim, Moved, PolicyMark, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, PolicyMark, Stamp};
 use dbbalance_core::topology::{Fingerprint, Topology};
 
 /// What all targets of a pass share.
@@ -24,7 +24,7 @@ pub(crate) struct PassContext<'a> {
     /// The status, after epochs have advanced in this pass.
     pub status: &'a DbBalancePolicyStatus,
     /// Since when differences have been there, this pass included.
-    pub settling: &'a Settling,
+    pub settling: &'a SettlingChanges,
     pub now: Timestamp,
 }
 
@@ -225,7 +225,7 @@ impl<'a> TargetContext<'a> {
     /// Returns how this pod was moved within the run that counts: the one in progress; or the last one, so that pods
     /// which no recycle helps do not start run after run. It counts no longer when something is due since, nor after
     /// as long as a failed episode rests.
-    pub(crate) fn moved_in_run<'p>(&self, pod: &'p PodFacts) -> Option<&'p Moved> {
+    pub(crate) fn moved_in_run<'p>(&self, pod: &'p PodFacts) -> Option<&'p MoveCounter> {
         let run = self.status.run.as_ref()?;
         if let Some(end) = &run.end_time {
             let old = self.pass.now.duration_since(end.0) >= Settings::default().rest;
@@ -239,11 +239,11 @@ impl<'a> TargetContext<'a> {
     }
 
     /// Returns the mark of moves for one more recycle of this pod, where connections are measured.
-    pub(crate) fn next_moved(&self, pod: &PodFacts) -> Option<Moved> {
+    pub(crate) fn next_moved(&self, pod: &PodFacts) -> Option<MoveCounter> {
         let measured = self.pass.policy.evidence.is_measured();
         let run = self.running().filter(|_| measured)?;
         let count = self.moved_in_run(pod).map_or(0, |m| m.count);
-        Some(Moved {
+        Some(MoveCounter {
             policy: self.mark.clone(),
             epoch: run.epoch,
             run: run.start_time.0.as_second(),
@@ -268,13 +268,13 @@ impl<'a> TargetContext<'a> {
         format!(
             "{}/{}",
             recipe.method.as_str(),
-            StableHash::of(parts).short()
+            StableHash::from_texts(parts).short_hex()
         )
     }
 
     /// Returns a hash of the counted pods' templates.
     pub(crate) fn hash_templates(&self) -> String {
-        StableHash::of(self.distinct_templates()).short()
+        StableHash::from_texts(self.distinct_templates()).short_hex()
     }
 
     fn distinct_templates(&self) -> impl Iterator<Item = &str> {
@@ -311,7 +311,7 @@ impl<'a> TargetContext<'a> {
     /// Returns what so many of its pods may open: by what its pools declare, or by what was measured where they
     /// declare nothing.
     pub(crate) fn load(&self, pods: usize) -> Load {
-        Load::of(&self.policy.pool_loads(self.most_measured), pods)
+        Load::from_pools(&self.policy.pool_loads(self.most_measured), pods)
     }
 
     /// Returns how many pods were Ready when the run started, as far as that many are still wanted.

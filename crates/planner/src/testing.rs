@@ -27,13 +27,13 @@ use crate::target::{PassContext, TargetContext};
 use crate::world::{ClusterPeers, PolicyFacts, TargetWorld, TopologyState, World};
 use dbbalance_api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
-use dbbalance_core::dns::{DnsView, Look};
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::dns::{DnsSample, DnsView};
 use dbbalance_core::pod::{OwnerRef, PodFacts};
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
-use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
 pub(crate) const UID: &str = "0a1b2c3d-0000-4000-8000-000000000000";
@@ -74,7 +74,7 @@ pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
         let first = i64::try_from(letters.len()).unwrap() - 1;
         let look = |(n, letter): (i64, char)| {
             let found = (letter != '-').then(|| InstanceId(letter.to_string()));
-            Look {
+            DnsSample {
                 at: at(end) - SignedDuration::from_millis((first - n) * 125),
                 address: found.as_ref().map(|_| [10, 0, 0, letter as u8].into()),
                 failure: found.is_none().then_some("NXDOMAIN"),
@@ -167,7 +167,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
-        strategy: Strategy::RollingUpdate {
+        strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),
         },
@@ -207,7 +207,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         status: DbBalancePolicyStatus::default(),
         topology: TopologyState::Current(view("abc")),
         dns: Arc::default(),
-        settling: Settling::default(),
+        settling: SettlingChanges::default(),
         targets: worlds,
         peers: ClusterPeers::default(),
         highest_stamp: None,
@@ -304,7 +304,7 @@ pub(crate) fn record(mut world: World, second: i64) -> World {
 /// The stamp of the tests' policy at an epoch.
 pub(crate) fn stamp(epoch: i64) -> Stamp {
     Stamp {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
         fingerprint: Fingerprint("ffff".into()),
     }
@@ -313,7 +313,7 @@ pub(crate) fn stamp(epoch: i64) -> Stamp {
 /// A claim of the tests' policy.
 pub(crate) fn claim(epoch: i64, attempt: u8, time: i64) -> Claim {
     Claim {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
         attempt: Attempt::from_number(attempt).unwrap(),
         time: at(time),

@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::pod::PodKey;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 pub use crate::gate_names::Gate;
 
@@ -17,7 +17,7 @@ pub struct Plan {
     /// The status with all transitions that this pass decides.
     pub status: DbBalancePolicyStatus,
     /// Since when differences from the settled topology have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// A pending epoch that opens now.
     pub open: Option<Opening>,
     /// One entry for each target of the spec, in order.
@@ -117,7 +117,7 @@ pub struct PodStep {
     /// The count to write with the stamp.
     pub recycles: u32,
     /// The mark of moves to write with the claim, where connections are measured.
-    pub moved: Option<Moved>,
+    pub moved: Option<MoveCounter>,
 }
 
 /// An event to publish once, with its message.

@@ -9,10 +9,10 @@ use crate::types::Gate;
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
 use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, RoleStatus, TopologyStatus};
 use dbbalance_core::budget::{Holding, Load};
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, PodReading, Socket};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_core::workload::WorkloadFacts;
@@ -40,7 +40,7 @@ impl PolicyFacts {
     /// Returns the mark that stamps and claims of this policy carry.
     #[must_use]
     pub fn mark(&self) -> PolicyMark {
-        PolicyMark::of(&self.uid)
+        PolicyMark::from_uid(&self.uid)
     }
 }
 
@@ -173,7 +173,7 @@ pub struct World {
     /// What DNS has answered.
     pub dns: Arc<DnsView>,
     /// Since when differences have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// One entry for each of `spec.targets`, in order.
     pub targets: Vec<TargetWorld>,
     /// Other policies of the cluster.
@@ -217,12 +217,12 @@ pub fn count_connections<'a>(
             unread += 1;
             continue;
         };
-        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        let pod = PodHoldings::from_sockets(&reading.sockets, book, topology);
         for (instance, on) in pod.by_instance {
             *held.measured.entry(instance).or_default() += u64::from(on.connections);
         }
     }
-    held.estimated = Load::of(pools, unread);
+    held.estimated = Load::from_pools(pools, unread);
     held
 }
 

@@ -309,12 +309,7 @@ fn blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
     }
 }
 
-async fn annotate_born(
-    world: &World,
-    pods: &[PodKey],
-    note: &TopologyNote,
-    ctx: &Context,
-) {
+async fn annotate_born(world: &World, pods: &[PodKey], note: &TopologyNote, ctx: &Context) {
     for PodKey { name, uid, .. } in pods {
         ctx.limiter.take().await;
         if !ctx.leadership.leads() {

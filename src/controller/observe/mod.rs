@@ -329,7 +329,13 @@ fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
         let measured = ctx.probe.measured(&probe_key(policy, spec));
         let uids = pods.iter().map(|p| p.uid.as_str());
         let topology = view.as_ref().map(|v| &v.topology);
-        sum = sum.plus(&count_connections(&pool_loads(spec), uids, &measured, &dns.book, topology));
+        sum = sum.plus(&count_connections(
+            &pool_loads(spec),
+            uids,
+            &measured,
+            &dns.book,
+            topology,
+        ));
     }
     sum
 }

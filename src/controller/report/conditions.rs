@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::balanced::balanced;
-use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
@@ -33,16 +33,23 @@ pub(super) fn set_all(
     let (evenness, reason, message) = balanced(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
     let mut put = |type_, verdict: Verdict| {
-        conditions::set(
-            list, type_, verdict.0, verdict.1, &verdict.2, generation, now,
-        );
+        let state = ConditionState {
+            status: verdict.0,
+            reason: verdict.1,
+            message: &verdict.2,
+        };
+        conditions::set_condition(list, type_, state, generation, now);
     };
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Recycling, recycling);
-    let type_ = ConditionType::Balanced;
-    conditions::set(list, type_, evenness, &reason, &message, generation, now);
+    let state = ConditionState {
+        status: evenness,
+        reason: &reason,
+        message: &message,
+    };
+    conditions::set_condition(list, ConditionType::Balanced, state, generation, now);
     only_while_true(
         list,
         ConditionType::Reconciling,
@@ -62,17 +69,14 @@ fn only_while_true(
 ) {
     match verdict {
         Some((_, reason, message)) => {
-            conditions::set(
-                list,
-                type_,
-                ConditionStatus::True,
+            let state = ConditionState {
+                status: ConditionStatus::True,
                 reason,
-                &message,
-                generation,
-                now,
-            );
+                message: &message,
+            };
+            conditions::set_condition(list, type_, state, generation, now);
         }
-        None => conditions::remove(list, type_),
+        None => conditions::remove_condition(list, type_),
     }
 }
 
@@ -264,10 +268,7 @@ fn stalled(status: &DbBalancePolicyStatus, plan: &Plan, ready: &Verdict) -> Opti
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec"
-            | "TargetOverlap"
-            | "RoleNotAllowed"
-            | TopologyError::CLUSTER_NOT_FOUND
+        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

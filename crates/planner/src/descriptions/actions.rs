@@ -7,7 +7,7 @@ use crate::target::TargetContext;
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
 use dbbalance_core::balance::Decision;
-use dbbalance_core::evidence::words;
+use dbbalance_core::evidence::descriptions::describe_holdings;
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 5;
@@ -115,7 +115,7 @@ fn describe_example(ctx: &TargetContext, assessment: &Assessment) -> String {
         return String::new();
     };
     let held = assessment.evidence.pods.get(&pod.uid);
-    let lines = held.map_or_else(Vec::new, |h| words::lines(h, &topology));
+    let lines = held.map_or_else(Vec::new, |h| describe_holdings(h, &topology));
     format!("; for example pod {}: {}", pod.name, lines.join("; "))
 }
 

@@ -6,10 +6,9 @@ use super::waiting::round_to_second;
 use crate::selection::assessment::Assessment;
 use crate::target::TargetContext;
 use dbbalance_api::status::{
-    BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, RoleStatus,
-    ShareStatus,
+    BalanceState, BalanceStatus, MisplacedStatus, REWRITE_POINTS, RoleStatus, ShareStatus,
 };
-use dbbalance_core::balance::{Figures, Verdict};
+use dbbalance_core::balance::{BalanceFigures, BalanceVerdict};
 use dbbalance_core::topology::{Role, Topology};
 
 /// Returns what the status shows of a target's balance. What was shown before stays while its state is the same and no
@@ -39,14 +38,11 @@ fn current_balance(
     topology: Option<&Topology>,
 ) -> BalanceStatus {
     let verdict = assessment.usable.as_ref().map(|k| &k.decision.verdict);
-    let figures = verdict.and_then(Verdict::figures);
+    let figures = verdict.and_then(BalanceVerdict::figures);
     let (state, limited_by) = match verdict {
-        Some(Verdict::Balanced { limited_by, .. }) => (
-            BalanceState::Balanced,
-            limited_by.map(|_| LimitedBy::PodQuantum),
-        ),
-        Some(Verdict::Unbalanced { .. }) => (BalanceState::Unbalanced, None),
-        Some(Verdict::Unknown { .. }) | None => (BalanceState::Unknown, None),
+        Some(BalanceVerdict::Balanced { limited_by, .. }) => (BalanceState::Balanced, *limited_by),
+        Some(BalanceVerdict::Unbalanced { .. }) => (BalanceState::Unbalanced, None),
+        Some(BalanceVerdict::Unknown { .. }) | None => (BalanceState::Unknown, None),
     };
     let found = &ctx.found.evidence;
     let measured = assessment.evidence.pods.keys();
@@ -71,8 +67,9 @@ fn current_balance(
 fn member_shares(assessment: &Assessment, topology: Option<&Topology>) -> Vec<ShareStatus> {
     let pods = &assessment.evidence.pods;
     let held = |instance| {
-        pods.values()
-            .fold(0_u32, |sum, p| sum.saturating_add(p.to(instance)))
+        pods.values().fold(0_u32, |sum, p| {
+            sum.saturating_add(p.connections_to(instance))
+        })
     };
     let members: Vec<_> = topology
         .iter()
@@ -95,7 +92,7 @@ fn member_shares(assessment: &Assessment, topology: Option<&Topology>) -> Vec<Sh
         .collect()
 }
 
-fn count_misplaced(figures: &Figures) -> MisplacedStatus {
+fn count_misplaced(figures: &BalanceFigures) -> MisplacedStatus {
     let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     MisplacedStatus {
         wrong_role: count(figures.misplaced.wrong_role),

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::target::TargetContext;
 use dbbalance_api::spec::{Endpoint, Method};
-use dbbalance_core::balance::{Blind, Settings};
+use dbbalance_core::balance::{BlindRecycling, Settings};
 
 /// The DNS caches that pods are assumed to ask: the CoreDNS Deployment of kubeadm and of most distributions has two
 /// replicas.
@@ -31,7 +31,7 @@ pub(super) fn describe_odds(ctx: &TargetContext) -> String {
     } else {
         (time_between_steps(ctx, pods), "about")
     };
-    let blind = Blind {
+    let blind = BlindRecycling {
         pods,
         readers,
         caches: CACHES,

@@ -43,7 +43,10 @@ fn choose_address(
     kept: Option<String>,
 ) -> Option<String> {
     let instance = InstanceId(member.instance.clone());
-    let current: Vec<String> = book.current(&instance).map(|a| a.to_string()).collect();
+    let current: Vec<String> = book
+        .current_addresses(&instance)
+        .map(|a| a.to_string())
+        .collect();
     match kept {
         Some(kept) if current.is_empty() || current.contains(&kept) => Some(kept),
         _ => current.into_iter().next(),

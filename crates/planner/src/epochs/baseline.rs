@@ -8,7 +8,7 @@ use crate::times::status_time;
 use crate::types::{Notice, Plan};
 use crate::world::{TargetWorld, World};
 use dbbalance_api::status::TargetStatus;
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::topology::Topology;
 
 /// Takes the first topology of a policy as it is.
@@ -52,7 +52,7 @@ pub(super) fn take_other_cluster(
 }
 
 fn take_baseline(confirmed: &Topology, epoch: i64, plan: &mut Plan) {
-    plan.settling = Settling::default();
+    plan.settling = SettlingChanges::default();
     plan.status.topology = Some(record_topology(confirmed));
     plan.status.epoch = Some(epoch);
     plan.status.pending_epoch = None;

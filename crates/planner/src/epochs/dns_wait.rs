@@ -11,7 +11,7 @@ use crate::times::{add_duration, truncate_to_second};
 use crate::types::Notice;
 use dbbalance_api::spec::OnTimeout;
 use dbbalance_api::status::PendingEpochStatus;
-use dbbalance_core::dns::gate::{Awaited, Waiting, judge};
+use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, check_agreement};
 use dbbalance_core::topology::InstanceId;
 
 /// How soon to reconcile again for DNS samples alone, which trigger no pass: eight are taken in a second.
@@ -39,13 +39,13 @@ impl EpochPlanner<'_> {
         let now = Time(truncate_to_second(self.now));
         let since = pending.settled_time.get_or_insert(now).0;
         let added: BTreeSet<InstanceId> = pending.added.iter().cloned().map(InstanceId).collect();
-        let awaited = Awaited {
+        let awaited = AwaitedChange {
             triggers: &pending.triggers,
             added: &added,
             topology: &self.settled,
             since,
         };
-        let Err(waiting) = judge(awaited, &self.world.dns, self.now) else {
+        let Err(waiting) = check_agreement(awaited, &self.world.dns, self.now) else {
             return Ok(note);
         };
         let dns = &self.policy.dns;
@@ -64,7 +64,7 @@ impl EpochPlanner<'_> {
         Err(())
     }
 
-    fn wait_for_dns(&mut self, pending: &mut PendingEpochStatus, waiting: Waiting, late: bool) {
+    fn wait_for_dns(&mut self, pending: &mut PendingEpochStatus, waiting: DnsWait, late: bool) {
         let interval = if waiting.looking {
             SAMPLE_INTERVAL
         } else {

@@ -19,7 +19,7 @@ use super::{EpochPlanner, describe_changes, describe_topology};
 use crate::times::truncate_to_second;
 use crate::types::{Notice, Opening};
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
-use dbbalance_core::change::{Change, merge};
+use dbbalance_core::change::{Change, merge_changes};
 use dbbalance_core::epoch::is_enabled;
 use dbbalance_core::topology::{MemberId, Topology};
 
@@ -79,7 +79,7 @@ impl EpochPlanner<'_> {
 
     /// Puts a failover or replacement that settled while the epoch was pending in its place.
     fn supersede_pending(&mut self, urgent: &[Change], mut pending: PendingEpochStatus) {
-        let mut next = merge(&self.settled, self.confirmed, urgent);
+        let mut next = merge_changes(&self.settled, self.confirmed, urgent);
         let replaced = urgent.iter().any(|c| c.trigger() == Trigger::Replaced);
         // A trigger that is off takes no place; and of a replaced cluster every member is new.
         let enabled = |c: &Change| is_enabled(&self.policy.triggers, c.trigger());
@@ -94,7 +94,7 @@ impl EpochPlanner<'_> {
 
     /// Adds readers that settled while an epoch of readers was pending.
     fn join_readers(&mut self, changes: &[Change], mut pending: PendingEpochStatus) {
-        let next = merge(&self.settled, self.confirmed, changes);
+        let next = merge_changes(&self.settled, self.confirmed, changes);
         let before = pending.added.clone();
         let came_and_left = changes
             .iter()

@@ -8,13 +8,13 @@ use super::{EpochPlanner, describe_changes, describe_topology, last_epoch};
 use crate::times::truncate_to_second;
 use crate::types::Notice;
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
-use dbbalance_core::change::{Change, merge};
+use dbbalance_core::change::{Change, merge_changes};
 use dbbalance_core::epoch::{is_enabled, is_readers_alone, record_reader_epoch};
 
 impl EpochPlanner<'_> {
     /// Raises an epoch for these changes and this token, which waits to be opened.
     pub(super) fn raise_epoch(&mut self, changes: &[Change], token: Option<String>) {
-        let next = merge(&self.settled, self.confirmed, changes);
+        let next = merge_changes(&self.settled, self.confirmed, changes);
         let mut triggers: BTreeSet<Trigger> = changes.iter().map(Change::trigger).collect();
         let mut causes = describe_changes(changes);
         if let Some(token) = &token {

@@ -3,7 +3,7 @@
 use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate};
 use crate::world::count_connections;
-use dbbalance_core::budget::{Holding, Load, Members, Verdict, judge};
+use dbbalance_core::budget::{self, BudgetCheck, Holding, Load, Members};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy. `surges`: the method
@@ -26,10 +26,10 @@ pub(crate) fn check_budget(
         view,
         settled: settled.as_ref(),
     };
-    match judge(members, &pass.policy.budget, &held, in_flight, adds, surges) {
-        Verdict::Fits => Ok(()),
-        Verdict::Exceeds(message) => Err(ClosedGate::new(Gate::Budget, message)),
-        Verdict::Unknown(message) => Err(ClosedGate::new(Gate::BudgetUnknown, message)),
+    match budget::check_budget(members, &pass.policy.budget, &held, in_flight, adds, surges) {
+        BudgetCheck::Fits => Ok(()),
+        BudgetCheck::Exceeds(message) => Err(ClosedGate::new(Gate::Budget, message)),
+        BudgetCheck::Unknown(message) => Err(ClosedGate::new(Gate::BudgetUnknown, message)),
     }
 }
 
@@ -60,6 +60,6 @@ pub(crate) fn count_in_flight(ctx: &TargetContext) -> Load {
         stamp.is_some_and(|s| s.policy == ctx.mark)
     };
     let rolling = ctx.found.workload.as_ref().filter(|w| w.is_rolling());
-    let surging = rolling.filter(stamped).map_or(0, WorkloadFacts::surge);
+    let surging = rolling.filter(stamped).map_or(0, WorkloadFacts::surge_pods);
     ctx.load(claimed + surging)
 }

@@ -20,7 +20,7 @@ pub(crate) fn check_windows(ctx: &TargetContext, privilege: Privilege) -> Result
     let facts = &ctx.pass.world.policy;
     let key = format!("{}/{}", facts.namespace, facts.name);
     let windows = &ctx.pass.policy.windows;
-    window::check(windows, ctx.pass.now, &key).map_err(|closed| ClosedGate {
+    window::check_windows(windows, ctx.pass.now, &key).map_err(|closed| ClosedGate {
         gate: Gate::Window,
         message: closed.message,
         until: closed.until,

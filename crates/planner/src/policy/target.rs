@@ -73,12 +73,12 @@ impl TargetPolicy {
 
     /// Whether a change by this trigger concerns its pools.
     pub(crate) fn is_concerned_by(&self, trigger: Trigger) -> bool {
-        epoch::concerns(trigger, &self.spec)
+        epoch::is_target_concerned(trigger, &self.spec)
     }
 
     /// Returns its pools as the balance counts them. `most_held`: the most connections that one of its pods holds.
     pub(crate) fn balance_pools(&self, most_held: u32) -> Pools {
-        Pools::of(&self.spec.pools, most_held)
+        Pools::from_specs(&self.spec.pools, most_held)
     }
 
     /// Returns its pools with the connections that each may open for a pod; `undeclared` where the spec does not say.

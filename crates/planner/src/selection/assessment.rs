@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use super::inputs::{BalanceInputs, gather_inputs};
 use crate::target::TargetContext;
 use dbbalance_api::spec::Endpoint;
-use dbbalance_core::balance::{Decision, Verdict, Wait, decide, misplaced};
-use dbbalance_core::evidence::{Evidence, attribute};
+use dbbalance_core::balance::{
+    BalanceVerdict, Decision, Wait, decide_balance, find_misplaced_pods,
+};
+use dbbalance_core::evidence::{Evidence, attribute_connections};
 use dbbalance_core::topology::Topology;
 
 /// What a target's evidence says.
@@ -35,7 +37,7 @@ pub(crate) struct UsableEvidence {
 impl UsableEvidence {
     /// Decides again, with so many pods free.
     pub(crate) fn decide_with_free(&self, free: usize, now: Timestamp) -> Decision {
-        decide(&self.inputs.lend(free, now))
+        decide_balance(&self.inputs.lend(free, now))
     }
 
     /// Returns how many Ready pods are being recycled.
@@ -61,14 +63,14 @@ impl UsableEvidence {
 
     /// Returns the UIDs of pods with connections to the wrong role or to no member.
     pub(crate) fn misplaced_pods(&self) -> BTreeSet<String> {
-        misplaced(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
+        find_misplaced_pods(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
     }
 
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(crate) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.inputs.pods.iter().find(|p| p.id == uid);
         pod.is_some_and(|p| p.read_at.is_some_and(|at| at >= since))
-            && !misplaced(&self.inputs.lend(0, since)).contains(uid)
+            && !find_misplaced_pods(&self.inputs.lend(0, since)).contains(uid)
     }
 }
 
@@ -83,14 +85,14 @@ pub(crate) fn assess_target(
     let (topology, world) = (topology?, ctx.pass.world);
     let counted = ctx.counted.iter().map(|p| p.uid.as_str());
     let measured = &ctx.found.evidence.measured;
-    let evidence = attribute(counted, measured, &world.dns.book, topology);
+    let evidence = attribute_connections(counted, measured, &world.dns.book, topology);
     let (usable, reason, message) = match check_usable(ctx, &evidence) {
         Some((reason, message)) => (None, reason, message),
         None => {
             let inputs = gather_inputs(ctx, topology.clone(), &evidence);
-            let decision = decide(&inputs.lend(0, ctx.pass.now));
+            let decision = decide_balance(&inputs.lend(0, ctx.pass.now));
             let (reason, message) = describe_verdict(&decision);
-            let known = !matches!(decision.verdict, Verdict::Unknown { .. });
+            let known = !matches!(decision.verdict, BalanceVerdict::Unknown { .. });
             let usable = known.then_some(UsableEvidence { decision, inputs });
             (usable, reason, message)
         }
@@ -123,13 +125,13 @@ fn check_usable(ctx: &TargetContext, evidence: &Evidence) -> Option<(&'static st
 /// Returns the state by a decision, as reason and message.
 fn describe_verdict(decision: &Decision) -> (&'static str, String) {
     match &decision.verdict {
-        Verdict::Unknown { reason } => (reason.reason(), reason.to_string()),
-        Verdict::Balanced {
+        BalanceVerdict::Unknown { reason } => (reason.reason(), reason.to_string()),
+        BalanceVerdict::Balanced {
             figures,
             limited_by: Some(_),
         } => ("PodQuantum", figures.to_string()),
-        Verdict::Balanced { figures, .. } => ("Balanced", figures.to_string()),
-        Verdict::Unbalanced { figures } => {
+        BalanceVerdict::Balanced { figures, .. } => ("Balanced", figures.to_string()),
+        BalanceVerdict::Unbalanced { figures } => {
             let broken = figures.misplaced.wrong_role + figures.misplaced.no_member > 0;
             let reason = match &decision.wait {
                 Some(wait @ Wait::GaveUp(_)) => wait.reason(),
@@ -152,7 +154,7 @@ impl Assessment {
         let verdict = self.decision().map(|d| &d.verdict);
         let limited = matches!(
             verdict,
-            Some(Verdict::Balanced {
+            Some(BalanceVerdict::Balanced {
                 limited_by: Some(_),
                 ..
             })

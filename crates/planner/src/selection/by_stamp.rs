@@ -47,10 +47,10 @@ fn select_rollout(
         return Ok(None);
     }
     let max_unavailable = ctx.pass.policy.pacing.max_unavailable(workload.wanted);
-    if let Some(message) = workload.refuses_rollout(max_unavailable) {
+    if let Some(message) = workload.rollout_refusal(max_unavailable) {
         return Err(ClosedGate::new(Gate::Refused, message));
     }
-    let surge = workload.surge();
+    let surge = workload.surge_pods();
     let adds = ctx.load(surge.max(1));
     check_budget(&ctx.pass, in_flight, adds, surge > 0)?;
     let step = Step::Rollout {

@@ -6,7 +6,7 @@ use crate::runs::canary::REOPENING;
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
-use dbbalance_core::balance::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
@@ -23,8 +23,8 @@ pub(super) struct BalanceInputs {
     pub previous_writer: Option<InstanceId>,
     pub pools: Pools,
     pub pods: Vec<PodView>,
-    pub looks: Vec<Look>,
-    pub writer_looks: Vec<Look>,
+    pub looks: Vec<EndpointAnswer>,
+    pub writer_looks: Vec<EndpointAnswer>,
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
@@ -127,12 +127,12 @@ fn max_held(evidence: &Evidence) -> u32 {
     pods.map(PodHoldings::connections).max().unwrap_or(0)
 }
 
-fn dns_answers(view: &DnsView, looks: &[dns::Look]) -> Vec<Look> {
+fn dns_answers(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> {
     looks
         .iter()
-        .map(|look| Look {
+        .map(|look| EndpointAnswer {
             at: look.at,
-            instance: view.instance(look),
+            instance: view.instance_of(look),
             via: None,
         })
         .collect()
