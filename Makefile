@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page structure clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page structure tape clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -104,6 +104,9 @@ structure: ## Measure the structure of the code: names, types, circles of import
 	  flags="$$flags --base $$base"; \
 	fi; \
 	$(CARGO) run --quiet --locked -p dbbalance-structure -- $$flags .
+
+tape: setup ## Hold the planner to the plans that were recorded of random stories (DBBALANCE_TAPE=write records them anew)
+	$(CARGO) test --quiet --locked -p dbbalance-planner --lib tests::tape:: -- --nocapture
 
 crds: ## Write the CRD from the types, to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml

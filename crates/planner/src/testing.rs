@@ -4,11 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod describe;
 pub(crate) mod kube;
 pub(crate) mod measured;
 pub(crate) mod model;
 pub(crate) mod pools;
 pub(crate) mod random;
+pub(crate) mod recorder;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;

@@ -13,4 +13,5 @@ mod spent;
 mod steer;
 mod steps;
 mod stories;
+mod tape;
 mod worlds;

@@ -29,24 +29,60 @@ pub const LAYERS: &[CrateLayers] = &[CrateLayers {
         "controller::apply",
         "controller::observe",
         "controller::context, controller::errors",
-        "metrics | plugin",
-        "evidence | methods | controller::memory",
-        "aurora | k8s | controller::plan, controller::validate, controller::world",
-        "api, domain",
+        "metrics",
+        "evidence | controller::memory",
+        "aurora | k8s",
+        "rate_limit",
     ],
 }];
 
 /// What each package may depend on. Each package outside of `tests/` needs a row.
 pub const DEPENDENCIES: &[DependencyRule] = &[
     DependencyRule {
-        package: "dbbalance",
+        package: "dbbalance-api",
         may_use: &[],
+        never: IMPURE_CRATES,
+        except: &[],
+    },
+    DependencyRule {
+        package: "dbbalance-core",
+        may_use: &["dbbalance-api"],
+        never: IMPURE_CRATES,
+        except: &[],
+    },
+    DependencyRule {
+        package: "dbbalance-planner",
+        may_use: &["dbbalance-api", "dbbalance-core"],
+        never: IMPURE_CRATES,
+        except: &[],
+    },
+    DependencyRule {
+        package: "dbbalance-kube",
+        may_use: &["dbbalance-api", "dbbalance-core"],
+        never: &["aws-*", "hickory-*"],
+        // The cryptography under the TLS of the Kubernetes client.
+        except: &["aws-lc-*"],
+    },
+    DependencyRule {
+        package: "kubectl-dbbalance",
+        may_use: &["dbbalance-api", "dbbalance-core", "dbbalance-kube"],
+        never: &["aws-*", "hickory-*"],
+        except: &["aws-lc-*"],
+    },
+    DependencyRule {
+        package: "dbbalance",
+        may_use: &[
+            "dbbalance-api",
+            "dbbalance-core",
+            "dbbalance-kube",
+            "dbbalance-planner",
+        ],
         never: &[],
         except: &[],
     },
     DependencyRule {
-        package: "dbbalance-sim",
-        may_use: &[],
+        package: "dbbalance-simulator",
+        may_use: &["dbbalance-api", "dbbalance-core"],
         never: IMPURE_CRATES,
         except: &[],
     },

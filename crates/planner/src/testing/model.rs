@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::kube::Kube;
+use super::recorder::PlanRecorder;
 use super::{at, rules, seconds};
 use crate::epochs::open;
 use crate::validate::validate;
@@ -53,6 +54,8 @@ pub(crate) struct Model {
     pub(crate) dns: Option<String>,
     /// Print what happens.
     pub(crate) told: bool,
+    /// Records each plan.
+    pub(crate) recorder: Option<PlanRecorder>,
     /// Creation times of `EpochOpened`, by its words.
     events: BTreeMap<String, Timestamp>,
 }
@@ -72,6 +75,7 @@ impl Model {
             gone: vec![None; world.targets.len()],
             dns: None,
             told: false,
+            recorder: None,
             events: BTreeMap::new(),
             world,
         }
@@ -172,6 +176,9 @@ impl Model {
         self.observe();
         let valid = validate(&self.world);
         let plan = plan(&self.world, &valid, self.now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record_plan(&self.world, &plan, self.now);
+        }
         rules::check(&self.world, &plan, self.now);
         let crash = self.crash.take();
         self.tell_plan(&plan, crash);

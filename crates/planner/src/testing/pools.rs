@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::kube::Kube;
 use super::model::Crash;
+use super::recorder::PlanRecorder;
 use super::{at, measured, pods_of, seconds};
 use crate::epochs::open;
 use crate::validate::validate;
@@ -63,6 +64,8 @@ pub(crate) struct Pools {
     wanted: bool,
     events: BTreeMap<String, Timestamp>,
     pub(crate) told: bool,
+    /// Records each plan.
+    pub(crate) recorder: Option<PlanRecorder>,
 }
 
 impl Pools {
@@ -96,6 +99,7 @@ impl Pools {
             wanted: true,
             events: BTreeMap::new(),
             told: std::env::var("STORY").is_ok(),
+            recorder: None,
             world,
         };
         for n in 0..pods {
@@ -231,6 +235,9 @@ impl Pools {
         let stamps = self.pods().iter().filter_map(|p| p.stamp.as_ref());
         self.world.highest_stamp = stamps.filter(|s| s.policy == mark).map(|s| s.epoch).max();
         let plan = plan(&self.world, &validate(&self.world), self.now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record_plan(&self.world, &plan, self.now);
+        }
         let crash = self.crash.take();
         self.tell(&plan, crash);
         self.go_by(&plan);

@@ -172,7 +172,8 @@ fn reading_facts(
     .flatten()
 }
 
-fn standing(tape: &mut Tape, world: &mut World) {
+/// What stands above all targets: mode, pauses, windows, rights, a token.
+pub(crate) fn standing(tape: &mut Tape, world: &mut World) {
     match tape.below(24) {
         23 => world.spec.mode = Mode::Observe,
         22 => world.spec.suspend = true,

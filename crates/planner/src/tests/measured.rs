@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,6 +13,7 @@ use crate::Gate;
 use crate::testing::model::Crash;
 use crate::testing::pools::Pools;
 use crate::testing::random::Tape;
+use crate::testing::recorder::PlanRecorder;
 use dbbalance_api::spec::{DnsSpec, Method, OnTimeout};
 use dbbalance_api::status::{BalanceState, RunResult};
 
@@ -32,7 +34,7 @@ const CRASHES: [Crash; 5] = [
 /// Longer than cool-down, an episode and a rest after one that failed together.
 const LONG: i64 = 4000;
 
-fn start(tape: &mut Tape) -> Pools {
+pub(super) fn start(tape: &mut Tape) -> Pools {
     let method = tape.of(&METHODS);
     let pods = tape.of(&[4, 8, 2, 12, 1]);
     let mut model = Pools::new(method, pods, tape.rare(3));
@@ -50,7 +52,7 @@ fn start(tape: &mut Tape) -> Pools {
 }
 
 /// One thing that happens.
-fn happen(tape: &mut Tape, model: &mut Pools) {
+pub(super) fn happen(tape: &mut Tape, model: &mut Pools) {
     let what = tape.below(20);
     if model.told {
         println!("happens {what}");
@@ -94,8 +96,19 @@ fn happen(tape: &mut Tape, model: &mut Pools) {
 }
 
 fn play(bytes: &[u8]) {
+    play_from(bytes, SignedDuration::ZERO, None);
+}
+
+/// Plays a story whose clock runs `late` after whole seconds. Returns the model at its end.
+pub(super) fn play_from(
+    bytes: &[u8],
+    late: SignedDuration,
+    recorder: Option<PlanRecorder>,
+) -> Pools {
     let tape = &mut Tape::new(bytes);
     let mut model = start(tape);
+    model.now += late;
+    model.recorder = recorder;
     for _ in 0..bytes.len() / 4 {
         happen(tape, &mut model);
         model.pass();
@@ -106,7 +119,7 @@ fn play(bytes: &[u8]) {
     model.calm();
     let plan = model.settle(LONG);
     if plan.gate() == Some(Gate::Refused) {
-        return;
+        return model;
     }
     let rests = |model: &Pools| {
         let target = &model.world.status.targets[0];
@@ -125,7 +138,7 @@ fn play(bytes: &[u8]) {
     // What is even stays as it is, over a restart too.
     let balance = &model.world.status.balance[0];
     if balance.state != BalanceState::Balanced {
-        return;
+        return model;
     }
     let (status, effects) = (model.world.status.clone(), model.effects.clone());
     model.restart();
@@ -136,6 +149,7 @@ fn play(bytes: &[u8]) {
     let before = model.world.status.clone();
     model.settle(600);
     assert_eq!(model.world.status, before, "an idle policy is written");
+    model
 }
 
 #[test]

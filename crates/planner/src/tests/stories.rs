@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -9,6 +10,7 @@ use proptest::test_runner::TestRunner;
 use super::worlds::config;
 use crate::testing::model::{Crash, Model};
 use crate::testing::random::Tape;
+use crate::testing::recorder::PlanRecorder;
 use crate::testing::{baseline, look, quiet, target, unseen, view};
 use crate::world::{Reading, World};
 use crate::{Gate, Plan};
@@ -195,8 +197,19 @@ fn ended(world: &World, plan: &Plan, index: usize) -> bool {
 }
 
 fn play(bytes: &[u8]) {
+    play_from(bytes, SignedDuration::ZERO, None);
+}
+
+/// Plays a story whose clock runs `late` after whole seconds. Returns the model at its end.
+pub(super) fn play_from(
+    bytes: &[u8],
+    late: SignedDuration,
+    recorder: Option<PlanRecorder>,
+) -> Model {
     let tape = &mut Tape::new(bytes);
     let mut model = Model::new(start(tape), 10);
+    model.now += late;
+    model.recorder = recorder;
     // With Proceed and 0 nobody would see it.
     model.dns = (model.world.spec.dns.timeout_seconds > 0).then(|| "abc".into());
     model.told = std::env::var("STORY").is_ok();
@@ -231,6 +244,7 @@ fn play(bytes: &[u8]) {
         let stale = model.world.status.targets[index].stale;
         assert!(stale == 0 || is_refused(&plan, index), "not fresh: {told}");
     }
+    model
 }
 
 fn is_refused(plan: &Plan, index: usize) -> bool {
