@@ -14,7 +14,6 @@ mod leader;
 mod methods;
 mod metrics;
 mod objects;
-mod recorder;
 mod release;
 mod rights;
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::record::{Results, Run};
+use crate::results::{Results, Run};
 
 const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 400.0;
@@ -45,7 +45,8 @@ fn y(share: f64) -> f64 {
 }
 
 /// The chart.
-pub fn svg(results: &Results) -> String {
+#[must_use]
+pub fn render_svg(results: &Results) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"Share of the new reader over time\"><style>{STYLE}</style>\n\

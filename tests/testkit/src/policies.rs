@@ -8,26 +8,31 @@ use dbbalance_api::status::{RunResult, TargetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
-use super::{Case, until};
+use crate::suite::TestCase;
+use crate::wait::wait_until;
 
-pub fn signal() -> Value {
+/// Recycles by `HUP`.
+pub fn signal_recycle() -> Value {
     json!({"method": "Signal", "signal": {"name": "HUP"}})
 }
 
-pub fn http(path: &str) -> Value {
+/// Recycles by an HTTP call of this path.
+pub fn http_recycle(path: &str) -> Value {
     json!({"method": "HTTP", "http": {"port": 8080, "path": path, "timeoutSeconds": 1}})
 }
 
-pub fn evict() -> Value {
+/// Recycles by eviction.
+pub fn evict_recycle() -> Value {
     json!({"method": "Evict"})
 }
 
-pub fn rollout() -> Value {
+/// Recycles by a rollout.
+pub fn rollout_recycle() -> Value {
     json!({"method": "Rollout"})
 }
 
 /// A target with a pool to the reader endpoint.
-pub fn target(kind: &str, name: &str, recycle: &Value) -> Value {
+pub fn target_object(kind: &str, name: &str, recycle: &Value) -> Value {
     json!({
         "name": name,
         "workloadRef": {"apiVersion": "apps/v1", "kind": kind, "name": name},
@@ -37,7 +42,7 @@ pub fn target(kind: &str, name: &str, recycle: &Value) -> Value {
 }
 
 /// A policy for a cluster, quick, and with all pods of a target at once.
-pub fn policy(name: &str, cluster: &str, targets: &[Value]) -> Value {
+pub fn policy_object(name: &str, cluster: &str, targets: &[Value]) -> Value {
     json!({
         "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy", "metadata": {"name": name},
         "spec": {
@@ -56,55 +61,65 @@ pub fn policy(name: &str, cluster: &str, targets: &[Value]) -> Value {
     })
 }
 
-pub fn condition(policy: &DbBalancePolicy, type_: ConditionType) -> Option<&Condition> {
+/// Returns a condition of a policy.
+pub fn find_condition(policy: &DbBalancePolicy, type_: ConditionType) -> Option<&Condition> {
     conditions::find_condition(&policy.status.as_ref()?.conditions, type_)
 }
 
 /// Whether a condition has this status, and this reason if one is given.
-pub fn says(policy: &DbBalancePolicy, type_: ConditionType, status: &str, reason: &str) -> bool {
-    condition(policy, type_)
+pub fn has_condition(
+    policy: &DbBalancePolicy,
+    type_: ConditionType,
+    status: &str,
+    reason: &str,
+) -> bool {
+    find_condition(policy, type_)
         .is_some_and(|c| c.status == status && (reason.is_empty() || c.reason == reason))
 }
 
-pub fn epoch(policy: &DbBalancePolicy) -> i64 {
+/// Returns the epoch of a policy, 0 before the first.
+pub fn current_epoch(policy: &DbBalancePolicy) -> i64 {
     policy.status.as_ref().and_then(|s| s.epoch).unwrap_or(0)
 }
 
-pub fn targets(policy: &DbBalancePolicy) -> &[TargetStatus] {
+/// Returns the status of each target.
+pub fn target_statuses(policy: &DbBalancePolicy) -> &[TargetStatus] {
     policy.status.as_ref().map_or(&[], |s| &s.targets)
 }
 
-pub fn waits_for<'p>(policy: &'p DbBalancePolicy, target: &str) -> Option<&'p str> {
+/// Returns the gate that a target waits for.
+pub fn waiting_gate<'p>(policy: &'p DbBalancePolicy, target: &str) -> Option<&'p str> {
     let plans = policy.status.as_ref().map_or(&[][..], |s| &s.plan);
     let plan = plans.iter().find(|p| p.target == target)?;
     plan.waiting_for.as_deref()
 }
 
-impl Case<'_> {
+impl TestCase<'_> {
     /// Makes a policy and waits until its baseline is recorded.
-    pub async fn baseline(&self, object: Value) -> DbBalancePolicy {
+    pub async fn create_with_baseline(&self, object: Value) -> DbBalancePolicy {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         self.create::<DbBalancePolicy>(object).await;
-        self.policy_where(&name, "baseline", |p| {
-            epoch(p) >= 1
-                && says(p, ConditionType::Ready, "True", "")
-                && says(p, ConditionType::Fresh, "True", "")
+        self.wait_policy(&name, "baseline", |p| {
+            current_epoch(p) >= 1
+                && has_condition(p, ConditionType::Ready, "True", "")
+                && has_condition(p, ConditionType::Fresh, "True", "")
         })
         .await
     }
 
     /// Waits for a policy to be as wanted; tells how it is if it does not come to be.
-    pub async fn policy_where(
+    pub async fn wait_policy(
         &self,
         name: &str,
         what: &str,
         wanted: impl Fn(&DbBalancePolicy) -> bool,
     ) -> DbBalancePolicy {
-        self.policy_within(name, what, Duration::from_mins(2), wanted)
+        self.wait_policy_within(name, what, Duration::from_mins(2), wanted)
             .await
     }
 
-    pub async fn policy_within(
+    /// The same within `limit`.
+    pub async fn wait_policy_within(
         &self,
         name: &str,
         what: &str,
@@ -114,7 +129,7 @@ impl Case<'_> {
         let api = self.api::<DbBalancePolicy>();
         let begun = std::time::Instant::now();
         let what = format!("{what} of {}/{name}", self.name);
-        until(&what, limit + Duration::from_secs(10), async || {
+        wait_until(&what, limit + Duration::from_secs(10), async || {
             let policy = api.get(name).await.ok()?;
             if wanted(&policy) {
                 return Some(policy);
@@ -127,11 +142,11 @@ impl Case<'_> {
     }
 
     /// Waits until an epoch is open and every pod fresh, and no run in progress.
-    pub async fn fresh(&self, name: &str, wanted: i64) -> DbBalancePolicy {
-        self.policy_where(name, &format!("all fresh at epoch {wanted}"), |p| {
-            epoch(p) >= wanted
-                && says(p, ConditionType::Fresh, "True", "AllFresh")
-                && targets(p).iter().all(|t| {
+    pub async fn wait_fresh(&self, name: &str, wanted: i64) -> DbBalancePolicy {
+        self.wait_policy(name, &format!("all fresh at epoch {wanted}"), |p| {
+            current_epoch(p) >= wanted
+                && has_condition(p, ConditionType::Fresh, "True", "AllFresh")
+                && target_statuses(p).iter().all(|t| {
                     t.run
                         .as_ref()
                         .is_none_or(|r| r.result != RunResult::Running)
@@ -141,7 +156,7 @@ impl Case<'_> {
     }
 
     /// Asks for a run by token.
-    pub async fn token(&self, name: &str, token: &str) {
+    pub async fn request_run(&self, name: &str, token: &str) {
         let patch = json!({"metadata": {"annotations": {"dbbalance.io/recycle-requested": token}}});
         self.patch::<DbBalancePolicy>(name, patch).await;
     }

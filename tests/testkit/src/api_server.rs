@@ -5,11 +5,13 @@ use std::time::Duration;
 use dbbalance_testbed::kubernetes::{Testbed, TestbedOptions};
 use dbbalance_testbed::wait;
 use http::{Method, Request};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::Client;
+use kube::config::Kubeconfig;
 use kube::core::Status;
-use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::suite::connect_client as connect;
 
 /// The namespace of the tests.
 pub const NAMESPACE: &str = "api";
@@ -33,16 +35,16 @@ impl Drop for Down {
 }
 
 /// A client in the testbed's network.
-pub struct Server<'s> {
+pub struct KubeApiServer<'s> {
     /// The testbed, for `kubectl`.
     pub testbed: &'s Testbed,
     client: Client,
     runtime: Runtime,
 }
 
-impl Server<'_> {
+impl KubeApiServer<'_> {
     /// Starts a testbed with the CRD installed, does `work` with it and takes it away.
-    pub fn with(name: &str, work: impl FnOnce(&Server<'_>) + Send) {
+    pub fn with(name: &str, work: impl FnOnce(&KubeApiServer<'_>) + Send) {
         let testbed = Testbed::up(&TestbedOptions {
             name: name.to_owned(),
             control_plane_only: true,
@@ -50,7 +52,8 @@ impl Server<'_> {
         .expect("a testbed");
         let down = Down(testbed);
         let testbed = &down.0;
-        let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/dbbalancepolicies.yaml");
+        let crd = crate::checkout_path("crds/dbbalancepolicies.yaml");
+        let crd = crd.to_str().unwrap();
         let _ = testbed.kubectl(&["delete", "--ignore-not-found", "-f", crd]);
         // That it installs shows that the server finds its CEL rules cheap enough.
         testbed.kubectl(&["create", "-f", crd]).expect("the CRD");
@@ -76,8 +79,9 @@ impl Server<'_> {
                     .enable_all()
                     .build()
                     .expect("a runtime");
-                let client = runtime.block_on(client(testbed));
-                work(&Server {
+                let kubeconfig = Kubeconfig::read_from(testbed.kubeconfig()).unwrap();
+                let client = runtime.block_on(connect(kubeconfig));
+                work(&KubeApiServer {
                     testbed,
                     client,
                     runtime,
@@ -108,18 +112,19 @@ impl Server<'_> {
 
     /// Creates a policy, with one of [`DRY`] and [`STRICT`].
     pub fn create(&self, policy: &Value, how: &str) -> Result<Value, Box<Status>> {
-        self.call(Method::POST, &format!("{}?{how}", policies("")), policy)
+        self.call(Method::POST, &format!("{}?{how}", policy_path("")), policy)
     }
 
     /// Changes a policy by a merge patch.
     pub fn patch(&self, name: &str, change: &Value, how: &str) -> Result<Value, Box<Status>> {
-        let path = format!("{}?{how}", policies(name));
+        let path = format!("{}?{how}", policy_path(name));
         self.call(Method::PATCH, &path, change)
     }
 
     /// Reads a policy.
     pub fn read(&self, name: &str) -> Value {
-        self.call(Method::GET, &policies(name), &json!({})).unwrap()
+        self.call(Method::GET, &policy_path(name), &json!({}))
+            .unwrap()
     }
 
     /// What `kubectl` says; fails with what it complains about.
@@ -132,15 +137,7 @@ impl Server<'_> {
 }
 
 /// The path of a policy, or of all.
-pub fn policies(name: &str) -> String {
+pub fn policy_path(name: &str) -> String {
     let slash = if name.is_empty() { "" } else { "/" };
     format!("/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies{slash}{name}")
-}
-
-async fn client(testbed: &Testbed) -> Client {
-    let file = Kubeconfig::read_from(testbed.kubeconfig()).unwrap();
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Client::try_from(config).unwrap()
 }

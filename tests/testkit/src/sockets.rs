@@ -12,7 +12,11 @@ use dbbalance_testbed::program;
 const PORT: u16 = 5432;
 
 /// Established sockets of a pod to databases: local and remote end.
-pub fn established(testbed: &Testbed, namespace: &str, pod: &str) -> Vec<(SocketAddr, SocketAddr)> {
+pub fn list_database_sockets(
+    testbed: &Testbed,
+    namespace: &str,
+    pod: &str,
+) -> Vec<(SocketAddr, SocketAddr)> {
     // It may be gone by now.
     let Ok(pid) = testbed.container_pid(namespace, pod, "app") else {
         return Vec::new();
@@ -33,7 +37,7 @@ pub fn established(testbed: &Testbed, namespace: &str, pod: &str) -> Vec<(Socket
 
 /// How many of a pod's sockets, to this address or to any, the databases know nothing of. Only for pods whose addresses are not
 /// rewritten on the way.
-pub fn zombies(
+pub fn count_zombies(
     testbed: &Testbed,
     namespace: &str,
     pod: &str,
@@ -48,7 +52,7 @@ pub fn zombies(
         .filter(|l| l.last >= last)
         .map(|l| (l.client.clone(), l.port))
         .collect();
-    let held = established(testbed, namespace, pod);
+    let held = list_database_sockets(testbed, namespace, pod);
     held.iter()
         .filter(|(local, remote)| {
             to.is_none_or(|to| remote.ip() == to)

@@ -1,24 +1,30 @@
-//! What the API server's audit log tells: who changed what, and when.
+//! Changes in the API server's audit log: who made them, and when.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Case;
+use crate::suite::TestCase;
 
 /// One answered request that changed something.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct AuditedChange {
     /// The identity of the operator.
     pub user: String,
+    /// `create`, `patch`, …
     pub verb: String,
+    /// `pods`, `deployments`, …
     pub resource: String,
+    /// `eviction`, `exec`, … or empty.
     pub subresource: String,
+    /// The object.
     pub name: String,
+    /// HTTP status of the answer.
     pub code: u64,
+    /// When the server received the request.
     pub at: Timestamp,
 }
 
-impl Change {
+impl AuditedChange {
     /// Whether it is an eviction that was granted.
     pub fn is_eviction(&self) -> bool {
         self.resource == "pods" && self.subresource == "eviction" && self.succeeded()
@@ -35,18 +41,18 @@ impl Change {
     }
 }
 
-impl Case<'_> {
+impl TestCase<'_> {
     /// The changes in the test's namespace made by operators, first to last.
-    pub fn changes(&self) -> Vec<Change> {
+    pub fn changes(&self) -> Vec<AuditedChange> {
         let log = std::fs::read_to_string(self.suite.testbed.audit_log()).unwrap();
         let namespace = format!("\"{}\"", self.name);
         let lines = log.lines().filter(|line| line.contains(&namespace));
-        let mut changes: Vec<_> = lines.filter_map(|line| self.read(line)).collect();
+        let mut changes: Vec<_> = lines.filter_map(|line| self.parse_change(line)).collect();
         changes.sort_by_key(|c| c.at);
         changes
     }
 
-    fn read(&self, line: &str) -> Option<Change> {
+    fn parse_change(&self, line: &str) -> Option<AuditedChange> {
         let event: Value = serde_json::from_str(line).ok()?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let object = &event["objectRef"];
@@ -63,7 +69,7 @@ impl Case<'_> {
             return None;
         }
         let code = event["responseStatus"]["code"].as_u64().unwrap_or(0);
-        Some(Change {
+        Some(AuditedChange {
             user: user[accounts.len()..].to_owned(),
             verb,
             resource: text(&object["resource"]),

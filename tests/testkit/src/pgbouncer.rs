@@ -13,7 +13,7 @@ const NAME: &str = "pgbouncer";
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 /// Starts it before a database, unless it runs.
-pub fn start(testbed: &Testbed, database: Ipv4Addr) {
+pub fn start_pgbouncer(testbed: &Testbed, database: Ipv4Addr) {
     assert!(
         std::path::Path::new(PROGRAM).is_file() || program::require_program(NAME).is_ok(),
         "pgbouncer is missing: install it with: make tools"

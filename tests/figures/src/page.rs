@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::chart;
+use crate::checkout_folder;
 use crate::failover_table;
-use crate::record::{Figures, Results};
+use crate::results::{CaseSummary, Results};
+use crate::share_chart;
 
 /// Where the README's section begins.
 const BEGIN: &str = "<!-- bench -->";
@@ -39,21 +40,30 @@ pub const APPS: [(&str, &str); 2] = [("hikaricp", "HikariCP"), ("activerecord", 
 /// A file and its content.
 pub type Page = (PathBuf, String);
 
-/// All files, as the results want them; the README keeps what is outside its markers.
+/// Renders all files from the results; the README keeps what is outside its markers.
+///
+/// # Errors
+/// A file that cannot be read, or a README without markers.
 pub fn pages(results: &Results) -> Result<Vec<Page>, String> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = checkout_folder();
     let read =
         |path: &PathBuf| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     let readme = root.join("README.md");
     let notes = read(&root.join("docs/bench/notes.md"))?;
     Ok(vec![
         (root.join("docs/bench.md"), document(results, &notes)),
-        (root.join("docs/bench/shares.svg"), chart::svg(results)),
+        (
+            root.join("docs/bench/shares.svg"),
+            share_chart::render_svg(results),
+        ),
         (readme.clone(), framed(&read(&readme)?, &section(results))?),
     ])
 }
 
-/// Writes them.
+/// Renders the files and writes them.
+///
+/// # Errors
+/// A file that cannot be read or written.
 pub fn write() -> Result<(), String> {
     for (path, text) in pages(&Results::load()?)? {
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -128,7 +138,7 @@ fn document(results: &Results, notes: &str) -> String {
     text
 }
 
-fn goals(figures: &Figures, label: &str) -> String {
+fn goals(figures: &CaseSummary, label: &str) -> String {
     let word = |met: bool| if met { "met" } else { "**not met**" };
     let mut text = String::new();
     let mut row = |goal: &str, met: bool, told: String| {
@@ -188,7 +198,7 @@ fn table(results: &Results, cases: &'static [(&'static str, &'static str)]) -> S
     text
 }
 
-type Row = (&'static str, &'static str, &'static str, Figures);
+type Row = (&'static str, &'static str, &'static str, CaseSummary);
 
 fn rows(results: &Results, cases: &'static [(&'static str, &'static str)]) -> Vec<Row> {
     let of = |(case, words): &(&'static str, &'static str)| {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::page::APPS;
-use crate::record::{Failover, Results, quantile, real};
+use crate::quantile::{quantile, to_f64};
+use crate::results::{Failover, Results};
 
 /// What is told apart, with what a reader calls it: half-open, flicker, with the operator.
 const ROWS: [(bool, bool, bool, &str); 4] = [
@@ -20,6 +21,7 @@ const ROWS: [(bool, bool, bool, &str); 4] = [
 ];
 
 /// A failover's table, its goals and its evidence; nothing if there was none.
+#[must_use]
 pub fn section(results: &Results) -> String {
     let mut text = String::new();
     let some = results.failovers.values().next();
@@ -99,6 +101,7 @@ fn kinds(results: &Results) -> String {
 }
 
 /// The goals' rows, of the failovers that the operator acted on.
+#[must_use]
 pub fn goals(results: &Results) -> String {
     let all: Vec<&Failover> = results
         .failovers
@@ -149,7 +152,7 @@ fn sorted(all: &[&Failover], of: impl Fn(&Failover) -> f64) -> Vec<f64> {
 
 fn row(words: &str, called: &str, all: &[&Failover]) -> String {
     let mean =
-        |of: &dyn Fn(&Failover) -> f64| all.iter().map(|r| of(r)).sum::<f64>() / real(all.len());
+        |of: &dyn Fn(&Failover) -> f64| all.iter().map(|r| of(r)).sum::<f64>() / to_f64(all.len());
     let stays = |part: f64, values: &[f64]| {
         let value = quantile(values, part).unwrap_or_default();
         format!("{value:.1} s")
@@ -176,7 +179,7 @@ fn row(words: &str, called: &str, all: &[&Failover]) -> String {
     format!(
         "| {words} | {called} | {n} | {gone} | {after} | {touched:.1} | {wrong} of {of} | {back} of {n} | {zombies} | {failed:.0} |\n",
         n = all.len(),
-        touched = mean(&|r| real(r.pods_touched)),
+        touched = mean(&|r| to_f64(r.pods_touched)),
     )
 }
 
@@ -199,6 +202,7 @@ fn zombies(results: &Results) -> String {
 }
 
 /// Pods whose addresses are rewritten, and a pooler in between.
+#[must_use]
 pub fn evidence(results: &Results) -> String {
     let mut text = String::new();
     for run in results.masqueraded.values() {

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkout_folder;
+use crate::quantile::{quantile, to_f64};
+
 /// All of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,32 +98,50 @@ pub struct Point {
     pub shares: Vec<f64>,
 }
 
-/// Runs of a case, summed up.
+/// Summary of the runs of one case with one app. Shares are parts of 1.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
+pub struct CaseSummary {
+    /// Number of runs.
     pub runs: usize,
+    /// Runs that ended with every reader within the band.
     pub reached: usize,
+    /// Median of the seconds until then, over the runs that got there.
     pub median_seconds: Option<f64>,
+    /// 95th percentile of the same.
     pub p95_seconds: Option<f64>,
+    /// Mean of the pods touched.
     pub mean_touched: f64,
+    /// Mean of the recycles.
     pub mean_recycles: f64,
+    /// Failed queries of all runs.
     pub failed_queries: u64,
+    /// Most connections at a moment, over all runs.
     pub peak_total: usize,
+    /// Most pods at a moment with a wrong number of connections, over all runs.
     pub peak_pods_busy: usize,
+    /// Mean of the new reader's share at the end.
     pub mean_new_share: f64,
+    /// Mean of the largest share at the end.
     pub mean_largest_share: f64,
+    /// Largest share at the end of any run.
     pub worst_largest_share: f64,
+    /// Mean of the misplaced connections at the end.
     pub mean_misplaced: f64,
+    /// Mean of the seconds watched.
     pub mean_watched: f64,
 }
 
 impl Results {
-    /// The file's place.
+    /// Returns the path of the file.
+    #[must_use]
     pub fn file() -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/bench/results.json")
+        checkout_folder().join("docs/bench/results.json")
     }
 
-    /// What the file says; the error tells how it is made.
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// A missing or malformed file; the text says how it is made.
     pub fn load() -> Result<Self, String> {
         let file = Self::file();
         let text = fs::read_to_string(&file)
@@ -128,7 +149,10 @@ impl Results {
         serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file atomically.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
     pub fn save(&self) -> Result<(), String> {
         let file = Self::file();
         let partial = file.with_extension("partial");
@@ -154,6 +178,7 @@ impl Results {
     }
 
     /// Whether this key has been played.
+    #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.runs.contains_key(key)
             || self.failovers.contains_key(key)
@@ -168,24 +193,25 @@ impl Results {
             .filter(move |run| run.case == case && run.app == app)
     }
 
-    /// The runs of a case with an app, summed up; none if there are none.
-    pub fn figures(&self, case: &str, app: &str) -> Option<Figures> {
+    /// Summarises the runs of a case with an app; `None` without runs.
+    #[must_use]
+    pub fn figures(&self, case: &str, app: &str) -> Option<CaseSummary> {
         let runs: Vec<&Run> = self.of(case, app).collect();
         if runs.is_empty() {
             return None;
         }
         let mean = |of: &dyn Fn(&Run) -> f64| {
-            runs.iter().map(|run| of(run)).sum::<f64>() / real(runs.len())
+            runs.iter().map(|run| of(run)).sum::<f64>() / to_f64(runs.len())
         };
         let largest = |run: &Run| run.shares.iter().copied().fold(0.0, f64::max);
         let mut seconds: Vec<f64> = runs.iter().filter_map(|run| run.seconds_to_band).collect();
         seconds.sort_by(f64::total_cmp);
-        Some(Figures {
+        Some(CaseSummary {
             runs: runs.len(),
             reached: runs.iter().filter(|run| run.reached).count(),
             median_seconds: quantile(&seconds, 0.5),
             p95_seconds: quantile(&seconds, 0.95),
-            mean_touched: mean(&|run| real(run.pods_touched)),
+            mean_touched: mean(&|run| to_f64(run.pods_touched)),
             mean_recycles: mean(&|run| run.recycles),
             failed_queries: runs.iter().map(|run| run.failed_queries).sum(),
             peak_total: runs
@@ -219,22 +245,6 @@ fn rows<T: Serialize>(name: &str, rows: &BTreeMap<String, T>) -> String {
         return format!("  \"{name}\": {{}}");
     }
     format!("  \"{name}\": {{\n{}\n  }}", rows.join(",\n"))
-}
-
-/// The value below which this part of the values is, between neighbours by their distance; none of none.
-pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = part * real(last);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within the slice
-    let below = place.floor() as usize;
-    let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - real(below)))
-}
-
-/// Counts are small.
-#[allow(clippy::cast_precision_loss)]
-pub fn real(count: usize) -> f64 {
-    count as f64
 }
 
 /// One failover.

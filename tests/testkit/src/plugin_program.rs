@@ -1,13 +1,13 @@
 //! The kubectl plugin's program, as users install it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Finds the built plugin: the file that `DBBALANCE_PLUGIN` names, else the release build of this checkout.
 ///
 /// # Panics
 /// If it was not built.
-pub fn plugin_program() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/kubectl-dbbalance");
+pub fn find_plugin_program() -> PathBuf {
+    let built = crate::checkout_path("target/release/kubectl-dbbalance");
     let program = std::env::var_os("DBBALANCE_PLUGIN").map_or(built, PathBuf::from);
     assert!(
         program.is_file(),

@@ -2,19 +2,9 @@
 //! `docs/bench/results.json` gives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-// The bench's own modules; it also writes with them.
-#[path = "bench/chart.rs"]
-mod chart;
-#[path = "bench/failover_table.rs"]
-mod failover_table;
-#[path = "bench/page.rs"]
-#[allow(dead_code)]
-mod page;
-#[path = "bench/record.rs"]
-#[allow(dead_code)]
-mod record;
-
-use record::{Results, Run};
+use dbbalance_figures::page;
+use dbbalance_figures::quantile::quantile;
+use dbbalance_figures::results::{Results, Run};
 
 #[test]
 fn readme_page_and_chart_are_what_was_measured() {
@@ -49,8 +39,5 @@ fn figures_count_only_runs_that_got_there() {
         (3, 2, Some(20.0))
     );
     assert_eq!(results.figures("c", "b"), None);
-    assert_eq!(
-        record::quantile(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95),
-        Some(4.8)
-    );
+    assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95), Some(4.8));
 }

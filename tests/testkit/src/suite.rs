@@ -1,30 +1,15 @@
 //! Support of the tests on a testbed: one testbed for all, and for each test a namespace, a cluster and clients.
 //!
 //! Nothing here judges the operator; it makes things, and tells what is there.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs
-)]
-
-pub mod app;
-pub mod audit;
-pub mod operator;
-pub mod policy;
-pub mod proxy;
-pub mod sightings;
-
 use std::fmt::Debug;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dbbalance_testbed::cache::ToolCache;
+use dbbalance_testbed::image;
 use dbbalance_testbed::kubernetes::{NODE_IP, Testbed, TestbedOptions};
 use dbbalance_testbed::rds::client::{CLASS, RdsClient as Rds};
 use dbbalance_testbed::rds::{self, MOTO_PORT, REGION};
-use dbbalance_testbed::{image, interrupt, wait};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -34,51 +19,61 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::wait::{wait_until, wait_until_blocking};
+
 /// The testbed's name: not a developer's own. Two runs at once on a machine need two.
-pub fn name() -> String {
+pub fn testbed_name() -> String {
     std::env::var("DBBALANCE_E2E_TESTBED").unwrap_or_else(|_| "dbb-test".to_owned())
 }
 /// For what takes seconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(90);
-/// How often a condition is looked at.
-pub const LOOK: Duration = Duration::from_millis(100);
-
 /// What all tests share.
 #[derive(Debug)]
-pub struct Suite {
+pub struct TestSuite {
+    /// The testbed.
     pub testbed: Testbed,
     /// Folder for kubeconfigs of operators; it ends with the testbed.
     pub folder: PathBuf,
+    /// The operator's program.
+    pub program: PathBuf,
 }
 
-impl Suite {
+impl TestSuite {
     /// Brings the testbed up, with the app's image, moto, faults and the resource's definition.
-    pub fn up() -> Self {
-        let suite = Self::bare(name());
+    pub fn up(program: &Path) -> Self {
+        let suite = Self::bare(testbed_name(), program);
         let app = image::build_testapp_image(&ToolCache::locate().unwrap()).unwrap();
         suite.testbed.load_image(&app.archive).unwrap();
         rds::start_servers(&suite.testbed, true).unwrap();
         suite
     }
 
+    /// Returns the suite of a testbed that is up.
+    pub fn of(testbed: Testbed, program: &Path) -> Self {
+        Self {
+            folder: testbed.layout().path("test"),
+            program: program.to_owned(),
+            testbed,
+        }
+    }
+
     /// A testbed of this name, with the resource's definition and nothing else.
-    pub fn bare(name: String) -> Self {
+    pub fn bare(name: String, program: &Path) -> Self {
         Testbed::down(&name).unwrap();
         let testbed = Testbed::up(&TestbedOptions {
             name,
             ..TestbedOptions::default()
         })
         .unwrap();
-        let folder = testbed.layout().path("test");
-        std::fs::create_dir_all(&folder).unwrap();
-        let suite = Self { testbed, folder };
-        suite.run(|| define(&suite)).unwrap();
+        let suite = Self::of(testbed, program);
+        std::fs::create_dir_all(&suite.folder).unwrap();
+        suite.run(|| install_crd(&suite)).unwrap();
         suite
     }
 
     /// Takes everything away.
     pub fn down() {
-        if let Err(error) = Testbed::down(&name()) {
+        if let Err(error) = Testbed::down(&testbed_name()) {
             eprintln!("cannot take the testbed away: {error:#}");
         }
     }
@@ -110,25 +105,27 @@ impl Suite {
         }
     }
 
+    /// Returns a client with the administrator's rights.
     pub async fn client(&self) -> Client {
-        client_of(Kubeconfig::read_from(self.testbed.kubeconfig()).unwrap()).await
+        connect_client(Kubeconfig::read_from(self.testbed.kubeconfig()).unwrap()).await
     }
 }
 
-pub async fn client_of(kubeconfig: Kubeconfig) -> Client {
+/// Returns a client by a kubeconfig.
+pub async fn connect_client(kubeconfig: Kubeconfig) -> Client {
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
     Client::try_from(config.unwrap()).unwrap()
 }
 
-async fn define(suite: &Suite) {
+async fn install_crd(suite: &TestSuite) {
     let client = suite.client().await;
     let crd: CustomResourceDefinition =
         serde_yaml_ng::from_str(&dbbalance_api::crd::render_crd().unwrap()).unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let name = crd.metadata.name.clone().unwrap();
     api.create(&PostParams::default(), &crd).await.unwrap();
-    until("the definition", LIMIT, async || {
+    wait_until("the definition", LIMIT, async || {
         let found = api.get(&name).await.ok()?;
         let conditions = found.status?.conditions?;
         conditions
@@ -139,45 +136,32 @@ async fn define(suite: &Suite) {
     .await;
 }
 
-/// Waits for a condition to give a value.
-pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        assert!(!interrupt::is_interrupted(), "interrupted");
-        assert!(
-            Instant::now() < deadline,
-            "{what}: not within {} s",
-            limit.as_secs()
-        );
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// One test's own part of the testbed.
-pub struct Case<'a> {
-    pub suite: &'a Suite,
+pub struct TestCase<'a> {
+    /// The suite.
+    pub suite: &'a TestSuite,
     /// Its namespace, and the first part of its clusters' names.
     pub name: String,
+    /// A client with the administrator's rights.
     pub client: Client,
+    /// A client for pods, which keeps no connection.
     pub http: reqwest::Client,
+    /// A client of moto.
     pub rds: Rds,
     /// Others use the namespace after it.
     pub is_shared: bool,
 }
 
-impl<'a> Case<'a> {
+impl<'a> TestCase<'a> {
     /// A namespace, and a cluster of the same name with a writer `NAME-1` and a reader `NAME-2`.
-    pub async fn new(suite: &'a Suite, name: &str) -> Self {
+    pub async fn new(suite: &'a TestSuite, name: &str) -> Self {
         let case = Self::bare(suite, name).await;
-        case.cluster(name, 2);
+        case.create_cluster(name, 2);
         case
     }
 
     /// A namespace alone, made unless it is there.
-    pub async fn bare(suite: &'a Suite, name: &str) -> Self {
+    pub async fn bare(suite: &'a TestSuite, name: &str) -> Self {
         let client = suite.client().await;
         let case = Self {
             suite,
@@ -199,7 +183,7 @@ impl<'a> Case<'a> {
             made => drop(made.unwrap()),
         }
         let accounts: Api<ServiceAccount> = case.api();
-        until("the namespace's account", LIMIT, async || {
+        wait_until("the namespace's account", LIMIT, async || {
             accounts.get("default").await.ok().map(drop)
         })
         .await;
@@ -207,14 +191,14 @@ impl<'a> Case<'a> {
     }
 
     /// A cluster with this many instances, `NAME-1` the writer. moto now and then answers 500 when others write too.
-    pub fn cluster(&self, name: &str, instances: u32) {
-        wait_blocking("a cluster", LIMIT, || {
+    pub fn create_cluster(&self, name: &str, instances: u32) {
+        wait_until_blocking("a cluster", LIMIT, || {
             let made = self.rds.create_cluster(name, "aurora-postgresql");
             made.is_ok() || self.rds.describe_cluster(name).is_ok()
         });
         for n in 1..=instances {
             let instance = format!("{name}-{n}");
-            wait_blocking("an instance", LIMIT, || {
+            wait_until_blocking("an instance", LIMIT, || {
                 let made = self.rds.add_instance(name, &instance, CLASS);
                 let found = || self.rds.describe_instances(name).ok();
                 made.is_ok()
@@ -229,6 +213,7 @@ impl<'a> Case<'a> {
         self.rds.failover(&self.name, Some(&to)).unwrap();
     }
 
+    /// Returns the objects of a kind in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -270,16 +255,11 @@ impl<'a> Case<'a> {
 }
 
 /// The pods of tests that are over make room for others; those of a failed one stay to be looked at.
-impl Drop for Case<'_> {
+impl Drop for TestCase<'_> {
     fn drop(&mut self) {
         if !self.is_shared && !std::thread::panicking() {
             let arguments = ["delete", "namespace", &self.name, "--wait=false"];
             let _ = self.suite.testbed.kubectl(&arguments);
         }
     }
-}
-
-/// Waits without a runtime.
-pub fn wait_blocking(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
-    wait::poll_until(what, limit, || Ok(probe().then_some(()))).unwrap();
 }

@@ -10,19 +10,22 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::{Case, until};
+use crate::suite::TestCase;
+use crate::wait::wait_until;
 
 /// Pods are started two at a time by a machine that does other things too.
 const PODS_LIMIT: Duration = Duration::from_secs(150);
 
 /// What the app in a pod has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct Count {
+pub struct EffectCounts {
+    /// Signals by name.
     pub signals: BTreeMap<String, u64>,
+    /// HTTP calls by path.
     pub http: BTreeMap<String, u64>,
 }
 
-impl Count {
+impl EffectCounts {
     /// All that reached the app.
     pub fn effects(&self) -> u64 {
         self.signals.values().sum::<u64>() + self.http.values().sum::<u64>()
@@ -30,7 +33,7 @@ impl Count {
 }
 
 /// A workload of the test app, to be changed to taste.
-pub fn workload(kind: &str, name: &str, replicas: u32) -> Value {
+pub fn workload_object(kind: &str, name: &str, replicas: u32) -> Value {
     let mut workload = json!({
         "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
         "spec": {
@@ -67,13 +70,14 @@ pub fn workload(kind: &str, name: &str, replicas: u32) -> Value {
 }
 
 /// Sets an environment variable of the app.
-pub fn with_env(mut workload: Value, name: &str, value: &str) -> Value {
+pub fn set_env(mut workload: Value, name: &str, value: &str) -> Value {
     workload["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": name, "value": value}]);
     workload
 }
 
-pub fn ready(pod: &Pod) -> bool {
+/// Reports whether a pod is Ready and not terminating.
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .iter()
@@ -84,39 +88,44 @@ pub fn ready(pod: &Pod) -> bool {
             .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-pub fn annotation<'p>(pod: &'p Pod, key: &str) -> Option<&'p str> {
+/// Returns an annotation of a pod.
+pub fn find_annotation<'p>(pod: &'p Pod, key: &str) -> Option<&'p str> {
     pod.annotations().get(key).map(String::as_str)
 }
 
 /// The epoch of a pod's stamp.
-pub fn stamped(pod: &Pod) -> i64 {
-    annotation(pod, dbbalance_api::annotations::EPOCH)
+pub fn stamped_epoch(pod: &Pod) -> i64 {
+    find_annotation(pod, dbbalance_api::annotations::EPOCH)
         .and_then(|s| s.split_once('/')?.1.split_once('-')?.0.parse().ok())
         .unwrap_or(0)
 }
 
-pub fn recycles(pod: &Pod) -> u64 {
-    annotation(pod, dbbalance_api::annotations::RECYCLES)
+/// Returns how often a pod was recycled, by its annotation.
+pub fn recycle_count(pod: &Pod) -> u64 {
+    find_annotation(pod, dbbalance_api::annotations::RECYCLES)
         .and_then(|s| s.parse().ok())
         .unwrap_or(0)
 }
 
-pub fn claim(pod: &Pod) -> Option<&str> {
-    annotation(pod, dbbalance_api::annotations::CLAIM)
+/// Returns the claim on a pod.
+pub fn find_claim(pod: &Pod) -> Option<&str> {
+    find_annotation(pod, dbbalance_api::annotations::CLAIM)
 }
 
-pub fn uid(pod: &Pod) -> String {
+/// Returns the UID of a pod.
+pub fn pod_uid(pod: &Pod) -> String {
     pod.uid().unwrap()
 }
 
-impl Case<'_> {
+impl TestCase<'_> {
     /// Makes a Deployment and waits for its pods.
-    pub async fn deployment(&self, name: &str, replicas: u32) -> Vec<Pod> {
-        self.deploy(workload("Deployment", name, replicas)).await
+    pub async fn create_deployment(&self, name: &str, replicas: u32) -> Vec<Pod> {
+        self.create_workload(workload_object("Deployment", name, replicas))
+            .await
     }
 
     /// Makes a workload and waits for its pods.
-    pub async fn deploy(&self, object: Value) -> Vec<Pod> {
+    pub async fn create_workload(&self, object: Value) -> Vec<Pod> {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let replicas = object["spec"]["replicas"].as_u64().unwrap_or(1);
         match object["kind"].as_str().unwrap() {
@@ -136,31 +145,35 @@ impl Case<'_> {
 
     /// Waits until exactly so many pods are there, all Ready.
     pub async fn ready_pods(&self, app: &str, wanted: usize) -> Vec<Pod> {
-        until(&format!("{wanted} pods of {app}"), PODS_LIMIT, async || {
+        wait_until(&format!("{wanted} pods of {app}"), PODS_LIMIT, async || {
             let pods = self.pods(app).await;
-            (pods.len() == wanted && pods.iter().all(ready)).then_some(pods)
+            (pods.len() == wanted && pods.iter().all(is_ready)).then_some(pods)
         })
         .await
     }
 
     /// What the apps have counted, by pod UID. Pods without an address are left out.
-    pub async fn counts(&self, app: &str) -> BTreeMap<String, Count> {
+    pub async fn effect_counts(&self, app: &str) -> BTreeMap<String, EffectCounts> {
         let mut counts = BTreeMap::new();
-        for pod in self.pods(app).await.iter().filter(|p| ready(p)) {
+        for pod in self.pods(app).await.iter().filter(|p| is_ready(p)) {
             let ip = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).unwrap();
             let url = format!("http://{ip}:8080/log");
-            let count = until("the app's answer", Duration::from_secs(20), async || {
+            let count = wait_until("the app's answer", Duration::from_secs(20), async || {
                 let answer = self.http.get(&url).send().await.ok()?;
                 serde_json::from_slice(&answer.bytes().await.ok()?).ok()
             })
             .await;
-            counts.insert(uid(pod), count);
+            counts.insert(pod_uid(pod), count);
         }
         counts
     }
 
     /// All effects that the pods of an app have seen.
     pub async fn effects(&self, app: &str) -> u64 {
-        self.counts(app).await.values().map(Count::effects).sum()
+        self.effect_counts(app)
+            .await
+            .values()
+            .map(EffectCounts::effects)
+            .sum()
     }
 }

@@ -26,12 +26,13 @@ use serde_json::Value;
 pub enum Backend {
     /// moto.
     Moto,
-    /// The testbed's own API, over an estate that changes at once.
+    /// The testbed's own API, over an inventory that changes at once.
     Testbed,
 }
 
-/// A running server of either kind, ended with the value.
+/// A running server of either kind, stopped when it is dropped.
 #[derive(Debug)]
+#[expect(dead_code, reason = "the servers are held only to be dropped")]
 pub enum Running {
     /// moto.
     Moto(Moto),

@@ -11,13 +11,15 @@ use kube::ResourceExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::oneshot;
 
-use super::Case;
-use super::app::claim;
+use crate::suite::TestCase;
+use crate::workloads::find_claim;
 
 /// A pod that was seen.
 #[derive(Debug, Clone)]
 pub struct Sighting {
+    /// The pod's name.
     pub name: String,
+    /// Its label `app`.
     pub app: String,
     /// When its first claim was seen.
     pub claimed: Option<Instant>,
@@ -37,11 +39,12 @@ impl Sightings {
                 app: pod.labels().get("app").cloned().unwrap_or_default(),
                 claimed: None,
             });
-        if sighting.claimed.is_none() && claim(pod).is_some() {
+        if sighting.claimed.is_none() && find_claim(pod).is_some() {
             sighting.claimed = Some(Instant::now());
         }
     }
 
+    /// Returns the pods seen so far.
     pub fn all(&self) -> BTreeMap<String, Sighting> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.clone()
@@ -53,7 +56,7 @@ impl Sightings {
     }
 }
 
-impl Case<'_> {
+impl TestCase<'_> {
     /// Watches the namespace's pods from now on, for as long as the test runs.
     pub async fn watch_pods(&self) -> Sightings {
         let sightings = Sightings::default();

@@ -4,7 +4,7 @@
 //! their time. An assertion that one of them alone would pass has no place here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+mod servers;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,9 +17,7 @@ use dbbalance::aurora::{
 use dbbalance_core::topology::ClusterId;
 use dbbalance_testbed::rds::REGION;
 use serde_json::json;
-use support::rds::{
-    Backend, factory, faults, fired, own, read, read_one, set_rules, shown, source,
-};
+use servers::{Backend, factory, faults, fired, own, read, read_one, set_rules, shown, source};
 use tokio_util::sync::CancellationToken;
 
 /// Makes two tests of each: one against moto, one against the testbed's server.

@@ -20,11 +20,12 @@ use kube::api::PostParams;
 use kube::config::{AuthInfo, Kubeconfig};
 use serde_json::json;
 
-use super::{Case, LIMIT, wait_blocking};
+use crate::suite::{LIMIT, TestCase};
+use crate::wait::wait_until_blocking;
 
 /// How an operator is run, besides what all tests need.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct OperatorSettings {
     /// Where it dies.
     pub failpoint: Option<&'static str>,
     /// Further arguments.
@@ -39,7 +40,7 @@ pub struct Settings {
     pub default_cadence: bool,
 }
 
-impl Settings {
+impl OperatorSettings {
     /// Effects one after another, so many a second, so that a death leaves stale pods.
     pub fn slow(mut self, rate: u32) -> Self {
         let rate = format!("--actions-per-second={rate}");
@@ -48,6 +49,7 @@ impl Settings {
         self
     }
 
+    /// Makes it die at a failpoint. Needs the feature `failpoints`.
     pub fn dying_at(mut self, point: &'static str) -> Self {
         self.failpoint = Some(point);
         self
@@ -55,8 +57,8 @@ impl Settings {
 }
 
 /// A running operator.
-pub struct Operator<'a> {
-    case: &'a Case<'a>,
+pub struct OperatorProcess<'a> {
+    case: &'a TestCase<'a>,
     /// Its lease identity, and its account's name.
     pub identity: String,
     /// Its name in the testbed's records and logs.
@@ -64,14 +66,16 @@ pub struct Operator<'a> {
     process: ProcessIdentity,
 }
 
-impl<'a> Operator<'a> {
-    pub async fn start(case: &'a Case<'a>) -> Self {
-        Self::with(case, "one", &Settings::default()).await
+impl<'a> OperatorProcess<'a> {
+    /// Starts an operator `one` with the default settings.
+    pub async fn start(case: &'a TestCase<'a>) -> Self {
+        Self::with(case, "one", &OperatorSettings::default()).await
     }
 
-    pub async fn with(case: &'a Case<'a>, identity: &str, settings: &Settings) -> Self {
+    /// Starts an operator with a lease identity of its own.
+    pub async fn with(case: &'a TestCase<'a>, identity: &str, settings: &OperatorSettings) -> Self {
         let record = format!("operator-{}-{identity}", case.name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dbbalance"));
+        let mut command = Command::new(&case.suite.program);
         let rds = settings.rds_url.clone().unwrap_or_else(|| {
             format!(
                 "http://{NODE_IP}:{}",
@@ -115,40 +119,44 @@ impl<'a> Operator<'a> {
         }
     }
 
-    pub fn alive(&self) -> bool {
+    /// Reports whether its process runs.
+    pub fn is_alive(&self) -> bool {
         self.process.is_alive()
     }
 
+    /// Stops its process by `SIGSTOP`.
     pub fn freeze(&self) {
         self.process.signal(Signal::SIGSTOP).unwrap();
     }
 
+    /// Lets a frozen process go on.
     pub fn thaw(&self) {
         self.process.signal(Signal::SIGCONT).unwrap();
     }
 
-    /// Ends it as a crash does.
+    /// Kills it, as a crash does.
     pub fn kill(self) {
         drop(self);
     }
 
-    /// Ends it in good order.
+    /// Stops it by `SIGTERM`, and waits for its end.
     pub fn stop(self) {
         self.process.signal(Signal::SIGTERM).unwrap();
-        wait_blocking("the operator's end", LIMIT, || !self.alive());
+        wait_until_blocking("the operator's end", LIMIT, || !self.is_alive());
     }
 
+    /// Returns what it has logged.
     pub fn log(&self) -> String {
         let file = self.case.suite.testbed.layout().log(&self.record);
         std::fs::read_to_string(file).unwrap_or_default()
     }
 }
 
-impl Drop for Operator<'_> {
+impl Drop for OperatorProcess<'_> {
     fn drop(&mut self) {
         let _ = self.process.signal(Signal::SIGCONT);
         let _ = self.process.signal(Signal::SIGKILL);
-        wait_blocking("the operator's death", LIMIT, || !self.alive());
+        wait_until_blocking("the operator's death", LIMIT, || !self.is_alive());
         let _ = self
             .case
             .suite
@@ -161,7 +169,7 @@ impl Drop for Operator<'_> {
 }
 
 /// A service account of its own, with a kubeconfig that has its token.
-async fn kubeconfig(case: &Case<'_>, identity: &str, port: Option<u16>) -> PathBuf {
+async fn kubeconfig(case: &TestCase<'_>, identity: &str, port: Option<u16>) -> PathBuf {
     let file = case
         .suite
         .folder
