@@ -45,7 +45,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 ///
 /// # Errors
 /// When the filter cannot be read, or logging was begun before.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,

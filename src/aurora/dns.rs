@@ -6,7 +6,7 @@
 //!
 //! It tells what was answered and decides nothing: what DNS must say before an epoch opens is in `domain::dns`.
 
-mod names;
+mod cluster_names;
 pub mod resolver;
 mod task;
 #[cfg(test)]
@@ -28,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::poller::{Clock, ClusterKey};
 use crate::rate_limit::Bucket;
+use cluster_names::ClusterNames;
 use dbbalance_core::dns::DnsView;
 use dbbalance_core::topology::{ClusterView, InstanceId};
-use names::Names;
 
 /// The kind of address that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
+pub enum IpFamily {
     /// A records.
     V4,
     /// AAAA records.
@@ -43,7 +43,7 @@ pub enum Family {
 
 /// What a resolver answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct DnsAnswer {
     /// The addresses, at least one, in the order of the answer.
     pub addresses: Vec<IpAddr>,
     /// The names that the asked one is an alias of, first to last, as answered.
@@ -54,7 +54,7 @@ pub struct Answer {
 
 /// Why there is no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Failure {
+pub enum LookupError {
     /// The name does not exist.
     NoSuchName,
     /// The name exists, without an address of this kind.
@@ -65,7 +65,7 @@ pub enum Failure {
     Unanswered,
 }
 
-impl Failure {
+impl LookupError {
     /// In words, for people.
     #[must_use]
     pub const fn describe(self) -> &'static str {
@@ -84,17 +84,17 @@ pub enum LookupResult {
     /// With an address.
     Ok,
     /// Without.
-    Failed(Failure),
+    Failed(LookupError),
 }
 
 impl LookupResult {
     /// All results.
     pub const ALL: [Self; 5] = [
         Self::Ok,
-        Self::Failed(Failure::NoSuchName),
-        Self::Failed(Failure::NoAddress),
-        Self::Failed(Failure::Refused),
-        Self::Failed(Failure::Unanswered),
+        Self::Failed(LookupError::NoSuchName),
+        Self::Failed(LookupError::NoAddress),
+        Self::Failed(LookupError::Refused),
+        Self::Failed(LookupError::Unanswered),
     ];
 
     /// The label.
@@ -102,10 +102,10 @@ impl LookupResult {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "Ok",
-            Self::Failed(Failure::NoSuchName) => "NoSuchName",
-            Self::Failed(Failure::NoAddress) => "NoAddress",
-            Self::Failed(Failure::Refused) => "Refused",
-            Self::Failed(Failure::Unanswered) => "Unanswered",
+            Self::Failed(LookupError::NoSuchName) => "NoSuchName",
+            Self::Failed(LookupError::NoAddress) => "NoAddress",
+            Self::Failed(LookupError::Refused) => "Refused",
+            Self::Failed(LookupError::Unanswered) => "Unanswered",
         }
     }
 }
@@ -117,17 +117,17 @@ pub trait Resolve: Send + Sync {
     ///
     /// # Errors
     /// Why there is no address.
-    async fn resolve(&self, name: &str, family: Family) -> Result<Answer, Failure>;
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<DnsAnswer, LookupError>;
 }
 
 /// Counts look-ups; metrics implement it. Must not block.
 pub trait LookupStats: Send + Sync {
     /// A look-up has ended.
-    fn looked_up(&self, result: LookupResult);
+    fn count_lookup(&self, result: LookupResult);
 }
 
 impl LookupStats for super::NoStats {
-    fn looked_up(&self, _: LookupResult) {}
+    fn count_lookup(&self, _: LookupResult) {}
 }
 
 /// What the looking works with.
@@ -153,11 +153,11 @@ impl fmt::Debug for DnsConfig {
 
 /// Something that others must hear of a cluster's DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsNews {
+pub struct DnsUpdate {
     /// The cluster.
     pub key: ClusterKey,
     /// DNS seems to know more than the topology: another writer, or a reader that is no member. Ask RDS now.
-    pub sensed: bool,
+    pub ahead_of_rds: bool,
     /// The instance that the last looks at the cluster endpoint all named.
     pub writer: Option<InstanceId>,
     /// A reconcile may decide otherwise.
@@ -167,30 +167,30 @@ pub struct DnsNews {
 /// The looks at all watched clusters. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct DnsWatch {
-    shared: Arc<Shared>,
+    shared: Arc<DnsShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct DnsShared {
     config: DnsConfig,
     bucket: Bucket,
     stop: CancellationToken,
-    seats: Mutex<HashMap<ClusterKey, Arc<Seat>>>,
-    listeners: Mutex<Vec<mpsc::UnboundedSender<DnsNews>>>,
+    seats: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
 }
 
 /// One cluster: what is known of its names, and the way to its task.
 #[derive(Debug)]
-struct Seat {
+struct SampledCluster {
     key: ClusterKey,
-    names: Mutex<Names>,
+    names: Mutex<ClusterNames>,
     /// The names or the pace have changed.
     stirred: Notify,
     stop: CancellationToken,
 }
 
-impl Seat {
-    fn names(&self) -> MutexGuard<'_, Names> {
+impl SampledCluster {
+    fn lock_names(&self) -> MutexGuard<'_, ClusterNames> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -201,7 +201,7 @@ impl DnsWatch {
     pub fn new(config: DnsConfig, stop: CancellationToken) -> Self {
         // One at a time: a burst would ask one cache, and tell of one moment.
         let interval = Duration::from_secs(1) / config.lookups_per_second.max(1);
-        let shared = Shared {
+        let shared = DnsShared {
             bucket: Bucket::new(interval, 1),
             config,
             stop,
@@ -218,42 +218,45 @@ impl DnsWatch {
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, view: &ClusterView) {
         let now = (self.shared.config.clock)();
-        let seat = match self.shared.seats().entry(key.clone()) {
+        let seat = match self.shared.lock_clusters().entry(key.clone()) {
             Slot::Occupied(seat) => Arc::clone(seat.get()),
             Slot::Vacant(slot) => {
-                let seat = Arc::new(Seat {
+                let seat = Arc::new(SampledCluster {
                     key: key.clone(),
                     names: Mutex::default(),
                     stirred: Notify::new(),
                     stop: self.shared.stop.child_token(),
                 });
-                tokio::spawn(task::run(Arc::clone(&self.shared), Arc::clone(&seat)));
+                tokio::spawn(task::run_sampler(
+                    Arc::clone(&self.shared),
+                    Arc::clone(&seat),
+                ));
                 Arc::clone(slot.insert(seat))
             }
         };
-        if seat.names().adopt(view, now) {
+        if seat.lock_names().set_view(view, now) {
             seat.stirred.notify_one();
         }
     }
 
     /// Remembers where instances of this cluster were seen by whoever recorded it, so that a new leader recognises
     /// connections to what is gone. What was looked up counts more. A cluster that is not watched remembers nothing.
-    pub fn recall(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
+    pub fn seed_addresses(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
         let now = (self.shared.config.clock)();
-        if let Some(seat) = self.shared.seats().get(key) {
-            seat.names().recall(addresses, now);
+        if let Some(seat) = self.shared.lock_clusters().get(key) {
+            seat.lock_names().seed_addresses(addresses, now);
         }
     }
 
     /// Looks eight times a second at the cluster and reader endpoint until then, within the bound of all clusters.
     /// A cluster that is not watched is not looked at.
-    pub fn want(&self, key: &ClusterKey, until: Timestamp) {
+    pub fn boost_until(&self, key: &ClusterKey, until: Timestamp) {
         let now = (self.shared.config.clock)();
         let Ok(span) = Duration::try_from(until.duration_since(now)) else {
             return;
         };
-        if let Some(seat) = self.shared.seats().get(key)
-            && seat.names().want(Instant::now() + span)
+        if let Some(seat) = self.shared.lock_clusters().get(key)
+            && seat.lock_names().boost_until(Instant::now() + span)
         {
             seat.stirred.notify_one();
         }
@@ -262,13 +265,14 @@ impl DnsWatch {
     /// What is known of this cluster's DNS now; of one that is not watched: nothing.
     #[must_use]
     pub fn view(&self, key: &ClusterKey) -> Arc<DnsView> {
-        let seat = self.shared.seats().get(key).map(Arc::clone);
-        seat.map(|seat| seat.names().view()).unwrap_or_default()
+        let seat = self.shared.lock_clusters().get(key).map(Arc::clone);
+        seat.map(|seat| seat.lock_names().view())
+            .unwrap_or_default()
     }
 
     /// Forgets all other clusters.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.seats().retain(|key, seat| {
+        self.shared.lock_clusters().retain(|key, seat| {
             let kept = keys.contains(key);
             if !kept {
                 seat.stop.cancel();
@@ -279,27 +283,27 @@ impl DnsWatch {
 
     /// News of all clusters from now on. Looks that tell nothing new are silent.
     #[must_use]
-    pub fn news(&self) -> mpsc::UnboundedReceiver<DnsNews> {
+    pub fn updates(&self) -> mpsc::UnboundedReceiver<DnsUpdate> {
         let (sender, receiver) = mpsc::unbounded();
-        self.shared.listeners().push(sender);
+        self.shared.lock_listeners().push(sender);
         receiver
     }
 }
 
-impl Shared {
-    fn seats(&self) -> MutexGuard<'_, HashMap<ClusterKey, Arc<Seat>>> {
+impl DnsShared {
+    fn lock_clusters(&self) -> MutexGuard<'_, HashMap<ClusterKey, Arc<SampledCluster>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsNews>>> {
+    fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsUpdate>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, news: &DnsNews) {
+    fn notify_listeners(&self, news: &DnsUpdate) {
         // A listener that is gone is forgotten.
-        self.listeners()
+        self.lock_listeners()
             .retain(|listener| listener.unbounded_send(news.clone()).is_ok());
     }
 }

@@ -63,13 +63,13 @@ impl RdsFactory {
         }
     }
 
-    fn bucket(&self, key: &SourceKey) -> Arc<Bucket> {
+    fn bucket_for(&self, key: &SourceKey) -> Arc<Bucket> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(buckets.entry(key.clone()).or_default())
     }
 
     /// The operator's own identity in this region.
-    async fn own(&self, region: &str) -> SdkConfig {
+    async fn own_config(&self, region: &str) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -87,9 +87,9 @@ impl RdsFactory {
 
 #[async_trait]
 impl SourceFactory for RdsFactory {
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
+    async fn make_source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
         self.allowed.check(key)?;
-        let mut config = self.own(&key.region).await;
+        let mut config = self.own_config(&key.region).await;
         if let Some(role) = &key.role {
             let sts = match &self.options.sts_endpoint {
                 Some(url) => config.clone().into_builder().endpoint_url(url).build(),
@@ -109,6 +109,6 @@ impl SourceFactory for RdsFactory {
         if let Some(url) = &self.options.rds_endpoint {
             rds = rds.endpoint_url(url);
         }
-        Ok(Arc::new(RdsSource::new(rds, self.bucket(key))))
+        Ok(Arc::new(RdsSource::new(rds, self.bucket_for(key))))
     }
 }

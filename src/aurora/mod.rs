@@ -9,18 +9,18 @@
 //! It tells what was read and never acts on it: what a change means is decided in `domain` and `controller`.
 
 pub mod access;
-mod body;
 pub mod cadence;
 pub mod dns;
 pub mod error;
 pub mod factory;
-mod fault;
 pub mod poller;
 pub mod rds;
-pub mod sight;
+mod rds_fault;
+pub mod snapshot;
 #[cfg(test)]
 mod testing;
 pub mod validate;
+mod whole_body;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,11 +29,11 @@ use async_trait::async_trait;
 
 pub use access::{RoleAllowList, RoleKey, SourceKey};
 pub use cadence::Cadence;
-pub use dns::{DnsConfig, DnsNews, DnsWatch};
+pub use dns::{DnsConfig, DnsUpdate, DnsWatch};
 pub use error::{ErrorClass, ReadingError, SourceError};
 
 pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig, Pollers};
-pub use sight::{Observation, Sight};
+pub use snapshot::{ClusterSnapshot, Observation};
 
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::Reading;
@@ -58,5 +58,5 @@ pub trait SourceFactory: Send + Sync {
     ///
     /// # Errors
     /// [`SourceError::RoleNotAllowed`] for a role that may not be used, else what kept it from being made.
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError>;
+    async fn make_source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError>;
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{RoleAllowList, SourceKey};
 use super::cadence::Cadence;
-use super::sight::{Entry, Sight};
+use super::snapshot::{ClusterSnapshot, PolledCluster};
 use super::{ClusterSource, ErrorClass, SourceFactory};
 use dbbalance_core::topology::{ClusterId, InstanceId, Topology};
 
@@ -85,7 +85,7 @@ impl From<ErrorClass> for PollResult {
 /// Counts polls; metrics implement it. Called from the poller's task, so it must not block.
 pub trait PollStats: Send + Sync {
     /// A poll of this source has ended, at `at`.
-    fn polled(&self, source: &SourceKey, result: PollResult, at: Timestamp);
+    fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp);
 }
 
 /// Counts nothing.
@@ -93,7 +93,7 @@ pub trait PollStats: Send + Sync {
 pub struct NoStats;
 
 impl PollStats for NoStats {
-    fn polled(&self, _: &SourceKey, _: PollResult, _: Timestamp) {}
+    fn count_poll(&self, _: &SourceKey, _: PollResult, _: Timestamp) {}
 }
 
 /// Tells what time it is.
@@ -126,22 +126,22 @@ impl fmt::Debug for PollerConfig {
 /// All pollers of the operator. Clones are the same pollers.
 #[derive(Clone, Debug)]
 pub struct Pollers {
-    shared: Arc<Shared>,
+    shared: Arc<PollerShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PollerShared {
     config: PollerConfig,
     stop: CancellationToken,
-    seats: Mutex<HashMap<SourceKey, Arc<Seat>>>,
+    seats: Mutex<HashMap<SourceKey, Arc<PolledSource>>>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<ClusterKey>>>,
 }
 
 /// One source: what is read there, and the way to its task.
 #[derive(Debug)]
-struct Seat {
+struct PolledSource {
     source: SourceKey,
-    clusters: Mutex<BTreeMap<ClusterId, Entry>>,
+    clusters: Mutex<BTreeMap<ClusterId, PolledCluster>>,
     /// A new cluster is there.
     arrival: Notify,
     /// Somebody has reason to believe that something has changed.
@@ -149,8 +149,8 @@ struct Seat {
     stop: CancellationToken,
 }
 
-impl Seat {
-    fn clusters(&self) -> MutexGuard<'_, BTreeMap<ClusterId, Entry>> {
+impl PolledSource {
+    fn lock_clusters(&self) -> MutexGuard<'_, BTreeMap<ClusterId, PolledCluster>> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +159,7 @@ impl Pollers {
     /// No poller yet. All of them end with `stop`.
     #[must_use]
     pub fn new(config: PollerConfig, stop: CancellationToken) -> Self {
-        let shared = Shared {
+        let shared = PollerShared {
             config,
             stop,
             seats: Mutex::default(),
@@ -175,11 +175,11 @@ impl Pollers {
     ///
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, hint: Option<Topology>) {
-        let mut seats = self.shared.seats();
+        let mut seats = self.shared.lock_sources();
         let seat = match seats.entry(key.source.clone()) {
             Slot::Occupied(seat) => Arc::clone(seat.get()),
             Slot::Vacant(slot) => {
-                let seat = Arc::new(Seat {
+                let seat = Arc::new(PolledSource {
                     source: key.source.clone(),
                     clusters: Mutex::default(),
                     arrival: Notify::new(),
@@ -188,21 +188,24 @@ impl Pollers {
                 });
                 let allowed = self.shared.config.allowed.check(&key.source);
                 if allowed.is_ok() {
-                    tokio::spawn(task::run(Arc::clone(&self.shared), Arc::clone(&seat)));
+                    tokio::spawn(task::run_poller(
+                        Arc::clone(&self.shared),
+                        Arc::clone(&seat),
+                    ));
                 }
                 Arc::clone(slot.insert(seat))
             }
         };
-        let mut clusters = seat.clusters();
+        let mut clusters = seat.lock_clusters();
         if let Some(entry) = clusters.get_mut(&key.cluster) {
             if let Some(hint) = hint {
                 entry.seed(hint);
             }
             return;
         }
-        let mut entry = Entry::new(hint);
+        let mut entry = PolledCluster::new(hint);
         if let Err(error) = self.shared.config.allowed.check(&key.source) {
-            entry.refuse(error.reason(), &error.to_string());
+            entry.record_refusal(error.reason(), &error.to_string());
         }
         clusters.insert(key.cluster.clone(), entry);
         seat.arrival.notify_one();
@@ -210,26 +213,26 @@ impl Pollers {
 
     /// Reads this cluster's source now, as soon as its bucket lets it: DNS has shown something new. A source that
     /// fails is not read sooner for it.
-    pub fn poke(&self, key: &ClusterKey) {
-        if let Some(seat) = self.shared.seats().get(&key.source) {
+    pub fn poll_now(&self, key: &ClusterKey) {
+        if let Some(seat) = self.shared.lock_sources().get(&key.source) {
             seat.poke.notify_one();
         }
     }
 
     /// Takes in which instance DNS agrees to be the writer; `None` if it does not agree on any.
-    pub fn hear(&self, key: &ClusterKey, writer: Option<InstanceId>) {
-        let seat = self.shared.seats().get(&key.source).map(Arc::clone);
+    pub fn set_dns_writer(&self, key: &ClusterKey, writer: Option<InstanceId>) {
+        let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
         if let Some(seat) = seat
-            && let Some(entry) = seat.clusters().get_mut(&key.cluster)
+            && let Some(entry) = seat.lock_clusters().get_mut(&key.cluster)
         {
-            entry.hear(writer);
+            entry.set_dns_writer(writer);
         }
     }
 
     /// Forgets all other clusters, and ends the pollers that have none left.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.seats().retain(|source, seat| {
-            let mut clusters = seat.clusters();
+        self.shared.lock_sources().retain(|source, seat| {
+            let mut clusters = seat.lock_clusters();
             clusters.retain(|cluster, _| {
                 keys.contains(&ClusterKey {
                     source: source.clone(),
@@ -245,12 +248,12 @@ impl Pollers {
 
     /// What is known of this cluster now. Of one that is not watched: nothing, pending.
     #[must_use]
-    pub fn sight(&self, key: &ClusterKey) -> Sight {
-        let seat = self.shared.seats().get(&key.source).map(Arc::clone);
+    pub fn snapshot(&self, key: &ClusterKey) -> ClusterSnapshot {
+        let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
         seat.and_then(|seat| {
-            seat.clusters()
+            seat.lock_clusters()
                 .get(&key.cluster)
-                .map(|entry| entry.sight().clone())
+                .map(|entry| entry.snapshot().clone())
         })
         .unwrap_or_default()
     }
@@ -260,25 +263,25 @@ impl Pollers {
     #[must_use]
     pub fn changes(&self) -> mpsc::UnboundedReceiver<ClusterKey> {
         let (sender, receiver) = mpsc::unbounded();
-        self.shared.listeners().push(sender);
+        self.shared.lock_listeners().push(sender);
         receiver
     }
 }
 
-impl Shared {
-    fn seats(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<Seat>>> {
+impl PollerShared {
+    fn lock_sources(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<PolledSource>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<ClusterKey>>> {
+    fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<ClusterKey>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, key: &ClusterKey) {
+    fn notify_listeners(&self, key: &ClusterKey) {
         // A listener that is gone is forgotten.
-        self.listeners()
+        self.lock_listeners()
             .retain(|listener| listener.unbounded_send(key.clone()).is_ok());
     }
 }

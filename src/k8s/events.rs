@@ -172,7 +172,7 @@ impl Events {
             type_,
             reason: reason.as_str().to_owned(),
             note: Some(note.to_owned()),
-            action: action(reason, note),
+            action: event_action(reason, note),
             secondary: None,
         };
         let regarding = policy.object_ref(&());
@@ -259,7 +259,7 @@ impl Events {
 
 /// The recorder takes events of one type, reason and action for repeats and drops the later note, so
 /// the action, which tools do not show, carries a hash of the note.
-fn action(reason: EventReason, note: &str) -> String {
+fn event_action(reason: EventReason, note: &str) -> String {
     format!("{}-{}", reason.as_str(), StableHash::of([note]).short())
 }
 

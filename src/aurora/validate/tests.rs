@@ -43,7 +43,7 @@ fn instances() -> Vec<DbInstance> {
 }
 
 fn read(cluster: DbClusterBuilder, instances: &[DbInstance]) -> Result<Reading, ReadingError> {
-    reading(&asked(), &[cluster.build()], instances)
+    build_reading(&asked(), &[cluster.build()], instances)
 }
 
 fn reason(result: &Result<Reading, ReadingError>) -> &'static str {
@@ -90,7 +90,13 @@ fn rows_of_other_clusters_are_dropped() {
         cluster().db_cluster_identifier("orders-two").build(),
         cluster().build(),
     ];
-    assert_eq!(reading(&asked(), &clusters, &all).unwrap().members.len(), 2);
+    assert_eq!(
+        build_reading(&asked(), &clusters, &all)
+            .unwrap()
+            .members
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -192,7 +198,7 @@ fn deleting_and_unknown_clusters_are_not_found() {
         "ClusterNotFound"
     );
     assert_eq!(
-        reason(&reading(&asked(), &[], &instances())),
+        reason(&build_reading(&asked(), &[], &instances())),
         "ClusterNotFound"
     );
 }

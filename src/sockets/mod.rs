@@ -3,7 +3,7 @@
 //! Decides when which pod is read, and keeps what was read. It must not judge it, and pods that do not answer must
 //! not hold up others. Time comes from tokio for the pace, and from the injected clock for what is told.
 
-mod book;
+mod schedule;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::rate_limit::Bucket;
-use book::Book;
 use dbbalance_core::evidence::{Measured, UnreadableReason};
 use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
+use schedule::ReadSchedule;
 
 /// Reads at once, over all policies: each is a WebSocket through the API server to a kubelet.
 pub const AT_ONCE: usize = 8;
@@ -55,7 +55,7 @@ pub struct TargetKey {
 
 /// How new the readings of a target must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
+pub enum MaxAge {
     /// Nobody waits for them: as old as a heartbeat is long.
     Heartbeat,
     /// Each begun at this time or later: a run, an episode or somebody who verifies waits for them. A time to
@@ -69,15 +69,15 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Counts reads; metrics implement it. It must not block.
 pub trait ReadStats: Send + Sync {
     /// A read has ended: well, or for that reason.
-    fn read(&self, result: Result<(), UnreadableReason>);
+    fn count_read(&self, result: Result<(), UnreadableReason>);
 }
 
 /// Counts nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoStats;
+pub struct NoReadStats;
 
-impl ReadStats for NoStats {
-    fn read(&self, _: Result<(), UnreadableReason>) {}
+impl ReadStats for NoReadStats {
+    fn count_read(&self, _: Result<(), UnreadableReason>) {}
 }
 
 /// What the probe works with.
@@ -106,7 +106,7 @@ impl ProbeConfig {
         Self {
             reader,
             clock: Arc::new(Timestamp::now),
-            stats: Arc::new(NoStats),
+            stats: Arc::new(NoReadStats),
             at_once: AT_ONCE,
             per_second: PER_SECOND,
             heartbeat: HEARTBEAT,
@@ -128,7 +128,7 @@ impl fmt::Debug for ProbeConfig {
 
 /// How fast heartbeats are, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct HeartbeatPace {
     /// Pods that are measured, over all policies.
     pub pods: usize,
     /// The time between two rounds of a target: that of the configuration, or longer where the pods are too many for
@@ -141,7 +141,7 @@ pub struct Pace {
 /// The probe. Clones are the same probe.
 #[derive(Clone)]
 pub struct Probe {
-    shared: Arc<Shared>,
+    shared: Arc<ProbeShared>,
 }
 
 impl fmt::Debug for Probe {
@@ -152,9 +152,9 @@ impl fmt::Debug for Probe {
     }
 }
 
-struct Shared {
+struct ProbeShared {
     config: ProbeConfig,
-    book: Mutex<Book>,
+    book: Mutex<ReadSchedule>,
     /// There is more to do than before.
     wake: Notify,
     bucket: Bucket,
@@ -170,11 +170,11 @@ impl Probe {
     #[must_use]
     pub fn new(config: ProbeConfig, stop: CancellationToken) -> Self {
         let rate = config.per_second.max(1);
-        let shared = Arc::new(Shared {
-            book: Mutex::new(Book::new(
+        let shared = Arc::new(ProbeShared {
+            book: Mutex::new(ReadSchedule::new(
                 config.heartbeat,
                 (rate / BACKGROUND_PART).max(1),
-                background(config.at_once),
+                background_slots(config.at_once),
             )),
             wake: Notify::new(),
             bucket: Bucket::new(Duration::from_secs(1) / rate, 1),
@@ -183,67 +183,67 @@ impl Probe {
             stop: stop.clone(),
             config,
         });
-        let task = task::run(Arc::clone(&shared));
+        let task = task::run_probe(Arc::clone(&shared));
         tokio::spawn(stop.run_until_cancelled_owned(task));
         Self { shared }
     }
 
     /// Measures exactly these pods of the target from now on, with that freshness. Other pods of it are
     /// forgotten. Said again, it does nothing; a pass says it each time.
-    pub fn want(&self, key: &TargetKey, pods: Vec<PodToRead>, freshness: Freshness) {
-        self.want_each(key, pods.into_iter().map(|p| (p, freshness)).collect());
+    pub fn measure(&self, key: &TargetKey, pods: Vec<PodToRead>, freshness: MaxAge) {
+        self.measure_each(key, pods.into_iter().map(|p| (p, freshness)).collect());
     }
 
     /// As [`Probe::want`], with a freshness for each pod: those that change now are read more often.
-    pub fn want_each(&self, key: &TargetKey, pods: Vec<(PodToRead, Freshness)>) {
+    pub fn measure_each(&self, key: &TargetKey, pods: Vec<(PodToRead, MaxAge)>) {
         let (wall, now) = ((self.shared.config.clock)(), Instant::now());
-        let mut book = self.shared.book();
+        let mut book = self.shared.lock_schedule();
         let before = book.pace();
-        book.want(key, pods, wall, now);
+        book.set_pods(key, pods, wall, now);
         let after = book.pace();
         drop(book);
-        say(before, after);
+        log_pace_change(before, after);
         self.shared.wake.notify_one();
     }
 
     /// What is known of the target's pods now. A pod that was never tried has no entry.
     #[must_use]
     pub fn measured(&self, key: &TargetKey) -> Measured {
-        self.shared.book().measured(key)
+        self.shared.lock_schedule().measured(key)
     }
 
     /// Whether no read of the target is due or in progress.
     #[must_use]
     pub fn is_quiet(&self, key: &TargetKey) -> bool {
-        self.shared.book().is_quiet(key, Instant::now())
+        self.shared.lock_schedule().is_quiet(key, Instant::now())
     }
 
     /// Forgets all other targets.
     pub fn retain(&self, keys: &HashSet<TargetKey>) {
-        self.shared.book().retain(keys);
+        self.shared.lock_schedule().retain(keys);
     }
 
     /// The pace of heartbeats.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        self.shared.book().pace()
+    pub fn pace(&self) -> HeartbeatPace {
+        self.shared.lock_schedule().pace()
     }
 
     /// The targets of which a round of reads has ended, from now on: once for each round, not for each read.
     #[must_use]
     pub fn changes(&self) -> mpsc::UnboundedReceiver<TargetKey> {
         let (sender, receiver) = mpsc::unbounded();
-        self.shared.listeners().push(sender);
+        self.shared.lock_listeners().push(sender);
         receiver
     }
 }
 
 /// The places that heartbeats may take: pods that hang must not hold up what somebody waits for.
-fn background(at_once: usize) -> usize {
+fn background_slots(at_once: usize) -> usize {
     (at_once - at_once / 4).max(1)
 }
 
-fn say(before: Pace, after: Pace) {
+fn log_pace_change(before: HeartbeatPace, after: HeartbeatPace) {
     if after.slowed && !before.slowed {
         tracing::warn!(
             pods = after.pods,
@@ -255,20 +255,20 @@ fn say(before: Pace, after: Pace) {
     }
 }
 
-impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
+impl ProbeShared {
+    fn lock_schedule(&self) -> MutexGuard<'_, ReadSchedule> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<TargetKey>>> {
+    fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<TargetKey>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, key: &TargetKey) {
+    fn notify_listeners(&self, key: &TargetKey) {
         // A listener that is gone is forgotten.
-        self.listeners()
+        self.lock_listeners()
             .retain(|listener| listener.unbounded_send(key.clone()).is_ok());
     }
 }
