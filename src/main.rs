@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 fn run_command(cli: OperatorCli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command {
         OperatorCommand::Crd => {
-            print!("{}", dbbalance_api::crd::yaml()?);
+            print!("{}", dbbalance_api::crd::render_crd()?);
             Ok(())
         }
         OperatorCommand::Run(args) => {

@@ -11,7 +11,7 @@ use dbbalance::aurora::dns::resolver::Resolver;
 use dbbalance::aurora::dns::{DnsAnswer, IpFamily, LookupError, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::dns::gate::{Awaited, judge};
+use dbbalance_core::dns::agreement::{AwaitedChange, check_agreement};
 use dbbalance_core::topology::{
     ClusterId, ClusterView, Endpoints, InstanceId, MemberFacts, MemberId, ResourceId, Topology,
 };
@@ -277,7 +277,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let since = Timestamp::now();
     dns.watch(&key("orders"), &after);
     dns.boost_until(&key("orders"), since + SignedDuration::from_secs(60));
-    let awaited = Awaited {
+    let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],
         added: &BTreeSet::new(),
         topology: &after.topology,
@@ -287,7 +287,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let mut said = BTreeSet::new();
     loop {
         let seen = dns.view(&key("orders"));
-        match judge(awaited, &seen, Timestamp::now()) {
+        match check_agreement(awaited, &seen, Timestamp::now()) {
             Ok(()) => {
                 assert!(
                     seen.writer.len() >= old_looks + 8,
@@ -308,7 +308,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
         "{said:?}"
     );
     let book = &dns.view(&key("orders")).book;
-    let known = book.of(address("orders-1").into()).unwrap();
+    let known = book.record_of(address("orders-1").into()).unwrap();
     assert_eq!(
         (known.instance.0.as_str(), known.current),
         ("orders-1", true)

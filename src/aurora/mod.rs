@@ -36,7 +36,7 @@ pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig
 pub use snapshot::{ClusterSnapshot, Observation};
 
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// Something that can tell about clusters: AWS, or a test.
 #[async_trait]
@@ -48,7 +48,7 @@ pub trait ClusterSource: Send + Sync {
     async fn read(
         &self,
         ids: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
+    ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError>;
 }
 
 /// Makes the source for an account role and a region.

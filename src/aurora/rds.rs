@@ -20,7 +20,7 @@ use super::validate;
 use super::whole_body::WholeBody;
 use crate::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
 const IDS_PER_CALL: usize = 100;
@@ -234,7 +234,7 @@ impl ClusterSource for RdsSource {
     async fn read(
         &self,
         ids: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError> {
+    ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
         let clusters = self.read_cluster_rows(ids).await?;
         let followable: Vec<ClusterId> = ids
             .iter()

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
-use dbbalance_core::tracker::{Reading, Tracker};
+use dbbalance_core::tracker::{ClusterReading, Tracker};
 
 /// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
 const FAILURES_UNTIL_BLIND: u32 = 2;
@@ -56,14 +56,14 @@ pub struct ClusterSnapshot {
 pub(super) struct PolledCluster {
     tracker: Tracker,
     sight: ClusterSnapshot,
-    last: Option<Reading>,
+    last: Option<ClusterReading>,
     /// When an answer last differed from the one before.
     last_difference: Option<Instant>,
 }
 
 impl PolledCluster {
     pub(super) fn new(hint: Option<Topology>) -> Self {
-        let tracker = hint.map_or_else(Tracker::default, Tracker::seeded);
+        let tracker = hint.map_or_else(Tracker::default, Tracker::with_hint);
         Self {
             tracker,
             ..Self::default()
@@ -73,13 +73,13 @@ impl PolledCluster {
     /// See [`Tracker::seed`].
     pub(super) fn seed(&mut self, hint: Topology) {
         if self.last.is_none() {
-            self.tracker.seed(hint);
+            self.tracker.set_hint(hint);
         }
     }
 
     /// See [`Tracker::hear`].
     pub(super) fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
-        self.tracker.hear(writer);
+        self.tracker.set_dns_writer(writer);
     }
 
     pub(super) fn snapshot(&self) -> &ClusterSnapshot {
@@ -102,7 +102,7 @@ impl PolledCluster {
     /// Takes in a whole reading. Tells whether a reconcile must see the outcome.
     pub(super) fn record_reading(
         &mut self,
-        reading: Reading,
+        reading: ClusterReading,
         now: Timestamp,
         tick: Instant,
     ) -> bool {

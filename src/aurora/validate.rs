@@ -10,7 +10,7 @@ use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
 
 use super::error::ReadingError;
 use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
-use dbbalance_core::tracker::{MemberReading, Reading};
+use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
 /// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
 /// the same API and behave otherwise.
@@ -53,7 +53,7 @@ pub fn build_reading(
     asked: &ClusterId,
     clusters: &[DbCluster],
     instances: &[DbInstance],
-) -> Result<Reading, ReadingError> {
+) -> Result<ClusterReading, ReadingError> {
     let not_whole = |detail| ReadingError::NotWhole {
         id: asked.clone(),
         detail,
@@ -98,7 +98,7 @@ pub fn build_reading(
     let writer = writer
         .and_then(|name| listed.get(name))
         .map(|(id, _)| id.clone());
-    Ok(Reading {
+    Ok(ClusterReading {
         arn: arn.to_owned(),
         resource: ResourceId(resource.to_owned()),
         status: status.to_owned(),

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::Claim;
 use dbbalance_planner::world::Blockade;
 
@@ -40,7 +40,7 @@ pub struct PolicyState {
     /// Our last write.
     pub written: Option<WrittenStatus>,
     /// Since when differences have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// What the last attempts met, by target.
     pub blockades: BTreeMap<String, Blockade>,
     /// The pods that we have claimed, by UID: the version that was claimed, and the claim. Until

@@ -101,7 +101,8 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> FleetState {
 /// How one policy's connections stand, by its status.
 fn policy_balance(policy: &DbBalancePolicy) -> PolicyBalance {
     let status = policy.status.as_ref();
-    let condition = status.and_then(|s| conditions::get(&s.conditions, ConditionType::Balanced));
+    let condition =
+        status.and_then(|s| conditions::find_condition(&s.conditions, ConditionType::Balanced));
     PolicyBalance {
         namespace: policy.namespace().unwrap_or_default(),
         policy: policy.name_any(),

@@ -322,7 +322,7 @@ fn earlier_of(soonest: Option<Instant>, other: Instant) -> Instant {
 
 /// A target's own heartbeat, a little shorter or longer than the ordinary one: always the same for a policy.
 fn jittered_heartbeat(key: &TargetKey, heartbeat: Duration) -> Duration {
-    let hash = StableHash::of([key.uid.as_str()]).value();
+    let hash = StableHash::from_texts([key.uid.as_str()]).value();
     let spread = u64::from(2 * JITTER_PERCENT + 1);
     let percent = 100 - JITTER_PERCENT + u32::try_from(hash % spread).unwrap_or(0);
     heartbeat.saturating_mul(percent) / 100

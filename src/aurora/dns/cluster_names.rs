@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{DnsAnswer, IpFamily, LookupError};
-use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsView, Look, Looks};
+use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
 /// The pace while somebody waits: eight looks a second at each endpoint (docs/adr/0008).
@@ -89,8 +89,8 @@ pub(super) struct ClusterNames {
     instances: BTreeMap<InstanceId, String>,
     members: BTreeSet<InstanceId>,
     topology_writer: Option<InstanceId>,
-    writer: Looks,
-    reader: Looks,
+    writer: DnsSamples,
+    reader: DnsSamples,
     book: AddressBook,
     /// Whose endpoint a host name is or was, and when it was last listed.
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
@@ -123,7 +123,7 @@ impl ClusterNames {
             .retain(|_, (_, at)| now.duration_since(*at) <= HOST_RETENTION);
         let members = &self.members;
         self.book.keep_current(|id| members.contains(id));
-        self.book.forget(now);
+        self.book.forget_old(now);
         self.snapshot = None;
         let stirred = self.endpoints != view.endpoints || self.instances != instances;
         self.endpoints.clone_from(&view.endpoints);
@@ -136,9 +136,9 @@ impl ClusterNames {
     /// Takes in addresses of instances as somebody recorded them, before this replica looked.
     pub(super) fn seed_addresses(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
         for (instance, address) in addresses {
-            if self.book.of(*address).is_none() {
+            if self.book.record_of(*address).is_none() {
                 let is_member = self.members.contains(instance);
-                self.book.recall(instance, *address, is_member, now);
+                self.book.seed_address(instance, *address, is_member, now);
                 self.snapshot = None;
             }
         }
@@ -225,7 +225,7 @@ impl ClusterNames {
         self.snapshot = None;
         let sensed = match (question, answer) {
             (DnsQuestion::Instance(id, _), Ok(answer)) => {
-                self.book.note(id, &answer.addresses, at);
+                self.book.record_lookup(id, &answer.addresses, at);
                 false
             }
             (DnsQuestion::Instance(..), Err(_)) => return DnsSignals::default(),
@@ -278,7 +278,7 @@ impl ClusterNames {
         view
     }
 
-    fn to_sample(&self, at: Timestamp, answer: Result<DnsAnswer, LookupError>) -> Look {
+    fn to_sample(&self, at: Timestamp, answer: Result<DnsAnswer, LookupError>) -> DnsSample {
         match answer {
             Ok(answer) => {
                 let address = answer.addresses.first().map(std::net::IpAddr::to_canonical);
@@ -287,15 +287,16 @@ impl ClusterNames {
                     .iter()
                     .rev()
                     .find_map(|a| self.instance_of_alias(a));
-                Look {
+                DnsSample {
                     at,
                     address,
-                    instance: by_name.or_else(|| Some(self.book.of(address?)?.instance.clone())),
+                    instance: by_name
+                        .or_else(|| Some(self.book.record_of(address?)?.instance.clone())),
                     ttl: answer.ttl,
                     failure: None,
                 }
             }
-            Err(failure) => Look {
+            Err(failure) => DnsSample {
                 at,
                 address: None,
                 instance: None,
@@ -324,12 +325,12 @@ impl ClusterNames {
     }
 
     /// The cluster endpoint leads elsewhere than a moment ago, and not to the writer that we know.
-    fn is_other_writer(&self, look: &Look) -> bool {
+    fn is_other_writer(&self, look: &DnsSample) -> bool {
         if look.address.is_none() {
             return false;
         }
         let is_known = look.instance.is_some() && look.instance == self.topology_writer;
-        let same = |before: &Look| {
+        let same = |before: &DnsSample| {
             before.instance == look.instance
                 && (look.instance.is_some() || before.address == look.address)
         };
@@ -340,7 +341,7 @@ impl ClusterNames {
     }
 
     /// The reader endpoint names an instance that is no member and was not named lately.
-    fn is_new_reader(&self, look: &Look) -> bool {
+    fn is_new_reader(&self, look: &DnsSample) -> bool {
         let Some(address) = look.address else {
             return false;
         };
@@ -356,18 +357,18 @@ impl ClusterNames {
     }
 
     fn gate_inputs(&self) -> GateInputs {
-        let last = |looks: &Looks| {
+        let last = |looks: &DnsSamples| {
             let looks = looks.to_vec();
             looks[looks.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
         };
-        let is_member = |look: &Look| {
+        let is_member = |look: &DnsSample| {
             look.instance
                 .as_ref()
                 .is_some_and(|i| self.members.contains(i))
         };
         GateInputs {
             writer: last(&self.writer).into_iter().map(|l| l.instance).collect(),
-            agreed: self.writer.agreed(AGREEING_SPAN).cloned(),
+            agreed: self.writer.agreed_instance(AGREEING_SPAN).cloned(),
             readers: self
                 .reader
                 .to_vec()
@@ -379,7 +380,7 @@ impl ClusterNames {
     }
 }
 
-fn last_sample_with_address(looks: &Looks) -> Option<Look> {
+fn last_sample_with_address(looks: &DnsSamples) -> Option<DnsSample> {
     let looks = looks.to_vec();
     looks.into_iter().rev().find(|l| l.address.is_some())
 }

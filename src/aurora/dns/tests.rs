@@ -146,8 +146,8 @@ impl Bed {
 
     fn writers(&self) -> String {
         let view = self.dns.view(&key("c"));
-        let letter = |l: &dbbalance_core::dns::Look| {
-            view.instance(l)
+        let letter = |l: &dbbalance_core::dns::DnsSample| {
+            view.instance_of(l)
                 .map_or_else(|| l.failure.map_or("?", |_| "-").into(), |i| i.0)
         };
         view.writer.iter().map(letter).collect()
@@ -235,7 +235,11 @@ async fn without_aliases_the_address_book_tells_the_instance() {
     assert_eq!(bed.writers(), "a");
     let view = bed.dns.view(&key("c"));
     assert_eq!(
-        view.book.of([10, 0, 0, b'c'].into()).unwrap().instance.0,
+        view.book
+            .record_of([10, 0, 0, b'c'].into())
+            .unwrap()
+            .instance
+            .0,
         "c"
     );
 }
@@ -251,7 +255,7 @@ async fn a_removed_instance_is_recognised_by_name_and_by_address() {
     let view = bed.dns.view(&key("c"));
     let last = view.reader.last().unwrap();
     assert_eq!(last.instance.as_ref().unwrap().0, "c");
-    let known = view.book.of(last.address.unwrap()).unwrap();
+    let known = view.book.record_of(last.address.unwrap()).unwrap();
     assert_eq!((known.instance.0.as_str(), known.current), ("c", false));
 }
 

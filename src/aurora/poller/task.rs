@@ -10,13 +10,13 @@ use super::{ClusterKey, ClusterSource, PollResult, PolledSource, PollerShared};
 use crate::aurora::cadence::random_fraction;
 use crate::aurora::{ReadingError, SourceError};
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// How long one poll may take. The source's own time-outs end each request after seconds; a thousand clusters are
 /// some forty pages at two a second.
 const POLL_TIMEOUT: Duration = Duration::from_mins(2);
 
-type SourceAnswers = BTreeMap<ClusterId, Result<Reading, ReadingError>>;
+type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Polls until the seat is stopped.
 pub(super) async fn run_poller(shared: Arc<PollerShared>, seat: Arc<PolledSource>) {

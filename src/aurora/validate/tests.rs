@@ -42,11 +42,14 @@ fn instances() -> Vec<DbInstance> {
     vec![instance("orders-1"), instance("orders-2")]
 }
 
-fn read(cluster: DbClusterBuilder, instances: &[DbInstance]) -> Result<Reading, ReadingError> {
+fn read(
+    cluster: DbClusterBuilder,
+    instances: &[DbInstance],
+) -> Result<ClusterReading, ReadingError> {
     build_reading(&asked(), &[cluster.build()], instances)
 }
 
-fn reason(result: &Result<Reading, ReadingError>) -> &'static str {
+fn reason(result: &Result<ClusterReading, ReadingError>) -> &'static str {
     result
         .as_ref()
         .map_or_else(ReadingError::reason, |_| "whole")

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::stamp::Stamp;
-use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 use dbbalance_kube::pods::{controller, is_ignored};
 
 /// Kubernetes' default for Deployments.
@@ -28,9 +28,9 @@ pub(super) fn deployment_facts(object: &Deployment) -> Option<WorkloadFacts> {
         updated: to_count(status.updated_replicas),
         paused: spec.paused.unwrap_or(false),
         strategy: if strategy.type_.as_deref() == Some("Recreate") {
-            Strategy::Recreate
+            RolloutStrategy::Recreate
         } else {
-            Strategy::RollingUpdate {
+            RolloutStrategy::RollingUpdate {
                 max_unavailable: rolling.max_unavailable.unwrap_or_else(default_quarter),
                 max_surge: rolling.max_surge.unwrap_or_else(default_quarter),
             }
@@ -62,9 +62,9 @@ pub(super) fn stateful_set_facts(object: &StatefulSet) -> Option<WorkloadFacts> 
             to_count(status.updated_replicas)
         },
         strategy: match strategy.type_.as_deref() {
-            Some("OnDelete") => Strategy::OnDelete,
-            _ if partition > 0 => Strategy::Partition(partition),
-            _ => Strategy::RollingUpdate {
+            Some("OnDelete") => RolloutStrategy::OnDelete,
+            _ if partition > 0 => RolloutStrategy::Partition(partition),
+            _ => RolloutStrategy::RollingUpdate {
                 max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
                 max_surge: IntOrString::Int(0),
             },
@@ -89,9 +89,9 @@ pub(super) fn daemon_set_facts(object: &DaemonSet) -> Option<WorkloadFacts> {
         present: to_count(Some(status.current_number_scheduled)),
         updated: to_count(status.updated_number_scheduled),
         strategy: if strategy.type_.as_deref() == Some("OnDelete") {
-            Strategy::OnDelete
+            RolloutStrategy::OnDelete
         } else {
-            Strategy::RollingUpdate {
+            RolloutStrategy::RollingUpdate {
                 max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
                 max_surge: rolling.max_surge.unwrap_or(IntOrString::Int(0)),
             }
@@ -124,7 +124,7 @@ fn common_facts(
         updated: 0,
         observed: observed.unwrap_or(0) >= generation,
         paused: false,
-        strategy: Strategy::OnDelete,
+        strategy: RolloutStrategy::OnDelete,
         template_stamp: template
             .metadata
             .as_ref()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::balanced::balanced_condition;
-use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_planner::validate::Valid;
 use dbbalance_planner::world::{Reading, World};
@@ -33,17 +33,24 @@ pub(super) fn set_conditions(
     let (evenness, reason, message) =
         balanced_condition(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
-    let mut put = |type_, verdict: ConditionValue| {
-        conditions::set(
-            list, type_, verdict.0, verdict.1, &verdict.2, generation, now,
-        );
+    let mut put = |type_, value: ConditionValue| {
+        let state = ConditionState {
+            status: value.0,
+            reason: value.1,
+            message: &value.2,
+        };
+        conditions::set_condition(list, type_, state, generation, now);
     };
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Recycling, recycling);
-    let type_ = ConditionType::Balanced;
-    conditions::set(list, type_, evenness, &reason, &message, generation, now);
+    let state = ConditionState {
+        status: evenness,
+        reason: &reason,
+        message: &message,
+    };
+    conditions::set_condition(list, ConditionType::Balanced, state, generation, now);
     set_only_while_true(
         list,
         ConditionType::Reconciling,
@@ -63,17 +70,14 @@ fn set_only_while_true(
 ) {
     match verdict {
         Some((_, reason, message)) => {
-            conditions::set(
-                list,
-                type_,
-                ConditionStatus::True,
+            let state = ConditionState {
+                status: ConditionStatus::True,
                 reason,
-                &message,
-                generation,
-                now,
-            );
+                message: &message,
+            };
+            conditions::set_condition(list, type_, state, generation, now);
         }
-        None => conditions::remove(list, type_),
+        None => conditions::remove_condition(list, type_),
     }
 }
 

@@ -38,7 +38,8 @@ pub(super) async fn publish_notices(
         (ConditionType::Ready, EventReason::InvalidSpec),
     ] {
         if let Some(message) = turned_false(&world.status, status, type_) {
-            let reason = match conditions::get(&status.conditions, type_).map(|c| c.reason.as_str())
+            let reason = match conditions::find_condition(&status.conditions, type_)
+                .map(|c| c.reason.as_str())
             {
                 Some("TargetConflict") => EventReason::TargetConflict,
                 Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => {
@@ -102,8 +103,9 @@ fn turned_false(
     after: &DbBalancePolicyStatus,
     type_: ConditionType,
 ) -> Option<String> {
-    let was = conditions::get(&before.conditions, type_);
-    let is = conditions::get(&after.conditions, type_).filter(|c| c.status == "False")?;
+    let was = conditions::find_condition(&before.conditions, type_);
+    let is =
+        conditions::find_condition(&after.conditions, type_).filter(|c| c.status == "False")?;
     let same = was.is_some_and(|w| w.status == "False" && w.reason == is.reason);
     (!same).then(|| format!("{type_} is False: {}: {}", is.reason, is.message))
 }

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use dbbalance_core::evidence::{
-    Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
+    AddressOwner, Measured, PodMeasurement, Socket, UnreadableReason, attribute_connections,
+    descriptions,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_testbed::image::PAUSE;
@@ -59,10 +60,10 @@ fn topology(servers: &[Server]) -> Topology {
     }
 }
 
-fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, Known> {
+fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, AddressOwner> {
     let known = |(n, server): (usize, &Server)| {
         let instance = InstanceId(format!("orders-{}", n + 1));
-        let known = Known {
+        let known = AddressOwner {
             instance,
             current: true,
         };
@@ -138,7 +139,7 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
         took.push(began.elapsed());
         let uids: Vec<String> = pods.iter().map(uid).collect();
         let counted_pods = uids.iter().map(String::as_str);
-        let found = attribute(counted_pods, &measured, &addresses, &topology);
+        let found = attribute_connections(counted_pods, &measured, &addresses, &topology);
         assert_eq!(found.verdict.reason(), None, "{:?}", found.verdict);
         for ((host, uid), (open, gone)) in hosts.iter().zip(&uids).zip(&wanted) {
             let sockets = sockets(&measured, uid);
@@ -147,7 +148,7 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
             assert_eq!(ends(sockets, false), *gone, "{of}");
             for (n, server) in servers.iter().enumerate() {
                 let instance = InstanceId(format!("orders-{}", n + 1));
-                let held = usize::try_from(found.pods[uid].to(&instance)).unwrap();
+                let held = usize::try_from(found.pods[uid].connections_to(&instance)).unwrap();
                 assert_eq!(held, server.of(host.address).count(), "{of} {instance}");
             }
             counted += open.len();
@@ -329,10 +330,10 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
     let (topology, addresses) = (topology(&servers), addresses(&servers));
     let line = until("a suspect", Duration::from_secs(20), async || {
         let measured = reader.measure().await;
-        let found = attribute([&*uid(&pods[0])], &measured, &addresses, &topology);
+        let found = attribute_connections([&*uid(&pods[0])], &measured, &addresses, &topology);
         let pod = &found.pods[&uid(&pods[0])];
         assert!(pod.suspects() <= 1, "only the one that is silent: {pod:?}");
-        (pod.suspects() == 1).then(|| words::lines(pod, &topology).remove(1))
+        (pod.suspects() == 1).then(|| descriptions::describe_holdings(pod, &topology).remove(1))
     })
     .await;
     println!("half-open: {line}");

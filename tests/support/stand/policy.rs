@@ -57,7 +57,7 @@ pub fn policy(name: &str, cluster: &str, targets: &[Value]) -> Value {
 }
 
 pub fn condition(policy: &DbBalancePolicy, type_: ConditionType) -> Option<&Condition> {
-    conditions::get(&policy.status.as_ref()?.conditions, type_)
+    conditions::find_condition(&policy.status.as_ref()?.conditions, type_)
 }
 
 /// Whether a condition has this status, and this reason if one is given.

@@ -12,9 +12,9 @@ use crate::aurora::{
     ClusterSource, PollResult, PollStats, ReadingError, SourceError, SourceFactory, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
-type Answer = Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
+type Answer = Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError>;
 
 /// What the fake says of a cluster: members in words, or `!` for not whole, `?` for not found.
 #[derive(Default)]

@@ -5,13 +5,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::candidates::{Able, able, all, behind_gate};
-use super::fleet::{Fleet, bit, is_share};
-use super::gate::{Answers, need, score};
+use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
+use super::dns_gate::{RecentAnswers, required_share, score_batch};
 use super::inputs::{Inputs, Reach};
-use super::pick::{Picked, pick};
-use super::shares::{Judged, ceil, permille, real};
-use super::verdict::{Wait, after};
+use super::pod_shares::{PodShares, is_at_least_percent, place_bit};
+use super::selection::{Selection, select_pods};
+use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
+use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{Batch, Episode, GaveUp, GaveUpReason, RebalanceState};
 
@@ -21,7 +21,7 @@ const GATED_SUCCESS: f64 = 0.8;
 
 /// What is to be done about the excess.
 #[derive(Debug, Default)]
-pub(super) struct Steer {
+pub(super) struct RebalanceStep {
     pub moves: Vec<String>,
     pub wait: Option<Wait>,
     pub wake: Option<Timestamp>,
@@ -30,8 +30,8 @@ pub(super) struct Steer {
     pub unnamed: Vec<InstanceId>,
 }
 
-impl Steer {
-    fn wait(wait: Wait, wake: Option<Timestamp>) -> Self {
+impl RebalanceStep {
+    fn waiting(wait: Wait, wake: Option<Timestamp>) -> Self {
         Self {
             wait: Some(wait),
             wake,
@@ -42,18 +42,18 @@ impl Steer {
 }
 
 /// `broken`: there are broken pods that can be helped; the excess waits for them.
-pub(super) fn steer(
+pub(super) fn plan_rebalance(
     inputs: &Inputs,
-    fleet: &Fleet,
-    judged: &Judged,
+    fleet: &PodShares,
+    judged: &ShareStats,
     memory: &mut RebalanceState,
     broken: bool,
-) -> Steer {
-    let settling = settling(inputs, memory);
+) -> RebalanceStep {
+    let settling = check_settling(inputs, memory);
     let since = memory.batch.as_ref().and_then(|b| b.settled);
-    let usable = fleet.usable(inputs, since);
+    let usable = fleet.count_usable(inputs, since);
     let is_measured =
-        settling.is_none() && is_share(usable, fleet.pods, inputs.settings.read_percent);
+        settling.is_none() && is_at_least_percent(usable, fleet.pods, inputs.settings.read_percent);
     if memory.episode.is_none() && judged.is_even {
         memory.drift_since = None;
         if is_measured {
@@ -61,40 +61,43 @@ pub(super) fn steer(
             memory.gave_up = None;
             memory.rest_until = None;
         }
-        return Steer::default();
+        return RebalanceStep::default();
     }
     if memory.episode.is_none()
-        && let Some(wait) = untriggered(inputs, judged, memory)
+        && let Some(wait) = wait_for_trigger(inputs, judged, memory)
     {
         return wait;
     }
     if broken {
-        return Steer::default();
+        return RebalanceStep::default();
     }
     if let Some(wait) = settling {
-        let second = after(inputs.now, SignedDuration::from_secs(1));
-        return Steer::wait(wait, Some(second));
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep::waiting(wait, Some(second));
     }
     if !is_measured {
         let wait = Wait::MeasureFirst {
             usable,
             pods: fleet.pods,
         };
-        return Steer {
+        return RebalanceStep {
             measure: true,
-            ..Steer::wait(wait, Some(after(inputs.now, SignedDuration::from_secs(5))))
+            ..RebalanceStep::waiting(
+                wait,
+                Some(add_saturating(inputs.now, SignedDuration::from_secs(5))),
+            )
         };
     }
     close_batch(inputs, judged, memory);
     if judged.is_even {
         memory.episode = None;
-        return Steer::default();
+        return RebalanceStep::default();
     }
-    act(inputs, fleet, judged, memory)
+    select_batch(inputs, fleet, judged, memory)
 }
 
 /// What is not back yet. A batch that is, or that is overdue, is noted as settled.
-fn settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
+fn check_settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
     let in_flight = inputs.pods.iter().filter(|p| p.in_flight).count();
     let Some(batch) = &mut memory.batch else {
         return (in_flight > 0).then_some(Wait::Settling {
@@ -105,12 +108,13 @@ fn settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
     if batch.settled.is_some() {
         return None;
     }
-    let until = after(batch.at, inputs.settings.settle);
+    let until = add_saturating(batch.at, inputs.settings.settle);
     // Its claims may not be seen yet.
-    let is_young = inputs.now < after(batch.at, SignedDuration::from_secs(1));
+    let is_young = inputs.now < add_saturating(batch.at, SignedDuration::from_secs(1));
     // Evicted pods come back as others.
     let is_short = matches!(inputs.reach, Reach::Slow { .. })
-        && (count(inputs.pods.len()) < batch.fleet || inputs.pods.iter().any(|p| !p.ready));
+        && (saturate_to_u32(inputs.pods.len()) < batch.fleet
+            || inputs.pods.iter().any(|p| !p.ready));
     if (in_flight > 0 || is_young || is_short) && inputs.now < until {
         return Some(Wait::Settling {
             in_flight,
@@ -122,7 +126,11 @@ fn settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
 }
 
 /// Outside the band and without an episode: what is waited for; `None`: one begins now.
-fn untriggered(inputs: &Inputs, judged: &Judged, memory: &mut RebalanceState) -> Option<Steer> {
+fn wait_for_trigger(
+    inputs: &Inputs,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) -> Option<RebalanceStep> {
     let by = inputs.settings;
     memory.drift_since = if judged.is_far {
         memory.drift_since.or(Some(inputs.now))
@@ -131,7 +139,7 @@ fn untriggered(inputs: &Inputs, judged: &Judged, memory: &mut RebalanceState) ->
     };
     let opens = memory
         .drift_since
-        .map(|since| after(since, by.drift).max(memory.rest_until.unwrap_or(since)));
+        .map(|since| add_saturating(since, by.drift).max(memory.rest_until.unwrap_or(since)));
     if opens.is_some_and(|at| at <= inputs.now) {
         memory.episode = Some(Episode::new(inputs.now));
         memory.drift_since = None;
@@ -146,94 +154,101 @@ fn untriggered(inputs: &Inputs, judged: &Judged, memory: &mut RebalanceState) ->
         },
         Wait::GaveUp,
     );
-    Some(Steer {
+    Some(RebalanceStep {
         look: false,
-        ..Steer::wait(wait, opens)
+        ..RebalanceStep::waiting(wait, opens)
     })
 }
 
 /// The last batch has been measured: what the gate promised is held against what came.
-fn close_batch(inputs: &Inputs, judged: &Judged, memory: &mut RebalanceState) {
+fn close_batch(inputs: &Inputs, judged: &ShareStats, memory: &mut RebalanceState) {
     let Some(batch) = memory.batch.take() else {
         return;
     };
-    if !batch.gated || batch.fleet != count(inputs.pods.len()) || batch.connections == 0 {
+    if !batch.gated || batch.fleet != saturate_to_u32(inputs.pods.len()) || batch.connections == 0 {
         return;
     }
     let places = judged.held.len();
-    let chance = permille(batch.receivers.count_ones(), count(places));
-    let held = held_by(judged, batch.receivers);
-    memory.record = score(memory.record, &batch, held, chance, inputs.settings);
+    let chance = round_to_permille(batch.receivers.count_ones(), saturate_to_u32(places));
+    let held = sum_held(judged, batch.receivers);
+    memory.record = score_batch(memory.record, &batch, held, chance, inputs.settings);
     if memory.record.dropped_until.is_some()
         && let Some(episode) = &mut memory.episode
     {
         // Without the gate it takes more: reckoned anew from here.
-        let left = budget(judged, false);
+        let left = compute_budget(judged, false);
         episode.budget = Some(episode.moved.saturating_add(left));
     }
 }
 
-fn held_by(judged: &Judged, bits: u32) -> u32 {
+fn sum_held(judged: &ShareStats, bits: u32) -> u32 {
     judged
         .held
         .iter()
         .enumerate()
-        .filter(|(i, _)| bits & bit(*i) != 0)
+        .filter(|(i, _)| bits & place_bit(*i) != 0)
         .fold(0, |sum, (_, n)| sum.saturating_add(*n))
 }
 
 /// ceil(4·M/p) + 2, p being the chance of a recycle to land where it should.
-fn budget(judged: &Judged, gated: bool) -> u32 {
-    let chance = real(judged.figures.under.len().max(1)) / real(judged.held.len().max(1));
+fn compute_budget(judged: &ShareStats, gated: bool) -> u32 {
+    let chance = to_f64(judged.figures.under.len().max(1)) / to_f64(judged.held.len().max(1));
     let p = if gated { GATED_SUCCESS } else { chance };
-    ceil(4.0 * f64::from(judged.figures.least) / p).saturating_add(2)
+    ceil_to_u32(4.0 * f64::from(judged.figures.least) / p).saturating_add(2)
 }
 
 /// Measured, uneven and in an episode: takes pods, or says why not.
-fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut RebalanceState) -> Steer {
+fn select_batch(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) -> RebalanceStep {
     let by = inputs.settings;
     let now = inputs.now;
     let asks = inputs.reach == Reach::Prompt && memory.record.dropped_until.is_none();
     let Some(episode) = &mut memory.episode else {
-        return Steer::default();
+        return RebalanceStep::default();
     };
-    let budget = *episode.budget.get_or_insert_with(|| budget(judged, asks));
+    let budget = *episode
+        .budget
+        .get_or_insert_with(|| compute_budget(judged, asks));
     let left = budget.saturating_sub(episode.moved);
     if left == 0 {
         return give_up(GaveUpReason::BudgetSpent, inputs, memory);
     }
-    let rows = match able(inputs, fleet, judged) {
-        Able::Rows(rows) => rows,
-        Able::Wait(wait, wake) => return Steer::wait(wait, Some(wake)),
-        Able::None => return give_up(GaveUpReason::PodsExhausted, inputs, memory),
+    let rows = match eligible_pods(inputs, fleet, judged) {
+        Eligible::Rows(rows) => rows,
+        Eligible::Wait(wait, wake) => return RebalanceStep::waiting(wait, Some(wake)),
+        Eligible::None => return give_up(GaveUpReason::PodsExhausted, inputs, memory),
     };
     if inputs.free == 0 {
-        return Steer::wait(Wait::NothingFree, None);
+        return RebalanceStep::waiting(Wait::NothingFree, None);
     }
 
     let names = |bits: u32| {
         let named = fleet.places.iter().enumerate();
-        named.filter(move |(i, _)| bits & bit(*i) != 0)
+        named.filter(move |(i, _)| bits & place_bit(*i) != 0)
     };
     let sees = !matches!(
         inputs.reach,
         Reach::Unseen | Reach::Slow { resolver: false }
     );
-    let answers = Answers::fresh(inputs.looks, now, by);
+    let answers = RecentAnswers::from_fresh(inputs.looks, now, by);
     let mut receivers = judged.under;
     let mut unnamed = vec![];
     if sees && judged.under & memory.named == 0 {
         unnamed = names(judged.under).map(|(_, id)| id.clone()).collect();
-        let until = after(episode.since, by.naming);
+        let until = add_saturating(episode.since, by.naming);
         // Where no look-up is answered, pods would find nobody either.
-        let (_, answered) = answers.agreement(|_| true);
+        let (_, answered) = answers.count_agreeing(|_| true);
         if now < until || answered == 0 {
             let wait = Wait::NeverNamed {
                 readers: unnamed,
                 until,
             };
-            let second = after(now, SignedDuration::from_secs(1));
-            return Steer::wait(wait, Some(second));
+            let second = add_saturating(now, SignedDuration::from_secs(1));
+            return RebalanceStep::waiting(wait, Some(second));
         }
     } else if sees {
         receivers &= memory.named;
@@ -242,31 +257,31 @@ fn act(inputs: &Inputs, fleet: &Fleet, judged: &Judged, memory: &mut RebalanceSt
 
     let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
     let wanted: Vec<&InstanceId> = names(receivers).map(|(_, id)| id).collect();
-    let share = answers.best(|id| wanted.contains(&id));
+    let share = answers.best_share(|id| wanted.contains(&id));
     let since = episode.waiting_since.unwrap_or(now);
     let gated = gated && !(share > 0 && is_overdue(since, inputs));
     let picked = if gated {
         episode.waiting_since = Some(since);
-        let need = need(since, wanted.len(), fleet.places.len(), inputs);
-        let candidates = behind_gate(&rows, &answers, fleet, &wanted, need, inputs);
-        let picked = pick(&candidates, &judged.band, &judged.held, most);
+        let need = required_share(since, wanted.len(), fleet.places.len(), inputs);
+        let candidates = candidates_behind_gate(&rows, &answers, fleet, &wanted, need, inputs);
+        let picked = select_pods(&candidates, &judged.band, &judged.held, most);
         if picked.pods.is_empty() {
             let wait = Wait::GateClosed { share, need, since };
-            let second = after(now, SignedDuration::from_secs(1));
-            return Steer::wait(wait, Some(second));
+            let second = add_saturating(now, SignedDuration::from_secs(1));
+            return RebalanceStep::waiting(wait, Some(second));
         }
         picked
     } else {
-        let candidates = all(&rows, receivers);
-        let most = most.min(ungated(inputs, fleet, judged));
-        pick(&candidates, &judged.band, &judged.held, most)
+        let candidates = candidates_without_gate(&rows, receivers);
+        let most = most.min(limit_ungated_pods(inputs, fleet, judged));
+        select_pods(&candidates, &judged.band, &judged.held, most)
     };
     if picked.pods.is_empty() {
         return give_up(GaveUpReason::PodsExhausted, inputs, memory);
     }
-    Steer {
+    RebalanceStep {
         unnamed,
-        ..take(inputs, judged, memory, &picked, gated)
+        ..record_batch(inputs, judged, memory, &picked, gated)
     }
 }
 
@@ -276,12 +291,12 @@ fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
     let by = inputs.settings;
     [by.patience, by.yielding, by.naming]
         .into_iter()
-        .fold(since, after)
+        .fold(since, add_saturating)
         <= inputs.now
 }
 
 /// The most pods of a batch that nobody looked up for.
-fn ungated(inputs: &Inputs, fleet: &Fleet, judged: &Judged) -> usize {
+fn limit_ungated_pods(inputs: &Inputs, fleet: &PodShares, judged: &ShareStats) -> usize {
     match inputs.reach {
         Reach::Slow { .. } => usize::MAX,
         Reach::Prompt | Reach::Unseen => (fleet.pods / 10)
@@ -290,47 +305,49 @@ fn ungated(inputs: &Inputs, fleet: &Fleet, judged: &Judged) -> usize {
     }
 }
 
-fn take(
+fn record_batch(
     inputs: &Inputs,
-    judged: &Judged,
+    judged: &ShareStats,
     memory: &mut RebalanceState,
-    picked: &Picked,
+    picked: &Selection,
     gated: bool,
-) -> Steer {
+) -> RebalanceStep {
     memory.batch = Some(Batch {
         at: inputs.now,
         settled: None,
-        fleet: count(inputs.pods.len()),
+        fleet: saturate_to_u32(inputs.pods.len()),
         connections: picked.connections,
         receivers: picked.receivers,
-        held: held_by(judged, picked.receivers),
+        held: sum_held(judged, picked.receivers),
         // The canary's gate asked for little: it tells nothing about the others'.
         gated: gated && !inputs.canary,
     });
     if let Some(episode) = &mut memory.episode {
-        episode.moved = episode.moved.saturating_add(count(picked.pods.len()));
+        episode.moved = episode
+            .moved
+            .saturating_add(saturate_to_u32(picked.pods.len()));
         episode.waiting_since = None;
     }
-    Steer {
+    RebalanceStep {
         moves: picked.pods.iter().map(|p| p.id.clone()).collect(),
-        wake: Some(after(inputs.now, SignedDuration::from_secs(1))),
+        wake: Some(add_saturating(inputs.now, SignedDuration::from_secs(1))),
         look: true,
-        ..Steer::default()
+        ..RebalanceStep::default()
     }
 }
 
-fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut RebalanceState) -> Steer {
+fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut RebalanceState) -> RebalanceStep {
     let moved = memory.episode.as_ref().map_or(0, |e| e.moved);
     let gave_up = GaveUp { reason, moved };
     memory.episode = None;
     memory.gave_up = Some(gave_up);
-    memory.rest_until = Some(after(inputs.now, inputs.settings.rest));
-    Steer {
+    memory.rest_until = Some(add_saturating(inputs.now, inputs.settings.rest));
+    RebalanceStep {
         look: false,
-        ..Steer::wait(Wait::GaveUp(gave_up), memory.rest_until)
+        ..RebalanceStep::waiting(Wait::GaveUp(gave_up), memory.rest_until)
     }
 }
 
-fn count(n: usize) -> u32 {
+fn saturate_to_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::inputs::{Holdings, Inputs, PodView, Pools};
-use super::verdict::{Unknown, after};
+use super::verdict::{Unknown, add_saturating};
 use crate::topology::{InstanceId, Topology};
 
 /// A pod that was read.
-pub(super) struct Row<'a> {
+pub(super) struct PodShare<'a> {
     pub pod: &'a PodView,
     /// Connections to each place, in their order.
     pub held: Vec<u32>,
@@ -19,7 +19,7 @@ pub(super) struct Row<'a> {
     pub no_member: u32,
 }
 
-impl Row<'_> {
+impl PodShare<'_> {
     pub(super) fn total(&self) -> u32 {
         self.held.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
@@ -30,19 +30,19 @@ impl Row<'_> {
 }
 
 /// The pods that were read, by where their connections lead.
-pub(super) struct Fleet<'a> {
+pub(super) struct PodShares<'a> {
     /// The instances among which the pools are spread: the readers; the writer, where the target has only
     /// writer pools, or the cluster no readers (its reader endpoint then leads to the writer).
     pub places: Vec<InstanceId>,
-    pub rows: Vec<Row<'a>>,
+    pub rows: Vec<PodShare<'a>>,
     /// Counted pods, unread ones included.
     pub pods: usize,
 }
 
-impl<'a> Fleet<'a> {
+impl<'a> PodShares<'a> {
     /// # Errors
     /// What cannot be told from this evidence.
-    pub(super) fn read(inputs: &Inputs<'a>) -> Result<Self, Unknown> {
+    pub(super) fn from_inputs(inputs: &Inputs<'a>) -> Result<Self, Unknown> {
         let pods = inputs.pods.len();
         if pods == 0 {
             return Err(Unknown::NoPods);
@@ -53,7 +53,7 @@ impl<'a> Fleet<'a> {
             .iter()
             .filter_map(|p| Some((p, p.holds.as_ref()?)))
             .collect();
-        if !is_share(read.len(), pods, need) {
+        if !is_at_least_percent(read.len(), pods, need) {
             return Err(Unknown::EvidencePartial {
                 read: read.len(),
                 pods,
@@ -70,7 +70,7 @@ impl<'a> Fleet<'a> {
             });
         }
         let topology = inputs.topology;
-        let places = if inputs.pools.reads() && !topology.readers.is_empty() {
+        let places = if inputs.pools.has_reader_pools() && !topology.readers.is_empty() {
             topology
                 .readers
                 .iter()
@@ -81,24 +81,29 @@ impl<'a> Fleet<'a> {
         };
         let rows = read
             .into_iter()
-            .map(|(pod, holds)| Row {
+            .map(|(pod, holds)| PodShare {
                 pod,
-                held: places.iter().map(|place| holds.to(place)).collect(),
-                wrong_role: wrong_role(
+                held: places
+                    .iter()
+                    .map(|place| holds.connections_to(place))
+                    .collect(),
+                wrong_role: count_wrong_role(
                     inputs.pools,
                     topology,
                     inputs.previous_writer.filter(|_| pod.before_failover),
                     holds,
                 )
                 .count(),
-                no_member: holds.no_member.saturating_add(strangers(inputs, holds)),
+                no_member: holds
+                    .no_member
+                    .saturating_add(count_unknown_members(inputs, holds)),
             })
             .collect();
         Ok(Self { places, rows, pods })
     }
 
     /// Connections to each place, over all pods.
-    pub(super) fn held(&self) -> Vec<u32> {
+    pub(super) fn connections_by_place(&self) -> Vec<u32> {
         let mut sums = vec![0_u32; self.places.len()];
         for row in &self.rows {
             for (sum, n) in sums.iter_mut().zip(&row.held) {
@@ -109,7 +114,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// Pods whose evidence can be acted on: young, newer than their last recycle and than `since`.
-    pub(super) fn usable(&self, inputs: &Inputs, since: Option<Timestamp>) -> usize {
+    pub(super) fn count_usable(&self, inputs: &Inputs, since: Option<Timestamp>) -> usize {
         self.rows
             .iter()
             .filter(|row| is_usable(inputs, row.pod) && row.pod.read_at >= since)
@@ -117,25 +122,25 @@ impl<'a> Fleet<'a> {
     }
 
     /// The bits of the named places.
-    pub(super) fn bits<'b>(&self, named: impl Iterator<Item = &'b InstanceId>) -> u32 {
+    pub(super) fn place_bits<'b>(&self, named: impl Iterator<Item = &'b InstanceId>) -> u32 {
         named
             .filter_map(|name| self.places.iter().position(|p| p == name))
-            .fold(0, |bits, at| bits | bit(at))
+            .fold(0, |bits, at| bits | place_bit(at))
     }
 }
 
 /// Whether a pod's evidence can be acted on.
 pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
     pod.read_at.is_some_and(|read| {
-        inputs.now <= after(read, inputs.settings.evidence_age)
+        inputs.now <= add_saturating(read, inputs.settings.evidence_age)
             && pod.last_recycled.is_none_or(|done| read > done)
     })
 }
 
 /// The UIDs of the pods with connections to the wrong role or to no member; none if nothing can be told.
 #[must_use]
-pub fn misplaced(inputs: &Inputs) -> BTreeSet<String> {
-    let fleet = Fleet::read(inputs);
+pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
+    let fleet = PodShares::from_inputs(inputs);
     let rows = fleet.iter().flat_map(|f| &f.rows);
     rows.filter(|r| r.is_broken())
         .map(|r| r.pod.id.clone())
@@ -143,7 +148,7 @@ pub fn misplaced(inputs: &Inputs) -> BTreeSet<String> {
 }
 
 /// The bit of a place. Aurora has at most 15 readers.
-pub(super) fn bit(place: usize) -> u32 {
+pub(super) fn place_bit(place: usize) -> u32 {
     u32::try_from(place)
         .ok()
         .and_then(|at| 1_u32.checked_shl(at))
@@ -151,13 +156,13 @@ pub(super) fn bit(place: usize) -> u32 {
 }
 
 /// Whether `part` of `whole` is at least `percent`.
-pub(super) fn is_share(part: usize, whole: usize, percent: u32) -> bool {
+pub(super) fn is_at_least_percent(part: usize, whole: usize, percent: u32) -> bool {
     let percent = usize::try_from(percent).unwrap_or(100);
     part.saturating_mul(100) >= whole.saturating_mul(percent)
 }
 
 /// Connections to instances that the topology does not list.
-fn strangers(inputs: &Inputs, holds: &Holdings) -> u32 {
+fn count_unknown_members(inputs: &Inputs, holds: &Holdings) -> u32 {
     holds
         .by_instance
         .iter()
@@ -189,7 +194,7 @@ impl WrongRole {
 /// Connections of writer pools to readers, and of reader pools to the writer while readers serve.
 /// `old`: the writer before a failover that the pod's connections are older than.
 #[must_use]
-pub fn wrong_role(
+pub fn count_wrong_role(
     pools: Pools,
     topology: &Topology,
     old: Option<&InstanceId>,
@@ -199,11 +204,10 @@ pub fn wrong_role(
         on_writer,
         on_readers,
     };
-    let on_writer = holds.to(&topology.writer.instance);
-    let on_readers = topology
-        .readers
-        .iter()
-        .fold(0_u32, |sum, r| sum.saturating_add(holds.to(&r.instance)));
+    let on_writer = holds.connections_to(&topology.writer.instance);
+    let on_readers = topology.readers.iter().fold(0_u32, |sum, r| {
+        sum.saturating_add(holds.connections_to(&r.instance))
+    });
     match pools {
         Pools::Writer => only(0, on_readers),
         // The reader endpoint leads to the writer.
@@ -220,7 +224,9 @@ pub fn wrong_role(
                 .min(writer.saturating_sub(on_writer));
             // Pools of equal size that a failover has swapped have the right counts.
             let swapped = match old {
-                Some(old) if *old != topology.writer.instance => on_writer.min(holds.to(old)),
+                Some(old) if *old != topology.writer.instance => {
+                    on_writer.min(holds.connections_to(old))
+                }
                 _ => 0,
             };
             only(from_readers.max(swapped), from_writers)

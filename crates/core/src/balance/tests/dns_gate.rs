@@ -114,12 +114,14 @@ fn looks_made_through_a_node_open_the_gate_for_the_pods_of_that_node() {
         pod.node = Some(if i % 10 < 3 { "near" } else { "far" }.into());
     }
     for (node, answer) in [("near", "r02"), ("far", "r00")] {
-        stage
-            .looks
-            .extend(looks(stage.now, &[answer]).into_iter().map(|look| Look {
-                via: Some(node.into()),
-                ..look
-            }));
+        stage.looks.extend(
+            looks(stage.now, &[answer])
+                .into_iter()
+                .map(|look| EndpointAnswer {
+                    via: Some(node.into()),
+                    ..look
+                }),
+        );
     }
     let moves = stage.decide().moves;
     assert_eq!(moves.len(), 5);

@@ -16,7 +16,7 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// Who is behind an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct AddressRecord {
     /// The instance.
     pub instance: InstanceId,
     /// When its endpoint last led here.
@@ -28,18 +28,21 @@ pub struct Known {
 /// Addresses and their instances. Of two instances that had an address, the later one has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressBook {
-    entries: BTreeMap<IpAddr, Known>,
+    entries: BTreeMap<IpAddr, AddressRecord>,
 }
 
 impl AddressBook {
     /// Who is, or was last, behind this address; an IPv4 address that is written as IPv6 is the same.
     #[must_use]
-    pub fn of(&self, address: IpAddr) -> Option<&Known> {
+    pub fn record_of(&self, address: IpAddr) -> Option<&AddressRecord> {
         self.entries.get(&address.to_canonical())
     }
 
     /// The instance's addresses now.
-    pub fn current<'a>(&'a self, instance: &'a InstanceId) -> impl Iterator<Item = IpAddr> + 'a {
+    pub fn current_addresses<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> impl Iterator<Item = IpAddr> + 'a {
         self.entries
             .iter()
             .filter(move |(_, known)| known.current && known.instance == *instance)
@@ -54,7 +57,7 @@ impl AddressBook {
 
     /// Takes in what an instance's endpoint was answered with, all of its addresses of one family. Its other
     /// addresses of this family are its no more.
-    pub fn note(&mut self, instance: &InstanceId, addresses: &[IpAddr], now: Timestamp) {
+    pub fn record_lookup(&mut self, instance: &InstanceId, addresses: &[IpAddr], now: Timestamp) {
         let Some(first) = addresses.first().map(IpAddr::to_canonical) else {
             return;
         };
@@ -64,7 +67,7 @@ impl AddressBook {
             }
         }
         for address in addresses {
-            let known = Known {
+            let known = AddressRecord {
                 instance: instance.clone(),
                 last_seen: now,
                 current: true,
@@ -76,15 +79,15 @@ impl AddressBook {
     /// Takes in where an instance was found by whoever recorded it; what was looked up counts more. A member is
     /// taken to be there still until its endpoint says otherwise: else its good connections would seem to lead to
     /// nobody, and a new leader would begin by recycling them.
-    pub fn recall(
+    pub fn seed_address(
         &mut self,
         instance: &InstanceId,
         address: IpAddr,
         is_member: bool,
         now: Timestamp,
     ) {
-        let current = is_member && self.current(instance).next().is_none();
-        let known = Known {
+        let current = is_member && self.current_addresses(instance).next().is_none();
+        let known = AddressRecord {
             instance: instance.clone(),
             last_seen: now,
             current,
@@ -100,7 +103,7 @@ impl AddressBook {
     }
 
     /// Forgets what was not seen for a day.
-    pub fn forget(&mut self, now: Timestamp) {
+    pub fn forget_old(&mut self, now: Timestamp) {
         self.entries
             .retain(|_, known| known.current || now.duration_since(known.last_seen) <= KEPT_FOR);
     }
@@ -118,7 +121,7 @@ mod tests {
     fn book(entries: &[(&str, &str)]) -> AddressBook {
         let mut book = AddressBook::default();
         for (instance, place) in entries {
-            book.note(&id(instance), &[address(place)], at(0));
+            book.record_lookup(&id(instance), &[address(place)], at(0));
         }
         book
     }
@@ -126,19 +129,22 @@ mod tests {
     #[test]
     fn an_instance_that_was_given_another_address_is_recognised_at_both() {
         let book = book(&[("a", "x"), ("a", "y")]);
-        let old = book.of(address("x")).cloned();
+        let old = book.record_of(address("x")).cloned();
         assert_eq!(old.map(|k| (k.instance, k.current)), Some((id("a"), false)));
-        assert_eq!(book.of(address("y")).map(|k| k.current), Some(true));
-        assert_eq!(book.current(&id("a")).collect::<Vec<_>>(), [address("y")]);
+        assert_eq!(book.record_of(address("y")).map(|k| k.current), Some(true));
+        assert_eq!(
+            book.current_addresses(&id("a")).collect::<Vec<_>>(),
+            [address("y")]
+        );
     }
 
     #[test]
     fn what_was_recorded_is_recognised_and_replaces_nothing_that_was_looked_up() {
         let mut book = book(&[("a", "x")]);
-        book.recall(&id("b"), address("x"), true, at(1));
-        book.recall(&id("gone"), address("z"), false, at(1));
+        book.seed_address(&id("b"), address("x"), true, at(1));
+        book.seed_address(&id("gone"), address("z"), false, at(1));
         let of = |place| {
-            book.of(address(place))
+            book.record_of(address(place))
                 .map(|k| (k.instance.clone(), k.current))
         };
         assert_eq!(of("x"), Some((id("a"), true)));
@@ -148,19 +154,19 @@ mod tests {
     #[test]
     fn a_recorded_member_is_where_it_was_until_its_endpoint_says_otherwise() {
         let mut book = AddressBook::default();
-        book.recall(&id("b"), address("y"), true, at(1));
-        assert_eq!(book.of(address("y")).map(|k| k.current), Some(true));
-        book.note(&id("b"), &[address("z")], at(2));
-        assert_eq!(book.of(address("y")).map(|k| k.current), Some(false));
-        book.recall(&id("b"), address("q"), true, at(3));
-        assert_eq!(book.of(address("q")).map(|k| k.current), Some(false));
+        book.seed_address(&id("b"), address("y"), true, at(1));
+        assert_eq!(book.record_of(address("y")).map(|k| k.current), Some(true));
+        book.record_lookup(&id("b"), &[address("z")], at(2));
+        assert_eq!(book.record_of(address("y")).map(|k| k.current), Some(false));
+        book.seed_address(&id("b"), address("q"), true, at(3));
+        assert_eq!(book.record_of(address("q")).map(|k| k.current), Some(false));
     }
 
     #[test]
     fn an_address_that_another_instance_was_given_is_the_later_ones() {
         let book = book(&[("a", "x"), ("b", "x")]);
         assert_eq!(
-            book.of(address("x")).map(|k| k.instance.clone()),
+            book.record_of(address("x")).map(|k| k.instance.clone()),
             Some(id("b"))
         );
     }
@@ -169,31 +175,34 @@ mod tests {
     fn a_removed_instance_is_recognised_for_a_day_after_it_was_last_seen() {
         let mut book = book(&[("a", "x"), ("b", "y")]);
         book.keep_current(|i| i.0 == "b");
-        book.forget(at(24 * 3_600_000));
-        assert_eq!(book.of(address("x")).map(|k| k.current), Some(false));
-        book.forget(at(24 * 3_600_000 + 1));
-        assert_eq!(book.of(address("x")), None);
-        assert!(book.of(address("y")).is_some(), "a member stays");
+        book.forget_old(at(24 * 3_600_000));
+        assert_eq!(book.record_of(address("x")).map(|k| k.current), Some(false));
+        book.forget_old(at(24 * 3_600_000 + 1));
+        assert_eq!(book.record_of(address("x")), None);
+        assert!(book.record_of(address("y")).is_some(), "a member stays");
     }
 
     #[test]
     fn both_families_of_an_instance_are_current_and_a_mapped_address_is_the_same() {
         let mut book = book(&[("a", "x")]);
         let six: IpAddr = "fd00::7".parse().unwrap_or(address("?"));
-        book.note(&id("a"), &[six], at(0));
-        assert_eq!(book.current(&id("a")).count(), 2);
+        book.record_lookup(&id("a"), &[six], at(0));
+        assert_eq!(book.current_addresses(&id("a")).count(), 2);
         let IpAddr::V4(four) = address("x") else {
             unreachable!("an IPv4 address")
         };
         let shown = IpAddr::V6(four.to_ipv6_mapped());
-        assert_eq!(book.of(shown).map(|k| k.instance.clone()), Some(id("a")));
+        assert_eq!(
+            book.record_of(shown).map(|k| k.instance.clone()),
+            Some(id("a"))
+        );
     }
 
     #[test]
     fn no_answer_changes_nothing() {
         let mut book = book(&[("a", "x")]);
         let before = book.clone();
-        book.note(&id("a"), &[], at(5));
+        book.record_lookup(&id("a"), &[], at(5));
         assert_eq!(book, before);
     }
 }

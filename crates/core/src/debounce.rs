@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::change::{Change, diff};
+use super::change::{Change, diff_topologies};
 use super::topology::Topology;
 use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::Trigger;
 
 /// Since when each difference to the settled topology has been there.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settling {
+pub struct SettlingChanges {
     since: BTreeMap<Change, Timestamp>,
 }
 
-impl Settling {
+impl SettlingChanges {
     /// Follows a confirmed topology. A difference that is gone is forgotten, so A→B→A is nothing.
     #[must_use]
     pub fn observe(&self, settled: &Topology, confirmed: &Topology, now: Timestamp) -> Self {
-        let since = diff(settled, confirmed)
+        let since = diff_topologies(settled, confirmed)
             .into_iter()
             .map(|change| {
                 let first = self.since.get(&change).copied().unwrap_or(now).min(now);
@@ -35,7 +35,7 @@ impl Settling {
     /// The changes that have settled.
     #[must_use]
     pub fn settled(&self, triggers: &Triggers, now: Timestamp) -> Vec<Change> {
-        self.times(triggers)
+        self.settle_times(triggers)
             .filter(|(_, at)| *at <= now)
             .map(|(c, _)| c.clone())
             .collect()
@@ -44,13 +44,13 @@ impl Settling {
     /// The changes that have not, with the time at which they will have.
     #[must_use]
     pub fn unsettled(&self, triggers: &Triggers, now: Timestamp) -> Vec<(Change, Timestamp)> {
-        self.times(triggers)
+        self.settle_times(triggers)
             .filter(|(_, at)| *at > now)
             .map(|(c, at)| (c.clone(), at))
             .collect()
     }
 
-    fn times<'a>(
+    fn settle_times<'a>(
         &'a self,
         triggers: &'a Triggers,
     ) -> impl Iterator<Item = (&'a Change, Timestamp)> {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_failover_settles_at_once_and_a_reader_after_thirty_seconds() {
         let triggers = Triggers::default();
-        let s = Settling::default().observe(&topology("ab"), &topology("bac"), at(0));
+        let s = SettlingChanges::default().observe(&topology("ab"), &topology("bac"), at(0));
         assert_eq!(s.settled(&triggers, at(0)).len(), 1);
         assert_eq!(s.settled(&triggers, at(29)).len(), 1);
         assert_eq!(s.settled(&triggers, at(30)).len(), 2);
@@ -93,7 +93,7 @@ mod tests {
     fn there_and_back_within_the_settle_time_is_nothing() {
         let triggers = Triggers::default();
         let (a, b) = (topology("ab"), topology("abc"));
-        let s = Settling::default()
+        let s = SettlingChanges::default()
             .observe(&a, &b, at(0))
             .observe(&a, &a, at(10));
         assert!(s.settled(&triggers, at(100)).is_empty());
@@ -108,7 +108,7 @@ mod tests {
     fn a_second_change_does_not_restart_the_first() {
         let triggers = Triggers::default();
         let a = topology("ab");
-        let s = Settling::default()
+        let s = SettlingChanges::default()
             .observe(&a, &topology("abc"), at(0))
             .observe(&a, &topology("abcd"), at(20));
         assert_eq!(s.settled(&triggers, at(30)).len(), 1);

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AGREEING_LOOKS, DnsView, Look};
+use super::{AGREEING_LOOKS, DnsSample, DnsView};
 use crate::topology::{InstanceId, Topology};
+use dbbalance_api::spec::Endpoint;
 use dbbalance_api::status::Trigger;
 
 /// How old a look may be and still count, if the change settled later. `CoreDNS` keeps an answer for 5 s
@@ -20,7 +21,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// A pending epoch, as far as DNS matters.
 #[derive(Clone, Copy, Debug)]
-pub struct Awaited<'a> {
+pub struct AwaitedChange<'a> {
     /// What raised it.
     pub triggers: &'a [Trigger],
     /// The readers that it added.
@@ -33,26 +34,17 @@ pub struct Awaited<'a> {
 
 /// What a closed gate waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct DnsWait {
     /// What is waited for, and what was last answered. Changes only when the answers do.
     pub message: String,
     /// Whether it is only for more looks: ask again soon.
     pub looking: bool,
 }
 
-/// Which endpoint is looked at.
-#[derive(Clone, Copy)]
-enum Endpoint {
-    Writer,
-    Reader,
-}
-
-impl Endpoint {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Writer => "the cluster endpoint",
-            Self::Reader => "the reader endpoint",
-        }
+const fn endpoint_name(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Writer => "the cluster endpoint",
+        Endpoint::Reader => "the reader endpoint",
     }
 }
 
@@ -62,37 +54,51 @@ impl Endpoint {
 ///
 /// # Errors
 /// What it waits for, if it is not.
-pub fn judge(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(), Waiting> {
+pub fn check_agreement(
+    awaited: AwaitedChange,
+    view: &DnsView,
+    now: Timestamp,
+) -> Result<(), DnsWait> {
     if awaited.triggers.iter().any(|t| t.is_urgent()) {
-        return writer_followed(awaited, view, now);
+        return check_writer(awaited, view, now);
     }
     if awaited.triggers.contains(&Trigger::ReaderAdded) {
-        readers_named(awaited, view, now)?;
+        check_added_readers(awaited, view, now)?;
     }
     if awaited.triggers.contains(&Trigger::ReaderRemoved) {
-        none_gone_named(awaited, view, now)?;
+        check_members_alone(awaited, view, now)?;
     }
     Ok(())
 }
 
 /// Eight fresh looks in a row name the writer; one that does not begins the count anew.
-fn writer_followed(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(), Waiting> {
+fn check_writer(awaited: AwaitedChange, view: &DnsView, now: Timestamp) -> Result<(), DnsWait> {
     let writer = &awaited.topology.writer.instance;
-    let last = last_eight(&view.writer);
-    let agree = |l: &Look| view.instance(l).as_ref() == Some(writer);
-    if is_enough(awaited, last, now) && last.iter().all(agree) {
+    let last = select_last_samples(&view.writer);
+    let agree = |l: &DnsSample| view.instance_of(l).as_ref() == Some(writer);
+    if has_enough_fresh(awaited, last, now) && last.iter().all(agree) {
         return Ok(());
     }
-    let wanted = format!("{} must lead to {writer}", Endpoint::Writer.name());
+    let wanted = format!("{} must lead to {writer}", endpoint_name(Endpoint::Writer));
     let looking = last.iter().all(agree);
-    Err(waiting(&wanted, Endpoint::Writer, view, last, looking))
+    Err(describe_wait(
+        &wanted,
+        Endpoint::Writer,
+        view,
+        last,
+        looking,
+    ))
 }
 
 /// Each added reader that is a reader still has been named since the change settled.
-fn readers_named(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(), Waiting> {
+fn check_added_readers(
+    awaited: AwaitedChange,
+    view: &DnsView,
+    now: Timestamp,
+) -> Result<(), DnsWait> {
     let looks = view.readers_named.iter().chain(&view.reader);
-    let fresh: Vec<&Look> = looks.filter(|l| is_fresh(awaited, l, now)).collect();
-    let seen: BTreeSet<InstanceId> = fresh.iter().filter_map(|l| view.instance(l)).collect();
+    let fresh: Vec<&DnsSample> = looks.filter(|l| is_fresh(awaited, l, now)).collect();
+    let seen: BTreeSet<InstanceId> = fresh.iter().filter_map(|l| view.instance_of(l)).collect();
     let missing: Vec<&str> = awaited
         .added
         .iter()
@@ -105,53 +111,69 @@ fn readers_named(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(),
     }
     let wanted = format!(
         "{} must have named {}",
-        Endpoint::Reader.name(),
+        endpoint_name(Endpoint::Reader),
         missing.join(" and ")
     );
     // All that was named since: a random one each time, which would be written anew with each look.
-    let looks: Vec<Look> = fresh.into_iter().cloned().collect();
-    Err(waiting(&wanted, Endpoint::Reader, view, &looks, false))
+    let looks: Vec<DnsSample> = fresh.into_iter().cloned().collect();
+    Err(describe_wait(
+        &wanted,
+        Endpoint::Reader,
+        view,
+        &looks,
+        false,
+    ))
 }
 
 /// No answer of the last eight fresh looks names an instance that is no member.
-fn none_gone_named(awaited: Awaited, view: &DnsView, now: Timestamp) -> Result<(), Waiting> {
+fn check_members_alone(
+    awaited: AwaitedChange,
+    view: &DnsView,
+    now: Timestamp,
+) -> Result<(), DnsWait> {
     let is_member = |i: &InstanceId| awaited.topology.members().any(|(m, _)| m.instance == *i);
-    let last = last_eight(&view.reader);
-    let holds = |l: &Look| view.instance(l).is_some_and(|i| is_member(&i));
-    if is_enough(awaited, last, now) && last.iter().all(holds) {
+    let last = select_last_samples(&view.reader);
+    let holds = |l: &DnsSample| view.instance_of(l).is_some_and(|i| is_member(&i));
+    if has_enough_fresh(awaited, last, now) && last.iter().all(holds) {
         return Ok(());
     }
     let wanted = format!(
         "{} must name members alone, {AGREEING_LOOKS} times in a row",
-        Endpoint::Reader.name()
+        endpoint_name(Endpoint::Reader)
     );
     let looking = last.iter().all(holds);
-    Err(waiting(&wanted, Endpoint::Reader, view, last, looking))
+    Err(describe_wait(
+        &wanted,
+        Endpoint::Reader,
+        view,
+        last,
+        looking,
+    ))
 }
 
-fn last_eight(looks: &[Look]) -> &[Look] {
+fn select_last_samples(looks: &[DnsSample]) -> &[DnsSample] {
     &looks[looks.len().saturating_sub(AGREEING_LOOKS)..]
 }
 
-fn is_enough(awaited: Awaited, last: &[Look], now: Timestamp) -> bool {
+fn has_enough_fresh(awaited: AwaitedChange, last: &[DnsSample], now: Timestamp) -> bool {
     last.len() == AGREEING_LOOKS && last.iter().all(|l| is_fresh(awaited, l, now))
 }
 
-fn is_fresh(awaited: Awaited, look: &Look, now: Timestamp) -> bool {
+fn is_fresh(awaited: AwaitedChange, look: &DnsSample, now: Timestamp) -> bool {
     look.at >= awaited.since || now.duration_since(look.at) <= FRESH
 }
 
 /// The words: they change with the set of answers, not with each look.
-fn waiting(
+fn describe_wait(
     wanted: &str,
     endpoint: Endpoint,
     view: &DnsView,
-    looks: &[Look],
+    looks: &[DnsSample],
     looking: bool,
-) -> Waiting {
-    let answers: BTreeSet<String> = looks.iter().map(|l| answer(view, l)).collect();
+) -> DnsWait {
+    let answers: BTreeSet<String> = looks.iter().map(|l| describe_answer(view, l)).collect();
     let answered = if answers.is_empty() {
-        format!("{} has not been looked up since", endpoint.name())
+        format!("{} has not been looked up since", endpoint_name(endpoint))
     } else {
         let answers: Vec<String> = answers.into_iter().collect();
         format!("last answered: {}", answers.join(", "))
@@ -161,11 +183,11 @@ fn waiting(
     } else {
         format!("{wanted}; {answered}")
     };
-    Waiting { message, looking }
+    DnsWait { message, looking }
 }
 
-fn answer(view: &DnsView, look: &Look) -> String {
-    match (view.instance(look), look.address) {
+fn describe_answer(view: &DnsView, look: &DnsSample) -> String {
+    match (view.instance_of(look), look.address) {
         (Some(instance), _) => instance.0,
         (None, Some(address)) => format!("{address}, which is no known member"),
         (None, None) => look.failure.unwrap_or("no address").to_owned(),
@@ -179,7 +201,7 @@ mod tests {
     use crate::testing::topology;
 
     /// Looks that are 125 ms apart and end at `end`, by the letters that they named; `-` failed.
-    fn looks(end: i64, letters: &str) -> Vec<Look> {
+    fn looks(end: i64, letters: &str) -> Vec<DnsSample> {
         let count = i64::try_from(letters.len()).unwrap_or(0);
         letters
             .chars()
@@ -222,14 +244,14 @@ mod tests {
             self
         }
 
-        fn judge(&self, now: i64) -> Result<(), Waiting> {
-            let awaited = Awaited {
+        fn judge(&self, now: i64) -> Result<(), DnsWait> {
+            let awaited = AwaitedChange {
                 triggers: &self.triggers,
                 added: &self.added,
                 topology: &self.topology,
                 since: at(0),
             };
-            judge(awaited, &self.view, at(now))
+            check_agreement(awaited, &self.view, at(now))
         }
 
         fn opens(&self, now: i64) -> bool {
@@ -298,7 +320,7 @@ mod tests {
                 .contains("10.0.0.98, which is no known member")
         );
         let b = InstanceId("b".into());
-        case.view.book.note(&b, &[address("b")], at(1000));
+        case.view.book.record_lookup(&b, &[address("b")], at(1000));
         assert!(case.opens(2000));
     }
 

@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use super::fleet::{Row, bit};
 use super::inputs::PodView;
-use super::shares::Band;
+use super::pod_shares::{PodShare, place_bit};
+use super::shares::ToleranceBand;
 
 /// A pod that may be taken, with the readers that it can expect to land on, as bits.
-pub(super) struct Candidate<'a> {
-    pub row: &'a Row<'a>,
+pub(super) struct MoveCandidate<'a> {
+    pub row: &'a PodShare<'a>,
     pub receivers: u32,
 }
 
 /// What a batch takes.
 #[derive(Default)]
-pub(super) struct Picked<'a> {
+pub(super) struct Selection<'a> {
     pub pods: Vec<&'a PodView>,
     pub connections: u32,
     /// The readers that are to receive them.
@@ -26,14 +26,14 @@ pub(super) struct Picked<'a> {
 }
 
 /// At most `most` pods, until the sums are even or no move lowers them.
-pub(super) fn pick<'a>(
-    candidates: &[Candidate<'a>],
-    band: &Band,
+pub(super) fn select_pods<'a>(
+    candidates: &[MoveCandidate<'a>],
+    band: &ToleranceBand,
     held: &[u32],
     most: usize,
-) -> Picked<'a> {
+) -> Selection<'a> {
     // Pods that hold the same are as good as each other: the least disturbed first.
-    let mut kinds: BTreeMap<(&[u32], u32), Vec<&Row<'a>>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(&[u32], u32), Vec<&PodShare<'a>>> = BTreeMap::new();
     for candidate in candidates {
         kinds
             .entry((&candidate.row.held, candidate.receivers))
@@ -41,16 +41,16 @@ pub(super) fn pick<'a>(
             .push(candidate.row);
     }
     for rows in kinds.values_mut() {
-        rows.sort_by(|a, b| order(b.pod).cmp(&order(a.pod)));
+        rows.sort_by(|a, b| disturbance_order(b.pod).cmp(&disturbance_order(a.pod)));
     }
     let mut held = held.to_vec();
-    let mut picked = Picked::default();
+    let mut picked = Selection::default();
     while picked.pods.len() < most && !is_even(band, &held) {
         let best = kinds
             .iter()
             .filter(|(_, rows)| !rows.is_empty())
             .filter_map(|((row, receivers), _)| {
-                let (gain, to) = gain(band, &held, row, *receivers)?;
+                let (gain, to) = compute_gain(band, &held, row, *receivers)?;
                 Some((gain, to, *row, *receivers))
             })
             .max_by_key(|(gain, ..)| *gain);
@@ -72,12 +72,12 @@ pub(super) fn pick<'a>(
 }
 
 /// Whether the sums are inside the band, or nobody has too little.
-fn is_even(band: &Band, held: &[u32]) -> bool {
-    band.holds(held) || !held.iter().any(|c| band.is_under(*c))
+fn is_even(band: &ToleranceBand, held: &[u32]) -> bool {
+    band.contains_all(held) || !held.iter().any(|c| band.is_under(*c))
 }
 
 /// Whether no single pod's move would make the sums more even.
-pub(super) fn is_stuck(rows: &[Row], band: &Band, held: &[u32]) -> bool {
+pub(super) fn is_stuck(rows: &[PodShare], band: &ToleranceBand, held: &[u32]) -> bool {
     let mut kinds: Vec<&[u32]> = rows.iter().map(|r| r.held.as_slice()).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -85,15 +85,20 @@ pub(super) fn is_stuck(rows: &[Row], band: &Band, held: &[u32]) -> bool {
         .iter()
         .enumerate()
         .filter(|(_, c)| band.is_under(**c))
-        .fold(0, |bits, (i, _)| bits | bit(i));
+        .fold(0, |bits, (i, _)| bits | place_bit(i));
     kinds
         .into_iter()
-        .all(|row| gain(band, held, row, under).is_none())
+        .all(|row| compute_gain(band, held, row, under).is_none())
 }
 
 /// By how much the sum of squares falls when the pod moves to the best of its receivers, and to which;
 /// `None`: it does not fall, or the pod holds nothing that is above the fair share.
-fn gain(band: &Band, held: &[u32], row: &[u32], receivers: u32) -> Option<(i128, usize)> {
+fn compute_gain(
+    band: &ToleranceBand,
+    held: &[u32],
+    row: &[u32],
+    receivers: u32,
+) -> Option<(i128, usize)> {
     if !held
         .iter()
         .zip(row)
@@ -107,7 +112,7 @@ fn gain(band: &Band, held: &[u32], row: &[u32], receivers: u32) -> Option<(i128,
         .zip(row)
         .map(|(sum, n)| i128::from(*sum) - i128::from(*n))
         .enumerate()
-        .filter(|(i, _)| receivers & bit(*i) != 0)
+        .filter(|(i, _)| receivers & place_bit(*i) != 0)
         .min_by_key(|(_, rest)| *rest)?;
     // Σc² falls by Σ(c² − (c − n)²) and rises by (rest + total)² − rest².
     let falls: i128 = held
@@ -122,6 +127,6 @@ fn gain(band: &Band, held: &[u32], row: &[u32], receivers: u32) -> Option<(i128,
     (falls > rises).then_some((falls - rises, to))
 }
 
-fn order(pod: &PodView) -> (u32, Option<jiff::Timestamp>, &str) {
+fn disturbance_order(pod: &PodView) -> (u32, Option<jiff::Timestamp>, &str) {
     (pod.recycles, pod.last_recycled, &pod.id)
 }

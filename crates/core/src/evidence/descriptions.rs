@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Held, PodHoldings};
+use super::{ConnectionCount, PodHoldings};
 use crate::topology::{InstanceId, Role, Topology};
 
 /// How many ports a line names.
@@ -12,27 +12,27 @@ const PORTS: usize = 5;
 
 /// The lines of a pod: one for each place, members first, each with its role and the local ports.
 #[must_use]
-pub fn lines(holdings: &PodHoldings, topology: &Topology) -> Vec<String> {
+pub fn describe_holdings(holdings: &PodHoldings, topology: &Topology) -> Vec<String> {
     let all = holdings.connections();
     let members = holdings.by_instance.iter().map(|(instance, held)| {
-        let role = match role_of(instance, topology) {
+        let role = match find_role(instance, topology) {
             Some(Role::Writer) => "writer",
             Some(Role::Reader) => "reader",
             None => "no member",
         };
-        line(held, all, &format!("{instance} ({role})"))
+        describe_place(held, all, &format!("{instance} ({role})"))
     });
     let former = holdings.no_member.iter().map(|(instance, held)| {
-        let what = match role_of(instance, topology) {
+        let what = match find_role(instance, topology) {
             Some(_) => "at a former address",
             None => "no member",
         };
-        line(held, all, &format!("{instance} ({what})"))
+        describe_place(held, all, &format!("{instance} ({what})"))
     });
     let unknown = holdings
         .unknown
         .iter()
-        .map(|(address, held)| line(held, all, &format!("{address} (unknown)")));
+        .map(|(address, held)| describe_place(held, all, &format!("{address} (unknown)")));
     let closed = (holdings.closed_by_server > 0).then(|| {
         format!(
             "{} sockets that the server has closed and the app still keeps",
@@ -42,14 +42,14 @@ pub fn lines(holdings: &PodHoldings, topology: &Topology) -> Vec<String> {
     members.chain(former).chain(unknown).chain(closed).collect()
 }
 
-fn role_of(instance: &InstanceId, topology: &Topology) -> Option<Role> {
+fn find_role(instance: &InstanceId, topology: &Topology) -> Option<Role> {
     topology
         .members()
         .find(|(m, _)| m.instance == *instance)
         .map(|(_, role)| role)
 }
 
-fn line(held: &Held, all: u32, place: &str) -> String {
+fn describe_place(held: &ConnectionCount, all: u32, place: &str) -> String {
     let ports: Vec<String> = held
         .local_ports
         .iter()
@@ -94,8 +94,8 @@ mod tests {
 
     fn said(sockets: &[super::super::Socket]) -> Vec<String> {
         let topology = topology("orders-2", &["orders-1"]);
-        lines(
-            &PodHoldings::of(sockets, &addresses(), &topology),
+        describe_holdings(
+            &PodHoldings::from_sockets(sockets, &addresses(), &topology),
             &topology,
         )
     }

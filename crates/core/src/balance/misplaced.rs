@@ -3,14 +3,14 @@
 //! They go at once, as their connections fail already; but only when DNS agrees on where they belong,
 //! as a pod sent back to the old writer is broken again.
 
-use super::fleet::{Fleet, is_usable};
-use super::gate::Answers;
+use super::dns_gate::RecentAnswers;
 use super::inputs::{Inputs, Reach};
-use super::verdict::{Wait, after};
+use super::pod_shares::{PodShares, is_usable};
+use super::verdict::{Wait, add_saturating};
 
 /// What is to be done about broken pods.
 #[derive(Default)]
-pub(super) struct Sweep {
+pub(super) struct UrgentBatch {
     pub pods: Vec<String>,
     pub wait: Option<Wait>,
     /// There are broken pods that can still be helped: the excess waits for them.
@@ -19,7 +19,7 @@ pub(super) struct Sweep {
     pub measure: bool,
 }
 
-pub(super) fn sweep(inputs: &Inputs, fleet: &Fleet) -> Sweep {
+pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatch {
     let by = inputs.settings;
     let mut due = vec![];
     let (mut exhausted, mut recent, mut unmeasured) = (0, 0, 0);
@@ -30,7 +30,7 @@ pub(super) fn sweep(inputs: &Inputs, fleet: &Fleet) -> Sweep {
         } else if pod.in_flight
             || pod
                 .last_recycled
-                .is_some_and(|done| inputs.now < after(done, by.redo))
+                .is_some_and(|done| inputs.now < add_saturating(done, by.redo))
         {
             recent += 1;
         } else if is_usable(inputs, pod) {
@@ -39,30 +39,30 @@ pub(super) fn sweep(inputs: &Inputs, fleet: &Fleet) -> Sweep {
             unmeasured += 1;
         }
     }
-    let mut sweep = Sweep {
+    let mut sweep = UrgentBatch {
         is_open: !due.is_empty() || recent > 0 || unmeasured > 0,
         // What was recycled just now is to be verified.
         measure: unmeasured > 0 || recent > 0,
-        ..Sweep::default()
+        ..UrgentBatch::default()
     };
     if due.is_empty() {
         if recent > 0 || exhausted > 0 {
             sweep.wait = Some(Wait::Broken { exhausted, recent });
         } else if unmeasured > 0 {
             sweep.wait = Some(Wait::MeasureFirst {
-                usable: fleet.usable(inputs, None),
+                usable: fleet.count_usable(inputs, None),
                 pods: fleet.pods,
             });
         }
         return sweep;
     }
-    if let Some(wait) = disagreement(inputs) {
+    if let Some(wait) = check_dns_agreement(inputs) {
         sweep.wait = Some(wait);
         return sweep;
     }
     // Those that serve nobody lose nothing.
     due.sort_by(|a, b| {
-        let key = |r: &super::fleet::Row| {
+        let key = |r: &super::pod_shares::PodShare| {
             let broken = r.wrong_role.saturating_add(r.no_member);
             (r.pod.ready, std::cmp::Reverse(broken))
         };
@@ -76,7 +76,7 @@ pub(super) fn sweep(inputs: &Inputs, fleet: &Fleet) -> Sweep {
 /// Whether the looks do not agree yet. Of each endpoint that the pods use, all of at least so many
 /// must: the cluster endpoint's on the writer; the reader endpoint's on readers alone, or, where
 /// there are none, on the writer.
-fn disagreement(inputs: &Inputs) -> Option<Wait> {
+fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
     if inputs.reach == Reach::Unseen {
         return None;
     }
@@ -90,9 +90,9 @@ fn disagreement(inputs: &Inputs) -> Option<Wait> {
             topology.readers.iter().any(|r| r.instance == *id)
         }
     };
-    let judge = |answers: Answers, right: &dyn Fn(&crate::topology::InstanceId) -> bool| {
-        let (agree, of) = answers.agreement(right);
-        let agreed = agree == of && of >= by.looks && answers.unknown() <= of;
+    let judge = |answers: RecentAnswers, right: &dyn Fn(&crate::topology::InstanceId) -> bool| {
+        let (agree, of) = answers.count_agreeing(right);
+        let agreed = agree == of && of >= by.looks && answers.count_unknown() <= of;
         (!agreed).then_some(Wait::DnsDisagrees {
             agree,
             of,
@@ -100,10 +100,15 @@ fn disagreement(inputs: &Inputs) -> Option<Wait> {
         })
     };
     let on_cluster = || {
-        let answers = Answers::fresh(inputs.writer_looks, inputs.now, by);
+        let answers = RecentAnswers::from_fresh(inputs.writer_looks, inputs.now, by);
         judge(answers, &|id| id == writer)
     };
-    let on_reader = || judge(Answers::fresh(inputs.looks, inputs.now, by), &serves);
-    let cluster = inputs.pools.writes().then(on_cluster).flatten();
-    cluster.or_else(|| inputs.pools.reads().then(on_reader).flatten())
+    let on_reader = || {
+        judge(
+            RecentAnswers::from_fresh(inputs.looks, inputs.now, by),
+            &serves,
+        )
+    };
+    let cluster = inputs.pools.has_writer_pools().then(on_cluster).flatten();
+    cluster.or_else(|| inputs.pools.has_reader_pools().then(on_reader).flatten())
 }
