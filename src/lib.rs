@@ -15,6 +15,7 @@
 
 pub mod aurora;
 pub mod cli;
+pub mod clock;
 pub mod controller;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;

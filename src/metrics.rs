@@ -71,7 +71,7 @@ fn run_histogram() -> Histogram {
 
 /// How all policies together stand.
 #[derive(Clone, Debug, Default)]
-pub struct FleetState {
+pub struct PolicyTotals {
     /// The mode of each policy.
     pub modes: Vec<Mode>,
     /// How many policies are paused or suspended.
@@ -211,7 +211,7 @@ impl Metrics {
                 let _ = self.effects.get_or_create(&ByMethod { method, result });
             }
         }
-        self.set_fleet(&FleetState::default());
+        self.set_fleet(&PolicyTotals::default());
     }
 
     /// A reading of the topology ended.
@@ -316,7 +316,7 @@ impl Metrics {
     }
 
     /// How all policies together stand. A standby says that there are none.
-    pub fn set_fleet(&self, fleet: &FleetState) {
+    pub fn set_fleet(&self, fleet: &PolicyTotals) {
         for (mode, label) in [(Mode::Enforce, "Enforce"), (Mode::Observe, "Observe")] {
             let count = fleet.modes.iter().filter(|m| **m == mode).count();
             self.policies

@@ -3,7 +3,7 @@
 //! It only delays. One bucket for an account role and region, shared by all that ask there; the SDK's own
 //! retries are off, so nothing gets past it.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -53,7 +53,7 @@ impl Bucket {
 
     /// When the next request may go, asked at `now`.
     fn reserve(&self, now: Instant) -> Instant {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock();
         let next = full_at.map_or(now, |at| at.max(now)) + self.interval;
         *full_at = Some(next);
         let ahead = self.interval * self.burst;

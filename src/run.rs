@@ -6,8 +6,9 @@
 mod housekeeping;
 mod triggers;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
@@ -290,7 +291,7 @@ struct PollCounter {
 impl PollStats for PollCounter {
     fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
         self.metrics.count_poll(result);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if result == PollResult::Ok {
             last.insert(source.clone(), at);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dbbalance::aurora::access::SourceKey;
 use dbbalance::aurora::dns::resolver::Resolver;
-use dbbalance::aurora::dns::{DnsAnswer, IpFamily, LookupError, Resolve};
+use dbbalance::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
 use dbbalance_api::status::Trigger;
 use dbbalance_core::dns::agreement::{AwaitedChange, check_agreement};
@@ -114,7 +114,7 @@ impl Server {
     }
 }
 
-async fn ask(server: &Server, name: &str) -> Result<DnsAnswer, LookupError> {
+async fn ask(server: &Server, name: &str) -> Result<LookupAnswer, LookupError> {
     let at = server.start().await;
     let resolver = Resolver::new(&[at]).unwrap();
     resolver.resolve(name, IpFamily::V4).await

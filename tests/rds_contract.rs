@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dbbalance::aurora::{
-    Cadence, ClusterKey, ErrorClass, NoStats, Observation, PollerConfig, Pollers, ReadingError,
-    RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
+    Cadence, ClusterKey, ErrorClass, NoStats, ObservationState, PollerConfig, Pollers,
+    ReadingError, RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
 use dbbalance_testbed::rds::REGION;
@@ -348,7 +348,7 @@ async fn poller_follows_a_failover_through_faults(backend: Backend) {
         &proxy,
         &json!([{"service": "rds", "response": {"truncate_frac": 0.6}}]),
     );
-    let failing = |wanted: &str| matches!(pollers.snapshot(&key).observation, Observation::Failing { reason, .. } if reason == wanted);
+    let failing = |wanted: &str| matches!(pollers.snapshot(&key).observation, ObservationState::Failing { reason, .. } if reason == wanted);
     until("answers that are not whole", || failing("ReadingNotWhole")).await;
     assert_eq!(writer(), "orders-1");
 
@@ -362,7 +362,10 @@ async fn poller_follows_a_failover_through_faults(backend: Backend) {
 
     set_rules(&proxy, &json!([]));
     until("the failover", || writer() == "orders-2").await;
-    assert_eq!(pollers.snapshot(&key).observation, Observation::Current);
+    assert_eq!(
+        pollers.snapshot(&key).observation,
+        ObservationState::Current
+    );
     pollers.retain(&HashSet::new());
 }
 

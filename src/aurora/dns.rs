@@ -7,192 +7,39 @@
 //! It tells what was answered and decides nothing: what DNS must say before an epoch opens is in `domain::dns`.
 
 mod cluster_names;
+mod lookup;
 pub mod resolver;
+mod state;
 mod task;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::channel::mpsc;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::poller::{Clock, ClusterKey};
+pub use lookup::{IpFamily, LookupAnswer, LookupError, LookupResult, LookupStats, Resolve};
+pub use state::{DnsConfig, DnsUpdate};
+
+use super::access::ClusterKey;
 use crate::rate_limit::Bucket;
-use cluster_names::ClusterNames;
 use dbbalance_core::dns::DnsView;
 use dbbalance_core::topology::{ClusterView, InstanceId};
-
-/// The kind of address that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IpFamily {
-    /// A records.
-    V4,
-    /// AAAA records.
-    V6,
-}
-
-/// What a resolver answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DnsAnswer {
-    /// The addresses, at least one, in the order of the answer.
-    pub addresses: Vec<IpAddr>,
-    /// The names that the asked one is an alias of, first to last, as answered.
-    pub aliases: Vec<String>,
-    /// The shortest TTL of the answer's records, in seconds.
-    pub ttl: u32,
-}
-
-/// Why there is no address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LookupError {
-    /// The name does not exist.
-    NoSuchName,
-    /// The name exists, without an address of this kind.
-    NoAddress,
-    /// The resolver failed or refused.
-    Refused,
-    /// No answer came in time.
-    Unanswered,
-}
-
-impl LookupError {
-    /// In words, for people.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::NoSuchName => "NXDOMAIN: the name does not exist",
-            Self::NoAddress => "the name has no address",
-            Self::Refused => "the resolver failed or refused",
-            Self::Unanswered => "the resolver did not answer in time",
-        }
-    }
-}
-
-/// How a look-up ended, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LookupResult {
-    /// With an address.
-    Ok,
-    /// Without.
-    Failed(LookupError),
-}
-
-impl LookupResult {
-    /// All results.
-    pub const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Failed(LookupError::NoSuchName),
-        Self::Failed(LookupError::NoAddress),
-        Self::Failed(LookupError::Refused),
-        Self::Failed(LookupError::Unanswered),
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "Ok",
-            Self::Failed(LookupError::NoSuchName) => "NoSuchName",
-            Self::Failed(LookupError::NoAddress) => "NoAddress",
-            Self::Failed(LookupError::Refused) => "Refused",
-            Self::Failed(LookupError::Unanswered) => "Unanswered",
-        }
-    }
-}
-
-/// Something that resolves names: the resolver that pods use, or a test.
-#[async_trait]
-pub trait Resolve: Send + Sync {
-    /// Asks once, without a cache of its own. The name is whole: no search domain may be tried.
-    ///
-    /// # Errors
-    /// Why there is no address.
-    async fn resolve(&self, name: &str, family: IpFamily) -> Result<DnsAnswer, LookupError>;
-}
-
-/// Counts look-ups; metrics implement it. Must not block.
-pub trait LookupStats: Send + Sync {
-    /// A look-up has ended.
-    fn count_lookup(&self, result: LookupResult);
-}
-
-impl LookupStats for super::NoStats {
-    fn count_lookup(&self, _: LookupResult) {}
-}
-
-/// What the looking works with.
-#[derive(Clone)]
-pub struct DnsConfig {
-    /// Resolves names.
-    pub resolver: Arc<dyn Resolve>,
-    /// The most look-ups a second, over all clusters.
-    pub lookups_per_second: u32,
-    /// Dates looks.
-    pub clock: Clock,
-    /// Counts look-ups.
-    pub stats: Arc<dyn LookupStats>,
-}
-
-impl fmt::Debug for DnsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DnsConfig")
-            .field("lookups_per_second", &self.lookups_per_second)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Something that others must hear of a cluster's DNS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsUpdate {
-    /// The cluster.
-    pub key: ClusterKey,
-    /// DNS seems to know more than the topology: another writer, or a reader that is no member. Ask RDS now.
-    pub ahead_of_rds: bool,
-    /// The instance that the last looks at the cluster endpoint all named.
-    pub writer: Option<InstanceId>,
-    /// A reconcile may decide otherwise.
-    pub wake: bool,
-}
+use state::{SampledCluster, SamplerShared};
 
 /// The looks at all watched clusters. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct DnsWatch {
-    shared: Arc<DnsShared>,
-}
-
-#[derive(Debug)]
-struct DnsShared {
-    config: DnsConfig,
-    bucket: Bucket,
-    stop: CancellationToken,
-    seats: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
-    listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
-}
-
-/// One cluster: what is known of its names, and the way to its task.
-#[derive(Debug)]
-struct SampledCluster {
-    key: ClusterKey,
-    names: Mutex<ClusterNames>,
-    /// The names or the pace have changed.
-    stirred: Notify,
-    stop: CancellationToken,
-}
-
-impl SampledCluster {
-    fn lock_names(&self) -> MutexGuard<'_, ClusterNames> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    shared: Arc<SamplerShared>,
 }
 
 impl DnsWatch {
@@ -201,7 +48,7 @@ impl DnsWatch {
     pub fn new(config: DnsConfig, stop: CancellationToken) -> Self {
         // One at a time: a burst would ask one cache, and tell of one moment.
         let interval = Duration::from_secs(1) / config.lookups_per_second.max(1);
-        let shared = DnsShared {
+        let shared = SamplerShared {
             bucket: Bucket::new(interval, 1),
             config,
             stop,
@@ -287,23 +134,5 @@ impl DnsWatch {
         let (sender, receiver) = mpsc::unbounded();
         self.shared.lock_listeners().push(sender);
         receiver
-    }
-}
-
-impl DnsShared {
-    fn lock_clusters(&self) -> MutexGuard<'_, HashMap<ClusterKey, Arc<SampledCluster>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsUpdate>>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn notify_listeners(&self, news: &DnsUpdate) {
-        // A listener that is gone is forgotten.
-        self.lock_listeners()
-            .retain(|listener| listener.unbounded_send(news.clone()).is_ok());
     }
 }

@@ -3,8 +3,9 @@
 //! Assumes no role that is not on the allow-list. Credentials come from AWS's default chain and stay inside the
 //! SDK: nothing here reads, logs or keeps one.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use aws_sdk_rds::config::Builder;
 use super::access::{RoleAllowList, SourceKey};
 use super::error::SourceError;
 use super::rds::RdsSource;
-use super::{ClusterSource, SourceFactory};
+use super::source::{ClusterSource, SourceFactory};
 use crate::rate_limit::Bucket;
 
 /// How long to wait for a connection: the SDK's own default is 3.1 s.
@@ -64,7 +65,7 @@ impl RdsFactory {
     }
 
     fn bucket_for(&self, key: &SourceKey) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets.lock();
         Arc::clone(buckets.entry(key.clone()).or_default())
     }
 

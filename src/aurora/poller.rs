@@ -4,155 +4,31 @@
 //! and a source that fails or hangs must never hold up another one. Time comes from tokio for the pace, and from
 //! the injected clock for what is told.
 
+mod state;
 mod task;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::channel::mpsc;
-use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{RoleAllowList, SourceKey};
-use super::cadence::Cadence;
+pub use state::PollerConfig;
+
+use super::access::ClusterKey;
 use super::snapshot::{ClusterSnapshot, PolledCluster};
-use super::{ClusterSource, ErrorClass, SourceFactory};
-use dbbalance_core::topology::{ClusterId, InstanceId, Topology};
-
-/// One cluster, and by whose right it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClusterKey {
-    /// The account role and the region.
-    pub source: SourceKey,
-    /// The cluster.
-    pub cluster: ClusterId,
-}
-
-/// How a poll ended, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PollResult {
-    /// All readings were whole, or told for certain why there is none.
-    Ok,
-    /// AWS throttles.
-    Throttled,
-    /// AWS denies, or there are no credentials.
-    Denied,
-    /// AWS could not be reached, failed or refused.
-    Failed,
-    /// The answer was not whole, of one cluster at least.
-    NotWhole,
-}
-
-impl PollResult {
-    /// All results.
-    pub const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Throttled,
-        Self::Denied,
-        Self::Failed,
-        Self::NotWhole,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "Ok",
-            Self::Throttled => "Throttled",
-            Self::Denied => "Denied",
-            Self::Failed => "Failed",
-            Self::NotWhole => "NotWhole",
-        }
-    }
-}
-
-impl From<ErrorClass> for PollResult {
-    fn from(class: ErrorClass) -> Self {
-        match class {
-            ErrorClass::Throttled => Self::Throttled,
-            ErrorClass::Denied => Self::Denied,
-            ErrorClass::Transient | ErrorClass::Permanent => Self::Failed,
-            ErrorClass::NotWhole => Self::NotWhole,
-        }
-    }
-}
-
-/// Counts polls; metrics implement it. Called from the poller's task, so it must not block.
-pub trait PollStats: Send + Sync {
-    /// A poll of this source has ended, at `at`.
-    fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp);
-}
-
-/// Counts nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoStats;
-
-impl PollStats for NoStats {
-    fn count_poll(&self, _: &SourceKey, _: PollResult, _: Timestamp) {}
-}
-
-/// Tells what time it is.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// What the pollers work with.
-#[derive(Clone)]
-pub struct PollerConfig {
-    /// Makes the sources.
-    pub factory: Arc<dyn SourceFactory>,
-    /// The pace.
-    pub cadence: Cadence,
-    /// The roles that may be used. The factory holds the same list: here, for the answer to be immediate.
-    pub allowed: RoleAllowList,
-    /// Dates readings.
-    pub clock: Clock,
-    /// Counts polls.
-    pub stats: Arc<dyn PollStats>,
-}
-
-impl fmt::Debug for PollerConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PollerConfig")
-            .field("cadence", &self.cadence)
-            .field("allowed", &self.allowed)
-            .finish_non_exhaustive()
-    }
-}
+use dbbalance_core::topology::{InstanceId, Topology};
+use state::{PolledSource, PollerShared};
 
 /// All pollers of the operator. Clones are the same pollers.
 #[derive(Clone, Debug)]
 pub struct Pollers {
     shared: Arc<PollerShared>,
-}
-
-#[derive(Debug)]
-struct PollerShared {
-    config: PollerConfig,
-    stop: CancellationToken,
-    seats: Mutex<HashMap<SourceKey, Arc<PolledSource>>>,
-    listeners: Mutex<Vec<mpsc::UnboundedSender<ClusterKey>>>,
-}
-
-/// One source: what is read there, and the way to its task.
-#[derive(Debug)]
-struct PolledSource {
-    source: SourceKey,
-    clusters: Mutex<BTreeMap<ClusterId, PolledCluster>>,
-    /// A new cluster is there.
-    arrival: Notify,
-    /// Somebody has reason to believe that something has changed.
-    poke: Notify,
-    stop: CancellationToken,
-}
-
-impl PolledSource {
-    fn lock_clusters(&self) -> MutexGuard<'_, BTreeMap<ClusterId, PolledCluster>> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Pollers {
@@ -265,23 +141,5 @@ impl Pollers {
         let (sender, receiver) = mpsc::unbounded();
         self.shared.lock_listeners().push(sender);
         receiver
-    }
-}
-
-impl PollerShared {
-    fn lock_sources(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<PolledSource>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<ClusterKey>>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn notify_listeners(&self, key: &ClusterKey) {
-        // A listener that is gone is forgotten.
-        self.lock_listeners()
-            .retain(|listener| listener.unbounded_send(key.clone()).is_ok());
     }
 }

@@ -4,8 +4,9 @@
 //! Asks and puts together, nothing more: what is whole is decided in `validate`, when to ask in `poller`. It must
 //! not retry: whoever calls it backs off.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_rds::Client;
@@ -13,9 +14,9 @@ use aws_sdk_rds::config::Builder;
 use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
-use super::ClusterSource;
 use super::error::{ReadingError, SourceError};
 use super::rds_fault::{RdsFault, classify_error};
+use super::source::ClusterSource;
 use super::validate;
 use super::whole_body::WholeBody;
 use crate::rate_limit::Bucket;
@@ -100,7 +101,7 @@ impl RdsSource {
     }
 
     fn lock_refused(&self) -> MutexGuard<'_, RefusedIds> {
-        self.shunned.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shunned.lock()
     }
 
     /// The batches of a poll: at most a hundred ids each, and a shunned one by itself.

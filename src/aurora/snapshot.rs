@@ -16,7 +16,7 @@ const FAILURES_UNTIL_BLIND: u32 = 2;
 
 /// Whether the topology is observed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Observation {
+pub enum ObservationState {
     /// No topology has been confirmed yet, and nothing has failed twice.
     #[default]
     Pending,
@@ -38,7 +38,7 @@ pub struct ClusterSnapshot {
     /// The last confirmed view; kept while reading fails.
     pub view: Option<Arc<ClusterView>>,
     /// Whether the topology is observed.
-    pub observation: Observation,
+    pub observation: ObservationState,
     /// The last whole reading told of another topology, which is not confirmed.
     pub unconfirmed: bool,
     /// A member or the cluster is not `available`, or a change is unconfirmed.
@@ -121,9 +121,9 @@ impl PolledCluster {
             sight.confirmed_at = Some(now);
         }
         sight.observation = if sight.view.is_some() {
-            Observation::Current
+            ObservationState::Current
         } else {
-            Observation::Pending
+            ObservationState::Pending
         };
         sight.unconfirmed = observed.unconfirmed;
         sight.moving = observed.moving;
@@ -136,12 +136,11 @@ impl PolledCluster {
     pub(super) fn record_failure(&mut self, reason: &'static str, message: &str) -> bool {
         let sight = &mut self.sight;
         sight.failures = sight.failures.saturating_add(1);
-        let told =
-            matches!(&sight.observation, Observation::Failing { reason: r, .. } if *r == reason);
+        let told = matches!(&sight.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
         if sight.failures < FAILURES_UNTIL_BLIND || told {
             return false;
         }
-        sight.observation = Observation::Failing {
+        sight.observation = ObservationState::Failing {
             reason,
             message: message.to_owned(),
         };
@@ -190,7 +189,7 @@ mod tests {
     fn two_failures_in_a_row_are_failing_and_keep_the_view() {
         let mut entry = entry(&["w1 r2", "w1 r2"]);
         assert!(!entry.record_failure("Throttled", "a"));
-        assert_eq!(entry.snapshot().observation, Observation::Current);
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
         assert!(entry.record_failure("Throttled", "b"));
         assert!(
             !entry.record_failure("Throttled", "c"),
@@ -199,7 +198,7 @@ mod tests {
         let message = "b".to_owned();
         assert_eq!(
             entry.snapshot().observation,
-            Observation::Failing {
+            ObservationState::Failing {
                 reason: "Throttled",
                 message
             }
@@ -221,7 +220,7 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             Instant::now()
         ));
-        assert_eq!(entry.snapshot().observation, Observation::Current);
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
         assert!(
             !entry.record_failure("Throttled", "c"),
             "the count starts again"
@@ -233,11 +232,11 @@ mod tests {
         let mut entry = PolledCluster::new(None);
         assert!(entry.is_new());
         entry.record_failure("ClusterNotFound", "a");
-        assert_eq!(entry.snapshot().observation, Observation::Pending);
+        assert_eq!(entry.snapshot().observation, ObservationState::Pending);
         entry.record_failure("ClusterNotFound", "b");
         assert!(matches!(
             entry.snapshot().observation,
-            Observation::Failing { .. }
+            ObservationState::Failing { .. }
         ));
     }
 

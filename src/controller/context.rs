@@ -2,9 +2,10 @@
 //!
 //! Only holds; decides nothing.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -90,10 +91,7 @@ impl Context {
 
     /// How long to wait after a failed pass of this policy: doubling.
     pub fn next_backoff(&self, uid: &str) -> Duration {
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
         BACKOFF
@@ -104,10 +102,7 @@ impl Context {
 
     /// A pass went well.
     pub fn reset_backoff(&self, uid: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(uid);
+        self.failures.lock().remove(uid);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only order is decided here, and when the next pass is due.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -52,10 +52,7 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     let valid = validate(&world);
     let now = (ctx.clock)();
     let plan = {
-        let _entered = ctx
-            .budget_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _entered = ctx.budget_lock.lock();
         let key = cluster_key(&world.spec.cluster, ctx);
         world.others = cluster_peers(&world.policy.uid, &key, ctx);
         let plan = plan(&world, &valid, now);

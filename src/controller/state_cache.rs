@@ -3,8 +3,8 @@
 //! Nothing here is needed for safety: after a restart, or when another replica takes over, the
 //! status, the stamps and the claims say where the world stands.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -76,7 +76,7 @@ pub struct StateCache(Mutex<HashMap<String, PolicyState>>);
 
 impl StateCache {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, PolicyState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// What is remembered of a policy; `None` if it was not seen since this replica leads.

@@ -2,8 +2,8 @@
 //!
 //! Rows come and go with the policies that the leader has; nothing is counted up here.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -148,7 +148,7 @@ impl BalanceGauges {
                 now.causes.insert(row);
             }
         }
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock();
         for gone in shown.policies.difference(&now.policies) {
             self.balanced.remove(gone);
         }

@@ -58,7 +58,7 @@ fn every_metric_has_its_documented_name() {
 #[test]
 fn the_fleet_is_replaced_as_a_whole() {
     let metrics = Metrics::new();
-    metrics.set_fleet(&FleetState {
+    metrics.set_fleet(&PolicyTotals {
         modes: vec![Mode::Enforce, Mode::Enforce, Mode::Observe],
         conditions: vec![(ConditionType::Ready, ConditionStatus::False)],
         stale: 7,
@@ -70,7 +70,7 @@ fn the_fleet_is_replaced_as_a_whole() {
     assert!(first.contains("dbbalance_policies{mode=\"Enforce\"} 2"));
     assert!(first.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 1"));
     assert!(first.contains("dbbalance_pods_stale 7"));
-    metrics.set_fleet(&FleetState::default());
+    metrics.set_fleet(&PolicyTotals::default());
     let second = page(&metrics);
     assert!(second.contains("dbbalance_policies{mode=\"Enforce\"} 0"));
     assert!(second.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 0"));
@@ -89,15 +89,15 @@ fn a_blocked_effect_counts_its_gate() {
     assert!(page.contains("dbbalance_effects_total{method=\"Evict\",result=\"Blocked\"} 1"));
 }
 
-fn balance(policy: &str, balanced: ConditionStatus, figures: Option<BalanceSums>) -> FleetState {
-    FleetState {
+fn balance(policy: &str, balanced: ConditionStatus, figures: Option<BalanceSums>) -> PolicyTotals {
+    PolicyTotals {
         balances: vec![PolicyBalance {
             namespace: "shop".into(),
             policy: policy.into(),
             balanced,
             figures,
         }],
-        ..FleetState::default()
+        ..PolicyTotals::default()
     }
 }
 
@@ -131,7 +131,7 @@ fn a_policys_balance_is_shown_while_the_policy_is_there_and_can_be_told() {
     // Another policy: the rows of the one that is gone go with it.
     metrics.set_fleet(&balance("others", ConditionStatus::True, Some(sums)));
     assert!(!page(&metrics).contains("policy=\"orders\""));
-    metrics.set_fleet(&FleetState::default());
+    metrics.set_fleet(&PolicyTotals::default());
     assert!(!page(&metrics).contains("policy="));
 }
 

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use crate::aurora::ClusterKey;
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, probe_key};
-use crate::metrics::{BalanceSums, FleetState, PolicyBalance};
+use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
 use dbbalance_api::spec::Mode;
@@ -43,7 +43,7 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
     loop {
         ticks.tick().await;
         if !ctx.leadership.is_leading() {
-            ctx.metrics.set_fleet(&FleetState::default());
+            ctx.metrics.set_fleet(&PolicyTotals::default());
             continue;
         }
         let policies = ctx.stores.policies();
@@ -65,8 +65,8 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
 }
 
 /// The fleet as its policies' specs and statuses say.
-fn count_fleet(policies: &[&DbBalancePolicy]) -> FleetState {
-    let mut fleet = FleetState::default();
+fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
+    let mut fleet = PolicyTotals::default();
     for policy in policies {
         fleet.modes.push(policy.spec.mode);
         let paused = policy.spec.suspend

@@ -9,7 +9,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{HeartbeatPace, MaxAge, TargetKey};
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, Unreadable};
 use dbbalance_core::hash::StableHash;
 use dbbalance_kube::sockets::PodToRead;
@@ -19,6 +18,41 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// How far a policy's heartbeat is from the ordinary one at most, so that policies do not beat together.
 const JITTER_PERCENT: u32 = 10;
+
+/// A target of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetKey {
+    /// The policy's namespace.
+    pub namespace: String,
+    /// The policy's name.
+    pub policy: String,
+    /// The policy's UID.
+    pub uid: String,
+    /// The target's name.
+    pub target: String,
+}
+
+/// How new the readings of a target must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxAge {
+    /// Nobody waits for them: as old as a heartbeat is long.
+    Heartbeat,
+    /// Each begun at this time or later: a run, an episode or somebody who verifies waits for them. A time to
+    /// come is waited for. A read that fails for a reason that passes is repeated.
+    Since(Timestamp),
+}
+
+/// How fast heartbeats are, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatPace {
+    /// Pods that are measured, over all policies.
+    pub pods: usize,
+    /// The time between two rounds of a target: that of the configuration, or longer where the pods are too many for
+    /// the reads that are allowed.
+    pub heartbeat: Duration,
+    /// Whether it is longer.
+    pub slowed: bool,
+}
 
 /// Why a pod is read. The order is that of importance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

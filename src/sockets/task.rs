@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::ProbeShared;
 use super::schedule::{NextRead, ScheduledRead};
+use super::state::ProbeShared;
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 
 /// Reads for ever.

@@ -3,10 +3,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
-use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable};
+use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable, UnreadableReason};
+use dbbalance_kube::sockets::ConnectionReader;
 
 /// Reads nothing, in a tenth of a second, and notes when.
 #[derive(Default)]
@@ -21,15 +23,15 @@ struct Fake {
 
 impl Fake {
     fn reads(&self) -> Vec<(Instant, String)> {
-        self.reads.lock().unwrap().clone()
+        self.reads.lock().clone()
     }
 
     fn count(&self) -> usize {
-        self.reads.lock().unwrap().len()
+        self.reads.lock().len()
     }
 
     fn fail(&self, uid: &str, reason: UnreadableReason) {
-        self.failing.lock().unwrap().insert(uid.to_owned(), reason);
+        self.failing.lock().insert(uid.to_owned(), reason);
     }
 
     /// The most reads that began within a second.
@@ -60,15 +62,12 @@ impl ConnectionReader for Fake {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         let _busy = Busy(&self.now);
         self.most.fetch_max(now, Ordering::SeqCst);
-        self.reads
-            .lock()
-            .unwrap()
-            .push((Instant::now(), pod.uid.clone()));
-        if self.hanging.lock().unwrap().contains(&pod.uid) {
+        self.reads.lock().push((Instant::now(), pod.uid.clone()));
+        if self.hanging.lock().contains(&pod.uid) {
             std::future::pending::<()>().await;
         }
         sleep(Duration::from_millis(100)).await;
-        let failing = self.failing.lock().unwrap().get(&pod.uid).copied();
+        let failing = self.failing.lock().get(&pod.uid).copied();
         match failing {
             Some(reason) => Err(Unreadable::new(reason, "it fails")),
             None => Ok(Vec::new()),
@@ -209,7 +208,7 @@ async fn a_time_to_come_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_hangs_is_unknown_after_its_time_and_holds_up_nobody() {
     let mut bench = Bench::new();
-    bench.fake.hanging.lock().unwrap().push("0-0".to_owned());
+    bench.fake.hanging.lock().push("0-0".to_owned());
     let since = bench.now();
     bench
         .probe
@@ -285,7 +284,7 @@ async fn reads_are_bounded_at_once_and_by_the_second() {
     assert_eq!(bench.fake.count(), 200);
     assert!(bench.fake.most_in_a_second() <= 20);
     let hanging: Vec<String> = (0..100).map(|n| format!("1-{n}")).collect();
-    bench.fake.hanging.lock().unwrap().extend(hanging);
+    bench.fake.hanging.lock().extend(hanging);
     bench
         .probe
         .measure(&key(1), pods(1, 100), MaxAge::Since(bench.now()));
@@ -338,7 +337,7 @@ async fn three_hundred_policies_stay_under_half_of_the_cap_and_what_is_wanted_co
 async fn heartbeats_that_hang_leave_places_for_what_is_wanted() {
     let bench = Bench::new();
     let hanging: Vec<String> = (0..50).map(|n| format!("0-{n}")).collect();
-    bench.fake.hanging.lock().unwrap().extend(hanging);
+    bench.fake.hanging.lock().extend(hanging);
     bench.probe.measure(&key(0), pods(0, 50), MaxAge::Heartbeat);
     bench.at(2).await;
     let asked = Instant::now();

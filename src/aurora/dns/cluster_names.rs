@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::{DnsAnswer, IpFamily, LookupError};
+use super::lookup::{IpFamily, LookupAnswer, LookupError};
 use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
@@ -214,7 +214,7 @@ impl ClusterNames {
         &mut self,
         question: &DnsQuestion,
         at: Timestamp,
-        answer: Result<DnsAnswer, LookupError>,
+        answer: Result<LookupAnswer, LookupError>,
         tick: Instant,
     ) -> DnsSignals {
         if let Some(turn) = self.turns.get_mut(question) {
@@ -278,7 +278,7 @@ impl ClusterNames {
         view
     }
 
-    fn to_sample(&self, at: Timestamp, answer: Result<DnsAnswer, LookupError>) -> DnsSample {
+    fn to_sample(&self, at: Timestamp, answer: Result<LookupAnswer, LookupError>) -> DnsSample {
         match answer {
             Ok(answer) => {
                 let address = answer.addresses.first().map(std::net::IpAddr::to_canonical);

@@ -18,7 +18,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use thiserror::Error;
 
-use super::{DnsAnswer, IpFamily, LookupError, Resolve};
+use super::lookup::{IpFamily, LookupAnswer, LookupError, Resolve};
 
 /// How long an answer may take. A pod's own resolver gives up after 5 s (resolv.conf's default); by then forty
 /// looks would wait, and a cache that answers so late serves no pool.
@@ -84,7 +84,7 @@ fn resolver_options() -> ResolverOpts {
 
 #[async_trait]
 impl Resolve for Resolver {
-    async fn resolve(&self, name: &str, family: IpFamily) -> Result<DnsAnswer, LookupError> {
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
         // Whole names alone: with search domains each miss would be several questions.
         let mut name = Name::from_utf8(name).map_err(|_| LookupError::NoSuchName)?;
         name.set_fqdn(true);
@@ -96,9 +96,9 @@ impl Resolve for Resolver {
             .await
             .map_err(|_| LookupError::Unanswered)?
             .map_err(|e| lookup_error(&e))?;
-        let mut answer = DnsAnswer {
+        let mut answer = LookupAnswer {
             ttl: u32::MAX,
-            ..DnsAnswer::default()
+            ..LookupAnswer::default()
         };
         for record in found.answers() {
             answer.ttl = answer.ttl.min(record.ttl);

@@ -7,20 +7,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster_names::DnsQuestion;
-use super::{DnsShared, DnsUpdate, LookupResult, SampledCluster};
+use super::lookup::LookupResult;
+use super::state::{DnsUpdate, SampledCluster, SamplerShared};
 
 /// How long to sleep when nothing is due: until somebody stirs.
 const IDLE_SLEEP: Duration = Duration::from_hours(1);
 
 /// Looks until the seat is stopped.
-pub(super) async fn run_sampler(shared: Arc<DnsShared>, seat: Arc<SampledCluster>) {
+pub(super) async fn run_sampler(shared: Arc<SamplerShared>, seat: Arc<SampledCluster>) {
     tokio::select! {
         () = seat.stop.cancelled() => {}
         () = sample_forever(&shared, &seat) => {}
     }
 }
 
-async fn sample_forever(shared: &Arc<DnsShared>, seat: &Arc<SampledCluster>) {
+async fn sample_forever(shared: &Arc<SamplerShared>, seat: &Arc<SampledCluster>) {
     // With the task end its questions.
     let mut asking = JoinSet::new();
     loop {
@@ -37,7 +38,11 @@ async fn sample_forever(shared: &Arc<DnsShared>, seat: &Arc<SampledCluster>) {
     }
 }
 
-async fn ask_question(shared: Arc<DnsShared>, seat: Arc<SampledCluster>, question: DnsQuestion) {
+async fn ask_question(
+    shared: Arc<SamplerShared>,
+    seat: Arc<SampledCluster>,
+    question: DnsQuestion,
+) {
     shared.bucket.acquire().await;
     let name = {
         let mut names = seat.lock_names();

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use tokio::time::sleep;
 
 use super::*;
 use crate::aurora::NoStats;
 use crate::aurora::access::SourceKey;
+use crate::clock::Clock;
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
 
@@ -27,24 +29,24 @@ struct Script {
 
 impl Script {
     fn set(&self, name: &str, row: &str) {
-        self.rows.lock().unwrap().insert(name.into(), row.into());
+        self.rows.lock().insert(name.into(), row.into());
     }
 
     fn asked(&self, name: &str) -> usize {
-        self.asked.lock().unwrap().get(name).copied().unwrap_or(0)
+        self.asked.lock().get(name).copied().unwrap_or(0)
     }
 }
 
 #[async_trait]
 impl Resolve for Script {
-    async fn resolve(&self, name: &str, family: IpFamily) -> Result<DnsAnswer, LookupError> {
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
         self.total.fetch_add(1, Ordering::SeqCst);
         if family == IpFamily::V6 {
             return Err(LookupError::NoAddress);
         }
-        *self.asked.lock().unwrap().entry(name.into()).or_default() += 1;
+        *self.asked.lock().entry(name.into()).or_default() += 1;
         let letter = {
-            let mut rows = self.rows.lock().unwrap();
+            let mut rows = self.rows.lock();
             let row = rows.entry(name.into()).or_insert_with(|| "-".into());
             let letter = row.chars().next().unwrap();
             if row.len() > 1 {
@@ -58,7 +60,7 @@ impl Resolve for Script {
                 sleep(Duration::from_secs(2)).await;
                 Err(LookupError::Unanswered)
             }
-            letter => Ok(DnsAnswer {
+            letter => Ok(LookupAnswer {
                 addresses: vec![[10, 0, 0, letter as u8].into()],
                 aliases: if self.aliases {
                     vec![format!("{letter}.zone.")]

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{ClusterKey, ClusterSource, PollResult, PolledSource, PollerShared};
+use super::state::{PolledSource, PollerShared};
+use crate::aurora::access::ClusterKey;
 use crate::aurora::cadence::random_fraction;
-use crate::aurora::{ReadingError, SourceError};
+use crate::aurora::error::{ReadingError, SourceError};
+use crate::aurora::source::ClusterSource;
+use crate::aurora::stats::PollResult;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 

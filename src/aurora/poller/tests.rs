@@ -5,11 +5,15 @@ mod fake;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::*;
-use crate::aurora::{Observation, RoleKey, SourceError};
+use crate::aurora::{
+    Cadence, ObservationState, PollResult, RoleAllowList, RoleKey, SourceError, SourceKey,
+};
+use dbbalance_core::topology::ClusterId;
 use fake::Fake;
 
 fn pollers(fake: &Fake) -> Pollers {
@@ -70,11 +74,11 @@ async fn new_cluster_is_read_at_once_and_confirmed_a_second_later() {
     seconds(0.1).await;
     assert_eq!(
         (fake.polls(), pollers.snapshot(&a).observation),
-        (1, Observation::Pending)
+        (1, ObservationState::Pending)
     );
     seconds(1.0).await;
     assert_eq!(shown(&pollers, &a), "a-1 a-2");
-    assert_eq!(pollers.snapshot(&a).observation, Observation::Current);
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
     assert_eq!(
         pollers.snapshot(&a).last_read_ok,
         Some(Timestamp::UNIX_EPOCH)
@@ -156,7 +160,7 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
     seconds(4.0).await;
     assert_eq!(
         pollers.snapshot(&a).observation,
-        Observation::Current,
+        ObservationState::Current,
         "once is no failure yet"
     );
     assert_eq!(pollers.snapshot(&a).failures, 1);
@@ -168,7 +172,7 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
             .collect()
     });
     assert_eq!(waits, [3, 5, 9, 17, 33, 63, 93]);
-    let Observation::Failing { reason, message } = pollers.snapshot(&a).observation else {
+    let ObservationState::Failing { reason, message } = pollers.snapshot(&a).observation else {
         panic!()
     };
     assert_eq!(reason, "Throttled");
@@ -176,7 +180,7 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
     assert_eq!(shown(&pollers, &a), "a-1 a-2");
     fake.fail(None);
     seconds(30.0).await;
-    assert_eq!(pollers.snapshot(&a).observation, Observation::Current);
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
     assert!(fake.with("r1", |w| w.results.contains(&PollResult::Throttled)));
 }
 
@@ -206,9 +210,9 @@ async fn bad_cluster_does_not_stop_the_others() {
     }
     seconds(10.0).await;
     let reason = |cluster: &str| match pollers.snapshot(&key("r1", cluster)).observation {
-        Observation::Failing { reason, .. } => reason,
-        Observation::Current => "current",
-        Observation::Pending => "pending",
+        ObservationState::Failing { reason, .. } => reason,
+        ObservationState::Current => "current",
+        ObservationState::Pending => "pending",
     };
     assert_eq!(
         ["good", "torn", "gone"].map(reason),
@@ -232,7 +236,7 @@ async fn source_that_hangs_holds_up_no_other_and_is_given_up() {
     seconds(300.0).await;
     assert!(matches!(
         pollers.snapshot(&key("r2", "a")).observation,
-        Observation::Failing { .. }
+        ObservationState::Failing { .. }
     ));
 }
 
@@ -249,7 +253,7 @@ async fn expired_credentials_are_fetched_anew() {
     assert_eq!(fake.with("r1", |w| w.sources_made), 2);
     fake.fail(None);
     seconds(10.0).await;
-    assert_eq!(pollers.snapshot(&a).observation, Observation::Current);
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +337,7 @@ async fn role_that_is_not_allowed_is_never_used() {
     let observation = pollers.snapshot(&a).observation;
     assert!(matches!(
         observation,
-        Observation::Failing {
+        ObservationState::Failing {
             reason: "RoleNotAllowed",
             ..
         }

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::errors::ReconcileError;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::ClusterKey;
-use crate::aurora::{ClusterSnapshot, Observation, RoleKey, SourceKey};
+use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
 use crate::k8s::watch::Workload;
 use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
@@ -234,13 +234,13 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
 fn topology_reading(sight: ClusterSnapshot) -> Reading {
     let view = sight.view.map(|v| (*v).clone());
     match (sight.observation, view) {
-        (Observation::Current, Some(view)) => Reading::Current(view),
-        (Observation::Failing { reason, message }, last) => Reading::Failing {
+        (ObservationState::Current, Some(view)) => Reading::Current(view),
+        (ObservationState::Failing { reason, message }, last) => Reading::Failing {
             reason,
             message,
             last,
         },
-        (Observation::Pending | Observation::Current, _) => Reading::Pending,
+        (ObservationState::Pending | ObservationState::Current, _) => Reading::Pending,
     }
 }
 
