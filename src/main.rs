@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use dbbalance::cli::{OperatorCli, OperatorCommand};
 use dbbalance::{run, telemetry};
+use dbbalance_core::error_chain::format_error_chain;
 
 fn main() -> ExitCode {
     match run_command(OperatorCli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dbbalance: {}", telemetry::with_causes(&*error));
+            eprintln!("dbbalance: {}", format_error_chain(&*error));
             ExitCode::FAILURE
         }
     }

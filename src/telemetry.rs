@@ -28,19 +28,6 @@ pub enum TelemetryError {
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// An error with its causes, on one line.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
-}
-
 /// Begins logging.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use aws_sdk_rds::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::error::SourceError;
 use super::whole_body::Truncated;
+use dbbalance_core::error_chain::format_error_chain;
 
 /// Codes that mean "ask less often": the SDK's own list of throttling codes (aws-runtime 1.10, `THROTTLING_ERRORS`).
 const THROTTLING: [&str; 14] = [
@@ -176,14 +177,7 @@ fn error_causes<'a>(
 
 /// All causes in one line: the SDK's own text is just "service error".
 fn error_text(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for cause in error_causes(error) {
-        let text = cause.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    shorten_text(&texts.join(": "))
+    shorten_text(&format_error_chain(error))
 }
 
 /// At most [`MAX_DETAIL`] bytes of a text, on one line and without its full stop.

@@ -15,6 +15,7 @@ use super::sampling::request_samples;
 use super::{apply::apply_plan, report::report_results};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
+use dbbalance_core::error_chain::format_error_chain;
 use dbbalance_planner::plan;
 use dbbalance_planner::validate::validate;
 
@@ -97,24 +98,9 @@ pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Con
         return Action::requeue(SOON);
     }
     ctx.metrics.count_reconcile_error(error.reason());
-    tracing::warn!(policy = name, reason = error.reason(), error = %chain(error), "a pass failed");
+    tracing::warn!(policy = name, reason = error.reason(), error = %format_error_chain(error), "a pass failed");
     if matches!(error, ReconcileError::Malformed(_)) {
         return Action::await_change();
     }
     Action::requeue(ctx.next_backoff(&uid))
-}
-
-/// The error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }
