@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use strum::VariantArray as _;
 
 use crate::aurora::PollResult;
 use crate::aurora::dns::LookupResult;
@@ -184,12 +185,12 @@ impl Metrics {
     }
 
     fn create_known_rows(&self) {
-        for result in PollResult::ALL {
+        for result in PollResult::VARIANTS {
             let _ = self.polls.get_or_create(&ByResult {
                 result: result.as_str(),
             });
         }
-        for result in LookupResult::ALL {
+        for result in LookupResult::all() {
             let _ = self.lookups.get_or_create(&ByResult {
                 result: result.as_str(),
             });
@@ -204,7 +205,7 @@ impl Metrics {
             }
         }
         for method in METHODS.map(Method::as_str) {
-            for result in RecycleResult::ALL.map(RecycleResult::as_str) {
+            for result in RecycleResult::VARIANTS.iter().map(|r| r.as_str()) {
                 let _ = self.recycled.get_or_create(&ByMethod { method, result });
             }
             for result in OUTCOMES {

@@ -6,7 +6,18 @@ use super::access::SourceKey;
 use super::error::ErrorClass;
 
 /// How a poll ended, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 pub enum PollResult {
     /// All readings were whole, or told for certain why there is none.
     Ok,
@@ -21,25 +32,10 @@ pub enum PollResult {
 }
 
 impl PollResult {
-    /// All results.
-    pub const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Throttled,
-        Self::Denied,
-        Self::Failed,
-        Self::NotWhole,
-    ];
-
-    /// The label.
+    /// Returns the value of the label `result`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "Ok",
-            Self::Throttled => "Throttled",
-            Self::Denied => "Denied",
-            Self::Failed => "Failed",
-            Self::NotWhole => "NotWhole",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

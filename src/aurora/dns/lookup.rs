@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use strum::VariantArray as _;
 
 use crate::aurora::stats::NoStats;
 
@@ -27,7 +28,18 @@ pub struct LookupAnswer {
 }
 
 /// Why there is no address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 pub enum LookupError {
     /// The name does not exist.
     NoSuchName,
@@ -62,24 +74,18 @@ pub enum LookupResult {
 }
 
 impl LookupResult {
-    /// All results.
-    pub const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Failed(LookupError::NoSuchName),
-        Self::Failed(LookupError::NoAddress),
-        Self::Failed(LookupError::Refused),
-        Self::Failed(LookupError::Unanswered),
-    ];
+    /// Returns all results.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let failed = LookupError::VARIANTS.iter().copied().map(Self::Failed);
+        std::iter::once(Self::Ok).chain(failed)
+    }
 
-    /// The label.
+    /// Returns the value of the label `result`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "Ok",
-            Self::Failed(LookupError::NoSuchName) => "NoSuchName",
-            Self::Failed(LookupError::NoAddress) => "NoAddress",
-            Self::Failed(LookupError::Refused) => "Refused",
-            Self::Failed(LookupError::Unanswered) => "Unanswered",
+            Self::Failed(error) => error.into(),
         }
     }
 }
