@@ -168,7 +168,7 @@ pub fn credentials() -> SharedCredentialsProvider {
 /// The operator's source at this address, in the operator's own right.
 pub async fn source(endpoint: &str) -> Arc<dyn ClusterSource> {
     factory(endpoint, RoleAllowList::default())
-        .source(&own())
+        .make_source(&own())
         .await
         .expect("make a source")
 }

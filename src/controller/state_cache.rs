@@ -3,8 +3,8 @@
 //! Nothing here is needed for safety: after a restart, or when another replica takes over, the
 //! status, the stamps and the claims say where the world stands.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,11 +18,11 @@ use dbbalance_planner::world::Blockade;
 
 /// How long after an opening nothing is done: the open time is the next full second of the API
 /// server's clock.
-const QUIET: SignedDuration = SignedDuration::from_millis(1100);
+const GRACE: SignedDuration = SignedDuration::from_millis(1100);
 
 /// A status that we have written, until the cache has caught up.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct WrittenStatus {
     /// The resource version that the write gave.
     pub version: u64,
     /// What was written.
@@ -31,14 +31,14 @@ pub struct Recorded {
 
 /// What is remembered of one policy.
 #[derive(Clone, Debug, Default)]
-pub struct PolicyMemory {
+pub struct PolicyState {
     /// The cache was found to be behind: read the policy from the API server.
     pub must_read: bool,
     /// No effect before. Kubernetes dates pods by the second, so a pod that an effect brings forth
     /// within the second of the opening would look older than the epoch.
-    pub quiet_until: Option<Timestamp>,
+    pub effects_not_before: Option<Timestamp>,
     /// Our last write.
-    pub recorded: Option<Recorded>,
+    pub written: Option<WrittenStatus>,
     /// Since when differences have been there.
     pub settling: SettlingChanges,
     /// What the last attempts met, by target.
@@ -47,21 +47,21 @@ pub struct PolicyMemory {
     /// the cache shows another version, the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,
     /// The sockets of recycled pods as they were before, by UID: by them a recycle is proved.
-    pub before: BTreeMap<String, Vec<Socket>>,
+    pub sockets_before_recycle: BTreeMap<String, Vec<Socket>>,
     /// What the policy's recycles in progress may add.
     pub in_flight: Load,
     /// Its runs in progress that no outer gate holds.
     pub running: usize,
 }
 
-impl PolicyMemory {
+impl PolicyState {
     /// Lets nothing be done for a moment: an epoch opens now, or opened before we came to lead.
-    pub fn be_quiet(&mut self, now: Timestamp) {
-        self.quiet_until = now.checked_add(QUIET).ok();
+    pub fn start_grace(&mut self, now: Timestamp) {
+        self.effects_not_before = now.checked_add(GRACE).ok();
     }
 
     /// Lets a pod that the cache still shows unclaimed count as claimed.
-    pub fn correct(&self, pod: &mut PodFacts) {
+    pub fn correct_claim(&self, pod: &mut PodFacts) {
         if let Some((version, claim)) = self.claimed.get(&pod.uid)
             && *version == pod.resource_version
         {
@@ -72,21 +72,21 @@ impl PolicyMemory {
 
 /// The memory of all policies, by UID.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<String, PolicyMemory>>);
+pub struct StateCache(Mutex<HashMap<String, PolicyState>>);
 
-impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, PolicyMemory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl StateCache {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, PolicyState>> {
+        self.0.lock()
     }
 
     /// What is remembered of a policy; `None` if it was not seen since this replica leads.
     #[must_use]
-    pub fn recall(&self, uid: &str) -> Option<PolicyMemory> {
+    pub fn get(&self, uid: &str) -> Option<PolicyState> {
         self.lock().get(uid).cloned()
     }
 
     /// Changes what is remembered of a policy.
-    pub fn note(&self, uid: &str, change: impl FnOnce(&mut PolicyMemory)) {
+    pub fn update(&self, uid: &str, change: impl FnOnce(&mut PolicyState)) {
         change(self.lock().entry(uid.to_owned()).or_default());
     }
 

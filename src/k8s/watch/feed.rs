@@ -7,17 +7,17 @@ use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
 
-use super::{Kind, Touched};
+use super::{CacheChange, ObjectKind};
 
-pub(super) struct Pump<K: Resource<DynamicType = ()> + Clone + 'static> {
-    pub kind: Kind,
+pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub kind: ObjectKind,
     pub writer: Writer<K>,
     /// True if two versions differ in nothing that matters.
     pub same: fn(&K, &K) -> bool,
-    pub notices: broadcast::Sender<Touched>,
+    pub notices: broadcast::Sender<CacheChange>,
 }
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Pump<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
     /// Runs until the stream ends, which a watch never does by itself.
     pub async fn run(mut self, events: impl Stream<Item = watcher::Result<watcher::Event<K>>>) {
         let store = self.writer.as_reader();
@@ -25,7 +25,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Pump<K> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    let touched = self.touched(&store, &event);
+                    let touched = self.change_of(&store, &event);
                     self.writer.apply_watcher_event(&event);
                     if let Some(touched) = touched {
                         // An error means that nobody listens yet, as on a standby.
@@ -44,7 +44,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Pump<K> {
         }
     }
 
-    fn touched(&self, store: &Store<K>, event: &watcher::Event<K>) -> Option<Touched> {
+    fn change_of(&self, store: &Store<K>, event: &watcher::Event<K>) -> Option<CacheChange> {
         let object = match event {
             watcher::Event::Apply(new) => {
                 let old = store.get(&ObjectRef::from_obj(new));
@@ -54,10 +54,10 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Pump<K> {
                 new
             }
             watcher::Event::Delete(old) => old,
-            watcher::Event::InitDone => return Some(Touched::Everything),
+            watcher::Event::InitDone => return Some(CacheChange::Everything),
             watcher::Event::Init | watcher::Event::InitApply(_) => return None,
         };
-        Some(Touched::Object {
+        Some(CacheChange::Object {
             kind: self.kind,
             namespace: object.meta().namespace.as_deref()?.into(),
             name: object.meta().name.as_deref()?.into(),

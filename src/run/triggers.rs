@@ -7,49 +7,49 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::reflector::ObjectRef;
 
-use crate::aurora::dns::DnsNews;
+use crate::aurora::dns::DnsUpdate;
 use crate::aurora::{ClusterKey, Pollers};
 use crate::controller::context::Context;
 use crate::controller::observe::cluster_key;
-use crate::k8s::watch::{Kind, Stores, Touched, WatchedPolicy};
+use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
 
 /// News of DNS: tells the pollers, and passes on what policies must look at.
-pub(super) fn sensed(
-    news: impl Stream<Item = DnsNews>,
+pub(super) fn dns_changes(
+    news: impl Stream<Item = DnsUpdate>,
     pollers: Pollers,
 ) -> impl Stream<Item = ClusterKey> {
     news.filter_map(move |news| {
-        pollers.hear(&news.key, news.writer);
-        if news.sensed {
-            pollers.poke(&news.key);
+        pollers.set_dns_writer(&news.key, news.writer);
+        if news.ahead_of_rds {
+            pollers.poll_now(&news.key);
         }
         futures::future::ready(news.wake.then_some(news.key))
     })
 }
 
 /// Notices of the caches, as policies to look at.
-pub(super) fn touched(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    stores.touched().flat_map(move |touched| {
+pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    stores.changes().flat_map(move |touched| {
         let refs = match touched {
-            Touched::Object {
-                kind: Kind::Policy,
+            CacheChange::Object {
+                kind: ObjectKind::Policy,
                 namespace,
                 name,
             } => {
                 vec![ObjectRef::new(&name).within(&namespace)]
             }
-            Touched::Object { namespace, .. } => stores
+            CacheChange::Object { namespace, .. } => stores
                 .policies_in(&namespace)
                 .iter()
                 .map(|p| ObjectRef::from_obj(&**p))
                 .collect(),
-            Touched::Everything => all(&stores),
+            CacheChange::Everything => policy_refs(&stores),
         };
         stream::iter(refs)
     })
 }
 
-fn all(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
+fn policy_refs(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
     stores
         .policies()
         .iter()
@@ -58,7 +58,7 @@ fn all(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
 }
 
 /// News of clusters, as policies to look at.
-pub(super) fn moved(
+pub(super) fn cluster_policies(
     changes: impl Stream<Item = ClusterKey>,
     ctx: Arc<Context>,
 ) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
@@ -77,9 +77,9 @@ pub(super) fn moved(
     })
 }
 
-pub(super) fn everything(
+pub(super) fn all_policies(
     elections: impl Stream<Item = ()>,
     stores: Stores,
 ) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    elections.flat_map(move |()| stream::iter(all(&stores)))
+    elections.flat_map(move |()| stream::iter(policy_refs(&stores)))
 }

@@ -34,7 +34,7 @@ impl Intercept for WholeBody {
     ) -> Result<(), BoxError> {
         let response = context.response();
         match response.body().bytes() {
-            Some(body) if response.status().is_success() && !ends(body) => {
+            Some(body) if response.status().is_success() && !has_last_tag(body) => {
                 Err(Truncated(body.len()).into())
             }
             // A body that could not be read to its end is not kept, and has its own error already.
@@ -44,7 +44,7 @@ impl Intercept for WholeBody {
 }
 
 /// Whether the last tag of this body closes the answer.
-fn ends(body: &[u8]) -> bool {
+fn has_last_tag(body: &[u8]) -> bool {
     let body = body.trim_ascii_end();
     let last_tag = body
         .iter()
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn only_a_closing_tag_of_the_answer_ends_it() {
-        assert!(ends(b"<AResponse><B/></AResponse>"));
-        assert!(ends(b"<AResponse><B/></AResponse>\n "));
+        assert!(has_last_tag(b"<AResponse><B/></AResponse>"));
+        assert!(has_last_tag(b"<AResponse><B/></AResponse>\n "));
         for body in [
             "",
             "<AResponse>",
@@ -68,7 +68,7 @@ mod tests {
             "<AResponse></AResponse",
             "</AResponse>x",
         ] {
-            assert!(!ends(body.as_bytes()), "{body}");
+            assert!(!has_last_tag(body.as_bytes()), "{body}");
         }
     }
 }

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use crate::aurora::ClusterKey;
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, probe_key};
-use crate::metrics::{Fleet, PolicyBalance, Sums};
+use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
 use dbbalance_api::spec::Mode;
@@ -23,11 +23,11 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Begins anew whenever this replica comes to lead: what it remembers may be outdated.
 pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
     loop {
-        ctx.leadership.acquired().await;
+        ctx.leadership.wait_until_acquired().await;
         tracing::info!(identity = ctx.leadership.identity(), "leading");
-        ctx.memory.clear();
+        ctx.state.clear();
         let _ = elected.unbounded_send(());
-        ctx.leadership.lost().await;
+        ctx.leadership.wait_until_lost().await;
         tracing::warn!(
             identity = ctx.leadership.identity(),
             "not leading any more: no effects until it leads again"
@@ -38,12 +38,12 @@ pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::Unbounde
     }
 }
 
-pub(super) async fn keep_house(ctx: Arc<Context>) {
+pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
-        if !ctx.leadership.leads() {
-            ctx.metrics.fleet(&Fleet::default());
+        if !ctx.leadership.is_leading() {
+            ctx.metrics.set_fleet(&PolicyTotals::default());
             continue;
         }
         let policies = ctx.stores.policies();
@@ -58,15 +58,15 @@ pub(super) async fn keep_house(ctx: Arc<Context>) {
             .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
         ctx.probe.retain(&measured.collect());
         ctx.dns.retain(&keys);
-        ctx.memory
+        ctx.state
             .retain(&policies.iter().filter_map(|p| p.uid()).collect());
-        ctx.metrics.fleet(&count(&policies));
+        ctx.metrics.set_fleet(&count_fleet(&policies));
     }
 }
 
 /// The fleet as its policies' specs and statuses say.
-fn count(policies: &[&DbBalancePolicy]) -> Fleet {
-    let mut fleet = Fleet::default();
+fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
+    let mut fleet = PolicyTotals::default();
     for policy in policies {
         fleet.modes.push(policy.spec.mode);
         let paused = policy.spec.suspend
@@ -74,7 +74,7 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
                 .annotations()
                 .contains_key(dbbalance_api::annotations::PAUSE_UNTIL);
         fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
-        fleet.balances.push(balance(policy));
+        fleet.balances.push(policy_balance(policy));
         let Some(status) = &policy.status else {
             continue;
         };
@@ -82,7 +82,7 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
             let type_ = ConditionType::ALL
                 .into_iter()
                 .find(|t| t.as_str() == condition.type_);
-            let value = status_of(&condition.status);
+            let value = parse_status(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));
         }
         for target in &status.targets {
@@ -99,19 +99,19 @@ fn count(policies: &[&DbBalancePolicy]) -> Fleet {
 }
 
 /// How one policy's connections stand, by its status.
-fn balance(policy: &DbBalancePolicy) -> PolicyBalance {
+fn policy_balance(policy: &DbBalancePolicy) -> PolicyBalance {
     let status = policy.status.as_ref();
     let condition =
         status.and_then(|s| conditions::find_condition(&s.conditions, ConditionType::Balanced));
     PolicyBalance {
         namespace: policy.namespace().unwrap_or_default(),
         policy: policy.name_any(),
-        balanced: condition.map_or(ConditionStatus::Unknown, |c| status_of(&c.status)),
-        figures: status.and_then(|s| Sums::of(&s.balance)),
+        balanced: condition.map_or(ConditionStatus::Unknown, |c| parse_status(&c.status)),
+        figures: status.and_then(|s| BalanceSums::sum_statuses(&s.balance)),
     }
 }
 
-fn status_of(word: &str) -> ConditionStatus {
+fn parse_status(word: &str) -> ConditionStatus {
     match word {
         "True" => ConditionStatus::True,
         "False" => ConditionStatus::False,

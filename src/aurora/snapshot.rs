@@ -12,11 +12,11 @@ use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
 use dbbalance_core::tracker::{ClusterReading, Tracker};
 
 /// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
-const FAILURES: u32 = 2;
+const FAILURES_UNTIL_BLIND: u32 = 2;
 
 /// Whether the topology is observed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Observation {
+pub enum ObservationState {
     /// No topology has been confirmed yet, and nothing has failed twice.
     #[default]
     Pending,
@@ -34,11 +34,11 @@ pub enum Observation {
 
 /// A cluster, as far as it is known now.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Sight {
+pub struct ClusterSnapshot {
     /// The last confirmed view; kept while reading fails.
     pub view: Option<Arc<ClusterView>>,
     /// Whether the topology is observed.
-    pub observation: Observation,
+    pub observation: ObservationState,
     /// The last whole reading told of another topology, which is not confirmed.
     pub unconfirmed: bool,
     /// A member or the cluster is not `available`, or a change is unconfirmed.
@@ -53,15 +53,15 @@ pub struct Sight {
 
 /// One cluster of a poller.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct PolledCluster {
     tracker: Tracker,
-    sight: Sight,
+    sight: ClusterSnapshot,
     last: Option<ClusterReading>,
     /// When an answer last differed from the one before.
-    stirred: Option<Instant>,
+    last_difference: Option<Instant>,
 }
 
-impl Entry {
+impl PolledCluster {
     pub(super) fn new(hint: Option<Topology>) -> Self {
         let tracker = hint.map_or_else(Tracker::default, Tracker::with_hint);
         Self {
@@ -78,11 +78,11 @@ impl Entry {
     }
 
     /// See [`Tracker::hear`].
-    pub(super) fn hear(&mut self, writer: Option<InstanceId>) {
+    pub(super) fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
         self.tracker.set_dns_writer(writer);
     }
 
-    pub(super) fn sight(&self) -> &Sight {
+    pub(super) fn snapshot(&self) -> &ClusterSnapshot {
         &self.sight
     }
 
@@ -94,16 +94,21 @@ impl Entry {
     /// Whether it should be read soon: it moves, and its answers still differ, or did a moment ago.
     pub(super) fn is_restless(&self, now: Instant, restless_for: std::time::Duration) -> bool {
         let stirring = self
-            .stirred
+            .last_difference
             .is_some_and(|at| now.duration_since(at) < restless_for);
         self.sight.unconfirmed || (stirring && self.sight.moving)
     }
 
     /// Takes in a whole reading. Tells whether a reconcile must see the outcome.
-    pub(super) fn read(&mut self, reading: ClusterReading, now: Timestamp, tick: Instant) -> bool {
+    pub(super) fn record_reading(
+        &mut self,
+        reading: ClusterReading,
+        now: Timestamp,
+        tick: Instant,
+    ) -> bool {
         let observed = self.tracker.observe(&reading, now);
         if self.last.as_ref() != Some(&reading) {
-            self.stirred = Some(tick);
+            self.last_difference = Some(tick);
             self.last = Some(reading);
         }
         let before = self.sight.clone();
@@ -116,27 +121,26 @@ impl Entry {
             sight.confirmed_at = Some(now);
         }
         sight.observation = if sight.view.is_some() {
-            Observation::Current
+            ObservationState::Current
         } else {
-            Observation::Pending
+            ObservationState::Pending
         };
         sight.unconfirmed = observed.unconfirmed;
         sight.moving = observed.moving;
         sight.failures = 0;
         sight.last_read_ok = Some(now);
-        before.differs(sight)
+        before.differs_from(sight)
     }
 
     /// Takes in that a reading has failed or was not whole. Tells whether a reconcile must see the outcome.
-    pub(super) fn fail(&mut self, reason: &'static str, message: &str) -> bool {
+    pub(super) fn record_failure(&mut self, reason: &'static str, message: &str) -> bool {
         let sight = &mut self.sight;
         sight.failures = sight.failures.saturating_add(1);
-        let told =
-            matches!(&sight.observation, Observation::Failing { reason: r, .. } if *r == reason);
-        if sight.failures < FAILURES || told {
+        let told = matches!(&sight.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
+        if sight.failures < FAILURES_UNTIL_BLIND || told {
             return false;
         }
-        sight.observation = Observation::Failing {
+        sight.observation = ObservationState::Failing {
             reason,
             message: message.to_owned(),
         };
@@ -144,15 +148,15 @@ impl Entry {
     }
 
     /// Takes in that it may not be read at all, which needs no second try.
-    pub(super) fn refuse(&mut self, reason: &'static str, message: &str) -> bool {
-        self.sight.failures = self.sight.failures.max(FAILURES - 1);
-        self.fail(reason, message)
+    pub(super) fn record_refusal(&mut self, reason: &'static str, message: &str) -> bool {
+        self.sight.failures = self.sight.failures.max(FAILURES_UNTIL_BLIND - 1);
+        self.record_failure(reason, message)
     }
 }
 
-impl Sight {
+impl ClusterSnapshot {
     /// Whether a reconcile would decide otherwise: not when only times and counts differ.
-    fn differs(&self, other: &Self) -> bool {
+    fn differs_from(&self, other: &Self) -> bool {
         self.view != other.view
             || self.observation != other.observation
             || self.unconfirmed != other.unconfirmed
@@ -167,12 +171,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::aurora::testing::reading;
+    use crate::aurora::testing::parse_reading;
 
-    fn entry(readings: &[&str]) -> Entry {
-        let mut entry = Entry::new(None);
+    fn entry(readings: &[&str]) -> PolledCluster {
+        let mut entry = PolledCluster::new(None);
         for text in readings {
-            entry.read(reading("c", text), Timestamp::UNIX_EPOCH, Instant::now());
+            entry.record_reading(
+                parse_reading("c", text),
+                Timestamp::UNIX_EPOCH,
+                Instant::now(),
+            );
         }
         entry
     }
@@ -180,58 +188,71 @@ mod tests {
     #[test]
     fn two_failures_in_a_row_are_failing_and_keep_the_view() {
         let mut entry = entry(&["w1 r2", "w1 r2"]);
-        assert!(!entry.fail("Throttled", "a"));
-        assert_eq!(entry.sight().observation, Observation::Current);
-        assert!(entry.fail("Throttled", "b"));
-        assert!(!entry.fail("Throttled", "c"), "the same again is no news");
+        assert!(!entry.record_failure("Throttled", "a"));
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
+        assert!(entry.record_failure("Throttled", "b"));
+        assert!(
+            !entry.record_failure("Throttled", "c"),
+            "the same again is no news"
+        );
         let message = "b".to_owned();
         assert_eq!(
-            entry.sight().observation,
-            Observation::Failing {
+            entry.snapshot().observation,
+            ObservationState::Failing {
                 reason: "Throttled",
                 message
             }
         );
-        assert!(entry.sight().view.is_some());
-        assert!(entry.fail("AccessDenied", "d"), "another reason is news");
+        assert!(entry.snapshot().view.is_some());
+        assert!(
+            entry.record_failure("AccessDenied", "d"),
+            "another reason is news"
+        );
     }
 
     #[test]
     fn one_whole_reading_ends_failing() {
         let mut entry = entry(&["w1 r2", "w1 r2"]);
-        entry.fail("Throttled", "a");
-        entry.fail("Throttled", "b");
-        assert!(entry.read(reading("c", "w1 r2"), Timestamp::UNIX_EPOCH, Instant::now()));
-        assert_eq!(entry.sight().observation, Observation::Current);
-        assert!(!entry.fail("Throttled", "c"), "the count starts again");
+        entry.record_failure("Throttled", "a");
+        entry.record_failure("Throttled", "b");
+        assert!(entry.record_reading(
+            parse_reading("c", "w1 r2"),
+            Timestamp::UNIX_EPOCH,
+            Instant::now()
+        ));
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
+        assert!(
+            !entry.record_failure("Throttled", "c"),
+            "the count starts again"
+        );
     }
 
     #[test]
     fn failures_before_the_first_topology_are_pending_and_then_failing() {
-        let mut entry = Entry::new(None);
+        let mut entry = PolledCluster::new(None);
         assert!(entry.is_new());
-        entry.fail("ClusterNotFound", "a");
-        assert_eq!(entry.sight().observation, Observation::Pending);
-        entry.fail("ClusterNotFound", "b");
+        entry.record_failure("ClusterNotFound", "a");
+        assert_eq!(entry.snapshot().observation, ObservationState::Pending);
+        entry.record_failure("ClusterNotFound", "b");
         assert!(matches!(
-            entry.sight().observation,
-            Observation::Failing { .. }
+            entry.snapshot().observation,
+            ObservationState::Failing { .. }
         ));
     }
 
     #[test]
     fn equal_readings_are_no_news_and_keep_the_same_view() {
         let mut entry = entry(&["w1 r2", "w1 r2"]);
-        let view = entry.sight().view.clone().unwrap();
-        assert!(!entry.read(reading("c", "w1 r2"), Timestamp::MAX, Instant::now()));
-        assert!(Arc::ptr_eq(&view, entry.sight().view.as_ref().unwrap()));
+        let view = entry.snapshot().view.clone().unwrap();
+        assert!(!entry.record_reading(parse_reading("c", "w1 r2"), Timestamp::MAX, Instant::now()));
+        assert!(Arc::ptr_eq(&view, entry.snapshot().view.as_ref().unwrap()));
     }
 
     #[test]
     fn member_that_stays_stopped_is_not_restless_for_ever() {
         let entry = entry(&["w1 r2:stopped", "w1 r2:stopped"]);
         let span = Duration::from_mins(10);
-        assert!(entry.sight().moving);
+        assert!(entry.snapshot().moving);
         assert!(entry.is_restless(Instant::now(), span));
         assert!(!entry.is_restless(Instant::now() + span, span));
     }

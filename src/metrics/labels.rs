@@ -6,7 +6,7 @@ use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
 
 /// What came of the recycle of one pod, seen on the pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 pub enum RecycleResult {
     /// The pod is fresh.
     Fresh,
@@ -15,16 +15,10 @@ pub enum RecycleResult {
 }
 
 impl RecycleResult {
-    /// All values.
-    pub const ALL: [Self; 2] = [Self::Fresh, Self::Failed];
-
-    /// The label's value.
+    /// Returns the value of the label `result`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "Fresh",
-            Self::Failed => "Failed",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -3,10 +3,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
-use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable};
+use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable, UnreadableReason};
+use dbbalance_kube::sockets::ConnectionReader;
 
 /// Reads nothing, in a tenth of a second, and notes when.
 #[derive(Default)]
@@ -21,15 +23,15 @@ struct Fake {
 
 impl Fake {
     fn reads(&self) -> Vec<(Instant, String)> {
-        self.reads.lock().unwrap().clone()
+        self.reads.lock().clone()
     }
 
     fn count(&self) -> usize {
-        self.reads.lock().unwrap().len()
+        self.reads.lock().len()
     }
 
     fn fail(&self, uid: &str, reason: UnreadableReason) {
-        self.failing.lock().unwrap().insert(uid.to_owned(), reason);
+        self.failing.lock().insert(uid.to_owned(), reason);
     }
 
     /// The most reads that began within a second.
@@ -60,15 +62,12 @@ impl ConnectionReader for Fake {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         let _busy = Busy(&self.now);
         self.most.fetch_max(now, Ordering::SeqCst);
-        self.reads
-            .lock()
-            .unwrap()
-            .push((Instant::now(), pod.uid.clone()));
-        if self.hanging.lock().unwrap().contains(&pod.uid) {
+        self.reads.lock().push((Instant::now(), pod.uid.clone()));
+        if self.hanging.lock().contains(&pod.uid) {
             std::future::pending::<()>().await;
         }
         sleep(Duration::from_millis(100)).await;
-        let failing = self.failing.lock().unwrap().get(&pod.uid).copied();
+        let failing = self.failing.lock().get(&pod.uid).copied();
         match failing {
             Some(reason) => Err(Unreadable::new(reason, "it fails")),
             None => Ok(Vec::new()),
@@ -145,7 +144,7 @@ fn pods(policy: usize, count: usize) -> Vec<PodToRead> {
 #[tokio::test(start_paused = true)]
 async fn a_target_is_read_at_once_and_then_at_each_heartbeat_only() {
     let mut bench = Bench::new();
-    bench.probe.want(&key(0), pods(0, 5), Freshness::Heartbeat);
+    bench.probe.measure(&key(0), pods(0, 5), MaxAge::Heartbeat);
     bench.at(2).await;
     assert_eq!(bench.fake.count(), 5);
     assert_eq!(bench.news(), 1, "a round is told once");
@@ -153,7 +152,7 @@ async fn a_target_is_read_at_once_and_then_at_each_heartbeat_only() {
     // Passes say it again and again.
     for second in 3..600 {
         bench.at(second).await;
-        bench.probe.want(&key(0), pods(0, 5), Freshness::Heartbeat);
+        bench.probe.measure(&key(0), pods(0, 5), MaxAge::Heartbeat);
     }
     let rounds = bench.fake.count() / 5;
     assert!((9..=11).contains(&(rounds - 1)), "{rounds} in ten minutes");
@@ -163,13 +162,13 @@ async fn a_target_is_read_at_once_and_then_at_each_heartbeat_only() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wanted_is_read_once_and_not_again_while_it_is_fresh_enough() {
     let bench = Bench::new();
-    bench.probe.want(&key(0), pods(0, 3), Freshness::Heartbeat);
+    bench.probe.measure(&key(0), pods(0, 3), MaxAge::Heartbeat);
     bench.at(10).await;
     let since = bench.now();
     for _ in 0..20 {
         bench
             .probe
-            .want(&key(0), pods(0, 3), Freshness::Since(since));
+            .measure(&key(0), pods(0, 3), MaxAge::Since(since));
         sleep(Duration::from_millis(70)).await;
     }
     assert_eq!(bench.fake.count(), 6);
@@ -181,13 +180,13 @@ async fn what_is_wanted_is_read_once_and_not_again_while_it_is_fresh_enough() {
 #[tokio::test(start_paused = true)]
 async fn a_reading_that_began_before_is_not_fresh_enough() {
     let bench = Bench::new();
-    bench.probe.want(&key(0), pods(0, 1), Freshness::Heartbeat);
+    bench.probe.measure(&key(0), pods(0, 1), MaxAge::Heartbeat);
     sleep(Duration::from_millis(50)).await;
     // It is in progress, and shows the time before.
     let since = bench.now();
     bench
         .probe
-        .want(&key(0), pods(0, 1), Freshness::Since(since));
+        .measure(&key(0), pods(0, 1), MaxAge::Since(since));
     bench.at(2).await;
     assert_eq!(bench.fake.count(), 2);
     assert!(bench.probe.measured(&key(0)).pods["0-0"].at() >= since);
@@ -199,7 +198,7 @@ async fn a_time_to_come_is_waited_for() {
     let since = bench.now() + Duration::from_secs(7);
     bench
         .probe
-        .want(&key(0), pods(0, 2), Freshness::Since(since));
+        .measure(&key(0), pods(0, 2), MaxAge::Since(since));
     bench.at(6).await;
     assert_eq!(bench.fake.count(), 0);
     bench.at(9).await;
@@ -209,11 +208,11 @@ async fn a_time_to_come_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_hangs_is_unknown_after_its_time_and_holds_up_nobody() {
     let mut bench = Bench::new();
-    bench.fake.hanging.lock().unwrap().push("0-0".to_owned());
+    bench.fake.hanging.lock().push("0-0".to_owned());
     let since = bench.now();
     bench
         .probe
-        .want(&key(0), pods(0, 4), Freshness::Since(since));
+        .measure(&key(0), pods(0, 4), MaxAge::Since(since));
     bench.at(2).await;
     assert_eq!(bench.probe.measured(&key(0)).pods.len(), 3);
     assert_eq!(bench.news(), 0, "the round is not over");
@@ -234,11 +233,11 @@ async fn a_failure_that_passes_is_repeated_while_somebody_waits_and_others_are_n
     bench.fake.fail("0-1", UnreadableReason::NoReader);
     bench
         .probe
-        .want(&key(0), pods(0, 2), Freshness::Since(bench.now()));
+        .measure(&key(0), pods(0, 2), MaxAge::Since(bench.now()));
     bench.at(12).await;
     let of = |uid: &str| bench.fake.reads().iter().filter(|(_, u)| u == uid).count();
     assert_eq!((of("0-0"), of("0-1")), (3, 1));
-    bench.probe.want(&key(0), pods(0, 2), Freshness::Heartbeat);
+    bench.probe.measure(&key(0), pods(0, 2), MaxAge::Heartbeat);
     bench.at(30).await;
     assert_eq!((of("0-0"), of("0-1")), (3, 1), "nobody waits any more");
 }
@@ -246,11 +245,11 @@ async fn a_failure_that_passes_is_repeated_while_somebody_waits_and_others_are_n
 #[tokio::test(start_paused = true)]
 async fn pods_that_are_gone_are_forgotten_and_a_changed_one_is_read_anew() {
     let bench = Bench::new();
-    bench.probe.want(&key(0), pods(0, 2), Freshness::Heartbeat);
+    bench.probe.measure(&key(0), pods(0, 2), MaxAge::Heartbeat);
     bench.at(2).await;
     let mut other = pod(0, 0);
     other.port = 5433;
-    bench.probe.want(&key(0), vec![other], Freshness::Heartbeat);
+    bench.probe.measure(&key(0), vec![other], MaxAge::Heartbeat);
     assert!(bench.probe.measured(&key(0)).pods.is_empty());
     bench.at(3).await;
     assert_eq!(bench.probe.measured(&key(0)).pods.len(), 1);
@@ -268,7 +267,7 @@ async fn a_pod_that_is_refused_is_told_at_once_and_never_read() {
     host.refused = Some(Unreadable::new(UnreadableReason::HostNetwork, "no"));
     bench
         .probe
-        .want(&key(0), vec![host], Freshness::Since(bench.now()));
+        .measure(&key(0), vec![host], MaxAge::Since(bench.now()));
     assert_eq!(bench.probe.measured(&key(0)).pods.len(), 1);
     assert!(bench.probe.is_quiet(&key(0)));
     bench.at(200).await;
@@ -280,15 +279,15 @@ async fn reads_are_bounded_at_once_and_by_the_second() {
     let bench = Bench::new();
     bench
         .probe
-        .want(&key(0), pods(0, 200), Freshness::Since(bench.now()));
+        .measure(&key(0), pods(0, 200), MaxAge::Since(bench.now()));
     bench.at(11).await;
     assert_eq!(bench.fake.count(), 200);
     assert!(bench.fake.most_in_a_second() <= 20);
     let hanging: Vec<String> = (0..100).map(|n| format!("1-{n}")).collect();
-    bench.fake.hanging.lock().unwrap().extend(hanging);
+    bench.fake.hanging.lock().extend(hanging);
     bench
         .probe
-        .want(&key(1), pods(1, 100), Freshness::Since(bench.now()));
+        .measure(&key(1), pods(1, 100), MaxAge::Since(bench.now()));
     bench.at(40).await;
     assert_eq!(bench.fake.most.load(Ordering::SeqCst), AT_ONCE);
 }
@@ -299,7 +298,7 @@ async fn three_hundred_policies_stay_under_half_of_the_cap_and_what_is_wanted_co
     for policy in 0..300 {
         bench
             .probe
-            .want(&key(policy), pods(policy, 10), Freshness::Heartbeat);
+            .measure(&key(policy), pods(policy, 10), MaxAge::Heartbeat);
     }
     let pace = bench.probe.pace();
     assert_eq!((pace.pods, pace.slowed), (3000, true));
@@ -323,7 +322,7 @@ async fn three_hundred_policies_stay_under_half_of_the_cap_and_what_is_wanted_co
     bench.news();
     bench
         .probe
-        .want(&key(7), pods(7, 10), Freshness::Since(since));
+        .measure(&key(7), pods(7, 10), MaxAge::Since(since));
     while !bench.probe.is_quiet(&key(7)) {
         sleep(Duration::from_millis(20)).await;
     }
@@ -338,13 +337,13 @@ async fn three_hundred_policies_stay_under_half_of_the_cap_and_what_is_wanted_co
 async fn heartbeats_that_hang_leave_places_for_what_is_wanted() {
     let bench = Bench::new();
     let hanging: Vec<String> = (0..50).map(|n| format!("0-{n}")).collect();
-    bench.fake.hanging.lock().unwrap().extend(hanging);
-    bench.probe.want(&key(0), pods(0, 50), Freshness::Heartbeat);
+    bench.fake.hanging.lock().extend(hanging);
+    bench.probe.measure(&key(0), pods(0, 50), MaxAge::Heartbeat);
     bench.at(2).await;
     let asked = Instant::now();
     bench
         .probe
-        .want(&key(1), pods(1, 5), Freshness::Since(bench.now()));
+        .measure(&key(1), pods(1, 5), MaxAge::Since(bench.now()));
     while !bench.probe.is_quiet(&key(1)) {
         sleep(Duration::from_millis(20)).await;
     }

@@ -5,44 +5,44 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Shared;
-use super::book::{Next, Read};
+use super::schedule::{NextRead, ScheduledRead};
+use super::state::ProbeShared;
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 
 /// Reads for ever.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run_probe(shared: Arc<ProbeShared>) {
     loop {
         wait_for_work(&shared).await;
         // Place and token first: what is most important is decided as late as can be.
         let Ok(place) = Arc::clone(&shared.slots).acquire_owned().await else {
             return;
         };
-        shared.bucket.take().await;
+        shared.bucket.acquire().await;
         let wall = (shared.config.clock)();
-        let read = shared.book().take(wall, Instant::now());
+        let read = shared.lock_schedule().take_read(wall, Instant::now());
         if let Some(read) = read {
             let stop = shared.stop.clone();
-            let work = work(Arc::clone(&shared), read, place);
+            let work = read_pod(Arc::clone(&shared), read, place);
             tokio::spawn(stop.run_until_cancelled_owned(work));
         }
     }
 }
 
-async fn wait_for_work(shared: &Shared) {
+async fn wait_for_work(shared: &ProbeShared) {
     loop {
-        let next = shared.book().next(Instant::now());
+        let next = shared.lock_schedule().next_read(Instant::now());
         match next {
-            Next::Now => return,
-            Next::At(at) => tokio::select! {
+            NextRead::Now => return,
+            NextRead::At(at) => tokio::select! {
                 () = sleep_until(at) => {}
                 () = shared.wake.notified() => {}
             },
-            Next::Idle => shared.wake.notified().await,
+            NextRead::Idle => shared.wake.notified().await,
         }
     }
 }
 
-async fn work(shared: Arc<Shared>, read: Read, place: OwnedSemaphorePermit) {
+async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSemaphorePermit) {
     let limit = shared.config.timeout;
     let result = timeout(limit, shared.config.reader.read(&read.pod))
         .await
@@ -56,7 +56,7 @@ async fn work(shared: Arc<Shared>, read: Read, place: OwnedSemaphorePermit) {
     shared
         .config
         .stats
-        .read(result.as_ref().map(drop).map_err(|why| why.reason));
+        .count_read(result.as_ref().map(drop).map_err(|why| why.reason));
     if let Err(why) = &result {
         tracing::debug!(
             reason = why.reason.as_str(),
@@ -64,9 +64,11 @@ async fn work(shared: Arc<Shared>, read: Read, place: OwnedSemaphorePermit) {
             "a pod was not read"
         );
     }
-    let ended = shared.book().finish(&read, result, Instant::now());
+    let ended = shared
+        .lock_schedule()
+        .finish_read(&read, result, Instant::now());
     if ended {
-        shared.tell(&read.key);
+        shared.notify_listeners(&read.key);
     }
     shared.wake.notify_one();
 }

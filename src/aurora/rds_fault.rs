@@ -9,8 +9,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_rds::config::http::HttpResponse;
 use aws_sdk_rds::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
-use super::body::Truncated;
 use super::error::SourceError;
+use super::whole_body::Truncated;
+use dbbalance_core::error_chain::format_error_chain;
 
 /// Codes that mean "ask less often": the SDK's own list of throttling codes (aws-runtime 1.10, `THROTTLING_ERRORS`).
 const THROTTLING: [&str; 14] = [
@@ -63,7 +64,7 @@ const MAX_DETAIL: usize = 300;
 
 /// What an error of one request means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum RdsFault {
     /// Something that was asked for does not exist.
     Missing(String),
     /// The request is understood and refused, so one of its values may be at fault.
@@ -73,43 +74,48 @@ pub(super) enum Fault {
 }
 
 /// Sorts an error of `action`.
-pub(super) fn fault<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> Fault
+pub(super) fn classify_error<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> RdsFault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if let SdkError::ServiceError(service) = error {
         let (status, told) = (service.raw().status().as_u16(), service.err());
-        return by_code(action, status, told.code(), told.message());
+        return classify_code(action, status, told.code(), told.message());
     }
-    Fault::Source(match error {
+    RdsFault::Source(match error {
         SdkError::ConstructionFailure(_) => SourceError::Rejected {
             action,
-            detail: chain(error),
+            detail: error_text(error),
         },
-        _ if find::<CredentialsError>(error).is_some() => credentials(error),
-        _ => match find::<Truncated>(error) {
+        _ if find_cause::<CredentialsError>(error).is_some() => classify_credentials_error(error),
+        _ => match find_cause::<Truncated>(error) {
             Some(truncated) => SourceError::NotWhole {
                 action,
                 detail: truncated.to_string(),
             },
             None => SourceError::Transient {
                 action,
-                detail: chain(error),
+                detail: error_text(error),
             },
         },
     })
 }
 
 /// Sorts an answer by its code and HTTP status.
-fn by_code(action: &'static str, status: u16, code: Option<&str>, message: Option<&str>) -> Fault {
+fn classify_code(
+    action: &'static str,
+    status: u16,
+    code: Option<&str>,
+    message: Option<&str>,
+) -> RdsFault {
     let code = code.unwrap_or_default();
     let detail = match (code, message) {
         ("", None) => format!("HTTP status {status}"),
-        ("", Some(message)) => cut(message),
+        ("", Some(message)) => shorten_text(message),
         (code, None) => code.to_owned(),
-        (code, Some(message)) => cut(&format!("{code}: {message}")),
+        (code, Some(message)) => shorten_text(&format!("{code}: {message}")),
     };
-    Fault::Source(match code {
+    RdsFault::Source(match code {
         _ if THROTTLING.contains(&code) || status == 429 => {
             SourceError::Throttled { action, detail }
         }
@@ -122,22 +128,22 @@ fn by_code(action: &'static str, status: u16, code: Option<&str>, message: Optio
         // The SDK calls XML that it cannot parse an error of the service.
         _ if (200..300).contains(&status) => SourceError::NotWhole { action, detail },
         "DBClusterNotFoundFault" | "DBInstanceNotFound" | "DBInstanceNotFoundFault" => {
-            return Fault::Missing(detail);
+            return RdsFault::Missing(detail);
         }
-        _ => return Fault::Refused(detail),
+        _ => return RdsFault::Refused(detail),
     })
 }
 
 /// Sorts a failure to get credentials, of STS above all.
-fn credentials(error: &(dyn Error + 'static)) -> SourceError {
-    let detail = chain(error);
+fn classify_credentials_error(error: &(dyn Error + 'static)) -> SourceError {
+    let detail = error_text(error);
     if EXPIRED.iter().any(|code| detail.contains(code)) {
         return SourceError::CredentialsExpired { detail };
     }
     // Without an answer of STS it may pass by itself. The SDK wraps all of this as a failure to connect, so only
     // what is beneath the last provider counts; and that nobody has credentials does not pass.
     let (mut unreachable, mut slow) = (false, false);
-    for cause in causes(error) {
+    for cause in error_causes(error) {
         if let Some(provider) = cause.downcast_ref::<CredentialsError>() {
             (unreachable, slow) = (
                 false,
@@ -159,30 +165,23 @@ fn credentials(error: &(dyn Error + 'static)) -> SourceError {
 }
 
 /// The first cause of this type.
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    causes(error).find_map(|cause| cause.downcast_ref::<T>())
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    error_causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
 
-fn causes<'a>(
+fn error_causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
     std::iter::successors(Some(error), |error| (**error).source())
 }
 
 /// All causes in one line: the SDK's own text is just "service error".
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for cause in causes(error) {
-        let text = cause.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    cut(&texts.join(": "))
+fn error_text(error: &(dyn Error + 'static)) -> String {
+    shorten_text(&format_error_chain(error))
 }
 
 /// At most [`MAX_DETAIL`] bytes of a text, on one line and without its full stop.
-fn cut(text: &str) -> String {
+fn shorten_text(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = line.trim_end_matches('.');
     if line.len() <= MAX_DETAIL {
@@ -200,10 +199,10 @@ mod tests {
     use super::*;
 
     fn reason(status: u16, code: &str) -> &'static str {
-        match by_code("rds:DescribeDBClusters", status, Some(code), Some("text")) {
-            Fault::Missing(_) => "missing",
-            Fault::Refused(_) => "refused",
-            Fault::Source(error) => error.reason(),
+        match classify_code("rds:DescribeDBClusters", status, Some(code), Some("text")) {
+            RdsFault::Missing(_) => "missing",
+            RdsFault::Refused(_) => "refused",
+            RdsFault::Source(error) => error.reason(),
         }
     }
 
@@ -235,8 +234,8 @@ mod tests {
 
     #[test]
     fn denied_message_names_the_actions_to_allow() {
-        let denied = by_code("rds:DescribeDBInstances", 403, Some("AccessDenied"), None);
-        let Fault::Source(error) = denied else {
+        let denied = classify_code("rds:DescribeDBInstances", 403, Some("AccessDenied"), None);
+        let RdsFault::Source(error) = denied else {
             unreachable!()
         };
         let text = error.to_string();
@@ -252,8 +251,8 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_at_a_character() {
-        let text = cut(&"ä".repeat(400));
+        let text = shorten_text(&"ä".repeat(400));
         assert!(text.len() <= MAX_DETAIL + '…'.len_utf8() && text.ends_with("ä…"));
-        assert_eq!(cut("Rate\n exceeded."), "Rate exceeded");
+        assert_eq!(shorten_text("Rate\n exceeded."), "Rate exceeded");
     }
 }
