@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Outcome, RECHECK_INTERVAL, SelectedStep, Selector, TargetPlanner};
+use super::{TargetOutcome, RECHECK_INTERVAL, SelectedStep, Selector, TargetPlanner};
 use crate::descriptions::actions::{describe_balance_step, describe_canary};
 use crate::descriptions::balance::describe_balance;
 use crate::descriptions::waiting::{balance_gate, exhausted_gate};
@@ -119,7 +119,7 @@ impl TargetPlanner<'_, '_> {
         &mut self,
         usable: &UsableEvidence,
         only_urgent: bool,
-    ) -> Result<Outcome, ClosedGate> {
+    ) -> Result<TargetOutcome, ClosedGate> {
         let ctx = &self.ctx;
         let Some(method) = single_pod_method(ctx) else {
             return Err(ClosedGate::new(
@@ -131,10 +131,10 @@ impl TargetPlanner<'_, '_> {
             Canary::Passed => {
                 let message = describe_canary(ctx, method, "the first pod's connections are new");
                 mark_verified(&mut self.ctx, message, self.changes);
-                return Ok(Outcome::Recorded);
+                return Ok(TargetOutcome::Recorded);
             }
             Canary::Waiting(message) => {
-                return Ok(Outcome::Wait {
+                return Ok(TargetOutcome::Wait {
                     closed: ClosedGate::new(Gate::Canary, message),
                     memory: usable.decision.memory.clone(),
                     needs_reading: usable.decision.measure,
@@ -147,12 +147,12 @@ impl TargetPlanner<'_, '_> {
         let decision = usable.decide_with_free(free, ctx.pass.now);
         let selected = by_evidence::select_step(ctx, &decision, method, only_urgent, in_flight)?;
         Ok(match selected {
-            Some((step, adds)) => Outcome::Step(SelectedStep {
+            Some((step, adds)) => TargetOutcome::Step(SelectedStep {
                 step,
                 adds,
                 memory: Some(decision.memory),
             }),
-            None => Outcome::Wait {
+            None => TargetOutcome::Wait {
                 closed: balance_gate(ctx.pass.world, decision.wait.as_ref()),
                 memory: decision.memory,
                 needs_reading: decision.measure,

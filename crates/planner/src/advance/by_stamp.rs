@@ -1,6 +1,6 @@
 //! Advances a target by its stamps alone.
 
-use super::{Outcome, SelectedStep, Selector, TargetPlanner};
+use super::{TargetOutcome, SelectedStep, Selector, TargetPlanner};
 use crate::descriptions::actions::{
     describe_balance_run, describe_canary, describe_stale_run, describe_stamp_step,
 };
@@ -53,16 +53,16 @@ impl TargetPlanner<'_, '_> {
         }
     }
 
-    pub(super) fn select_by_stamp(&mut self, only_urgent: bool) -> Result<Outcome, ClosedGate> {
+    pub(super) fn select_by_stamp(&mut self, only_urgent: bool) -> Result<TargetOutcome, ClosedGate> {
         if check_stamped_canary(&self.ctx) == Canary::Passed {
             let method = self.ctx.policy.recycle.method;
             let message = describe_canary(&self.ctx, method, "the first pod came back");
             mark_verified(&mut self.ctx, message, self.changes);
-            return Ok(Outcome::Recorded);
+            return Ok(TargetOutcome::Recorded);
         }
         let selected = by_stamp::select_step(&mut self.ctx, only_urgent, self.own_in_flight)?;
-        Ok(selected.map_or(Outcome::InProgress, |(step, adds)| {
-            Outcome::Step(SelectedStep {
+        Ok(selected.map_or(TargetOutcome::InProgress, |(step, adds)| {
+            TargetOutcome::Step(SelectedStep {
                 step,
                 adds,
                 memory: None,

@@ -147,7 +147,7 @@ impl Selector<'_> {
 }
 
 /// What comes of the gates, the canary and the selection.
-enum Outcome {
+enum TargetOutcome {
     /// A decision was made that must be recorded before anything is done.
     Recorded,
     /// What was started goes on by itself.
@@ -198,7 +198,7 @@ impl TargetPlanner<'_, '_> {
     }
 
     /// Takes the target through the gates, the canary and the selection.
-    fn select_next_step(&mut self, selector: Selector) -> Result<Outcome, ClosedGate> {
+    fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
         let is_urgent = match selector {
             Selector::Stamps => self.ctx.has_urgent_pods(),
             Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
@@ -207,14 +207,14 @@ impl TargetPlanner<'_, '_> {
             Admission::Proceed { only_urgent } => only_urgent,
             Admission::ResumeRun(run) => {
                 resume_run(&mut self.ctx, run, self.changes);
-                return Ok(Outcome::Recorded);
+                return Ok(TargetOutcome::Recorded);
             }
             Admission::StartRun => {
                 let (triggers, message) = self.describe_run(selector);
                 start_run(&mut self.ctx, triggers, message, self.changes);
-                return Ok(Outcome::Recorded);
+                return Ok(TargetOutcome::Recorded);
             }
-            Admission::RecordFirst => return Ok(Outcome::Recorded),
+            Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
         };
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
@@ -223,20 +223,20 @@ impl TargetPlanner<'_, '_> {
     }
 
     /// Takes what comes of the gates into the plan, and says when to reconcile again.
-    fn apply_outcome(&mut self, selector: Selector, outcome: Result<Outcome, ClosedGate>) {
+    fn apply_outcome(&mut self, selector: Selector, outcome: Result<TargetOutcome, ClosedGate>) {
         let now = self.ctx.pass.now;
         let by_evidence = matches!(selector, Selector::Evidence(..));
         self.out.running = true;
         match outcome {
-            Ok(Outcome::Recorded) => {
+            Ok(TargetOutcome::Recorded) => {
                 self.changes.wake_at(now);
                 if by_evidence {
                     self.watch_closely(true);
                 }
             }
-            Ok(Outcome::InProgress) => {}
-            Ok(Outcome::Step(selected)) => self.take_step(selected),
-            Ok(Outcome::Wait {
+            Ok(TargetOutcome::InProgress) => {}
+            Ok(TargetOutcome::Step(selected)) => self.take_step(selected),
+            Ok(TargetOutcome::Wait {
                 closed,
                 memory,
                 needs_reading,
