@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{TargetOutcome, RECHECK_INTERVAL, SelectedStep, Selector, TargetPlanner};
+use super::{RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{describe_balance_step, describe_canary};
 use crate::descriptions::balance::describe_balance;
 use crate::descriptions::waiting::{balance_gate, exhausted_gate};
-use crate::gates::Privilege;
+use crate::gates::privilege::Privilege;
 use crate::gates::topology::check_epoch;
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_measured_canary};

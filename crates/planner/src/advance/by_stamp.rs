@@ -1,6 +1,6 @@
 //! Advances a target by its stamps alone.
 
-use super::{TargetOutcome, SelectedStep, Selector, TargetPlanner};
+use super::{SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{
     describe_balance_run, describe_canary, describe_stale_run, describe_stamp_step,
 };
@@ -53,7 +53,10 @@ impl TargetPlanner<'_, '_> {
         }
     }
 
-    pub(super) fn select_by_stamp(&mut self, only_urgent: bool) -> Result<TargetOutcome, ClosedGate> {
+    pub(super) fn select_by_stamp(
+        &mut self,
+        only_urgent: bool,
+    ) -> Result<TargetOutcome, ClosedGate> {
         if check_stamped_canary(&self.ctx) == Canary::Passed {
             let method = self.ctx.policy.recycle.method;
             let message = describe_canary(&self.ctx, method, "the first pod came back");

@@ -74,12 +74,12 @@ pub(crate) fn advance_runs(
             changes: &mut changes,
         };
         let policy_gate = check_policy(world, parsed, index, now);
-        let planned = planner.advance(policy_gate);
-        running[index] = planned.out.running;
-        own_in_flight = own_in_flight.plus(planned.adds);
-        *slot = planned.status;
-        balances.extend(planned.balance);
-        plan.targets.push(planned.out);
+        let target = planner.advance(policy_gate);
+        running[index] = target.out.running;
+        own_in_flight = own_in_flight.plus(target.adds);
+        *slot = target.status;
+        balances.extend(target.balance);
+        plan.targets.push(target.out);
     }
     let RunChanges {
         notices,
@@ -122,7 +122,7 @@ struct TargetPlanner<'a, 'c> {
     changes: &'c mut RunChanges,
 }
 
-/// One target, planned.
+/// One target, target.
 struct PlannedTarget {
     status: TargetStatus,
     balance: Option<BalanceStatus>,
@@ -206,7 +206,7 @@ impl TargetPlanner<'_, '_> {
         let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
             Admission::Proceed { only_urgent } => only_urgent,
             Admission::ResumeRun(run) => {
-                resume_run(&mut self.ctx, run, self.changes);
+                resume_run(&mut self.ctx, *run, self.changes);
                 return Ok(TargetOutcome::Recorded);
             }
             Admission::StartRun => {

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod pacing;
 pub(crate) mod policy;
+pub(crate) mod privilege;
 pub(crate) mod schedule;
 pub(crate) mod topology;
 pub(crate) mod workload;
@@ -10,27 +11,12 @@ pub(crate) mod workload;
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate};
 use dbbalance_api::status::{RunResult, RunStatus, Trigger};
-
-/// Which gates a step may skip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Privilege {
-    /// It is for pods older than the last failover.
-    pub urgent: bool,
-    /// A user asked for it by token.
-    pub token: bool,
-}
-
-impl Privilege {
-    /// Whether windows and limits do not hold it.
-    const fn skips_schedule(self) -> bool {
-        self.urgent || self.token
-    }
-}
+use privilege::Privilege;
 
 /// How far the gates let a target that has something to do.
 pub(crate) enum Admission {
     /// The policy was edited since this run halted: it is resumed.
-    ResumeRun(RunStatus),
+    ResumeRun(Box<RunStatus>),
     /// A run has to start.
     StartRun,
     /// The run must be recorded first.
@@ -50,7 +36,7 @@ pub(crate) fn check_gates(
     own_running: usize,
 ) -> Result<Admission, ClosedGate> {
     if let Some(run) = check_halted(ctx)? {
-        return Ok(Admission::ResumeRun(run));
+        return Ok(Admission::ResumeRun(Box::new(run)));
     }
     // A token skips gates for what it made stale, not for ever.
     let token = !ctx.stale.is_empty() && ctx.status.triggers.contains(&Trigger::Manual);

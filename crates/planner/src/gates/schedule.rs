@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::Privilege;
+use super::privilege::Privilege;
 use crate::target::TargetContext;
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate};

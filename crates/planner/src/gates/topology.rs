@@ -1,6 +1,6 @@
 //! The gates of topology and epoch: read, settled, open.
 
-use super::Privilege;
+use super::privilege::Privilege;
 use crate::policy::Policy;
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate};

@@ -1,6 +1,6 @@
 //! The gates of the workload: no step while something else moves its pods, and methods that are refused for it.
 
-use super::Privilege;
+use super::privilege::Privilege;
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate};
 use dbbalance_api::spec::Method;

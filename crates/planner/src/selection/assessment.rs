@@ -86,17 +86,19 @@ pub(crate) fn assess_target(
     let counted = ctx.counted.iter().map(|p| p.uid.as_str());
     let measured = &ctx.found.evidence.measured;
     let evidence = attribute_connections(counted, measured, &world.dns.book, topology);
-    let (usable, reason, message) = match check_usable(ctx, &evidence) {
-        Some((reason, message)) => (None, reason, message),
-        None => {
-            let inputs = gather_inputs(ctx, topology.clone(), &evidence);
-            let decision = decide_balance(&inputs.lend(0, ctx.pass.now));
-            let (reason, message) = describe_verdict(&decision);
-            let known = !matches!(decision.verdict, BalanceVerdict::Unknown { .. });
-            let usable = known.then_some(UsableEvidence { decision, inputs });
-            (usable, reason, message)
-        }
-    };
+    if let Some((reason, message)) = check_usable(ctx, &evidence) {
+        return Some(Assessment {
+            evidence,
+            usable: None,
+            reason,
+            message,
+        });
+    }
+    let inputs = gather_inputs(ctx, topology.clone(), &evidence);
+    let decision = decide_balance(&inputs.lend(0, ctx.pass.now));
+    let (reason, message) = describe_verdict(&decision);
+    let known = !matches!(decision.verdict, BalanceVerdict::Unknown { .. });
+    let usable = known.then_some(UsableEvidence { decision, inputs });
     Some(Assessment {
         evidence,
         usable,

@@ -190,7 +190,7 @@ pub(crate) fn standing(tape: &mut Tape, world: &mut World) {
                 first: "t0".into(),
                 second: "t1".into(),
                 pod: "p".into(),
-            }]
+            }];
         }
         16 => {
             let window = json!({ "name": "w", "type": "Deny", "schedule": "* * * * *", "durationSeconds": 60 });

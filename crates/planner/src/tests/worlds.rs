@@ -18,7 +18,7 @@ const PASSES: i64 = 6;
 /// Any number would do.
 const SEED: u64 = 20_260_528;
 
-/// The same cases each time, so that a test that fails blames the change before it. ClusterPeers are looked for by
+/// The same cases each time, so that a test that fails blames the change before it. Others are looked for by
 /// `make hunt`, which asks for a number of them.
 pub(super) fn config(cases: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok();
