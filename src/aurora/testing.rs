@@ -6,7 +6,7 @@ use dbbalance_core::topology::{InstanceId, MemberId, ResourceId};
 use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
 /// `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not `available`.
-pub(super) fn reading(cluster: &str, text: &str) -> ClusterReading {
+pub(super) fn parse_reading(cluster: &str, text: &str) -> ClusterReading {
     let mut writer = None;
     let mut members = BTreeMap::new();
     for part in text.split_whitespace() {

@@ -27,7 +27,7 @@ const CONTROLLER: &str = "dbbalance.io/operator";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an event was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 pub enum EventReason {
     /// A policy saw its cluster for the first time.
     TopologyBaseline,
@@ -74,32 +74,10 @@ pub enum EventReason {
 }
 
 impl EventReason {
-    /// The word for it.
+    /// Returns the reason as it stands in the event.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TopologyBaseline => "TopologyBaseline",
-            Self::EpochSettled => "EpochSettled",
-            Self::EpochOpened => "EpochOpened",
-            Self::TopologyStale => "TopologyStale",
-            Self::RunStarted => "RunStarted",
-            Self::RunSucceeded => "RunSucceeded",
-            Self::RunHalted => "RunHalted",
-            Self::RunUneven => "RunUneven",
-            Self::RunSuperseded => "RunSuperseded",
-            Self::CanaryPassed => "CanaryPassed",
-            Self::RecycleFailed => "RecycleFailed",
-            Self::FallbackUsed => "FallbackUsed",
-            Self::RevertDetected => "RevertDetected",
-            Self::StatusLost => "StatusLost",
-            Self::Paused => "Paused",
-            Self::Resumed => "Resumed",
-            Self::TargetConflict => "TargetConflict",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::RecycleRequested => "RecycleRequested",
-            Self::LimitReached => "LimitReached",
-            Self::Blocked => "Blocked",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -172,7 +150,7 @@ impl Events {
             type_,
             reason: reason.as_str().to_owned(),
             note: Some(note.to_owned()),
-            action: action(reason, note),
+            action: event_action(reason, note),
             secondary: None,
         };
         let regarding = policy.object_ref(&());
@@ -259,7 +237,7 @@ impl Events {
 
 /// The recorder takes events of one type, reason and action for repeats and drops the later note, so
 /// the action, which tools do not show, carries a hash of the note.
-fn action(reason: EventReason, note: &str) -> String {
+fn event_action(reason: EventReason, note: &str) -> String {
     format!(
         "{}-{}",
         reason.as_str(),

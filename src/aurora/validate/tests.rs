@@ -46,7 +46,7 @@ fn read(
     cluster: DbClusterBuilder,
     instances: &[DbInstance],
 ) -> Result<ClusterReading, ReadingError> {
-    reading(&asked(), &[cluster.build()], instances)
+    build_reading(&asked(), &[cluster.build()], instances)
 }
 
 fn reason(result: &Result<ClusterReading, ReadingError>) -> &'static str {
@@ -93,7 +93,13 @@ fn rows_of_other_clusters_are_dropped() {
         cluster().db_cluster_identifier("orders-two").build(),
         cluster().build(),
     ];
-    assert_eq!(reading(&asked(), &clusters, &all).unwrap().members.len(), 2);
+    assert_eq!(
+        build_reading(&asked(), &clusters, &all)
+            .unwrap()
+            .members
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -195,7 +201,7 @@ fn deleting_and_unknown_clusters_are_not_found() {
         "ClusterNotFound"
     );
     assert_eq!(
-        reason(&reading(&asked(), &[], &instances())),
+        reason(&build_reading(&asked(), &[], &instances())),
         "ClusterNotFound"
     );
 }
