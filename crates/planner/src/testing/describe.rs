@@ -9,12 +9,12 @@ use std::fmt::{Display, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::recorder::{StoryNames, TopologyNames, describe_duration, describe_time};
+use super::recorder::{StoryNames, describe_duration, describe_time};
 use crate::{ClosedGate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 use dbbalance_api::rebalance_state::{
     Batch, Episode, GateRecord, GaveUp, GaveUpReason, RebalanceState,
 };
-use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, Triggers};
+use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
@@ -67,38 +67,24 @@ impl Lines {
     }
 }
 
-/// Writes a status by its JSON, but for fingerprints and what the balance remembers. `reads` are the targets with
-/// pools of the reader endpoint.
-pub(super) fn describe_status(
-    status: &DbBalancePolicyStatus,
-    reads: &[String],
-    names: &mut StoryNames,
-) -> String {
+/// Writes a status by its JSON, but for fingerprints and what the balance remembers.
+pub(super) fn describe_status(status: &DbBalancePolicyStatus, names: &mut StoryNames) -> String {
     let mut out = Lines::default();
     let mut json = serde_json::to_value(status).unwrap();
     // What the JSON cannot hold, as parts of a second, would be lost with the write.
     let read_back: DbBalancePolicyStatus = serde_json::from_value(json.clone()).unwrap();
     out.put("status reads back as written", read_back == *status);
-    names.learn_topology(&json["topology"]);
     for target in json["targets"].as_array_mut().into_iter().flatten() {
         target.as_object_mut().unwrap().remove("balance");
     }
     describe_json(&mut out, "status", &json, names);
     for target in &status.targets {
         if let Some(memory) = &target.balance {
-            let reads = reads.contains(&target.name);
             let key = format!("status.balance memory of {}", target.name);
-            describe_memory(&mut out, &key, memory, reads, names);
+            describe_memory(&mut out, &key, memory, names);
         }
     }
     out.0
-}
-
-/// The names of the targets with pools of the reader endpoint.
-pub(super) fn name_reading_targets(spec: &DbBalancePolicySpec) -> Vec<String> {
-    let reads = |t: &&TargetSpec| t.pools.iter().any(|p| p.endpoint == Endpoint::Reader);
-    let targets = spec.targets.iter().filter(reads);
-    targets.map(|t| t.name.clone()).collect()
 }
 
 /// Any JSON, its keys sorted: with a feature of another crate maps keep the order of insertion.
@@ -126,32 +112,19 @@ fn describe_json(out: &mut Lines, path: &str, json: &Value, names: &mut StoryNam
     }
 }
 
-/// What evening out remembers of a target; `reads`: it has pools of the reader endpoint.
-fn describe_memory(
-    out: &mut Lines,
-    key: &str,
-    memory: &RebalanceState,
-    reads: bool,
-    names: &mut StoryNames,
-) {
+/// What evening out remembers of a target.
+fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &mut StoryNames) {
     let RebalanceState {
         fingerprint,
         event,
         episode,
         batch,
         record,
-        named,
+        seen_in_dns,
         drift_since,
         rest_until,
         gave_up,
     } = memory;
-    let TopologyNames { writer, readers } = names.members_of(fingerprint);
-    // Writer pools, and reader pools without readers, are all on the writer.
-    let places = if reads && !readers.is_empty() {
-        &readers
-    } else {
-        &writer
-    };
     out.put(
         format!("{key}: topology"),
         names.name_fingerprint(fingerprint),
@@ -177,7 +150,7 @@ fn describe_memory(
             settled,
             fleet,
             connections,
-            receivers,
+            receiver_names,
             held,
             gated,
         } = batch;
@@ -187,7 +160,7 @@ fn describe_memory(
         out.put(format!("{key}: batch connections"), connections);
         out.put(
             format!("{key}: batch receivers"),
-            name_readers(places, *receivers),
+            name_readers(receiver_names),
         );
         out.put(format!("{key}: batch held"), held);
         out.put(format!("{key}: batch gated"), gated);
@@ -203,7 +176,7 @@ fn describe_memory(
         format!("{batches} batches, {landed} landed, {chance} by chance"),
     );
     out.put_time(format!("{key}: record dropped until"), *dropped_until);
-    out.put(format!("{key}: named"), name_readers(&readers, *named));
+    out.put(format!("{key}: named"), name_readers(seen_in_dns));
     out.put_time(format!("{key}: drift since"), *drift_since);
     out.put_time(format!("{key}: rest until"), *rest_until);
     if let Some(GaveUp { reason, moved }) = gave_up {
@@ -215,16 +188,8 @@ fn describe_memory(
     }
 }
 
-/// The names of the readers whose bits are set.
-fn name_readers(names: &[String], bits: u32) -> String {
-    let set = (0..u32::BITS).filter(|i| bits & (1 << i) != 0);
-    let known: Vec<String> = set
-        .map(|i| {
-            let name = names.get(usize::try_from(i).unwrap());
-            name.cloned().unwrap_or_else(|| format!("no reader {i}"))
-        })
-        .collect();
-    format!("[{}]", known.join(" "))
+fn name_readers(names: &[String]) -> String {
+    format!("[{}]", names.join(" "))
 }
 
 /// Which changes settle, and when each will have settled with the default settle times.

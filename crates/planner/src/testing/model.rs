@@ -177,7 +177,7 @@ impl Model {
         let valid = parse_policy(&self.world);
         let plan = plan(&self.world, &valid, self.now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.record_plan(&self.world, &plan, self.now);
+            recorder.record_plan(&plan, self.now);
         }
         rules::check(&self.world, &plan, self.now);
         let crash = self.crash.take();

@@ -236,7 +236,7 @@ impl Pools {
         self.world.highest_stamp = stamps.filter(|s| s.policy == mark).map(|s| s.epoch).max();
         let plan = plan(&self.world, &parse_policy(&self.world), self.now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.record_plan(&self.world, &plan, self.now);
+            recorder.record_plan(&plan, self.now);
         }
         let crash = self.crash.take();
         self.tell(&plan, crash);

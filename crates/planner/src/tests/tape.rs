@@ -141,7 +141,7 @@ impl StoryId {
             let recorder = model.recorder.as_mut()?;
             for _ in 0..2 {
                 let plan = plan(&world, &parse_policy(&world), model.now);
-                recorder.record_plan(&world, &plan, model.now);
+                recorder.record_plan(&plan, model.now);
                 world.status = plan.status;
                 world.settling = plan.settling;
             }
@@ -156,7 +156,7 @@ impl StoryId {
                 // At once, then later.
                 let now = at(NOW + 30 * (pass / 2)) + late;
                 let plan = plan(&world, &parse_policy(&world), now);
-                recorder.record_plan(&world, &plan, now);
+                recorder.record_plan(&plan, now);
                 rules::check(&world, &plan, now);
                 world.status = plan.status;
                 world.settling = plan.settling;
