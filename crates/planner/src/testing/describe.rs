@@ -217,13 +217,13 @@ fn describe_memory(
 /// The names of the readers whose bits are set.
 fn name_readers(names: &[String], bits: u32) -> String {
     let set = (0..u32::BITS).filter(|i| bits & (1 << i) != 0);
-    let named: Vec<String> = set
+    let readers: Vec<String> = set
         .map(|i| {
             let name = names.get(usize::try_from(i).unwrap());
             name.cloned().unwrap_or_else(|| format!("no reader {i}"))
         })
         .collect();
-    format!("[{}]", named.join(" "))
+    format!("[{}]", readers.join(" "))
 }
 
 /// Which changes settle, and when each will have settled with the default settle times.
