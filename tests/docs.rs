@@ -160,29 +160,36 @@ fn every_decision_record_that_is_cited_exists() {
 }
 
 #[test]
-fn every_file_that_the_pages_on_the_code_name_exists() {
+fn every_file_of_the_checkout_that_is_named_exists() {
+    const FOLDERS: [&str; 7] = [
+        "src/", "crates/", "tests/", "docs/", "charts/", "deploy/", "crds/",
+    ];
     let mut problems = BTreeSet::new();
-    for page in [
-        "CONTRIBUTING.md",
-        "STYLE.md",
-        "docs/architecture.md",
-        "docs/testbed.md",
-    ] {
-        let text = fs::read_to_string(checkout_folder().join(page)).unwrap();
+    let mut checked = 0;
+    for (page, text) in read_files(&["md"]) {
+        // Each app's files are named from its own folder.
+        if page.starts_with("tests/testbed/apps") {
+            continue;
+        }
         for span in code_spans(&text) {
-            let is_path = [
-                "src/", "crates/", "tests/", "docs/", "charts/", "deploy/", "crds/",
-            ]
-            .iter()
-            .any(|folder| span.starts_with(folder))
-                && !span.contains([' ', '<', '*']);
+            let is_path = FOLDERS.iter().any(|folder| span.starts_with(folder))
+                && !span.contains([' ', '<', '*', '…']);
             // A number without a file name stands for a decision record.
             let is_record = !cited_records(&span, "docs/adr/").is_empty() || span.contains("000N");
-            if is_path && !is_record && !checkout_folder().join(&span).exists() {
-                problems.insert(format!("{page}: no file {span}"));
+            if !is_path || is_record {
+                continue;
+            }
+            checked += 1;
+            let beside = page.parent().unwrap().join(&span);
+            if ![Path::new(&span), &beside]
+                .iter()
+                .any(|path| checkout_folder().join(path).exists())
+            {
+                problems.insert(format!("{}: no file {span}", page.display()));
             }
         }
     }
+    assert!(checked > 30, "only {checked} files found");
     assert_none(&problems);
 }
 
@@ -225,42 +232,64 @@ fn every_make_target_that_is_named_exists() {
     assert_none(&problems);
 }
 
-/// Returns the name of the constant or function that a line of code defines.
-fn find_definition(line: &str) -> Option<&str> {
+/// Returns the name that a line of code defines after one of the keywords.
+fn find_definition<'a>(line: &'a str, keywords: &[&str]) -> Option<&'a str> {
     let mut words = line
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .skip_while(|word| !["const", "static", "fn"].contains(word));
+        .skip_while(|word| !keywords.contains(word));
     words.find(|word| !["const", "static", "fn", "async"].contains(word))
 }
 
 #[test]
-fn every_constant_and_test_that_is_named_exists() {
+fn every_constant_in_the_decision_records_exists() {
     let code = read_files(&["rs"]);
-    let defined: BTreeSet<&str> = code
+    let constants: BTreeSet<&str> = code
         .iter()
-        .flat_map(|(_, text)| text.lines().map(str::trim_start))
-        .filter_map(find_definition)
+        .filter(|(file, _)| file.starts_with("src") || file.starts_with("crates"))
+        .flat_map(|(_, text)| text.lines())
+        .filter_map(|line| find_definition(line, &["const", "static"]))
         .collect();
     let mut problems = BTreeSet::new();
+    let mut checked = 0;
     for (page, text) in read_files(&["md"]) {
-        let is_record = page.starts_with("docs/adr");
-        for span in code_spans(&text).iter().filter(|_| is_record) {
-            let is_constant = span.contains('_')
-                && !span.starts_with("DBBALANCE")
-                && span
-                    .chars()
-                    .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-            if is_constant && !defined.contains(span.as_str()) {
-                problems.insert(format!("{}: no constant {span}", page.display()));
-            }
+        if !page.starts_with("docs/adr") {
+            continue;
         }
-        if page == Path::new("docs/testbed.md") {
-            for name in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
-                if name.matches('_').count() > 3 && !defined.contains(name) {
-                    problems.insert(format!("{}: no test {name}", page.display()));
+        // The first column of the tables of constants.
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        for cell in cells.filter_map(|line| line.split(" | ").next()) {
+            for name in cell.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+                let is_constant = name.starts_with(|c: char| c.is_ascii_uppercase())
+                    && !name.contains(|c: char| c.is_ascii_lowercase());
+                checked += usize::from(is_constant);
+                if is_constant && !constants.contains(name) {
+                    problems.insert(format!("{}: no constant {name}", page.display()));
                 }
             }
         }
     }
+    assert!(checked > 30, "only {checked} constants found");
+    assert_none(&problems);
+}
+
+#[test]
+fn every_test_that_stands_for_a_behaviour_of_the_testbed_exists() {
+    let code = read_files(&["rs"]);
+    let tests: BTreeSet<&str> = code
+        .iter()
+        .flat_map(|(_, text)| text.lines())
+        .filter_map(|line| find_definition(line, &["fn"]))
+        .collect();
+    let page = fs::read_to_string(checkout_folder().join("docs/testbed.md")).unwrap();
+    let named: Vec<&str> = page
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|name| name.matches('_').count() > 2)
+        .collect();
+    assert!(named.len() > 30, "only {} tests found", named.len());
+    let problems = named
+        .iter()
+        .filter(|name| !tests.contains(*name))
+        .map(|name| format!("docs/testbed.md: no test {name}"))
+        .collect();
     assert_none(&problems);
 }

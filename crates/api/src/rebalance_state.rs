@@ -25,8 +25,8 @@ pub struct RebalanceState {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
     /// How well looks have predicted where pods land.
-    #[serde(skip_serializing_if = "Record::is_empty")]
-    pub record: Record,
+    #[serde(skip_serializing_if = "GateRecord::is_empty")]
+    pub record: GateRecord,
     /// Readers that a look has named since the topology changed, as bits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
@@ -108,7 +108,7 @@ pub struct Batch {
 /// How well looks have predicted where pods land.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Record {
+pub struct GateRecord {
     /// Gated batches that were measured.
     #[schemars(range(min = 0, max = 1000))]
     pub batches: u32,
@@ -124,7 +124,7 @@ pub struct Record {
     pub dropped_until: Option<Timestamp>,
 }
 
-impl Record {
+impl GateRecord {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::{Claim, Moved, PolicyMark, Stamp};
+use super::stamp::{Claim, MoveCounter, PolicyMark, Stamp};
 use dbbalance_api::status::TargetStatus;
 
 /// How much later than the open time a container must have started to count as born after it:
@@ -43,7 +43,7 @@ pub struct PodFacts {
     /// How often it was recycled.
     pub recycles: u32,
     /// How often within one run, if it can be read.
-    pub moved: Option<Moved>,
+    pub moved: Option<MoveCounter>,
     /// Whether the topology annotations are there.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
@@ -68,7 +68,7 @@ impl PodFacts {
             policy,
             target.baseline_epoch,
             target.due_epoch,
-            open(target),
+            open_time(target),
         )
     }
 
@@ -107,11 +107,11 @@ impl PodFacts {
     /// Whether the pod was created after the target's due epoch (or baseline) began.
     #[must_use]
     pub fn is_born_since(&self, target: &TargetStatus) -> bool {
-        open(target).is_some_and(|opened| self.created >= opened)
+        open_time(target).is_some_and(|opened| self.created >= opened)
     }
 }
 
-fn open(target: &TargetStatus) -> Option<Timestamp> {
+fn open_time(target: &TargetStatus) -> Option<Timestamp> {
     target.open_time.as_ref().map(|t| t.0)
 }
 
@@ -161,7 +161,7 @@ mod tests {
 
     fn stamped(policy: &str, epoch: i64) -> PodFacts {
         let stamp = Stamp {
-            policy: PolicyMark::of(policy),
+            policy: PolicyMark::from_uid(policy),
             epoch,
             fingerprint: Fingerprint("ffff".into()),
         };
@@ -173,26 +173,26 @@ mod tests {
 
     #[test]
     fn an_old_pod_without_a_stamp_is_stale() {
-        assert!(!pod(OPEN - 1, OPEN - 1).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(!pod(OPEN - 1, OPEN - 1).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_pod_created_at_the_open_time_is_fresh() {
-        assert!(pod(OPEN, OPEN).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(pod(OPEN, OPEN).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_container_restarted_well_after_the_open_time_is_fresh() {
-        assert!(!pod(OPEN - 100, OPEN + 30).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(pod(OPEN - 100, OPEN + 31).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(!pod(OPEN - 100, OPEN + 30).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(pod(OPEN - 100, OPEN + 31).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_stamp_counts_only_from_the_same_policy_and_at_or_past_the_due_epoch() {
-        assert!(stamped("p", 3).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(stamped("p", 4).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(!stamped("p", 2).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(!stamped("q", 3).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(stamped("p", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(stamped("p", 4).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(!stamped("p", 2).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(!stamped("q", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
@@ -201,6 +201,6 @@ mod tests {
             baseline_epoch: 3,
             ..target()
         };
-        assert!(pod(0, 0).is_fresh(&PolicyMark::of("p"), &target));
+        assert!(pod(0, 0).is_fresh(&PolicyMark::from_uid("p"), &target));
     }
 }

@@ -17,7 +17,7 @@ pub struct PolicyMark(String);
 impl PolicyMark {
     /// Takes the mark from a UID.
     #[must_use]
-    pub fn of(uid: &str) -> Self {
+    pub fn from_uid(uid: &str) -> Self {
         Self(uid.chars().take(8).collect())
     }
 
@@ -131,7 +131,7 @@ impl fmt::Display for Claim {
 /// On the pod, not in the status, as the status lists no pods; written with the claim, so that a recycle
 /// whose maker died counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct MoveCounter {
     /// Whose run.
     pub policy: PolicyMark,
     /// The run's epoch.
@@ -144,7 +144,7 @@ pub struct Moved {
     pub time: Timestamp,
 }
 
-impl Moved {
+impl MoveCounter {
     /// Reads the mark; `None` for anything that is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -162,7 +162,7 @@ impl Moved {
     }
 }
 
-impl fmt::Display for Moved {
+impl fmt::Display for MoveCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             policy,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_mark_of_moves_reads_back_as_written() {
         let text = "0a1b2c3d/12@1777863721 2 2026-05-04T03:02:01.250Z";
-        assert_eq!(Moved::parse(text).unwrap().to_string(), text);
+        assert_eq!(MoveCounter::parse(text).unwrap().to_string(), text);
         for text in [
             "",
             "a/1 1",
@@ -220,7 +220,7 @@ mod tests {
             "a/1@2 1 now",
             "a/1@2 1 2026-05-04T03:02:01Z x",
         ] {
-            assert_eq!(Moved::parse(text), None, "{text}");
+            assert_eq!(MoveCounter::parse(text), None, "{text}");
         }
     }
 

@@ -87,7 +87,7 @@ impl Topology {
     /// A hash of cluster, members and roles: four hex digits, equal for equal topologies.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = StableHash::of([self.arn.as_str(), self.resource.0.as_str()]);
+        let mut hash = StableHash::from_texts([self.arn.as_str(), self.resource.0.as_str()]);
         for (member, role) in self.members() {
             hash.write(match role {
                 Role::Writer => "w",

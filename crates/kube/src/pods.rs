@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 /// The labels under which controllers name the template that a pod was made from.
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
@@ -36,7 +36,7 @@ pub fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         recycles: note(annotations::RECYCLES)
             .and_then(|n| n.parse().ok())
             .unwrap_or(0),
-        moved: note(annotations::MOVED).and_then(Moved::parse),
+        moved: note(annotations::MOVED).and_then(MoveCounter::parse),
         has_topology: note(annotations::WRITER).is_some(),
         template: TEMPLATE_LABELS
             .iter()

@@ -36,7 +36,10 @@ fn former(before: Option<&TopologyStatus>, member: &MemberStatus) -> Option<Stri
 /// The member's address now. Of several the recorded one stays, so that their order is never written.
 fn address(book: &AddressBook, member: &MemberStatus, kept: Option<String>) -> Option<String> {
     let instance = InstanceId(member.instance.clone());
-    let current: Vec<String> = book.current(&instance).map(|a| a.to_string()).collect();
+    let current: Vec<String> = book
+        .current_addresses(&instance)
+        .map(|a| a.to_string())
+        .collect();
     match kept {
         Some(kept) if current.is_empty() || current.contains(&kept) => Some(kept),
         _ => current.into_iter().next(),

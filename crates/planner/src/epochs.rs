@@ -13,9 +13,9 @@ use crate::world::World;
 use dbbalance_api::status::{
     DbBalancePolicyStatus, MemberStatus, PendingEpochStatus, RoleStatus, TopologyStatus, Trigger,
 };
-use dbbalance_core::change::{Change, merge};
-use dbbalance_core::epoch::{concerned, is_enabled, is_readers_alone, record_reader_epoch};
-use dbbalance_core::settle::Settling;
+use dbbalance_core::change::{Change, merge_changes};
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::epoch::{concerned_targets, is_enabled, is_readers_alone, record_reader_epoch};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Role, Topology};
 
 /// Moves the epochs on.
@@ -58,7 +58,7 @@ fn first_sight(world: &World, confirmed: &Topology, plan: &mut Plan) {
             "the status is gone; counting goes on after the highest epoch found, {highest}: epoch {epoch} is the baseline: {words}"
         )),
     });
-    plan.settling = Settling::default();
+    plan.settling = SettlingChanges::default();
     let status = &mut plan.status;
     status.topology = Some(recorded(confirmed));
     status.epoch = Some(epoch);
@@ -84,7 +84,7 @@ fn other_cluster(settled: &Topology, confirmed: &Topology, now: Timestamp, plan:
         confirmed.arn,
         describe(confirmed)
     )));
-    plan.settling = Settling::default();
+    plan.settling = SettlingChanges::default();
     let status = &mut plan.status;
     status.topology = Some(recorded(confirmed));
     status.epoch = Some(epoch);
@@ -117,7 +117,7 @@ fn raise(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let next = merge(settled, confirmed, changes);
+    let next = merge_changes(settled, confirmed, changes);
     let mut triggers: BTreeSet<Trigger> = changes.iter().map(Change::trigger).collect();
     let mut words: Vec<String> = changes.iter().map(Change::describe).collect();
     if let Some(token) = &token {
@@ -126,7 +126,7 @@ fn raise(
         plan.notices
             .push(Notice::Requested(format!("token {token:?} is taken up")));
     }
-    let targets = concerned(&world.spec, &triggers);
+    let targets = concerned_targets(&world.spec, &triggers);
     let added = changes
         .iter()
         .filter_map(|c| match c {

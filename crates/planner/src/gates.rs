@@ -139,7 +139,7 @@ pub(super) fn windows(
         return Ok(());
     }
     let key = format!("{}/{}", world.policy.namespace, world.policy.name);
-    window::check(&valid.windows, now, &key).map_err(|closed| Held {
+    window::check_windows(&valid.windows, now, &key).map_err(|closed| Held {
         gate: Gate::Window,
         message: closed.message,
         until: closed.until,

@@ -34,8 +34,8 @@ use crate::world::World;
 use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 pub use addresses::recorded_addresses;
 pub use epochs::{open, recorded_topology};
@@ -49,7 +49,7 @@ pub struct Plan {
     /// The status with all transitions that this pass decides.
     pub status: DbBalancePolicyStatus,
     /// The memory of what is settling.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// A pending epoch that opens now.
     pub open: Option<Opening>,
     /// One entry for each target of the spec, in order.
@@ -142,7 +142,7 @@ pub struct PodStep {
     /// The count to write with the stamp.
     pub recycles: u32,
     /// The mark of moves to write with the claim, where connections are measured.
-    pub moved: Option<Moved>,
+    pub moved: Option<MoveCounter>,
 }
 
 /// Something that people should hear of, once.

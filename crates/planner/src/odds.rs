@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 use super::pods::Scene;
 use crate::world::World;
 use dbbalance_api::spec::{Endpoint, Method};
-use dbbalance_core::balance::{Blind, Settings};
-use dbbalance_core::pacing::max_unavailable;
+use dbbalance_core::balance::{BlindRecycling, Settings};
+use dbbalance_core::pacing::max_unavailable_pods;
 
 /// The DNS caches that pods are taken to ask, as nobody tells: kubeadm's and most distributions' CoreDNS Deployment
 /// has two replicas.
@@ -37,12 +37,12 @@ pub(super) fn words(world: &World, scene: &Scene) -> String {
     let (duration, about) = if scene.spec.recycle.method == Method::Rollout {
         (AT_BEST, "at most")
     } else {
-        let step = max_unavailable(&world.spec.pacing, scene.wanted()).max(1);
+        let step = max_unavailable_pods(&world.spec.pacing, scene.wanted()).max(1);
         let pauses = i64::try_from(pods.div_ceil(step).saturating_sub(1)).unwrap_or(i64::MAX);
         let seconds = pauses.saturating_mul(world.spec.pacing.interval_seconds.into());
         (SignedDuration::from_secs(seconds), "about")
     };
-    let blind = Blind {
+    let blind = BlindRecycling {
         pods,
         readers,
         caches: CACHES,

@@ -23,9 +23,9 @@ use super::{Gate, Held, Notice, Opening, Plan};
 use crate::world::World;
 use dbbalance_api::spec::OnTimeout;
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
-use dbbalance_core::change::{Change, merge};
-use dbbalance_core::dns::gate::{Awaited, Waiting, judge};
-use dbbalance_core::epoch::{concerned, is_enabled};
+use dbbalance_core::change::{Change, merge_changes};
+use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, check_agreement};
+use dbbalance_core::epoch::{concerned_targets, is_enabled};
 use dbbalance_core::topology::{InstanceId, Topology};
 
 /// How soon a pass is made again for looks alone, which are no news: eight take a second.
@@ -125,13 +125,13 @@ fn gate(
         .get_or_insert_with(|| Time(whole_second(now)))
         .0;
     let added: BTreeSet<InstanceId> = pending.added.iter().cloned().map(InstanceId).collect();
-    let awaited = Awaited {
+    let awaited = AwaitedChange {
         triggers: &pending.triggers,
         added: &added,
         topology: settled,
         since,
     };
-    let Err(waiting) = judge(awaited, &world.dns, now) else {
+    let Err(waiting) = check_agreement(awaited, &world.dns, now) else {
         return Ok(note);
     };
     let late = deadline(world, pending).filter(|at| *at <= now);
@@ -150,7 +150,7 @@ fn gate(
 fn wait(
     world: &World,
     pending: &mut PendingEpochStatus,
-    waiting: Waiting,
+    waiting: DnsWait,
     late: bool,
     now: Timestamp,
     plan: &mut Plan,
@@ -206,7 +206,7 @@ fn supersede(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let mut next = merge(settled, confirmed, urgent);
+    let mut next = merge_changes(settled, confirmed, urgent);
     let replaced = urgent.iter().any(|c| c.trigger() == Trigger::Replaced);
     // A trigger that is off takes nobody's place; and of a replaced cluster every member is new.
     let enabled = |c: &Change| is_enabled(&world.spec.triggers, c.trigger());
@@ -229,7 +229,7 @@ fn join(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let next = merge(settled, confirmed, changes);
+    let next = merge_changes(settled, confirmed, changes);
     let before = pending.added.clone();
     let came_and_left = changes
         .iter()
@@ -287,7 +287,7 @@ fn record(
             .triggers
             .retain(|t| *t != Trigger::ReaderAdded || !others);
     }
-    for name in concerned(&world.spec, &new) {
+    for name in concerned_targets(&world.spec, &new) {
         if !pending.targets.contains(&name) {
             pending.targets.push(name);
         }

@@ -11,10 +11,10 @@ use dbbalance_api::spec::{Fallback, TargetSpec};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use dbbalance_core::balance::Settings;
 use dbbalance_core::budget::Load;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::hash::StableHash;
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, Moved, PolicyMark};
+use dbbalance_core::stamp::{Claim, MoveCounter, PolicyMark};
 
 /// How much longer than the method's time-out a claim is left alone: its maker may be slow, and
 /// another replica may have to take the lease first.
@@ -28,7 +28,7 @@ pub(super) struct Scene<'a> {
     pub spec: &'a TargetSpec,
     pub world: &'a TargetWorld,
     pub status: &'a DbBalancePolicyStatus,
-    pub settling: &'a Settling,
+    pub settling: &'a SettlingChanges,
     pub target: TargetStatus,
     pub mark: PolicyMark,
     pub counted: Vec<&'a PodFacts>,
@@ -57,7 +57,7 @@ impl<'a> Scene<'a> {
         spec: &'a TargetSpec,
         world: &'a TargetWorld,
         status: &'a DbBalancePolicyStatus,
-        settling: &'a Settling,
+        settling: &'a SettlingChanges,
         target: TargetStatus,
         mark: PolicyMark,
         is_measured: bool,
@@ -227,7 +227,11 @@ impl<'a> Scene<'a> {
     /// What this pod was moved within the run that counts, if it was: the one in progress; or the last one, so
     /// that pods which no recycle helps do not open run after run. It counts no longer when something is due
     /// since, nor after as long as a failed episode rests.
-    pub(super) fn moved_in_run<'p>(&self, pod: &'p PodFacts, now: Timestamp) -> Option<&'p Moved> {
+    pub(super) fn moved_in_run<'p>(
+        &self,
+        pod: &'p PodFacts,
+        now: Timestamp,
+    ) -> Option<&'p MoveCounter> {
         let run = self.target.run.as_ref()?;
         if let Some(end) = &run.end_time {
             let old = now.duration_since(end.0) >= Settings::default().rest;
@@ -241,9 +245,9 @@ impl<'a> Scene<'a> {
     }
 
     /// The mark of moves for one more recycle of this pod, where connections are measured.
-    pub(super) fn moved(&self, pod: &PodFacts, now: Timestamp) -> Option<Moved> {
+    pub(super) fn moved(&self, pod: &PodFacts, now: Timestamp) -> Option<MoveCounter> {
         let run = self.running().filter(|_| self.is_measured)?;
-        Some(Moved {
+        Some(MoveCounter {
             policy: self.mark.clone(),
             epoch: run.epoch,
             run: run.start_time.0.as_second(),
@@ -260,12 +264,12 @@ impl<'a> Scene<'a> {
         let recipe = serde_json::to_string(&self.spec.recycle).unwrap_or_default();
         let parts = std::iter::once(recipe.as_str()).chain(self.distinct_templates());
         let method = self.spec.recycle.method.as_str();
-        format!("{method}/{}", StableHash::of(parts).short())
+        format!("{method}/{}", StableHash::from_texts(parts).short_hex())
     }
 
     /// The templates of the counted pods, in one word.
     pub(super) fn templates(&self) -> String {
-        StableHash::of(self.distinct_templates()).short()
+        StableHash::from_texts(self.distinct_templates()).short_hex()
     }
 
     fn distinct_templates(&self) -> impl Iterator<Item = &str> {
@@ -291,7 +295,7 @@ impl<'a> Scene<'a> {
                 (p.endpoint, declared.unwrap_or(self.most_measured))
             })
             .collect();
-        Load::of(&pools, pods)
+        Load::from_pools(&pools, pods)
     }
 
     /// Whether the method was seen to work for these templates.

@@ -22,7 +22,7 @@ use dbbalance_api::status::{
     BalanceStatus, DbBalancePolicyStatus, RunResult, TargetStatus, Trigger,
 };
 use dbbalance_core::budget::Load;
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
 
 /// How many ended runs the status keeps.
 const HISTORY: usize = 10;
@@ -82,7 +82,7 @@ fn scene<'a>(
     world: &'a World,
     index: usize,
     status: &'a DbBalancePolicyStatus,
-    settling: &'a Settling,
+    settling: &'a SettlingChanges,
     target: TargetStatus,
 ) -> Scene<'a> {
     Scene::new(

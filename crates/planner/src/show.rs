@@ -11,7 +11,7 @@ use super::pods::Scene;
 use super::steps::stamp;
 use crate::world::World;
 use dbbalance_api::spec::{Method, Pacing};
-use dbbalance_core::pacing::max_unavailable;
+use dbbalance_core::pacing::max_unavailable_pods;
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 5;
@@ -34,7 +34,7 @@ pub(super) fn describe(scene: &Scene, pacing: &Pacing, now: Timestamp) -> String
     let candidates = Candidates::of(scene, false, now);
     let mut names: Vec<&str> = candidates.all().map(|c| c.pod.name.as_str()).collect();
     let may = if scene.is_verified() {
-        max_unavailable(pacing, scene.wanted())
+        max_unavailable_pods(pacing, scene.wanted())
     } else {
         1
     };
@@ -87,7 +87,7 @@ pub(super) fn show_settling(
         .into_iter()
         .filter(|(c, _)| {
             dbbalance_core::epoch::is_enabled(triggers, c.trigger())
-                && dbbalance_core::epoch::concerns(c.trigger(), scene.spec)
+                && dbbalance_core::epoch::is_target_concerned(c.trigger(), scene.spec)
         })
         .min_by_key(|(_, at)| *at);
     if let Some((change, at)) = next {

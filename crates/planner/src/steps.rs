@@ -13,8 +13,8 @@ use super::{PodStep, Step};
 use crate::world::World;
 use crate::world::holding;
 use dbbalance_api::spec::{Method, Pacing};
-use dbbalance_core::budget::{Holding, Load, Members, Verdict, judge};
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, max_unavailable, next_step};
+use dbbalance_core::budget::{BudgetCheck, Holding, Load, Members, check_budget};
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, max_unavailable_pods, next_step_time};
 use dbbalance_core::stamp::Stamp;
 use dbbalance_core::topology::Fingerprint;
 
@@ -75,11 +75,11 @@ fn rollout(
         None => {}
     }
     if let Some(message) =
-        workload.refuses_rollout(max_unavailable(&world.spec.pacing, workload.wanted))
+        workload.rollout_refusal(max_unavailable_pods(&world.spec.pacing, workload.wanted))
     {
         return Err(Held::new(Gate::Refused, message));
     }
-    let surge = workload.surge();
+    let surge = workload.surge_pods();
     let adds = scene.load(surge.max(1));
     within_budget(world, own_in_flight, adds, surge > 0)?;
     let step = Step::Rollout {
@@ -186,7 +186,7 @@ pub(super) fn trim_to_budget(
 
 /// How many Ready pods may be taken: what `maxUnavailable` leaves.
 fn free(scene: &Scene, pacing: &Pacing, now: Timestamp) -> usize {
-    max_unavailable(pacing, scene.wanted()).saturating_sub(busy(scene, now))
+    max_unavailable_pods(pacing, scene.wanted()).saturating_sub(busy(scene, now))
 }
 
 /// Pods that are not Ready, missing, or Ready and being recycled.
@@ -217,7 +217,7 @@ pub(super) fn in_flight(scene: &Scene, now: Timestamp) -> Load {
                     .as_ref()
                     .is_some_and(|s| s.policy == scene.mark)
         })
-        .map_or(0, dbbalance_core::workload::WorkloadFacts::surge);
+        .map_or(0, dbbalance_core::workload::WorkloadFacts::surge_pods);
     scene.load(claimed + surging)
 }
 
@@ -240,10 +240,10 @@ pub(super) fn within_budget(
         view,
         settled: settled.as_ref(),
     };
-    match judge(members, &world.spec.budget, &now, in_flight, adds, surges) {
-        Verdict::Fits => Ok(()),
-        Verdict::Exceeds(message) => Err(Held::new(Gate::Budget, message)),
-        Verdict::Unknown(message) => Err(Held::new(Gate::BudgetUnknown, message)),
+    match check_budget(members, &world.spec.budget, &now, in_flight, adds, surges) {
+        BudgetCheck::Fits => Ok(()),
+        BudgetCheck::Exceeds(message) => Err(Held::new(Gate::Budget, message)),
+        BudgetCheck::Unknown(message) => Err(Held::new(Gate::BudgetUnknown, message)),
     }
 }
 
@@ -273,7 +273,7 @@ pub fn held(world: &World) -> Holding {
 fn pace(world: &World, scene: &Scene, now: Timestamp) -> Option<Timestamp> {
     let last = scene.running()?.last_step_time.as_ref()?.0;
     let key = format!("{}/{}", world.policy.uid, scene.spec.name);
-    Some(next_step(&world.spec.pacing, last, &key)).filter(|at| now < *at)
+    Some(next_step_time(&world.spec.pacing, last, &key)).filter(|at| now < *at)
 }
 
 /// Whether the first pod has come back: an interval after its step as many are Ready as when the run
@@ -325,7 +325,7 @@ fn paced(scene: &Scene, pacing: &Pacing, until: Option<Timestamp>, now: Timestam
         .filter(|p| scene.stage(p, now) == Stage::Failed)
         .count();
     let wanted = scene.wanted();
-    let may = max_unavailable(pacing, wanted);
+    let may = max_unavailable_pods(pacing, wanted);
     let ready = scene.serving();
     let recycling = busy(scene, now).saturating_sub(wanted.saturating_sub(ready));
     let failed_words = if failed > 0 {

@@ -26,13 +26,13 @@ use crate::validate::validate;
 use crate::world::{Others, PolicyFacts, Reading, TargetWorld, World};
 use dbbalance_api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
-use dbbalance_core::dns::{DnsView, Look};
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::dns::{DnsSample, DnsView};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::{Claim, PolicyMark, Stamp};
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
-use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
 pub(crate) const UID: &str = "0a1b2c3d-0000-4000-8000-000000000000";
@@ -73,7 +73,7 @@ pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
         let first = i64::try_from(letters.len()).unwrap() - 1;
         let look = |(n, letter): (i64, char)| {
             let found = (letter != '-').then(|| InstanceId(letter.to_string()));
-            Look {
+            DnsSample {
                 at: at(end) - SignedDuration::from_millis((first - n) * 125),
                 address: found.as_ref().map(|_| [10, 0, 0, letter as u8].into()),
                 failure: found.is_none().then_some("NXDOMAIN"),
@@ -158,7 +158,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
-        strategy: Strategy::RollingUpdate {
+        strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),
         },
@@ -198,7 +198,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         status: DbBalancePolicyStatus::default(),
         reading: Reading::Current(view("abc")),
         dns: Arc::default(),
-        settling: Settling::default(),
+        settling: SettlingChanges::default(),
         targets: worlds,
         others: Others::default(),
         highest_stamp: None,
@@ -290,7 +290,7 @@ pub(crate) fn record(mut world: World, second: i64) -> World {
 /// The stamp of the tests' policy at an epoch.
 pub(crate) fn stamp(epoch: i64) -> Stamp {
     Stamp {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
         fingerprint: Fingerprint("ffff".into()),
     }
@@ -299,7 +299,7 @@ pub(crate) fn stamp(epoch: i64) -> Stamp {
 /// A claim of the tests' policy.
 pub(crate) fn claim(epoch: i64, attempt: u8, time: i64) -> Claim {
     Claim {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
         attempt,
         time: at(time),

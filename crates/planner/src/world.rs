@@ -11,10 +11,10 @@ use crate::Gate;
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::budget::{Holding, Load};
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, Topology};
 use dbbalance_core::workload::WorkloadFacts;
@@ -42,7 +42,7 @@ impl PolicyFacts {
     /// The mark in stamps and claims.
     #[must_use]
     pub fn mark(&self) -> PolicyMark {
-        PolicyMark::of(&self.uid)
+        PolicyMark::from_uid(&self.uid)
     }
 }
 
@@ -136,7 +136,7 @@ pub struct World {
     /// What DNS has answered.
     pub dns: Arc<DnsView>,
     /// Since when differences have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// One entry for each of `spec.targets`, in order.
     pub targets: Vec<TargetWorld>,
     /// Other policies of the cluster.
@@ -216,12 +216,12 @@ pub fn holding<'a>(
             unread += 1;
             continue;
         };
-        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        let pod = PodHoldings::from_sockets(&reading.sockets, book, topology);
         for (instance, on) in pod.by_instance {
             *held.measured.entry(instance).or_default() += u64::from(on.connections);
         }
     }
-    held.estimated = Load::of(&pools(spec), unread);
+    held.estimated = Load::from_pools(&pools(spec), unread);
     held
 }
 

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::controller::context::Context;
-use crate::controller::errors::Error;
+use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
@@ -60,12 +60,12 @@ pub struct TargetApplied {
 ///
 /// # Errors
 /// When the pending epoch could not be opened. Failures of effects are no errors.
-pub async fn apply(
+pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
     ctx: &Context,
-) -> Result<Applied, Error> {
+) -> Result<Applied, ReconcileError> {
     let Plan {
         status,
         settling: _,
@@ -76,15 +76,15 @@ pub async fn apply(
     } = plan;
     let mut applied = Applied::default();
     if let Some(opening) = open {
-        if !ctx.leadership.leads() {
+        if !ctx.leadership.is_leading() {
             return Ok(applied);
         }
         let created = ctx
             .events
             .open_epoch(policy, opening.epoch, &opening.note)
             .await?;
-        ctx.memory
-            .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
+        ctx.state
+            .update(&world.policy.uid, |m| m.start_grace((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
         let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
@@ -123,7 +123,7 @@ pub async fn apply(
                     name: name.clone(),
                     uid,
                 };
-                roll(&workload, stamp, ctx).await
+                roll_workload(&workload, stamp, ctx).await
             }
             Some(Step::Pods {
                 pods,
@@ -132,7 +132,7 @@ pub async fn apply(
                 verify_key: _,
             }) => recycle_all(world, spec, pods, stamp, &note, *canary, ctx).await,
         };
-        annotate_born(world, annotate, &note, ctx).await;
+        annotate_new_pods(world, annotate, &note, ctx).await;
         applied.targets.insert(name.clone(), done);
     }
     Ok(applied)
@@ -157,15 +157,15 @@ fn topology_note(topology: Option<&dbbalance_api::status::TopologyStatus>) -> To
     }
 }
 
-async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
+async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
     let mut done = TargetApplied::default();
-    ctx.limiter.take().await;
-    if !ctx.leadership.leads() {
+    ctx.effect_limiter.acquire().await;
+    if !ctx.leadership.is_leading() {
         return done;
     }
     fail::fail_point!("claimed");
     let rolled = rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await;
-    ctx.metrics.effect(
+    ctx.metrics.count_effect(
         Method::Rollout,
         rolled.as_ref().err().unwrap_or(&Outcome::Done),
     );
@@ -181,11 +181,11 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
-                done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
+                done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
             }
         }
         Err(Outcome::Blocked { by: _, message }) => {
-            done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
+            done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
         }
         Err(Outcome::Gone | Outcome::Done) => {}
     }
@@ -228,7 +228,7 @@ async fn recycle_all(
                 done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
             }
             Recycled::Blocked(by, message) => {
-                done.blockade = Some(blockade(ctx, gate_of(by), message));
+                done.blockade = Some(new_blockade(ctx, gate_of(by), message));
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
@@ -255,10 +255,12 @@ fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Co
         return;
     };
     let read = |uid: &str| found.evidence.measured.pods.get(uid)?.reading().cloned();
-    ctx.memory.note(&world.policy.uid, |memory| {
+    ctx.state.update(&world.policy.uid, |memory| {
         for pod in pods {
             if let Some(reading) = read(&pod.uid) {
-                memory.before.insert(pod.uid.clone(), reading.sockets);
+                memory
+                    .sockets_before_recycle
+                    .insert(pod.uid.clone(), reading.sockets);
             }
         }
     });
@@ -273,8 +275,8 @@ async fn stamp_all(
     ctx: &Context,
 ) {
     for (name, uid, version) in pods {
-        ctx.limiter.take().await;
-        if !ctx.leadership.leads() {
+        ctx.effect_limiter.acquire().await;
+        if !ctx.leadership.is_leading() {
             return;
         }
         let of = PodRef {
@@ -297,7 +299,7 @@ fn gate_of(by: BlockedBy) -> Gate {
     }
 }
 
-fn blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
+fn new_blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
@@ -308,15 +310,15 @@ fn blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
     }
 }
 
-async fn annotate_born(
+async fn annotate_new_pods(
     world: &World,
     pods: &[(String, String)],
     note: &TopologyNote,
     ctx: &Context,
 ) {
     for (name, uid) in pods {
-        ctx.limiter.take().await;
-        if !ctx.leadership.leads() {
+        ctx.effect_limiter.acquire().await;
+        if !ctx.leadership.is_leading() {
             return;
         }
         let of = PodRef {

@@ -40,19 +40,23 @@ pub(super) fn older_policies(
 pub(super) fn owner_among(
     older: &[(String, Vec<TargetSpec>)],
     pod: &PodFacts,
-    lineage: &Lineage,
+    lineage: &OwnerIndex,
 ) -> Option<String> {
     older
         .iter()
-        .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
+        .find(|(_, targets)| {
+            targets
+                .iter()
+                .any(|t| PodMatcher::new(t).is_match(pod, lineage))
+        })
         .map(|(name, _)| name.clone())
 }
 
 /// Which Deployment each `ReplicaSet` belongs to.
-pub(super) struct Lineage(BTreeMap<String, String>);
+pub(super) struct OwnerIndex(BTreeMap<String, String>);
 
-impl Lineage {
-    pub(super) fn of(stores: &Stores, namespace: &str) -> Self {
+impl OwnerIndex {
+    pub(super) fn from_stores(stores: &Stores, namespace: &str) -> Self {
         let sets = stores.replica_sets_in(namespace);
         Self(
             sets.iter()
@@ -64,7 +68,7 @@ impl Lineage {
         )
     }
 
-    fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
+    fn workload_of(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
         let (kind, name) = pod.owner.as_ref()?;
         match kind.as_str() {
             "ReplicaSet" => self
@@ -79,12 +83,12 @@ impl Lineage {
 }
 
 /// Says whether a pod belongs to a target.
-pub(super) struct Taker<'a> {
+pub(super) struct PodMatcher<'a> {
     spec: &'a TargetSpec,
     selector: Option<Selector>,
 }
 
-impl<'a> Taker<'a> {
+impl<'a> PodMatcher<'a> {
     pub(super) fn new(spec: &'a TargetSpec) -> Self {
         let selector = spec
             .selector
@@ -93,10 +97,10 @@ impl<'a> Taker<'a> {
         Self { spec, selector }
     }
 
-    pub(super) fn takes(&self, pod: &PodFacts, lineage: &Lineage) -> bool {
+    pub(super) fn is_match(&self, pod: &PodFacts, lineage: &OwnerIndex) -> bool {
         if let Some(reference) = &self.spec.workload_ref {
             return lineage
-                .workload(pod)
+                .workload_of(pod)
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
         // Jobs and bare pods are never taken: nobody would bring them back.

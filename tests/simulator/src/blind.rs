@@ -1,29 +1,29 @@
 //! What people do without evidence: the baselines.
 
-use crate::case::{Case, Strategy};
+use crate::case::{RecycleStrategy, SimulationCase};
 use crate::dns::Millis;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// Runs a blind strategy to its end.
-pub fn run(case: &Case, world: &mut World) {
+pub fn recycle_blindly(case: &SimulationCase, world: &mut SimulatedWorld) {
     match case.strategy {
-        Strategy::Nothing | Strategy::Steered { .. } => {}
-        Strategy::SignalAll => signal(world, 0),
-        Strategy::SignalBlind(gap) => signal(world, gap),
-        Strategy::EvictBlind(at_once) => evict(world, at_once),
-        Strategy::RollingRestart => roll(case, world),
-        Strategy::Totals => totals(world),
+        RecycleStrategy::Nothing | RecycleStrategy::Steered { .. } => {}
+        RecycleStrategy::SignalAll => signal_each(world, 0),
+        RecycleStrategy::SignalBlind(gap) => signal_each(world, gap),
+        RecycleStrategy::EvictBlind(at_once) => evict_in_batches(world, at_once),
+        RecycleStrategy::RollingRestart => roll(case, world),
+        RecycleStrategy::Totals => recycle_by_totals(world),
     }
 }
 
-fn order(world: &mut World) -> Vec<usize> {
+fn shuffled_pods(world: &mut SimulatedWorld) -> Vec<usize> {
     let mut pods: Vec<usize> = (0..world.pods.len()).collect();
     world.rng.shuffle(&mut pods);
     pods
 }
 
-fn signal(world: &mut World, gap: Millis) {
-    for pod in order(world) {
+fn signal_each(world: &mut SimulatedWorld, gap: Millis) {
+    for pod in shuffled_pods(world) {
         world.signal(pod);
         let next = world.now + gap;
         while world.now < next {
@@ -33,8 +33,8 @@ fn signal(world: &mut World, gap: Millis) {
     while world.away() > 0 && world.run_to_back() {}
 }
 
-fn evict(world: &mut World, at_once: usize) {
-    for pod in order(world) {
+fn evict_in_batches(world: &mut SimulatedWorld, at_once: usize) {
+    for pod in shuffled_pods(world) {
         while world.away() >= at_once && world.run_to_back() {}
         world.evict(pod);
     }
@@ -42,13 +42,13 @@ fn evict(world: &mut World, at_once: usize) {
 }
 
 /// New pods up to 25 % more, old ones away as far as 75 % are ready.
-pub(crate) fn roll(case: &Case, world: &mut World) {
-    let mut old = order(world);
+pub(crate) fn roll(case: &SimulationCase, world: &mut SimulatedWorld) {
+    let mut old = shuffled_pods(world);
     let surge = case.pods.div_ceil(4);
     let least = case.pods - case.max_unavailable();
     let mut started = 0;
     loop {
-        let ready = |world: &World| world.pods.iter().filter(|p| !p.is_gone).count();
+        let ready = |world: &SimulatedWorld| world.pods.iter().filter(|p| !p.is_gone).count();
         while ready(world) > least
             && let Some(pod) = old.pop()
         {
@@ -66,7 +66,7 @@ pub(crate) fn roll(case: &Case, world: &mut World) {
 }
 
 /// Acts on totals alone: it knows that readers are uneven, not which pods hold them.
-fn totals(world: &mut World) {
+fn recycle_by_totals(world: &mut SimulatedWorld) {
     while !world.is_even() && world.now < 3_600_000 {
         let pod = world.rng.usize(..world.pods.len());
         world.signal(pod);

@@ -34,7 +34,7 @@ pub enum ProcessCache {
 
 /// How pods are taken.
 #[derive(Clone, Debug)]
-pub enum Strategy {
+pub enum RecycleStrategy {
     /// Not at all.
     Nothing,
     /// A Deployment's rolling update, 25 % surge and 25 % unavailable.
@@ -60,7 +60,7 @@ pub enum Strategy {
 
 /// One case.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub struct SimulationCase {
     /// In the table.
     pub name: String,
     /// Pods.
@@ -86,13 +86,13 @@ pub struct Case {
     /// The cache in the process.
     pub process: ProcessCache,
     /// How pods are taken.
-    pub strategy: Strategy,
+    pub strategy: RecycleStrategy,
 }
 
-impl Case {
+impl SimulationCase {
     /// 20 pods of 10 connections, two readers become three, two `CoreDNS` caches, one look-up a pool.
     #[must_use]
-    pub fn key(name: &str, strategy: Strategy) -> Self {
+    pub fn key(name: &str, strategy: RecycleStrategy) -> Self {
         Self {
             name: name.to_owned(),
             pods: 20,
@@ -123,7 +123,7 @@ impl Case {
     }
 }
 
-impl Strategy {
+impl RecycleStrategy {
     /// The rule with its defaults, gated, looked up by the operator.
     #[must_use]
     pub fn recommended() -> Self {

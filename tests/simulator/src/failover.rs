@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_core::balance::{self, Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 const PODS: usize = 20;
@@ -19,7 +21,7 @@ const STEP: Millis = 250;
 
 /// How a failover went.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct FailoverOutcome {
     /// Until the last connection was on the new writer.
     pub seconds: f64,
     /// Recycles that sent a pod to the old writer.
@@ -30,13 +32,13 @@ pub struct Outcome {
     pub is_right: bool,
 }
 
-struct Pod {
+struct WriterPod {
     view: PodView,
     is_right: bool,
     opens: Option<Millis>,
 }
 
-struct World {
+struct FailoverWorld {
     rng: Rng,
     /// The authority answers the new writer from `flips[0]`, the old one again from `flips[1]`, and the new one
     /// for good from `flips[2]`.
@@ -44,7 +46,7 @@ struct World {
     caches: [(bool, Millis); CACHES],
 }
 
-impl World {
+impl FailoverWorld {
     /// Whether an answer names the new writer.
     fn ask(&mut self, now: Millis) -> bool {
         let [first, back, last] = self.flips;
@@ -59,13 +61,13 @@ impl World {
 
 /// One failover; `looks` must agree.
 #[must_use]
-pub fn run(seed: u64, looks: usize) -> Outcome {
+pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
     let mut rng = Rng::with_seed(seed ^ 0xfa11);
     let first = rng.u64(500..3_000);
     let back = first + rng.u64(500..4_000);
     let last = back + rng.u64(500..4_000);
     let phases = [rng.u64(..WINDOW), rng.u64(..WINDOW)];
-    let mut world = World {
+    let mut world = FailoverWorld {
         rng,
         flips: [first, back, last],
         caches: phases.map(|until| (false, until)),
@@ -74,12 +76,12 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
         looks,
         ..Settings::default()
     };
-    let topology = topology();
-    let mut pods: Vec<Pod> = (0..PODS).map(pod).collect();
+    let topology = two_member_topology();
+    let mut pods: Vec<WriterPod> = (0..PODS).map(stale_pod).collect();
     let mut memory = RebalanceState::default();
-    let mut answers: Vec<Look> = vec![];
+    let mut answers: Vec<EndpointAnswer> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
-    let mut outcome = Outcome {
+    let mut outcome = FailoverOutcome {
         seconds: 0.0,
         sent_wrong: 0,
         recycles: 0,
@@ -94,15 +96,17 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
             pod.opens = None;
             pod.is_right = world.ask(now);
             pod.view.in_flight = false;
-            pod.view.last_recycled = Some(time(now));
+            pod.view.last_recycled = Some(simulated_time(now));
             outcome.sent_wrong += usize::from(!pod.is_right);
         }
         if now % 1_000 == 0 {
-            answers.retain(|l| l.at.duration_since(time(0)).as_millis() + 3_000 > i128::from(now));
+            answers.retain(|l| {
+                l.at.duration_since(simulated_time(0)).as_millis() + 3_000 > i128::from(now)
+            });
             for _ in 0..looks {
                 let name = if world.ask(now) { "new" } else { "old" };
-                answers.push(Look {
-                    at: time(now),
+                answers.push(EndpointAnswer {
+                    at: simulated_time(now),
                     instance: Some(InstanceId(name.into())),
                     via: None,
                 });
@@ -117,12 +121,12 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
                     ..Holdings::default()
                 };
                 pod.view.holds = Some(holds);
-                pod.view.read_at = Some(time(now));
+                pod.view.read_at = Some(simulated_time(now));
             }
         }
         let views: Vec<PodView> = pods.iter().map(|p| p.view.clone()).collect();
-        let decision = balance::decide(&Inputs {
-            now: time(now),
+        let decision = balance::decide_balance(&Inputs {
+            now: simulated_time(now),
             topology: &topology,
             previous_writer: None,
             pools: Pools::Writer,
@@ -131,7 +135,7 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
             writer_looks: &answers,
             free: 0,
             canary: false,
-            event: Some(time(0)),
+            event: Some(simulated_time(0)),
             reach: Reach::Prompt,
             settings: &settings,
             memory: &memory,
@@ -153,17 +157,17 @@ pub fn run(seed: u64, looks: usize) -> Outcome {
         now += STEP;
     }
     outcome.is_right = pods.iter().all(|p| p.is_right);
-    outcome.seconds = seconds(now);
+    outcome.seconds = millis_to_seconds(now);
     outcome
 }
 
 #[allow(clippy::cast_precision_loss)] // two minutes at most
-fn seconds(ms: Millis) -> f64 {
+fn millis_to_seconds(ms: Millis) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn pod(i: usize) -> Pod {
-    Pod {
+fn stale_pod(i: usize) -> WriterPod {
+    WriterPod {
         view: PodView {
             id: format!("pod-{i:02}"),
             node: None,
@@ -181,7 +185,7 @@ fn pod(i: usize) -> Pod {
     }
 }
 
-fn topology() -> Topology {
+fn two_member_topology() -> Topology {
     let member = |name: &str| MemberId {
         instance: InstanceId(name.into()),
         resource: ResourceId(name.into()),
@@ -194,7 +198,7 @@ fn topology() -> Topology {
     }
 }
 
-fn time(at: Millis) -> Timestamp {
+fn simulated_time(at: Millis) -> Timestamp {
     let ms = SignedDuration::from_millis(i64::try_from(at).unwrap_or(i64::MAX));
     Timestamp::UNIX_EPOCH
         .saturating_add(ms)
@@ -204,7 +208,7 @@ fn time(at: Millis) -> Timestamp {
 /// Many failovers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Failovers {
+pub struct FailoverFigures {
     /// In the table.
     pub name: String,
     /// Runs.
@@ -222,12 +226,14 @@ pub struct Failovers {
 /// Runs the seeds `0..runs`.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // counts of runs
-pub fn measure(looks: usize, runs: u64) -> Failovers {
-    let outcomes: Vec<Outcome> = (0..runs).map(|seed| run(seed, looks)).collect();
-    let percent = |is: fn(&Outcome) -> bool| {
+pub fn measure_failovers(looks: usize, runs: u64) -> FailoverFigures {
+    let outcomes: Vec<FailoverOutcome> = (0..runs)
+        .map(|seed| simulate_failover(seed, looks))
+        .collect();
+    let percent = |is: fn(&FailoverOutcome) -> bool| {
         100.0 * outcomes.iter().filter(|o| is(o)).count() as f64 / runs.max(1) as f64
     };
-    Failovers {
+    FailoverFigures {
         name: format!("failover with flicker, {looks} of {looks} looks agree"),
         runs,
         right_percent: percent(|o| o.is_right),

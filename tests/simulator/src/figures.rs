@@ -1,15 +1,16 @@
 //! Figures over many runs of a case.
 
+use dbbalance_figures::quantile::{quantile_of, to_f64};
 use serde::Serialize;
 
-use crate::case::{Case, Strategy};
+use crate::case::{RecycleStrategy, SimulationCase};
 use crate::dns::Millis;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 use crate::{blind, steered};
 
 /// What became of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Every reader is within the band at the end.
     pub is_even: bool,
     /// Until the last pod was back.
@@ -28,23 +29,23 @@ pub struct Outcome {
 
 /// One run.
 #[must_use]
-pub fn run(case: &Case, seed: u64) -> Outcome {
-    let mut world = World::new(case, seed);
-    let end = if let Strategy::Steered {
+pub fn simulate_run(case: &SimulationCase, seed: u64) -> RunOutcome {
+    let mut world = SimulatedWorld::new(case, seed);
+    let end = if let RecycleStrategy::Steered {
         reach,
         settings,
         look_ups,
     } = &case.strategy
     {
-        let end = steered::run(case, &mut world, *reach, settings, *look_ups);
+        let end = steered::recycle_steered(case, &mut world, *reach, settings, *look_ups);
         Some(end)
     } else {
-        blind::run(case, &mut world);
+        blind::recycle_blindly(case, &mut world);
         None
     };
-    Outcome {
+    RunOutcome {
         is_even: world.is_even(),
-        seconds: seconds(world.tally.last_back.saturating_sub(world.began)),
+        seconds: millis_to_seconds(world.tally.last_back.saturating_sub(world.began)),
         each: world.pods.iter().map(|p| p.recycles).max().unwrap_or(0),
         pods: world.tally.recycles,
         busy: world.tally.busy,
@@ -54,7 +55,7 @@ pub fn run(case: &Case, seed: u64) -> Outcome {
 }
 
 #[allow(clippy::cast_precision_loss)] // below an hour
-fn seconds(ms: Millis) -> f64 {
+fn millis_to_seconds(ms: Millis) -> f64 {
     ms as f64 / 1000.0
 }
 
@@ -68,22 +69,17 @@ pub struct Spread {
 }
 
 impl Spread {
-    #[allow(clippy::cast_precision_loss)] // counts of runs
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let at = (values.len() * 95 / 100).min(values.len().saturating_sub(1));
-        Self {
-            mean,
-            p95: values.get(at).copied().unwrap_or(0.0),
-        }
+    pub(crate) fn of(values: Vec<f64>) -> Self {
+        let mean = values.iter().sum::<f64>() / to_f64(values.len().max(1));
+        let p95 = quantile_of(values, 0.95).unwrap_or(0.0);
+        Self { mean, p95 }
     }
 }
 
 /// The figures of a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Figures {
+pub struct RunFigures {
     /// The case.
     pub name: String,
     /// Runs.
@@ -109,13 +105,17 @@ pub struct Figures {
 /// Runs a case with the seeds `0..runs`, on all processors.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // counts of runs
-pub fn measure(case: &Case, runs: u64) -> Figures {
+pub fn measure_runs(case: &SimulationCase, runs: u64) -> RunFigures {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+    let outcomes: Vec<RunOutcome> = std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|part| {
                 let seeds = (0..runs).filter(move |seed| seed % threads == part);
-                scope.spawn(move || seeds.map(|seed| run(case, seed)).collect::<Vec<_>>())
+                scope.spawn(move || {
+                    seeds
+                        .map(|seed| simulate_run(case, seed))
+                        .collect::<Vec<_>>()
+                })
             })
             .collect();
         parts
@@ -123,11 +123,11 @@ pub fn measure(case: &Case, runs: u64) -> Figures {
             .flat_map(|part| part.join().unwrap_or_default())
             .collect()
     });
-    let spread = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of).collect());
+    let spread = |of: fn(&RunOutcome) -> f64| Spread::of(outcomes.iter().map(of).collect());
     let even = outcomes.iter().filter(|o| o.is_even).count();
-    let unended = |o: &&Outcome| o.end.is_some_and(|end| end != steered::End::Balanced);
-    let told_wrong = |o: &&Outcome| o.end == Some(steered::End::Balanced) && !o.is_even;
-    Figures {
+    let unended = |o: &&RunOutcome| o.end.is_some_and(|end| end != steered::End::Balanced);
+    let told_wrong = |o: &&RunOutcome| o.end == Some(steered::End::Balanced) && !o.is_even;
+    RunFigures {
         name: case.name.clone(),
         runs: outcomes.len() as u64,
         even_percent: 100.0 * even as f64 / outcomes.len().max(1) as f64,

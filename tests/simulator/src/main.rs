@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dbbalance_simulator::failover::{self, Failovers};
-use dbbalance_simulator::figures::{Figures, measure};
-use dbbalance_simulator::table::parts;
+use dbbalance_simulator::failover::{self, FailoverFigures};
+use dbbalance_simulator::figures::{RunFigures, measure_runs};
+use dbbalance_simulator::table::all_parts;
 use serde::Serialize;
 
 /// Simulates DNS caches, pools and pods around the rule that steers connections.
@@ -24,14 +24,14 @@ struct Flags {
 
 /// What is written.
 #[derive(Serialize)]
-struct Record {
-    cases: Vec<Figures>,
-    failovers: Vec<Failovers>,
+struct JsonRecord {
+    cases: Vec<RunFigures>,
+    failovers: Vec<FailoverFigures>,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    match print(&flags) {
+    match print_tables(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("simulator: {error}");
@@ -40,10 +40,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn print(flags: &Flags) -> std::io::Result<()> {
+fn print_tables(flags: &Flags) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let mut all: Vec<Figures> = vec![];
-    for part in parts() {
+    let mut all: Vec<RunFigures> = vec![];
+    for part in all_parts() {
         writeln!(
             out,
             "\n{}, {} runs a row; the study's figures in brackets",
@@ -56,7 +56,7 @@ fn print(flags: &Flags) -> std::io::Result<()> {
         )?;
         for row in part.rows {
             let study = row.study;
-            let found = measure(&row.case, flags.runs);
+            let found = measure_runs(&row.case, flags.runs);
             let said = |figure: Option<f64>| figure.map_or(String::new(), |x| format!(" ({x})"));
             writeln!(
                 out,
@@ -85,7 +85,7 @@ fn print(flags: &Flags) -> std::io::Result<()> {
             all.push(found);
         }
     }
-    let failovers = [8, 1].map(|looks| failover::measure(looks, flags.runs));
+    let failovers = [8, 1].map(|looks| failover::measure_failovers(looks, flags.runs));
     writeln!(
         out,
         "\n20 writer pools left on the old writer, DNS goes new, old, new within 1.5 to 11 s"
@@ -103,7 +103,7 @@ fn print(flags: &Flags) -> std::io::Result<()> {
             found.recycles.p95,
         )?;
     }
-    let record = Record {
+    let record = JsonRecord {
         cases: all,
         failovers: failovers.into(),
     };

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::case::{Case, LookUps};
+use crate::case::{LookUps, SimulationCase};
 use crate::dns::Millis;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    self, Decision, Holdings, Inputs, Look, PodView, Pools, Reach, Settings,
+    self, Decision, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
@@ -19,14 +19,14 @@ pub const DEADLINE: Millis = 3_600_000;
 const SECOND: Millis = 1_000;
 
 struct Controller<'a> {
-    case: &'a Case,
+    case: &'a SimulationCase,
     reach: Reach,
     settings: &'a Settings,
     look_ups: LookUps,
     topology: Topology,
     names: Vec<InstanceId>,
     memory: RebalanceState,
-    looks: VecDeque<Look>,
+    looks: VecDeque<EndpointAnswer>,
     views: BTreeMap<String, (Holdings, Millis)>,
     reading: Option<Millis>,
 }
@@ -43,9 +43,9 @@ pub enum End {
 }
 
 /// Runs the rule until it says that it has ended.
-pub fn run(
-    case: &Case,
-    world: &mut World,
+pub fn recycle_steered(
+    case: &SimulationCase,
+    world: &mut SimulatedWorld,
     reach: Reach,
     settings: &Settings,
     look_ups: LookUps,
@@ -58,7 +58,7 @@ pub fn run(
         reach,
         settings,
         look_ups,
-        topology: topology(&names),
+        topology: reader_topology(&names),
         names,
         memory: RebalanceState::default(),
         looks: VecDeque::new(),
@@ -92,7 +92,7 @@ pub fn run(
     End::Deadline
 }
 
-fn topology(names: &[InstanceId]) -> Topology {
+fn reader_topology(names: &[InstanceId]) -> Topology {
     let member = |name: &InstanceId| MemberId {
         instance: name.clone(),
         resource: ResourceId(format!("db-{}", name.0)),
@@ -105,7 +105,7 @@ fn topology(names: &[InstanceId]) -> Topology {
     }
 }
 
-fn time(at: Millis) -> Timestamp {
+fn simulated_time(at: Millis) -> Timestamp {
     let ms = i64::try_from(at).unwrap_or(i64::MAX);
     Timestamp::UNIX_EPOCH
         .saturating_add(SignedDuration::from_millis(ms))
@@ -113,7 +113,7 @@ fn time(at: Millis) -> Timestamp {
 }
 
 impl Controller<'_> {
-    fn decide(&self, world: &World) -> Decision {
+    fn decide(&self, world: &SimulatedWorld) -> Decision {
         let pods: Vec<PodView> = world
             .pods
             .iter()
@@ -122,21 +122,21 @@ impl Controller<'_> {
                 let view = self.views.get(&p.id);
                 PodView {
                     id: p.id.clone(),
-                    node: Some(node(p.node)),
+                    node: Some(node_name(p.node)),
                     holds: view.map(|(holds, _)| holds.clone()),
-                    read_at: view.map(|(_, at)| time(*at)),
+                    read_at: view.map(|(_, at)| simulated_time(*at)),
                     ready: true,
                     in_flight: p.is_away,
-                    last_recycled: p.recycled.map(time),
+                    last_recycled: p.recycled.map(simulated_time),
                     recycles: p.recycles,
                     movable: true,
                     before_failover: false,
                 }
             })
             .collect();
-        let looks: Vec<Look> = self.looks.iter().cloned().collect();
-        balance::decide(&Inputs {
-            now: time(world.now),
+        let looks: Vec<EndpointAnswer> = self.looks.iter().cloned().collect();
+        balance::decide_balance(&Inputs {
+            now: simulated_time(world.now),
             topology: &self.topology,
             previous_writer: None,
             pools: Pools::Reader,
@@ -145,14 +145,14 @@ impl Controller<'_> {
             writer_looks: &[],
             free: self.case.max_unavailable().saturating_sub(world.away()),
             canary: false,
-            event: Some(time(world.began)),
+            event: Some(simulated_time(world.began)),
             reach: self.reach,
             settings: self.settings,
             memory: &self.memory,
         })
     }
 
-    fn act(&mut self, world: &mut World, decision: Decision) {
+    fn act(&mut self, world: &mut SimulatedWorld, decision: Decision) {
         self.memory = decision.memory;
         for id in decision.urgent.iter().chain(&decision.moves) {
             let Some(pod) = world.pods.iter().position(|p| p.id == *id) else {
@@ -171,7 +171,7 @@ impl Controller<'_> {
         }
     }
 
-    fn read(&mut self, world: &World) {
+    fn read(&mut self, world: &SimulatedWorld) {
         self.reading = None;
         self.views = world
             .pods
@@ -189,22 +189,28 @@ impl Controller<'_> {
             .collect();
     }
 
-    fn look_up(&mut self, world: &mut World) {
+    fn look_up(&mut self, world: &mut SimulatedWorld) {
         if self.reach == Reach::Unseen {
             return;
         }
         let places: Vec<(usize, Option<String>)> = match self.look_ups {
             LookUps::Own => vec![(0, None); self.settings.looks],
-            LookUps::InPod => (0..self.case.nodes()).map(|n| (n, Some(node(n)))).collect(),
+            LookUps::InPod => (0..self.case.nodes())
+                .map(|n| (n, Some(node_name(n))))
+                .collect(),
         };
         let old = world.now.saturating_sub(3 * SECOND);
-        while self.looks.front().is_some_and(|l| l.at < time(old)) {
+        while self
+            .looks
+            .front()
+            .is_some_and(|l| l.at < simulated_time(old))
+        {
             self.looks.pop_front();
         }
         for (at, via) in places {
             let answer = world.dns.ask(at, world.now, &mut world.rng);
-            self.looks.push_back(Look {
-                at: time(world.now),
+            self.looks.push_back(EndpointAnswer {
+                at: simulated_time(world.now),
                 instance: self.names.get(answer).cloned(),
                 via,
             });
@@ -212,6 +218,6 @@ impl Controller<'_> {
     }
 }
 
-fn node(n: usize) -> String {
+fn node_name(n: usize) -> String {
     format!("node-{n:03}")
 }

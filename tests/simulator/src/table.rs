@@ -1,6 +1,6 @@
 //! The table: the cases, with what the study of steering found for each.
 
-use crate::case::{Caches, Case, LookUps, ProcessCache, Strategy};
+use crate::case::{Caches, LookUps, ProcessCache, RecycleStrategy, SimulationCase};
 use dbbalance_core::balance::{Reach, Settings};
 
 /// What the study found; `None`: it gives no figure.
@@ -23,25 +23,25 @@ const fn study(even: f64, seconds: f64, pods: f64) -> Study {
 }
 
 /// A part of the table.
-pub struct Part {
+pub struct TablePart {
     /// Its heading.
     pub name: &'static str,
     /// Its rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
 }
 
 /// A row.
-pub struct Row {
+pub struct TableRow {
     /// The case.
-    pub case: Case,
+    pub case: SimulationCase,
     /// What the study found.
     pub study: Study,
     /// Where this simulator is known to find something else: what, and why.
     pub differs: Option<(Study, &'static str)>,
 }
 
-impl Row {
-    const fn new(case: Case, study: Study) -> Self {
+impl TableRow {
+    const fn new(case: SimulationCase, study: Study) -> Self {
         Self {
             case,
             study,
@@ -65,52 +65,59 @@ impl Row {
 
 /// All parts.
 #[must_use]
-pub fn parts() -> Vec<Part> {
-    vec![key(), fleets(), caches(), trims(), failures()]
+pub fn all_parts() -> Vec<TablePart> {
+    vec![
+        key_part(),
+        fleet_sizes(),
+        cache_kinds(),
+        trim_cases(),
+        failure_cases(),
+    ]
 }
 
 /// The key case, by strategy.
 #[must_use]
-pub fn key() -> Part {
-    let evict = Strategy::Steered {
+pub fn key_part() -> TablePart {
+    let evict = RecycleStrategy::Steered {
         reach: Reach::Slow { resolver: true },
         settings: Settings::default(),
         look_ups: LookUps::Own,
     };
-    let row = |name: &str, strategy, found| Row::new(Case::key(name, strategy), found);
+    let row =
+        |name: &str, strategy, found| TableRow::new(SimulationCase::key(name, strategy), found);
     let each = |name: &str, strategy, found| {
-        let case = Case {
+        let case = SimulationCase {
             look_up_each: true,
-            ..Case::key(name, strategy)
+            ..SimulationCase::key(name, strategy)
         };
-        Row::new(case, found)
+        TableRow::new(case, found)
     };
-    Part {
+    TablePart {
         name: "20 pods of 10 connections, 2 readers become 3, 2 CoreDNS caches",
         rows: vec![
-            row("nothing", Strategy::Nothing, study(0.0, 0.0, 0.0)),
-            row("rolling restart 25 %/25 %", Strategy::RollingRestart, study(6.0, 46.0, 20.0)),
-            row("evict blind, 1 at a time", Strategy::EvictBlind(1), study(12.0, 302.0, 20.0))
+            row("nothing", RecycleStrategy::Nothing, study(0.0, 0.0, 0.0)),
+            row("rolling restart 25 %/25 %", RecycleStrategy::RollingRestart, study(6.0, 46.0, 20.0)),
+            row("evict blind, 1 at a time", RecycleStrategy::EvictBlind(1), study(12.0, 302.0, 20.0))
                 .differs(study(12.0, 402.0, 20.0), "20 starts of 10 to 30 s each, one after the other"),
-            row("evict blind, 25 %", Strategy::EvictBlind(5), study(8.0, 80.0, 20.0)),
-            row("signal all at once", Strategy::SignalAll, study(0.0, 2.0, 20.0)),
-            row("signal blind, one per 6 s", Strategy::SignalBlind(6_000), study(9.0, 101.0, 20.0)),
-            row("totals, blind choice of pods", Strategy::Totals, study(100.0, 173.0, 51.0)),
-            row("evidence, signal", Strategy::evidence_only(), study(100.0, 38.0, 19.3)),
+            row("evict blind, 25 %", RecycleStrategy::EvictBlind(5), study(8.0, 80.0, 20.0)),
+            row("signal all at once", RecycleStrategy::SignalAll, study(0.0, 2.0, 20.0)),
+            row("signal blind, one per 6 s", RecycleStrategy::SignalBlind(6_000), study(9.0, 101.0, 20.0)),
+            row("totals, blind choice of pods", RecycleStrategy::Totals, study(100.0, 173.0, 51.0)),
+            row("evidence, signal", RecycleStrategy::evidence_only(), study(100.0, 38.0, 19.3)),
             row("evidence, evict", evict, study(100.0, 133.0, 22.1)).differs(
                 study(100.0, 170.0, 18.5),
                 "a batch is no larger than what would get inside the band, so fewer pods in more batches",
             ),
-            row("evidence and gate, one look", Strategy::one_look(), study(100.0, 27.0, 10.5)),
-            row("evidence and gate, all 8 agree", Strategy::all_agree(), study(100.0, 61.0, 6.7)),
-            row("recommended", Strategy::recommended(), study(100.0, 50.0, 8.0)),
+            row("evidence and gate, one look", RecycleStrategy::one_look(), study(100.0, 27.0, 10.5)),
+            row("evidence and gate, all 8 agree", RecycleStrategy::all_agree(), study(100.0, 61.0, 6.7)),
+            row("recommended", RecycleStrategy::recommended(), study(100.0, 50.0, 8.0)),
             row(
                 "recommended, patience 40 s",
-                Strategy::gated(Settings::new(15, Some(2))),
+                RecycleStrategy::gated(Settings::new(15, Some(2))),
                 Study::default(),
             ),
-            each("look-up a connection: blind", Strategy::SignalBlind(6_000), Study { even: Some(28.0), ..Study::default() }),
-            each("look-up a connection: recommended", Strategy::recommended(), study(100.0, 40.0, 7.0))
+            each("look-up a connection: blind", RecycleStrategy::SignalBlind(6_000), Study { even: Some(28.0), ..Study::default() }),
+            each("look-up a connection: recommended", RecycleStrategy::recommended(), study(100.0, 40.0, 7.0))
                 .differs(study(100.0, 53.0, 7.3), "the gate waits as long as for one look-up a pool"),
         ],
     }
@@ -118,15 +125,15 @@ pub fn key() -> Part {
 
 /// The recommended rule, by fleet.
 #[must_use]
-pub fn fleets() -> Part {
+pub fn fleet_sizes() -> TablePart {
     let row = |pods: usize, found| {
-        let case = Case {
+        let case = SimulationCase {
             pods,
-            ..Case::key(&format!("{pods} pods"), Strategy::recommended())
+            ..SimulationCase::key(&format!("{pods} pods"), RecycleStrategy::recommended())
         };
-        Row::new(case, found)
+        TableRow::new(case, found)
     };
-    Part {
+    TablePart {
         name: "recommended, by pods",
         rows: vec![
             row(5, study(100.0, 28.0, 1.3)),
@@ -139,7 +146,7 @@ pub fn fleets() -> Part {
 
 /// The key case, by caches.
 #[must_use]
-pub fn caches() -> Part {
+pub fn cache_kinds() -> TablePart {
     type Found = [(f64, f64); 4];
     const EVIDENCE: Found = [(19.7, 38.0), (19.3, 38.0), (19.1, 38.0), (19.3, 39.0)];
     const ONE: Found = [(6.3, 26.0), (10.5, 27.0), (14.2, 33.0), (14.7, 53.0)];
@@ -153,17 +160,20 @@ pub fn caches() -> Part {
     ];
     let mut rows = vec![];
     for (name, strategy, found) in [
-        ("evidence only", Strategy::evidence_only(), EVIDENCE),
-        ("gate, one look", Strategy::one_look(), ONE),
-        ("gate, all 8 agree", Strategy::all_agree(), ALL),
-        ("recommended", Strategy::recommended(), OWN),
+        ("evidence only", RecycleStrategy::evidence_only(), EVIDENCE),
+        ("gate, one look", RecycleStrategy::one_look(), ONE),
+        ("gate, all 8 agree", RecycleStrategy::all_agree(), ALL),
+        ("recommended", RecycleStrategy::recommended(), OWN),
     ] {
         for (caches, (pods, seconds)) in kinds.into_iter().zip(found) {
-            let case = Case {
+            let case = SimulationCase {
                 caches,
-                ..Case::key(&format!("{name}, {}", word(caches)), strategy.clone())
+                ..SimulationCase::key(
+                    &format!("{name}, {}", describe_caches(caches)),
+                    strategy.clone(),
+                )
             };
-            let row = Row::new(case, study(100.0, seconds, pods));
+            let row = TableRow::new(case, study(100.0, seconds, pods));
             rows.push(if caches == Caches::Shared(1) && name == "evidence only" {
                 row.differs(
                     study(97.5, 49.0, 21.5),
@@ -174,26 +184,26 @@ pub fn caches() -> Part {
             });
         }
     }
-    let in_pod = Strategy::Steered {
+    let in_pod = RecycleStrategy::Steered {
         reach: Reach::Prompt,
         settings: Settings::default(),
         look_ups: LookUps::InPod,
     };
-    let case = Case {
+    let case = SimulationCase {
         caches: Caches::NodeLocal,
-        ..Case::key("recommended, node-local, looked up in pods", in_pod)
+        ..SimulationCase::key("recommended, node-local, looked up in pods", in_pod)
     };
-    rows.push(Row::new(case, study(100.0, 19.0, 6.8)).differs(
+    rows.push(TableRow::new(case, study(100.0, 19.0, 6.8)).differs(
         study(100.0, 10.0, 6.7),
         "a gate a node: some node's cache is open at any time, so nobody waits",
     ));
-    Part {
+    TablePart {
         name: "20 pods, by DNS caches",
         rows,
     }
 }
 
-fn word(caches: Caches) -> String {
+fn describe_caches(caches: Caches) -> String {
     match caches {
         Caches::Shared(n) => format!("{n} CoreDNS"),
         Caches::NodeLocal => "node-local".into(),
@@ -202,17 +212,20 @@ fn word(caches: Caches) -> String {
 
 /// After a rolling restart.
 #[must_use]
-pub fn trims() -> Part {
+pub fn trim_cases() -> TablePart {
     let row = |after: usize, found| {
-        let case = Case {
+        let case = SimulationCase {
             before: after,
             after,
             is_rolled: true,
-            ..Case::key(&format!("trim, {after} readers"), Strategy::recommended())
+            ..SimulationCase::key(
+                &format!("trim, {after} readers"),
+                RecycleStrategy::recommended(),
+            )
         };
-        Row::new(case, found)
+        TableRow::new(case, found)
     };
-    Part {
+    TablePart {
         name: "trim after a rollout, 20 pods",
         rows: vec![
             row(2, study(100.0, 14.0, 1.9)),
@@ -224,7 +237,7 @@ pub fn trims() -> Part {
 
 /// What goes wrong: evidence only, then the recommended rule.
 #[must_use]
-pub fn failures() -> Part {
+pub fn failure_cases() -> TablePart {
     let pods = |pods| Study {
         pods: Some(pods),
         ..Study::default()
@@ -234,25 +247,25 @@ pub fn failures() -> Part {
         pods: Some(pods),
         seconds: None,
     };
-    let row = |name: &str, strategy, change: fn(&mut Case), found| {
-        let mut case = Case::key(name, strategy);
+    let row = |name: &str, strategy, change: fn(&mut SimulationCase), found| {
+        let mut case = SimulationCase::key(name, strategy);
         change(&mut case);
-        Row::new(case, found)
+        TableRow::new(case, found)
     };
     let alone = |name: &str, change, found| {
         let name = format!("{name}: evidence only");
-        row(&name, Strategy::evidence_only(), change, found)
+        row(&name, RecycleStrategy::evidence_only(), change, found)
     };
     let best = |name: &str, change, found| {
         let name = format!("{name}: recommended");
-        row(&name, Strategy::recommended(), change, found)
+        row(&name, RecycleStrategy::recommended(), change, found)
     };
-    let late: fn(&mut Case) = |case| case.late = 60_000;
-    let half: fn(&mut Case) = |case| case.half_stale = true;
-    let cold: fn(&mut Case) = |case| case.process = ProcessCache::Cold;
-    let warm: fn(&mut Case) = |case| case.process = ProcessCache::Warm;
-    let lazy: fn(&mut Case) = |case| case.reopen = 10_000;
-    let very_lazy: fn(&mut Case) = |case| case.reopen = 30_000;
+    let late: fn(&mut SimulationCase) = |case| case.late = 60_000;
+    let half: fn(&mut SimulationCase) = |case| case.half_stale = true;
+    let cold: fn(&mut SimulationCase) = |case| case.process = ProcessCache::Cold;
+    let warm: fn(&mut SimulationCase) = |case| case.process = ProcessCache::Warm;
+    let lazy: fn(&mut SimulationCase) = |case| case.reopen = 10_000;
+    let very_lazy: fn(&mut SimulationCase) = |case| case.reopen = 30_000;
     let rows = vec![
         alone("absent from DNS for 60 s", late, pods(51.0)).differs(
             some_exhausted(76.0, 48.3),
@@ -290,7 +303,7 @@ pub fn failures() -> Part {
             study(100.0, 225.0, 14.0),
         ),
     ];
-    Part {
+    TablePart {
         name: "failure modes",
         rows,
     }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use fastrand::Rng;
 
-use crate::case::{Caches, Case, ProcessCache};
+use crate::case::{Caches, ProcessCache, SimulationCase};
 use crate::dns::{Authority, Dns, Millis};
 
 /// How long a process keeps an answer: the JVM's default is 30 s.
@@ -13,7 +13,7 @@ const PROCESS_WINDOW: Millis = 30_000;
 
 /// A pod with one pool.
 #[derive(Clone, Debug)]
-pub struct Pod {
+pub struct SimulatedPod {
     /// Another one after an eviction.
     pub id: String,
     /// Its node.
@@ -34,7 +34,7 @@ pub struct Pod {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+enum PodEvent {
     Close { pod: usize },
     Open { pod: usize, connections: u32 },
     Refresh { pod: usize },
@@ -55,28 +55,28 @@ pub struct Tally {
 
 /// The world of one run.
 #[derive(Debug)]
-pub struct World {
+pub struct SimulatedWorld {
     /// Now.
     pub now: Millis,
     /// When the change was.
     pub began: Millis,
     /// Pods.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<SimulatedPod>,
     /// DNS.
     pub dns: Dns,
     /// Chance.
     pub rng: Rng,
     /// What happened so far.
     pub tally: Tally,
-    case: Case,
-    events: BinaryHeap<Reverse<(Millis, u64, Event)>>,
+    case: SimulationCase,
+    events: BinaryHeap<Reverse<(Millis, u64, PodEvent)>>,
     count: u64,
 }
 
-impl World {
+impl SimulatedWorld {
     /// The world of a case at the moment of its change.
     #[must_use]
-    pub fn new(case: &Case, seed: u64) -> Self {
+    pub fn new(case: &SimulationCase, seed: u64) -> Self {
         let rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1);
         let authority = Authority {
             before: case.before.max(1),
@@ -92,7 +92,7 @@ impl World {
             .map(|i| {
                 let mut held = vec![0; case.after];
                 held[i % case.before.max(1)] = case.connections;
-                Pod {
+                SimulatedPod {
                     id: format!("pod-{i}"),
                     node: i % case.nodes(),
                     held,
@@ -122,7 +122,7 @@ impl World {
                 // The change is older than its settle time: every process has asked since.
                 let answer = world.rng.usize(..case.after);
                 world.pods[pod].cached = (answer, phase);
-                world.at(phase, Event::Refresh { pod });
+                world.at(phase, PodEvent::Refresh { pod });
             }
         }
         world.watch();
@@ -140,7 +140,7 @@ impl World {
     pub fn signal(&mut self, pod: usize) {
         self.begin(pod);
         let close = self.now + self.rng.u64(50..=300);
-        self.at(close, Event::Close { pod });
+        self.at(close, PodEvent::Close { pod });
         let draws = if self.case.look_up_each {
             self.case.connections
         } else {
@@ -151,7 +151,7 @@ impl World {
             let open = close + self.rng.u64(100..=self.case.reopen);
             self.at(
                 open,
-                Event::Open {
+                PodEvent::Open {
                     pod,
                     connections: each,
                 },
@@ -192,7 +192,7 @@ impl World {
         let ready = self.now + self.rng.u64(10_000..=30_000);
         let connections = self.case.connections;
         self.pods[pod].opening = connections;
-        self.at(ready, Event::Open { pod, connections });
+        self.at(ready, PodEvent::Open { pod, connections });
     }
 
     fn begin(&mut self, pod: usize) {
@@ -235,10 +235,10 @@ impl World {
         false
     }
 
-    fn happen(&mut self, event: Event) -> bool {
+    fn happen(&mut self, event: PodEvent) -> bool {
         match event {
-            Event::Close { pod } => self.close(pod),
-            Event::Open { pod, connections } => {
+            PodEvent::Close { pod } => self.close(pod),
+            PodEvent::Open { pod, connections } => {
                 let to = self.look_up(pod);
                 let it = &mut self.pods[pod];
                 if it.is_gone {
@@ -256,11 +256,11 @@ impl World {
                     return true;
                 }
             }
-            Event::Refresh { pod } => {
+            PodEvent::Refresh { pod } => {
                 let node = self.pods[pod].node;
                 let answer = self.dns.ask(node, self.now, &mut self.rng);
                 self.pods[pod].cached = (answer, self.now + PROCESS_WINDOW);
-                self.at(self.now + PROCESS_WINDOW, Event::Refresh { pod });
+                self.at(self.now + PROCESS_WINDOW, PodEvent::Refresh { pod });
             }
         }
         false
@@ -282,7 +282,7 @@ impl World {
         self.pods[pod].held.fill(0);
     }
 
-    fn at(&mut self, at: Millis, event: Event) {
+    fn at(&mut self, at: Millis, event: PodEvent) {
         self.count += 1;
         self.events.push(Reverse((at, self.count, event)));
     }

@@ -2,10 +2,10 @@
 //! figures, or near what is said of it where the simulator is known to differ.
 
 use dbbalance_core::balance::Reach;
-use dbbalance_simulator::case::{Case, Strategy};
+use dbbalance_simulator::case::{RecycleStrategy, SimulationCase};
 use dbbalance_simulator::failover;
-use dbbalance_simulator::figures::{Figures, measure};
-use dbbalance_simulator::table::{Row, Study, parts};
+use dbbalance_simulator::figures::{RunFigures, measure_runs};
+use dbbalance_simulator::table::{Study, TableRow, all_parts};
 
 /// More than 10,000 over all rows.
 const RUNS: u64 = 240;
@@ -21,7 +21,7 @@ fn near(found: f64, expected: f64, share: f64, least: f64) -> bool {
     (found - expected).abs() <= (expected * share).max(least)
 }
 
-fn complaints(row: &Row, found: &Figures) -> Vec<String> {
+fn complaints(row: &TableRow, found: &RunFigures) -> Vec<String> {
     let Study {
         even,
         seconds,
@@ -43,7 +43,7 @@ fn complaints(row: &Row, found: &Figures) -> Vec<String> {
     {
         said.push(format!("{:.1} s, not {seconds}", found.seconds.mean));
     }
-    if let Strategy::Steered { reach, .. } = &row.case.strategy {
+    if let RecycleStrategy::Steered { reach, .. } = &row.case.strategy {
         let most = row.case.max_unavailable();
         if found.busy > most {
             said.push(format!("{} pods away at once, {most} may be", found.busy));
@@ -67,8 +67,8 @@ fn complaints(row: &Row, found: &Figures) -> Vec<String> {
 fn every_row_of_the_table_stays_near_the_study() {
     let mut runs = 0;
     let mut said = vec![];
-    for row in parts().into_iter().flat_map(|part| part.rows) {
-        let found = measure(&row.case, RUNS);
+    for row in all_parts().into_iter().flat_map(|part| part.rows) {
+        let found = measure_runs(&row.case, RUNS);
         runs += found.runs;
         said.extend(complaints(&row, &found));
     }
@@ -78,9 +78,9 @@ fn every_row_of_the_table_stays_near_the_study() {
 
 #[test]
 fn the_recommended_rule_moves_half_as_many_pods_as_evidence_alone_and_ends_even() {
-    let found = |strategy| measure(&Case::key("", strategy), 500);
-    let recommended = found(Strategy::recommended());
-    let alone = found(Strategy::evidence_only());
+    let found = |strategy| measure_runs(&SimulationCase::key("", strategy), 500);
+    let recommended = found(RecycleStrategy::recommended());
+    let alone = found(RecycleStrategy::evidence_only());
     assert!(recommended.pods.mean <= 0.5 * alone.pods.mean);
     assert!(recommended.pods.mean < 10.0, "the goal is ten at most");
     assert!(recommended.seconds.mean <= 60.0, "and a minute");
@@ -90,15 +90,15 @@ fn the_recommended_rule_moves_half_as_many_pods_as_evidence_alone_and_ends_even(
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let case = Case::key("", Strategy::recommended());
-    assert_eq!(measure(&case, 20), measure(&case, 20));
+    let case = SimulationCase::key("", RecycleStrategy::recommended());
+    assert_eq!(measure_runs(&case, 20), measure_runs(&case, 20));
 }
 
 #[test]
 fn eight_looks_that_agree_send_hardly_any_pod_to_the_old_writer_where_one_look_does_in_most_failovers()
  {
-    let eight = failover::measure(8, 500);
-    let one = failover::measure(1, 500);
+    let eight = failover::measure_failovers(8, 500);
+    let one = failover::measure_failovers(1, 500);
     assert!((eight.right_percent - 100.0).abs() < f64::EPSILON);
     assert!(eight.sent_wrong_percent < 10.0, "{eight:?}");
     assert!(one.sent_wrong_percent > 40.0, "{one:?}");

@@ -159,7 +159,7 @@ fn stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &TopologySta
         &target.fingerprint
     };
     Stamp {
-        policy: PolicyMark::of(&policy.uid().unwrap_or_default()),
+        policy: PolicyMark::from_uid(&policy.uid().unwrap_or_default()),
         epoch: target.due_epoch.max(target.baseline_epoch),
         fingerprint: Fingerprint(fingerprint.clone()),
     }

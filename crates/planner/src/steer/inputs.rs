@@ -8,7 +8,7 @@ use crate::pods::{Scene, Stage};
 use crate::world::{TargetEvidence, World};
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
-use dbbalance_core::balance::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
@@ -28,8 +28,8 @@ pub(super) struct Gathered {
     pub previous_writer: Option<InstanceId>,
     pub pools: Pools,
     pub pods: Vec<PodView>,
-    pub looks: Vec<Look>,
-    pub writer_looks: Vec<Look>,
+    pub looks: Vec<EndpointAnswer>,
+    pub writer_looks: Vec<EndpointAnswer>,
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
@@ -86,7 +86,7 @@ pub(super) fn gather(
     Gathered {
         previous_writer: previous_writer(scene),
         topology,
-        pools: Pools::of(&scene.spec.pools, most_held(evidence)),
+        pools: Pools::from_specs(&scene.spec.pools, most_held(evidence)),
         pods: scene
             .counted
             .iter()
@@ -144,12 +144,12 @@ pub(super) fn most_held(evidence: &Evidence) -> u32 {
     pods.map(PodHoldings::connections).max().unwrap_or(0)
 }
 
-fn looks(view: &DnsView, looks: &[dns::Look]) -> Vec<Look> {
+fn looks(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> {
     looks
         .iter()
-        .map(|look| Look {
+        .map(|look| EndpointAnswer {
             at: look.at,
-            instance: view.instance(look),
+            instance: view.instance_of(look),
             via: None,
         })
         .collect()

@@ -8,8 +8,10 @@ use super::inputs::{Gathered, gather};
 use crate::pods::Scene;
 use crate::world::World;
 use dbbalance_api::spec::{Endpoint, EvidenceSource};
-use dbbalance_core::balance::{Decision, Verdict, Wait, decide, misplaced};
-use dbbalance_core::evidence::{Evidence, attribute};
+use dbbalance_core::balance::{
+    BalanceVerdict, Decision, Wait, decide_balance, find_misplaced_pods,
+};
+use dbbalance_core::evidence::{Evidence, attribute_connections};
 use dbbalance_core::topology::Topology;
 
 /// What is made of a target's evidence.
@@ -34,7 +36,7 @@ pub(crate) struct Known {
 impl Known {
     /// Decides again, with so many pods free.
     pub(super) fn decide(&self, free: usize, now: Timestamp) -> Decision {
-        decide(&self.gathered.inputs(free, now))
+        decide_balance(&self.gathered.inputs(free, now))
     }
 
     /// Ready pods whose recycle has not ended.
@@ -60,14 +62,14 @@ impl Known {
 
     /// UIDs of pods with connections to the wrong role or to no member.
     pub(super) fn misplaced(&self) -> std::collections::BTreeSet<String> {
-        misplaced(&self.gathered.inputs(0, Timestamp::UNIX_EPOCH))
+        find_misplaced_pods(&self.gathered.inputs(0, Timestamp::UNIX_EPOCH))
     }
 
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(super) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.gathered.pods.iter().find(|p| p.id == uid);
         pod.is_some_and(|p| p.read_at.is_some_and(|at| at >= since))
-            && !misplaced(&self.gathered.inputs(0, since)).contains(uid)
+            && !find_misplaced_pods(&self.gathered.inputs(0, since)).contains(uid)
     }
 }
 
@@ -84,7 +86,7 @@ pub(crate) fn judge(
     let topology = topology?;
     let found = &scene.world.evidence;
     let counted = scene.counted.iter().map(|p| p.uid.as_str());
-    let evidence = attribute(counted, &found.measured, &world.dns.book, topology);
+    let evidence = attribute_connections(counted, &found.measured, &world.dns.book, topology);
     let unknown = |reason, message: String, evidence| Judgement {
         evidence,
         known: None,
@@ -106,12 +108,12 @@ pub(crate) fn judge(
         return Some(unknown(reason, message, evidence));
     }
     let gathered = gather(world, scene, topology.clone(), found, &evidence, now);
-    let decision = decide(&gathered.inputs(0, now));
+    let decision = decide_balance(&gathered.inputs(0, now));
     let (reason, message) = match &decision.verdict {
-        Verdict::Unknown { reason } => {
+        BalanceVerdict::Unknown { reason } => {
             return Some(unknown(reason.reason(), reason.to_string(), evidence));
         }
-        Verdict::Balanced {
+        BalanceVerdict::Balanced {
             figures,
             limited_by,
         } => (
@@ -122,7 +124,7 @@ pub(crate) fn judge(
             },
             figures.to_string(),
         ),
-        Verdict::Unbalanced { figures } => {
+        BalanceVerdict::Unbalanced { figures } => {
             let broken = figures.misplaced.wrong_role + figures.misplaced.no_member > 0;
             let reason = match &decision.wait {
                 Some(wait @ Wait::GaveUp(_)) => wait.reason(),
@@ -151,7 +153,7 @@ impl Judgement {
         let verdict = self.decision().map(|d| &d.verdict);
         let limited = matches!(
             verdict,
-            Some(Verdict::Balanced {
+            Some(BalanceVerdict::Balanced {
                 limited_by: Some(_),
                 ..
             })

@@ -11,11 +11,10 @@ use crate::gate::{Gate, Held};
 use crate::pods::Scene;
 use crate::world::World;
 use dbbalance_api::status::{
-    BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, RoleStatus,
-    ShareStatus, Trigger,
+    BalanceState, BalanceStatus, MisplacedStatus, REWRITE_POINTS, RoleStatus, ShareStatus, Trigger,
 };
-use dbbalance_core::balance::{Decision, Figures, Verdict, Wait};
-use dbbalance_core::evidence::words;
+use dbbalance_core::balance::{BalanceFigures, BalanceVerdict, Decision, Wait};
+use dbbalance_core::evidence::descriptions::describe_holdings;
 use dbbalance_core::topology::{Role, Topology};
 
 /// The next step in words, as if no gate held it.
@@ -73,7 +72,7 @@ fn evidence_line(scene: &Scene, judgement: &Judgement) -> String {
         return String::new();
     };
     let held = judgement.evidence.pods.get(&pod.uid);
-    let lines = held.map_or_else(Vec::new, |h| words::lines(h, &topology));
+    let lines = held.map_or_else(Vec::new, |h| describe_holdings(h, &topology));
     format!("; for example pod {}: {}", pod.name, lines.join("; "))
 }
 
@@ -162,14 +161,11 @@ fn status(
     topology: Option<&Topology>,
 ) -> BalanceStatus {
     let verdict = judgement.known.as_ref().map(|k| &k.decision.verdict);
-    let figures = verdict.and_then(Verdict::figures);
+    let figures = verdict.and_then(BalanceVerdict::figures);
     let (state, limited_by) = match verdict {
-        Some(Verdict::Balanced { limited_by, .. }) => (
-            BalanceState::Balanced,
-            limited_by.map(|_| LimitedBy::PodQuantum),
-        ),
-        Some(Verdict::Unbalanced { .. }) => (BalanceState::Unbalanced, None),
-        Some(Verdict::Unknown { .. }) | None => (BalanceState::Unknown, None),
+        Some(BalanceVerdict::Balanced { limited_by, .. }) => (BalanceState::Balanced, *limited_by),
+        Some(BalanceVerdict::Unbalanced { .. }) => (BalanceState::Unbalanced, None),
+        Some(BalanceVerdict::Unknown { .. }) | None => (BalanceState::Unknown, None),
     };
     let measured = judgement.evidence.pods.keys().filter_map(|uid| {
         let reading = scene.world.evidence.measured.pods.get(uid)?.reading()?;
@@ -195,8 +191,9 @@ fn status(
 fn shares(judgement: &Judgement, topology: Option<&Topology>) -> Vec<ShareStatus> {
     let pods = &judgement.evidence.pods;
     let held = |instance| {
-        pods.values()
-            .fold(0_u32, |sum, p| sum.saturating_add(p.to(instance)))
+        pods.values().fold(0_u32, |sum, p| {
+            sum.saturating_add(p.connections_to(instance))
+        })
     };
     let members: Vec<_> = topology
         .iter()
@@ -219,7 +216,7 @@ fn shares(judgement: &Judgement, topology: Option<&Topology>) -> Vec<ShareStatus
         .collect()
 }
 
-fn misplaced(figures: &Figures) -> MisplacedStatus {
+fn misplaced(figures: &BalanceFigures) -> MisplacedStatus {
     let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     MisplacedStatus {
         wrong_role: count(figures.misplaced.wrong_role),

@@ -14,7 +14,7 @@ use crate::{PodStep, Step};
 use dbbalance_api::spec::Method;
 use dbbalance_core::balance::Decision;
 use dbbalance_core::budget::Load;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, max_unavailable};
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, max_unavailable_pods};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Claim;
 
@@ -26,7 +26,7 @@ const STAMP_AT_ONCE: usize = 50;
 pub(super) fn free(pass: &Pass, scene: &Scene, known: &Known, method: Method) -> usize {
     let wanted = scene.wanted();
     let missing = wanted.saturating_sub(scene.serving());
-    let may = max_unavailable(&pass.world.spec.pacing, wanted);
+    let may = max_unavailable_pods(&pass.world.spec.pacing, wanted);
     let mut free = may.saturating_sub(missing + known.in_flight());
     if !scene.is_verified() {
         free = free.min(1);
@@ -101,7 +101,8 @@ fn urgent<'a>(
         .iter()
         .filter(|p| p.ready && scene.may_still_end(p, pass.now))
         .count();
-    let mut free = max_unavailable(&pass.world.spec.pacing, wanted).saturating_sub(missing + begun);
+    let mut free =
+        max_unavailable_pods(&pass.world.spec.pacing, wanted).saturating_sub(missing + begun);
     let verified = scene.is_verified();
     let mut canary = false;
     let mut pods = named(scene, &decision.urgent, pass.now);

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::recorder::{StoryNames, TopologyNames, describe_duration, describe_time};
 use crate::{Held, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 use dbbalance_api::rebalance_state::{
-    Batch, Episode, GaveUp, GaveUpReason, RebalanceState, Record,
+    Batch, Episode, GateRecord, GaveUp, GaveUpReason, RebalanceState,
 };
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, Triggers};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::Stamp;
 
 /// Writes a plan but for its status, one value a line.
@@ -191,7 +191,7 @@ fn describe_memory(
         out.put(format!("{key}: batch held"), held);
         out.put(format!("{key}: batch gated"), gated);
     }
-    let Record {
+    let GateRecord {
         batches,
         landed,
         chance,
@@ -227,7 +227,7 @@ fn name_readers(names: &[String], bits: u32) -> String {
 }
 
 /// Which changes settle, and when each will have settled with the default settle times.
-fn describe_settling(out: &mut Lines, settling: &Settling) {
+fn describe_settling(out: &mut Lines, settling: &SettlingChanges) {
     let changes = settling.unsettled(&Triggers::default(), Timestamp::MIN);
     let mut lines: Vec<(String, String)> = changes
         .into_iter()

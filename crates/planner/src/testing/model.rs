@@ -16,7 +16,7 @@ use crate::world::{Blockade, World};
 use crate::{Plan, PodStep, Step, plan};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_core::workload::WorkloadFacts;
 
@@ -139,7 +139,7 @@ impl Model {
 
     /// The operator begins anew: what it only remembered is gone.
     pub(crate) fn restart(&mut self) {
-        self.world.settling = Settling::default();
+        self.world.settling = SettlingChanges::default();
         for found in &mut self.world.targets {
             found.blockade = None;
         }

@@ -17,11 +17,11 @@ use crate::validate::validate;
 use crate::world::{Reading, World};
 use crate::{Plan, PodStep, Step, plan, recorded_topology};
 use dbbalance_api::spec::Method;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket};
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 use dbbalance_core::topology::Topology;
 
 /// Connections of a pod's reader pool, and of its writer pool where it has one.
@@ -139,7 +139,7 @@ impl Pools {
 
     /// The operator begins anew: what it only remembered is gone.
     pub(crate) fn restart(&mut self) {
-        self.world.settling = Settling::default();
+        self.world.settling = SettlingChanges::default();
         let found = &mut self.world.targets[0];
         found.blockade = None;
         found.evidence.before.clear();
@@ -333,7 +333,7 @@ impl Pools {
             pod.moved = step
                 .moved
                 .as_ref()
-                .and_then(|m| Moved::parse(&m.to_string()));
+                .and_then(|m| MoveCounter::parse(&m.to_string()));
             if crash == Some(Crash::BeforeEffect) {
                 return false;
             }

@@ -15,7 +15,7 @@ use dbbalance_api::spec::{DnsSpec, Fallback, Method, Mode, OnTimeout, TargetSpec
 use dbbalance_api::status::{PendingEpochStatus, RunResult, RunStatus, TargetStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::stamp::PolicyMark;
-use dbbalance_core::workload::Strategy;
+use dbbalance_core::workload::RolloutStrategy;
 
 const METHODS: [Method; 5] = [
     Method::Signal,
@@ -211,7 +211,7 @@ fn target_world(tape: &mut Tape, name: &str) -> TargetWorld {
             14 => workload.updated /= 2,
             13 => workload.paused = true,
             12 => workload.observed = false,
-            11 => workload.strategy = Strategy::Recreate,
+            11 => workload.strategy = RolloutStrategy::Recreate,
             10 => workload.owner = Some("Foo bar".into()),
             9 => workload.ignored = true,
             8 => workload.template_stamp = Some(stamp(3)),
@@ -254,12 +254,12 @@ fn random_pod(tape: &mut Tape, facts: &mut dbbalance_core::pod::PodFacts) {
             facts.claim.as_mut().unwrap().attempt = tape.of(&[1, 2, 3, 4, 5, 9]);
             facts.claim.as_mut().unwrap().time = tape.time();
             if tape.rare(6) {
-                facts.claim.as_mut().unwrap().policy = PolicyMark::of("somebody");
+                facts.claim.as_mut().unwrap().policy = PolicyMark::from_uid("somebody");
             }
         }
         13 => {
             facts.stamp = Some(stamp(tape.epoch()));
-            facts.stamp.as_mut().unwrap().policy = PolicyMark::of("somebody");
+            facts.stamp.as_mut().unwrap().policy = PolicyMark::from_uid("somebody");
         }
         _ => {}
     }

@@ -36,7 +36,7 @@ impl PlanRecorder {
     /// Starts a record; `keeps_text` keeps the full text besides the hash.
     pub(crate) fn new(keeps_text: bool) -> Self {
         Self {
-            hash: StableHash::of([]),
+            hash: StableHash::from_texts([]),
             plans: 0,
             names: StoryNames::default(),
             last: None,

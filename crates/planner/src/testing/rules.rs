@@ -9,8 +9,8 @@ use crate::world::{TargetWorld, World};
 use crate::{Plan, Step};
 use dbbalance_api::spec::{Method, Mode, OnTimeout};
 use dbbalance_api::status::{RunResult, Trigger};
-use dbbalance_core::dns::Look;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve};
+use dbbalance_core::dns::DnsSample;
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::Role;
 
@@ -51,10 +51,11 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
         return;
     }
     let topology = world.status.topology.as_ref().unwrap();
-    let named = |looks: &[Look]| -> Vec<String> {
+    let named = |looks: &[DnsSample]| -> Vec<String> {
         let since = pending.settled_time.as_ref();
-        let fresh =
-            |l: &Look| since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5);
+        let fresh = |l: &DnsSample| {
+            since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5)
+        };
         assert!(
             looks.iter().rev().take(8).all(fresh),
             "answers of another time"
@@ -133,7 +134,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
         return;
     }
     let wanted = wanted(found);
-    let may = resolve(&world.spec.pacing.max_unavailable, wanted)
+    let may = resolve_rounded_down(&world.spec.pacing.max_unavailable, wanted)
         .unwrap_or(1)
         .max(1);
     let up = found.pods.iter().filter(|p| is_up(p)).count();

@@ -12,7 +12,8 @@ use dbbalance_core::topology::InstanceId;
 fn answered(world: &mut World, second: i64, instance: &str, address: &str) {
     let mut dns = (*world.dns).clone();
     let id = InstanceId(instance.into());
-    dns.book.note(&id, &[address.parse().unwrap()], at(second));
+    dns.book
+        .record_lookup(&id, &[address.parse().unwrap()], at(second));
     world.dns = Arc::new(dns);
 }
 

@@ -11,7 +11,7 @@ use crate::testing::{
 use crate::world::{Blockade, Reading, World};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{PendingEpochStatus, RunResult, RunStatus, Trigger};
-use dbbalance_core::workload::Strategy;
+use dbbalance_core::workload::RolloutStrategy;
 
 const ADDED: Trigger = Trigger::ReaderAdded;
 
@@ -246,9 +246,9 @@ fn a_workload_in_a_rollout_or_not_complete_is_left_alone() {
 #[test]
 fn a_rollout_of_a_workload_that_cannot_roll_within_the_limits_is_refused() {
     let refusals: [fn(&mut World); 4] = [
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::Recreate,
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::OnDelete,
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::Partition(1),
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::Recreate,
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::OnDelete,
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::Partition(1),
         |w| w.targets[0].workload.as_mut().unwrap().owner = Some("Foo bar".into()),
     ];
     for refuse in refusals {

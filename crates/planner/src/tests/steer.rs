@@ -6,7 +6,7 @@ use crate::world::{Reading, World};
 use crate::{Gate, Notice, Plan, Step};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{BalanceState, RunResult, Trigger};
-use dbbalance_core::stamp::{Moved, PolicyMark};
+use dbbalance_core::stamp::{MoveCounter, PolicyMark};
 
 const B: &[(&str, u16)] = &[("b", 10)];
 const C: &[(&str, u16)] = &[("c", 10)];
@@ -381,13 +381,13 @@ fn the_last_moves_end_the_run_and_say_how_even_it_is() {
     let mut world = third_reader(Method::Signal);
     let even: Vec<&[(&str, u16)]> = vec![B, B, B, B, D, D, C, C, C, C, D, D];
     read(&mut world, 120, &even);
-    let mark = PolicyMark::of(UID);
+    let mark = PolicyMark::from_uid(UID);
     let born = stamp(2);
     let run = world.status.targets[0].run.clone().unwrap();
     for index in [4, 5, 10, 11] {
         let pod = &mut world.targets[0].pods[index];
         pod.stamp = Some(born.clone());
-        pod.moved = Some(Moved {
+        pod.moved = Some(MoveCounter {
             policy: mark.clone(),
             epoch: 2,
             run: run.start_time.0.as_second(),

@@ -15,7 +15,7 @@ fn a_batch_is_all_that_is_free_from_the_fullest_readers() {
         let holds = |id: &&String| {
             let pod = stage.pods.iter().find(|p| p.id == **id);
             pod.and_then(|p| p.holds.as_ref())
-                .is_some_and(|h| h.to(&id_of(name)) > 0)
+                .is_some_and(|h| h.connections_to(&id_of(name)) > 0)
         };
         decision.moves.iter().filter(holds).count()
     };

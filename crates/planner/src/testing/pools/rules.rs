@@ -10,7 +10,7 @@ use crate::{Plan, PodStep};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
 use dbbalance_core::evidence::Socket;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve};
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::Topology;
 
@@ -127,7 +127,7 @@ impl Pools {
         }
         assert!(steps.len() <= STORM_CAP_PER_SECOND, "a storm");
         let wanted = found.workload.as_ref().unwrap().wanted;
-        let may = resolve(&self.world.spec.pacing.max_unavailable, wanted)
+        let may = resolve_rounded_down(&self.world.spec.pacing.max_unavailable, wanted)
             .unwrap_or(1)
             .max(1);
         let up = |p: &&PodFacts| p.ready && p.started.is_some() && !p.terminating;
