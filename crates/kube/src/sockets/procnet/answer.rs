@@ -2,7 +2,7 @@
 //!
 //! Pure. What was read becomes sockets or a reason; its text goes nowhere.
 
-use super::{Attempt, table};
+use super::{AttemptFailure, table};
 use crate::exec::{self, Ended, NotStarted, StartFault};
 use crate::sockets::PodToRead;
 use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
@@ -19,7 +19,7 @@ pub(super) fn judge(
     ended: Result<Ended, NotStarted>,
     pod: &PodToRead,
     container: &str,
-) -> Result<Vec<Socket>, Attempt> {
+) -> Result<Vec<Socket>, AttemptFailure> {
     match ended {
         Ok(ended) => of_command(&ended, pod, container),
         Err(NotStarted::Broken(cause)) => Err(ends(UnreadableReason::Connection, pod, &cause)),
@@ -27,24 +27,24 @@ pub(super) fn judge(
     }
 }
 
-fn ends(reason: UnreadableReason, pod: &PodToRead, why: &str) -> Attempt {
-    Attempt::Ends(Unreadable::new(reason, format!("{}: {why}", pod.what())))
+fn ends(reason: UnreadableReason, pod: &PodToRead, why: &str) -> AttemptFailure {
+    AttemptFailure::Ends(Unreadable::new(reason, format!("{}: {why}", pod.what())))
 }
 
-fn no_container(pod: &PodToRead, container: &str) -> Attempt {
+fn no_container(pod: &PodToRead, container: &str) -> AttemptFailure {
     let why = format!("it has no container {container} any more");
     ends(UnreadableReason::NoSuchContainer, pod, &why)
 }
 
-fn started(fault: StartFault, pod: &PodToRead, container: &str) -> Attempt {
+fn started(fault: StartFault, pod: &PodToRead, container: &str) -> AttemptFailure {
     match fault {
-        StartFault::NoProgram => Attempt::NoProgram,
-        StartFault::NotRunning => Attempt::NotRunning,
+        StartFault::NoProgram => AttemptFailure::NoProgram,
+        StartFault::NotRunning => AttemptFailure::NotRunning,
         StartFault::NoSuchContainer => no_container(pod, container),
     }
 }
 
-fn refused(status: &kube::core::Status, pod: &PodToRead, container: &str) -> Attempt {
+fn refused(status: &kube::core::Status, pod: &PodToRead, container: &str) -> AttemptFailure {
     let said = status.message.as_str();
     if let Some(fault) = exec::start_fault(said) {
         return started(fault, pod, container);
@@ -74,7 +74,11 @@ fn refused(status: &kube::core::Status, pod: &PodToRead, container: &str) -> Att
     }
 }
 
-fn of_command(ended: &Ended, pod: &PodToRead, container: &str) -> Result<Vec<Socket>, Attempt> {
+fn of_command(
+    ended: &Ended,
+    pod: &PodToRead,
+    container: &str,
+) -> Result<Vec<Socket>, AttemptFailure> {
     let Some(status) = &ended.status else {
         let why = "the connection broke before the end";
         return Err(ends(UnreadableReason::Connection, pod, why));
@@ -82,7 +86,7 @@ fn of_command(ended: &Ended, pod: &PodToRead, container: &str) -> Result<Vec<Soc
     let mut only_tcp6_is_missing = false;
     if !exec::is_success(status) {
         match exec::exit_code(status) {
-            Some(code) if NO_PROGRAM.contains(&code) => return Err(Attempt::NoProgram),
+            Some(code) if NO_PROGRAM.contains(&code) => return Err(AttemptFailure::NoProgram),
             // With IPv6 off there is no tcp6: cat says so, and has printed the other table.
             Some(_) if lacks_tcp6(&ended.err) => only_tcp6_is_missing = true,
             Some(code) => {

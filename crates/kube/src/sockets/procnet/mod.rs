@@ -69,7 +69,7 @@ struct Choice {
 
 /// How an attempt in one container failed.
 #[derive(Debug, PartialEq, Eq)]
-enum Attempt {
+enum AttemptFailure {
     /// This program is not there; another, or another container, may be.
     NoProgram,
     /// This container does not run now.
@@ -117,7 +117,11 @@ impl ProcNet {
         choices.insert((pod.namespace.clone(), pod.template.clone()), choice);
     }
 
-    async fn attempt(&self, pod: &PodToRead, choice: &Choice) -> Result<Vec<Socket>, Attempt> {
+    async fn attempt(
+        &self,
+        pod: &PodToRead,
+        choice: &Choice,
+    ) -> Result<Vec<Socket>, AttemptFailure> {
         let place = Place {
             namespace: &pod.namespace,
             pod: &pod.name,
@@ -166,9 +170,9 @@ impl ConnectionReader for ProcNet {
                     }
                     return Ok(sockets);
                 }
-                Err(Attempt::NoProgram) => {}
-                Err(Attempt::NotRunning) => idle = Some(choice.container),
-                Err(Attempt::Ends(why)) => return Err(why),
+                Err(AttemptFailure::NoProgram) => {}
+                Err(AttemptFailure::NotRunning) => idle = Some(choice.container),
+                Err(AttemptFailure::Ends(why)) => return Err(why),
             }
         }
         Err(match idle {

@@ -42,18 +42,18 @@ fn exited(code: i32) -> Value {
     })
 }
 
-fn judged(ended: Ended) -> Result<usize, Attempt> {
+fn judged(ended: Ended) -> Result<usize, AttemptFailure> {
     answer::judge(Ok(ended), &pod(), "app").map(|sockets| sockets.len())
 }
 
-fn reason(result: Result<usize, Attempt>) -> (UnreadableReason, String) {
+fn reason(result: Result<usize, AttemptFailure>) -> (UnreadableReason, String) {
     match result {
-        Err(Attempt::Ends(why)) => (why.reason, why.message),
+        Err(AttemptFailure::Ends(why)) => (why.reason, why.message),
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(code: u16, message: &str) -> Result<usize, Attempt> {
+fn refused(code: u16, message: &str) -> Result<usize, AttemptFailure> {
     let status = serde_json::from_value(json!({
         "metadata": {}, "status": "Failure", "code": code, "reason": "", "message": message
     }))
@@ -124,8 +124,14 @@ fn a_missing_program_is_tried_elsewhere() {
     let said = "failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: exec: \"cat\": executable file not found in $PATH: unknown";
     let missing =
         json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "message": said});
-    assert_eq!(judged(ended("", "", &missing)), Err(Attempt::NoProgram));
-    assert_eq!(judged(ended("", "", &exited(127))), Err(Attempt::NoProgram));
+    assert_eq!(
+        judged(ended("", "", &missing)),
+        Err(AttemptFailure::NoProgram)
+    );
+    assert_eq!(
+        judged(ended("", "", &exited(127))),
+        Err(AttemptFailure::NoProgram)
+    );
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn refusals_are_told_apart() {
         UnreadableReason::NoSuchContainer
     );
     let idle = refused(500, "unable to upgrade connection: container not found");
-    assert_eq!(idle, Err(Attempt::NotRunning));
+    assert_eq!(idle, Err(AttemptFailure::NotRunning));
 }
 
 /// The shells that images have. Debian's `sh` is dash.
