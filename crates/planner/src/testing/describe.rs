@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::recorder::{StoryNames, describe_duration, describe_time};
-use crate::{Held, Notice, Opening, Plan, PodStep, Step, TargetPlan};
+use crate::{ClosedGate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 use dbbalance_api::rebalance_state::{
     Batch, Episode, GateRecord, GaveUp, GaveUpReason, RebalanceState,
 };
@@ -19,6 +19,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
 
 /// Writes a plan but for its status, one value a line.
@@ -221,15 +222,15 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         annotate,
         in_flight: Load { reader, writer },
         running,
-        measure,
-        closely,
-        look,
+        max_reading_age,
+        watch_pods,
+        boost_dns,
     } = target;
     let key = format!("target[{index}]");
     out.put(format!("{key}.name"), target);
     out.put(format!("{key}.action"), action);
     if let Some(held) = held {
-        let Held {
+        let ClosedGate {
             gate,
             message,
             until,
@@ -241,7 +242,12 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
     if let Some(step) = step {
         describe_step(out, &format!("{key}.step"), step, names);
     }
-    for (name, uid) in annotate {
+    for PodKey {
+        name,
+        uid,
+        version: _,
+    } in annotate
+    {
         out.put(format!("{key}.annotate"), format!("{name} {uid}"));
     }
     out.put(
@@ -249,13 +255,13 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         format!("{reader} reader, {writer} writer"),
     );
     out.put(format!("{key}.running"), running);
-    if let Some(measure) = measure {
-        out.put(format!("{key}.measure"), describe_duration(*measure));
+    if let Some(age) = max_reading_age {
+        out.put(format!("{key}.measure"), describe_duration(*age));
     }
-    for uid in closely {
+    for uid in watch_pods {
         out.put(format!("{key}.closely"), uid);
     }
-    out.put(format!("{key}.look"), look);
+    out.put(format!("{key}.look"), boost_dns);
 }
 
 fn describe_step(out: &mut Lines, key: &str, step: &Step, names: &mut StoryNames) {
@@ -277,7 +283,7 @@ fn describe_step(out: &mut Lines, key: &str, step: &Step, names: &mut StoryNames
         Step::Stamp { pods, stamp } => {
             out.put(key, "stamp pods");
             out.put(format!("{key}.stamp"), describe_stamp(stamp, names));
-            for (name, uid, version) in pods {
+            for PodKey { name, uid, version } in pods {
                 out.put(format!("{key}.pod"), format!("{name} {uid} {version}"));
             }
         }
