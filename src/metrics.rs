@@ -30,7 +30,7 @@ use dbbalance_kube::methods::{Fault, Outcome};
 
 pub use balance::{BalanceSums, PolicyBalance};
 pub use labels::RecycleResult;
-use labels::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
+use labels::{METHODS, OUTCOMES, READ, READ_FAILURES, RESULTS, STATUSES, TRIGGERS};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -195,7 +195,8 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
-        for result in READS {
+        let failures = READ_FAILURES.map(UnreadableReason::as_str);
+        for result in failures.into_iter().chain([READ]) {
             let _ = self.reads.get_or_create(&ByResult { result });
         }
         for trigger in TRIGGERS.map(Trigger::as_str) {
@@ -229,7 +230,7 @@ impl Metrics {
 
     /// A read of a pod's connections ended.
     pub fn count_pod_read(&self, result: Result<(), UnreadableReason>) {
-        let result = result.err().map_or(READS[0], UnreadableReason::as_str);
+        let result = result.err().map_or(READ, UnreadableReason::as_str);
         self.reads.get_or_create(&ByResult { result }).inc();
     }
 
@@ -324,7 +325,7 @@ impl Metrics {
                 .get_or_create(&ByMode { mode: label })
                 .set(to_gauge_value(count));
         }
-        for kind in ConditionType::ALL {
+        for &kind in ConditionType::ALL {
             for status in STATUSES {
                 let count = fleet.conditions.iter().filter(|c| **c == (kind, status));
                 self.conditions
