@@ -18,8 +18,8 @@ use dbbalance::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 
-const CLUSTERS: &str = include_str!("support/fixtures/describe-db-clusters.xml");
-const INSTANCES: &str = include_str!("support/fixtures/describe-db-instances.xml");
+const CLUSTERS: &str = include_str!("fixtures/describe-db-clusters.xml");
+const INSTANCES: &str = include_str!("fixtures/describe-db-instances.xml");
 
 /// Answers each request with the next of these bodies.
 fn source(bodies: &[&str]) -> (RdsSource, StaticReplayClient) {
