@@ -59,9 +59,12 @@ async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSem
         .count_read(result.as_ref().map(drop).map_err(|why| why.reason));
     if let Err(why) = &result {
         tracing::debug!(
+            namespace = read.key.namespace,
+            policy = read.key.policy,
+            target = read.key.target,
             reason = why.reason.as_str(),
-            message = why.message,
-            "a pod was not read"
+            error = why.message,
+            "Cannot read pod"
         );
     }
     let ended = shared

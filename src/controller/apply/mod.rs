@@ -61,6 +61,17 @@ pub struct TargetApplied {
 ///
 /// # Errors
 /// When the pending epoch could not be opened. Failures of effects are no errors.
+#[tracing::instrument(
+    name = "apply",
+    level = "error",
+    skip_all,
+    fields(
+        namespace = world.policy.namespace,
+        policy = world.policy.name,
+        cluster = world.spec.cluster.identifier,
+        epoch = plan.status.epoch,
+    )
+)]
 pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
