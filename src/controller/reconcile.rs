@@ -17,7 +17,7 @@ use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_core::error_chain::format_error_chain;
 use dbbalance_planner::plan;
-use dbbalance_planner::validate::validate;
+use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two passes over a policy that decides something in each.
 const SOON: Duration = Duration::from_millis(20);
@@ -50,13 +50,13 @@ pub async fn reconcile_policy(
 
 async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, ReconcileError> {
     let (current, mut world) = observe_world(policy, ctx).await?;
-    let valid = validate(&world);
+    let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
     let plan = {
         let _entered = ctx.budget_lock.lock();
         let key = cluster_key(&world.spec.cluster, ctx);
-        world.others = cluster_peers(&world.policy.uid, &key, ctx);
-        let plan = plan(&world, &valid, now);
+        world.peers = cluster_peers(&world.policy.uid, &key, ctx);
+        let plan = plan(&world, &parsed, now);
         ctx.state.update(&world.policy.uid, |memory| {
             memory.running = plan.targets.iter().filter(|t| t.running).count();
             memory.in_flight = plan
@@ -70,7 +70,7 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     };
     request_samples(&current, &world, &plan, now, ctx);
     let applied = apply_plan(&current, &world, &plan, ctx).await?;
-    let reported = report_results(&current, &world, &valid, &plan, &applied, ctx).await?;
+    let reported = report_results(&current, &world, &parsed, &plan, &applied, ctx).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));

@@ -29,7 +29,7 @@ pub fn request_samples(
     ctx: &Context,
 ) {
     // Somebody waits for DNS: an epoch that is pending, or a target that is steered.
-    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.look) {
+    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.boost_dns) {
         let until = now.saturating_add(DNS_BOOST).unwrap_or(Timestamp::MAX);
         ctx.dns
             .boost_until(&cluster_key(&world.spec.cluster, ctx), until);
@@ -41,9 +41,9 @@ pub fn request_samples(
         let part = plan.targets.get(index);
         let since = |age| MaxAge::Since(now.saturating_sub(age).unwrap_or(now));
         let others = part
-            .and_then(|t| t.measure)
+            .and_then(|t| t.max_reading_age)
             .map_or(MaxAge::Heartbeat, since);
-        let closely = |pod: &PodToRead| part.is_some_and(|t| t.closely.contains(&pod.uid));
+        let closely = |pod: &PodToRead| part.is_some_and(|t| t.watch_pods.contains(&pod.uid));
         let pods = pods_to_read(world, index, spec, ctx)
             .into_iter()
             .map(|pod| {
@@ -77,7 +77,7 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
 
 /// The port of the target's connections: its own, else the cluster's, else the default of its engine.
 fn database_port(world: &World, spec: &TargetSpec) -> u16 {
-    let view = world.reading.current();
+    let view = world.topology.current();
     let default = match view.map(|v| v.engine.as_str()) {
         Some("aurora-mysql") => 3306,
         _ => 5432,

@@ -14,7 +14,7 @@ use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Claim;
-use dbbalance_planner::world::Blockade;
+use dbbalance_planner::world::EffectBackoff;
 
 /// How long after an opening nothing is done: the open time is the next full second of the API
 /// server's clock.
@@ -42,7 +42,7 @@ pub struct PolicyState {
     /// Since when differences have been there.
     pub settling: SettlingChanges,
     /// What the last attempts met, by target.
-    pub blockades: BTreeMap<String, Blockade>,
+    pub blockades: BTreeMap<String, EffectBackoff>,
     /// The pods that we have claimed, by UID: the version that was claimed, and the claim. Until
     /// the cache shows another version, the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,

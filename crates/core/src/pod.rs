@@ -13,6 +13,43 @@ use dbbalance_api::status::TargetStatus;
 /// its start is told by the node's clock, the open time by the API server's.
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
+/// The controller of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Its kind, for example `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl OwnerRef {
+    /// Whether this controller replaces a pod that is evicted, so that an eviction is a recycle.
+    #[must_use]
+    pub fn is_recreating(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        )
+    }
+
+    /// Whether the controller starts a successor only after a pod is gone.
+    #[must_use]
+    pub fn is_replacing_after(&self) -> bool {
+        self.kind != "ReplicaSet"
+    }
+}
+
+/// One version of a pod, as a write tests it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodKey {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// The resource version that was seen.
+    pub version: String,
+}
+
 /// A pod, reduced to what decisions need.
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
@@ -48,13 +85,23 @@ pub struct PodFacts {
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
     pub template: String,
-    /// Kind and name of the controller that owns it.
-    pub owner: Option<(String, String)>,
+    /// The controller that owns it.
+    pub owner: Option<OwnerRef>,
     /// Labels, for selectors.
     pub labels: BTreeMap<String, String>,
 }
 
 impl PodFacts {
+    /// Returns the version of the pod that these facts are of.
+    #[must_use]
+    pub fn key(&self) -> PodKey {
+        PodKey {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            version: self.resource_version.clone(),
+        }
+    }
+
     /// Whether the pod is counted: its app containers run and it is not on its way out.
     #[must_use]
     pub fn is_counted(&self) -> bool {

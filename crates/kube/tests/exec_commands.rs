@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_admission_policy_knows_the_commands_as_they_are() {
-    let allowed: Value =
-        serde_json::from_str(include_str!("../../../charts/dbbalance/files/exec-commands.json"))
-            .expect("JSON");
+    let allowed: Value = serde_json::from_str(include_str!(
+        "../../../charts/dbbalance/files/exec-commands.json"
+    ))
+    .expect("JSON");
     let [cat, shell] = procnet::commands();
     assert_eq!(
         allowed,

@@ -15,11 +15,12 @@ use crate::controller::context::Context;
 use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::pod::PodKey;
+use dbbalance_core::stamp::Stamp;
 use dbbalance_kube::methods::annotate::{self, TopologyNote};
 use dbbalance_kube::methods::rollout::WorkloadTarget;
 use dbbalance_kube::methods::{BlockedBy, Outcome, PodRef, rollout};
-use dbbalance_planner::world::{Blockade, World};
+use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
 use recycle::{Recycled, recycle, report_lost};
 
@@ -51,7 +52,7 @@ pub struct TargetApplied {
     /// A failure that every pod of the template would meet, on the canary.
     pub structural: Option<String>,
     /// What holds the target for a while.
-    pub blockade: Option<Blockade>,
+    pub blockade: Option<EffectBackoff>,
     /// The workload's generation after its template was stamped.
     pub template_generation: Option<i64>,
 }
@@ -99,9 +100,9 @@ pub async fn apply_plan(
             annotate,
             in_flight: _,
             running: _,
-            measure: _,
-            closely: _,
-            look: _,
+            max_reading_age: _,
+            watch_pods: _,
+            boost_dns: _,
         } = target;
         let done = match step {
             None => TargetApplied::default(),
@@ -217,7 +218,7 @@ async fn recycle_all(
             pod = pod.name,
             method = ?pod.method,
             epoch = pod.claim.epoch,
-            attempt = pod.claim.attempt,
+            attempt = pod.claim.attempt.number(),
             result = result_word,
             "recycle"
         );
@@ -225,7 +226,7 @@ async fn recycle_all(
             Recycled::Untouched => {}
             Recycled::Done => {
                 done.stepped = true;
-                done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
+                done.fallbacks += usize::from(pod.claim.attempt.is_fallback());
             }
             Recycled::Blocked(by, message) => {
                 done.blockade = Some(new_blockade(ctx, gate_of(by), message));
@@ -269,12 +270,12 @@ fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Co
 /// Stamps pods that need no effect. A stamp that does not go through is planned again.
 async fn stamp_all(
     world: &World,
-    pods: &[(String, String, String)],
+    pods: &[PodKey],
     stamp: &Stamp,
     note: &TopologyNote,
     ctx: &Context,
 ) {
-    for (name, uid, version) in pods {
+    for PodKey { name, uid, version } in pods {
         ctx.effect_limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;
@@ -299,24 +300,19 @@ fn gate_of(by: BlockedBy) -> Gate {
     }
 }
 
-fn new_blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
+fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
-    Blockade {
+    EffectBackoff {
         gate,
         message,
         until,
     }
 }
 
-async fn annotate_new_pods(
-    world: &World,
-    pods: &[(String, String)],
-    note: &TopologyNote,
-    ctx: &Context,
-) {
-    for (name, uid) in pods {
+async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, ctx: &Context) {
+    for PodKey { name, uid, .. } in pods {
         ctx.effect_limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;

@@ -5,7 +5,7 @@
 use crate::controller::context::Context;
 use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
 use dbbalance_kube::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
 use dbbalance_planner::PodStep;
@@ -152,10 +152,10 @@ async fn mark_failure(
         );
     }
     let next = match claim.attempt {
-        1 if fault.is_structural() => Claim::FAILED,
-        Claim::LAST_ATTEMPT => Claim::FAILED,
-        Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
-        _ => return,
+        Attempt::First if fault.is_structural() => Attempt::Failed,
+        Attempt::Retry => Attempt::Failed,
+        Attempt::FallbackRetry => Attempt::FallbackFailed,
+        Attempt::First | Attempt::Failed | Attempt::Fallback | Attempt::FallbackFailed => return,
     };
     let failed = Claim {
         attempt: next,

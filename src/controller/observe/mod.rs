@@ -27,8 +27,10 @@ use dbbalance_core::stamp::Stamp;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::workload::WorkloadFacts;
 use dbbalance_kube::pods;
+use dbbalance_planner::policy::pool_loads;
 use dbbalance_planner::world::{
-    Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding,
+    ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
+    TopologyState, World, count_connections,
 };
 use dbbalance_planner::{recorded_addresses, recorded_topology};
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
@@ -150,7 +152,11 @@ fn gather_world(
                 continue;
             }
             if let Some(other) = takers.insert(facts.uid.clone(), spec.name.clone()) {
-                overlaps.push((other, spec.name.clone(), facts.name.clone()));
+                overlaps.push(TargetOverlap {
+                    first: other,
+                    second: spec.name.clone(),
+                    pod: facts.name.clone(),
+                });
             }
             memory.correct_claim(&mut facts);
             found.push(facts);
@@ -165,7 +171,7 @@ fn gather_world(
             workload,
             pods: found,
             owned_by,
-            blockade: memory.blockades.get(&spec.name).cloned(),
+            backoff: memory.blockades.get(&spec.name).cloned(),
             evidence,
         });
     }
@@ -184,18 +190,18 @@ fn gather_world(
     let highest_stamp = highest_stamp(&facts, &targets);
     World {
         highest_stamp,
-        quiet_until: memory.effects_not_before,
+        effects_not_before: memory.effects_not_before,
         role_allowed: ctx.allowed_roles.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
         evidence_allowed: ctx.may_measure_in(&facts.namespace),
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
-        reading: topology_reading(sight),
+        topology: topology_reading(sight),
         dns: ctx.dns.view(key),
         settling: memory.settling.clone(),
         targets,
-        others: Others::default(),
+        peers: ClusterPeers::default(),
         overlaps,
     }
 }
@@ -231,16 +237,15 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
     }
 }
 
-fn topology_reading(sight: ClusterSnapshot) -> Reading {
+fn topology_reading(sight: ClusterSnapshot) -> TopologyState {
     let view = sight.view.map(|v| (*v).clone());
     match (sight.observation, view) {
-        (ObservationState::Current, Some(view)) => Reading::Current(view),
-        (ObservationState::Failing { reason, message }, last) => Reading::Failing {
-            reason,
-            message,
+        (ObservationState::Current, Some(view)) => TopologyState::Current(view),
+        (ObservationState::Failing { reason, message }, last) => TopologyState::Failing {
+            error: TopologyError { reason, message },
             last,
         },
-        (ObservationState::Pending | ObservationState::Current, _) => Reading::Pending,
+        (ObservationState::Pending | ObservationState::Current, _) => TopologyState::Pending,
     }
 }
 
@@ -280,8 +285,8 @@ pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
 
 /// What the other policies of the cluster hold and do. Called under the ledger's lock.
 #[must_use]
-pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
-    let mut sum = Others::default();
+pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> ClusterPeers {
+    let mut sum = ClusterPeers::default();
     for other in ctx.stores.policies() {
         let Ok(other) = &other.0 else { continue };
         let uid = other.uid().unwrap_or_default();
@@ -324,7 +329,13 @@ fn policy_holding(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> 
         let measured = ctx.probe.measured(&probe_key(policy, spec));
         let uids = pods.iter().map(|p| p.uid.as_str());
         let topology = view.as_ref().map(|v| &v.topology);
-        sum = sum.plus(&holding(spec, uids, &measured, &dns.book, topology));
+        sum = sum.plus(&count_connections(
+            &pool_loads(spec),
+            uids,
+            &measured,
+            &dns.book,
+            topology,
+        ));
     }
     sum
 }

@@ -10,9 +10,8 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::k8s::watch::Stores;
 use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
-use dbbalance_core::pod::PodFacts;
+use dbbalance_core::pod::{OwnerRef, PodFacts};
 use dbbalance_kube::pods;
-use dbbalance_planner::world::is_recreated;
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;
 /// of equal age, the one with the smaller UID.
@@ -69,8 +68,9 @@ impl OwnerIndex {
     }
 
     fn workload_of(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
-        let (kind, name) = pod.owner.as_ref()?;
-        match kind.as_str() {
+        let owner = pod.owner.as_ref()?;
+        let name = &owner.name;
+        match owner.kind.as_str() {
             "ReplicaSet" => self
                 .0
                 .get(name)
@@ -104,10 +104,7 @@ impl<'a> PodMatcher<'a> {
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
         // Jobs and bare pods are never taken: nobody would bring them back.
-        let recreated = pod
-            .owner
-            .as_ref()
-            .is_some_and(|(kind, _)| is_recreated(kind));
+        let recreated = pod.owner.as_ref().is_some_and(OwnerRef::is_recreating);
         recreated
             && self
                 .selector

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::balanced::balanced_condition;
 use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
-use dbbalance_planner::validate::Valid;
-use dbbalance_planner::world::{Reading, World};
+use dbbalance_planner::policy::ParsedPolicy;
+use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{Gate, Plan};
 
 /// A condition's status, reason and message.
@@ -19,12 +19,12 @@ type ConditionValue = (ConditionStatus, &'static str, String);
 pub(super) fn set_conditions(
     status: &mut DbBalancePolicyStatus,
     world: &World,
-    valid: &Valid,
+    parsed: &ParsedPolicy,
     plan: &Plan,
     now: Timestamp,
 ) {
     let generation = world.policy.generation;
-    let ready = ready_condition(status, world, valid, plan);
+    let ready = ready_condition(status, world, parsed, plan);
     let observed = observed_condition(world);
     let fresh = fresh_condition(status);
     let recycling = recycling_condition(status);
@@ -84,36 +84,25 @@ fn set_only_while_true(
 fn ready_condition(
     status: &DbBalancePolicyStatus,
     world: &World,
-    valid: &Valid,
+    parsed: &ParsedPolicy,
     plan: &Plan,
 ) -> ConditionValue {
-    if let Some(problem) = valid.problems.first() {
-        let message = valid
-            .problems
+    if let Err(problems) = parsed
+        && let Some(problem) = problems.list.first()
+    {
+        let message = problems
+            .list
             .iter()
             .map(|p| p.message.as_str())
             .collect::<Vec<_>>()
             .join("; ");
         return (ConditionStatus::False, problem.reason, message);
     }
-    match (&world.reading, &status.topology) {
-        (
-            Reading::Failing {
-                reason, message, ..
-            },
-            None,
-        ) => {
-            return (ConditionStatus::False, reason, message.clone());
-        }
-        (
-            Reading::Failing {
-                reason: "ClusterNotFound",
-                message,
-                ..
-            },
-            _,
-        ) => {
-            return (ConditionStatus::False, "ClusterNotFound", message.clone());
+    match (&world.topology, &status.topology) {
+        (TopologyState::Failing { error, .. }, recorded)
+            if recorded.is_none() || error.is_cluster_missing() =>
+        {
+            return (ConditionStatus::False, error.reason, error.message.clone());
         }
         (_, None) => {
             return (
@@ -166,20 +155,20 @@ fn ready_condition(
 }
 
 fn observed_condition(world: &World) -> ConditionValue {
-    match &world.reading {
-        Reading::Pending => (
+    match &world.topology {
+        TopologyState::Pending => (
             ConditionStatus::Unknown,
             "Pending",
             "the topology has not been read yet".to_owned(),
         ),
-        Reading::Current(_) => (
+        TopologyState::Current(_) => (
             ConditionStatus::True,
             "Observed",
             "the last readings were whole".to_owned(),
         ),
-        Reading::Failing {
-            reason, message, ..
-        } => (ConditionStatus::False, reason, message.clone()),
+        TopologyState::Failing { error, .. } => {
+            (ConditionStatus::False, error.reason, error.message.clone())
+        }
     }
 }
 
@@ -284,7 +273,7 @@ fn stalled_condition(
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotFound"
+        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

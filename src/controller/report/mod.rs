@@ -22,9 +22,9 @@ use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
-use dbbalance_planner::validate::Valid;
-use dbbalance_planner::world::{Blockade, World};
-use dbbalance_planner::{Notice, Plan, halt, open, status_time};
+use dbbalance_planner::policy::ParsedPolicy;
+use dbbalance_planner::world::{EffectBackoff, World};
+use dbbalance_planner::{Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
 
 /// What the pass comes to.
 #[derive(Debug)]
@@ -40,14 +40,14 @@ pub struct Reported {
 pub async fn report_results(
     policy: &DbBalancePolicy,
     world: &World,
-    valid: &Valid,
+    parsed: &ParsedPolicy,
     plan: &Plan,
     applied: &Applied,
     ctx: &Context,
 ) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
     let (mut status, mut told) = merge_status(world, plan, applied, now);
-    conditions::set_conditions(&mut status, world, valid, plan, now);
+    conditions::set_conditions(&mut status, world, parsed, plan, now);
     let uid = &world.policy.uid;
     let changed = status != world.status;
     if changed {
@@ -130,7 +130,7 @@ fn merge_status(
     let mut status = plan.status.clone();
     let mut told = Vec::new();
     if let Some((epoch, time)) = applied.opened {
-        open(&mut status, epoch, time);
+        open_epoch(&mut status, epoch, time);
     }
     let mut ended = Vec::new();
     for target in &mut status.targets {
@@ -165,15 +165,9 @@ fn merge_status(
             )));
         }
         if let Some(message) = &done.structural
-            && let Some(run) = halt(target, message, world.policy.generation, now)
+            && let Some(run) = mark_halted(target, message, world.policy.generation, now)
         {
-            told.push(Notice::RunHalted(
-                format!(
-                    "target {}: the run for epoch {} has halted: {message}",
-                    run.target, run.epoch
-                ),
-                run.triggers.clone(),
-            ));
+            told.push(halt_notice(&run, message));
             ended.push(run);
         }
     }
@@ -190,7 +184,7 @@ fn stay_blocked(
     world: &World,
     target: &mut TargetStatus,
     plan: &mut [PlanStatus],
-    blockade: &Blockade,
+    blockade: &EffectBackoff,
 ) {
     let gate = blockade.gate.as_str();
     let Some(shown) = plan.iter_mut().find(|p| p.target == target.name) else {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::dns_gate::{RecentAnswers, compute_share};
 use super::inputs::Inputs;
 use super::pod_shares::{PodShare, PodShares, is_usable};
+use super::reader_set::ReaderSet;
 use super::selection::{MoveCandidate, select_pods};
 use super::shares::ShareStats;
 use super::verdict::{Wait, add_saturating};
@@ -73,7 +74,7 @@ pub(super) fn eligible_pods<'a>(
 
 pub(super) fn candidates_without_gate<'a>(
     rows: &[&'a PodShare<'a>],
-    receivers: u32,
+    receivers: ReaderSet,
 ) -> Vec<MoveCandidate<'a>> {
     rows.iter()
         .map(|row| MoveCandidate { row, receivers })
@@ -97,7 +98,12 @@ pub(super) fn candidates_behind_gate<'a>(
             let named = seen.iter().flatten().copied();
             open.then(|| MoveCandidate {
                 row,
-                receivers: fleet.place_bits(named.filter(|id| wanted.contains(id))),
+                receivers: ReaderSet::from_names(
+                    &fleet.places,
+                    named
+                        .filter(|id| wanted.contains(id))
+                        .map(|id| id.0.as_str()),
+                ),
             })
         })
         .collect()

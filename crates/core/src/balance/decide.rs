@@ -5,10 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::inputs::{Inputs, Reach};
 use super::misplaced::select_misplaced;
 use super::pod_shares::PodShares;
+use super::reader_set::ReaderSet;
 use super::rebalance::{self, RebalanceStep};
 use super::selection::is_stuck;
 use super::shares::compute_share_stats;
 use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, add_saturating};
+use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{Episode, GateRecord, RebalanceState};
 
 /// Evidence and looks come by themselves; this is how long a decision that waits for them trusts that.
@@ -81,7 +83,7 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
     let fingerprint = inputs.topology.fingerprint().0;
     if memory.fingerprint != fingerprint {
         memory.fingerprint = fingerprint;
-        memory.named = 0;
+        memory.seen_in_dns.clear();
         memory.batch = None;
         memory.drift_since = None;
         // An episode goes on towards the new readers, with a new count.
@@ -101,15 +103,17 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
     {
         memory.record = GateRecord::default();
     }
-    let readers = inputs.topology.readers.iter().enumerate();
-    for (i, reader) in readers {
-        let is_named = inputs
+    if inputs.reach != Reach::Unseen {
+        let readers = inputs.topology.readers.iter();
+        let readers: Vec<InstanceId> = readers.map(|r| r.instance.clone()).collect();
+        let answered = inputs
             .looks
             .iter()
-            .any(|look| look.instance.as_ref() == Some(&reader.instance));
-        if is_named && inputs.reach != Reach::Unseen {
-            memory.named |= super::pod_shares::place_bit(i);
-        }
+            .filter_map(|look| look.instance.as_ref());
+        let seen = memory.seen_in_dns.iter().map(String::as_str);
+        memory.seen_in_dns =
+            ReaderSet::from_names(&readers, seen.chain(answered.map(|id| id.0.as_str())))
+                .to_names(&readers);
     }
     memory
 }

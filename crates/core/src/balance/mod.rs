@@ -25,6 +25,7 @@ pub mod inputs;
 mod misplaced;
 pub mod odds;
 mod pod_shares;
+mod reader_set;
 mod rebalance;
 mod selection;
 mod shares;

@@ -120,13 +120,6 @@ impl<'a> PodShares<'a> {
             .filter(|row| is_usable(inputs, row.pod) && row.pod.read_at >= since)
             .count()
     }
-
-    /// The bits of the named places.
-    pub(super) fn place_bits<'b>(&self, named: impl Iterator<Item = &'b InstanceId>) -> u32 {
-        named
-            .filter_map(|name| self.places.iter().position(|p| p == name))
-            .fold(0, |bits, at| bits | place_bit(at))
-    }
 }
 
 /// Whether a pod's evidence can be acted on.
@@ -145,14 +138,6 @@ pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
     rows.filter(|r| r.is_broken())
         .map(|r| r.pod.id.clone())
         .collect()
-}
-
-/// The bit of a place. Aurora has at most 15 readers.
-pub(super) fn place_bit(place: usize) -> u32 {
-    u32::try_from(place)
-        .ok()
-        .and_then(|at| 1_u32.checked_shl(at))
-        .unwrap_or(0)
 }
 
 /// Whether `part` of `whole` is at least `percent`.

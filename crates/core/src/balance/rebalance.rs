@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
 use super::dns_gate::{RecentAnswers, required_share, score_batch};
 use super::inputs::{Inputs, Reach};
-use super::pod_shares::{PodShares, is_at_least_percent, place_bit};
+use super::pod_shares::{PodShares, is_at_least_percent};
+use super::reader_set::ReaderSet;
 use super::selection::{Selection, select_pods};
 use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
 use super::verdict::{Wait, add_saturating};
@@ -88,7 +89,7 @@ pub(super) fn plan_rebalance(
             )
         };
     }
-    close_batch(inputs, judged, memory);
+    close_batch(inputs, fleet, judged, memory);
     if judged.is_even {
         memory.episode = None;
         return RebalanceStep::default();
@@ -161,7 +162,12 @@ fn wait_for_trigger(
 }
 
 /// The last batch has been measured: what the gate promised is held against what came.
-fn close_batch(inputs: &Inputs, judged: &ShareStats, memory: &mut RebalanceState) {
+fn close_batch(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) {
     let Some(batch) = memory.batch.take() else {
         return;
     };
@@ -169,8 +175,10 @@ fn close_batch(inputs: &Inputs, judged: &ShareStats, memory: &mut RebalanceState
         return;
     }
     let places = judged.held.len();
-    let chance = round_to_permille(batch.receivers.count_ones(), saturate_to_u32(places));
-    let held = sum_held(judged, batch.receivers);
+    let receivers = batch.receiver_names.iter().map(String::as_str);
+    let receivers = ReaderSet::from_names(&fleet.places, receivers);
+    let chance = round_to_permille(receivers.len(), saturate_to_u32(places));
+    let held = sum_held(judged, receivers);
     memory.record = score_batch(memory.record, &batch, held, chance, inputs.settings);
     if memory.record.dropped_until.is_some()
         && let Some(episode) = &mut memory.episode
@@ -181,12 +189,12 @@ fn close_batch(inputs: &Inputs, judged: &ShareStats, memory: &mut RebalanceState
     }
 }
 
-fn sum_held(judged: &ShareStats, bits: u32) -> u32 {
+fn sum_held(judged: &ShareStats, readers: ReaderSet) -> u32 {
     judged
         .held
         .iter()
         .enumerate()
-        .filter(|(i, _)| bits & place_bit(*i) != 0)
+        .filter(|(i, _)| readers.contains(*i))
         .fold(0, |sum, (_, n)| sum.saturating_add(*n))
 }
 
@@ -226,10 +234,6 @@ fn select_batch(
         return RebalanceStep::waiting(Wait::NothingFree, None);
     }
 
-    let names = |bits: u32| {
-        let named = fleet.places.iter().enumerate();
-        named.filter(move |(i, _)| bits & place_bit(*i) != 0)
-    };
     let sees = !matches!(
         inputs.reach,
         Reach::Unseen | Reach::Slow { resolver: false }
@@ -237,8 +241,10 @@ fn select_batch(
     let answers = RecentAnswers::from_fresh(inputs.looks, now, by);
     let mut receivers = judged.under;
     let mut unnamed = vec![];
-    if sees && judged.under & memory.named == 0 {
-        unnamed = names(judged.under).map(|(_, id)| id.clone()).collect();
+    let seen = memory.seen_in_dns.iter().map(String::as_str);
+    let seen = ReaderSet::from_names(&fleet.places, seen);
+    if sees && judged.under.intersection(seen).is_empty() {
+        unnamed = judged.under.instances(&fleet.places).cloned().collect();
         let until = add_saturating(episode.since, by.naming);
         // Where no look-up is answered, pods would find nobody either.
         let (_, answered) = answers.count_agreeing(|_| true);
@@ -251,12 +257,12 @@ fn select_batch(
             return RebalanceStep::waiting(wait, Some(second));
         }
     } else if sees {
-        receivers &= memory.named;
+        receivers = receivers.intersection(seen);
     }
     let gated = asks && unnamed.is_empty();
 
     let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
-    let wanted: Vec<&InstanceId> = names(receivers).map(|(_, id)| id).collect();
+    let wanted: Vec<&InstanceId> = receivers.instances(&fleet.places).collect();
     let share = answers.best_share(|id| wanted.contains(&id));
     let since = episode.waiting_since.unwrap_or(now);
     let gated = gated && !(share > 0 && is_overdue(since, inputs));
@@ -281,7 +287,7 @@ fn select_batch(
     }
     RebalanceStep {
         unnamed,
-        ..record_batch(inputs, judged, memory, &picked, gated)
+        ..record_batch(inputs, fleet, judged, memory, &picked, gated)
     }
 }
 
@@ -307,6 +313,7 @@ fn limit_ungated_pods(inputs: &Inputs, fleet: &PodShares, judged: &ShareStats) -
 
 fn record_batch(
     inputs: &Inputs,
+    fleet: &PodShares,
     judged: &ShareStats,
     memory: &mut RebalanceState,
     picked: &Selection,
@@ -317,7 +324,7 @@ fn record_batch(
         settled: None,
         fleet: saturate_to_u32(inputs.pods.len()),
         connections: picked.connections,
-        receivers: picked.receivers,
+        receiver_names: picked.receivers.to_names(&fleet.places),
         held: sum_held(judged, picked.receivers),
         // The canary's gate asked for little: it tells nothing about the others'.
         gated: gated && !inputs.canary,

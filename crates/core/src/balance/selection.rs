@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::inputs::PodView;
-use super::pod_shares::{PodShare, place_bit};
+use super::pod_shares::PodShare;
+use super::reader_set::ReaderSet;
 use super::shares::ToleranceBand;
 
-/// A pod that may be taken, with the readers that it can expect to land on, as bits.
+/// A pod that may be taken, with the readers that it can expect to land on.
 pub(super) struct MoveCandidate<'a> {
     pub row: &'a PodShare<'a>,
-    pub receivers: u32,
+    pub receivers: ReaderSet,
 }
 
 /// What a batch takes.
@@ -22,7 +23,7 @@ pub(super) struct Selection<'a> {
     pub pods: Vec<&'a PodView>,
     pub connections: u32,
     /// The readers that are to receive them.
-    pub receivers: u32,
+    pub receivers: ReaderSet,
 }
 
 /// At most `most` pods, until the sums are even or no move lowers them.
@@ -33,7 +34,7 @@ pub(super) fn select_pods<'a>(
     most: usize,
 ) -> Selection<'a> {
     // Pods that hold the same are as good as each other: the least disturbed first.
-    let mut kinds: BTreeMap<(&[u32], u32), Vec<&PodShare<'a>>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(&[u32], ReaderSet), Vec<&PodShare<'a>>> = BTreeMap::new();
     for candidate in candidates {
         kinds
             .entry((&candidate.row.held, candidate.receivers))
@@ -66,7 +67,7 @@ pub(super) fn select_pods<'a>(
         held[to] = held[to].saturating_add(row.total());
         picked.pods.push(row.pod);
         picked.connections = picked.connections.saturating_add(row.total());
-        picked.receivers |= receivers;
+        picked.receivers = picked.receivers.union(receivers);
     }
     picked
 }
@@ -81,11 +82,12 @@ pub(super) fn is_stuck(rows: &[PodShare], band: &ToleranceBand, held: &[u32]) ->
     let mut kinds: Vec<&[u32]> = rows.iter().map(|r| r.held.as_slice()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let under = held
+    let under: ReaderSet = held
         .iter()
         .enumerate()
         .filter(|(_, c)| band.is_under(**c))
-        .fold(0, |bits, (i, _)| bits | place_bit(i));
+        .map(|(place, _)| place)
+        .collect();
     kinds
         .into_iter()
         .all(|row| compute_gain(band, held, row, under).is_none())
@@ -97,7 +99,7 @@ fn compute_gain(
     band: &ToleranceBand,
     held: &[u32],
     row: &[u32],
-    receivers: u32,
+    receivers: ReaderSet,
 ) -> Option<(i128, usize)> {
     if !held
         .iter()
@@ -112,7 +114,7 @@ fn compute_gain(
         .zip(row)
         .map(|(sum, n)| i128::from(*sum) - i128::from(*n))
         .enumerate()
-        .filter(|(i, _)| receivers & place_bit(*i) != 0)
+        .filter(|(i, _)| receivers.contains(*i))
         .min_by_key(|(_, rest)| *rest)?;
     // Σc² falls by Σ(c² − (c − n)²) and rises by (rest + total)² − rest².
     let falls: i128 = held

@@ -3,7 +3,8 @@
 //! Judges sums. Which pods move is decided in `pick`.
 
 use super::inputs::Settings;
-use super::pod_shares::{PodShares, place_bit};
+use super::pod_shares::PodShares;
+use super::reader_set::ReaderSet;
 use super::verdict::{BalanceFigures, InstanceShare, Misplaced};
 use dbbalance_api::status::LimitedBy;
 
@@ -84,8 +85,8 @@ pub(super) struct ShareStats {
     pub figures: BalanceFigures,
     pub band: ToleranceBand,
     pub held: Vec<u32>,
-    /// Readers that hold too little, as bits.
-    pub under: u32,
+    /// Readers that hold too little.
+    pub under: ReaderSet,
     /// Inside the band, or as near as whole pods get.
     pub is_even: bool,
     pub limited_by: Option<LimitedBy>,
@@ -130,11 +131,11 @@ pub(super) fn compute_share_stats(
             .map(|c| c.saturating_sub(ceil_to_u32(band.fair)))
             .fold(0, u32::saturating_add)
     };
-    let mut under = 0;
+    let mut under = ReaderSet::default();
     let mut names = vec![];
     for (i, c) in held.iter().enumerate() {
         if !is_even && band.is_under(*c) {
-            under |= place_bit(i);
+            under.insert(i);
             names.push(fleet.places[i].clone());
         }
     }

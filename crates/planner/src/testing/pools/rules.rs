@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::{pods_of, seconds};
 use super::{Pools, READER, WRITER};
-use crate::world::Reading;
+use crate::world::TopologyState;
 use crate::{Plan, PodStep};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
@@ -157,12 +157,15 @@ impl Pools {
             return;
         };
         let each = usize::from(READER);
-        let fresh = steps.iter().filter(|s| s.claim.attempt == 1).count();
+        let fresh = steps
+            .iter()
+            .filter(|s| s.claim.attempt.number() == 1)
+            .count();
         if fresh == 0 {
             return;
         }
         let budget = usize::try_from(limit).unwrap() * 85 / 100;
-        let Reading::Current(view) = &self.world.reading else {
+        let TopologyState::Current(view) = &self.world.topology else {
             panic!("a step without a topology");
         };
         let is_reader = |topology: &Topology, name: &str| {
