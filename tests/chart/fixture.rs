@@ -208,6 +208,15 @@ impl ChartFixture {
         }
     }
 
+    /// Sends a request as it is; an error is the API server's message.
+    pub async fn request(&self, request: http::Request<Vec<u8>>) -> Result<Value, String> {
+        match self.client.request::<Value>(request).await {
+            Ok(value) => Ok(value),
+            Err(kube::Error::Api(status)) => Err(status.message),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub async fn items(&self, path: &str) -> Vec<Value> {
         let list = self.get(path).await.unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()

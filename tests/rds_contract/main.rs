@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dbbalance::aurora::{
-    Cadence, ClusterKey, ErrorClass, NoStats, Observation, PollerConfig, Pollers, ReadingError,
-    RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
+    Cadence, ClusterKey, ErrorClass, NoStats, ObservationState, PollerConfig, Pollers,
+    ReadingError, RoleAllowList, RoleKey, SourceError, SourceFactory as _, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
 use dbbalance_testbed::rds::REGION;
@@ -255,7 +255,7 @@ async fn allowed_role_is_assumed_and_another_one_never(backend: Backend) {
     let factory = factory(proxy.endpoint(), RoleAllowList::new([arn]));
     // moto loads its STS at the first call, for longer than the source waits on a busy machine.
     for _ in 0..5 {
-        let source = factory.source(&key).await.unwrap();
+        let source = factory.make_source(&key).await.unwrap();
         if read(&*source, &["orders"]).await.is_ok() {
             break;
         }
@@ -264,7 +264,7 @@ async fn allowed_role_is_assumed_and_another_one_never(backend: Backend) {
         &proxy,
         &json!([{"service": "sts", "operation": "AssumeRole", "latency": 1}]),
     );
-    let source = factory.source(&key).await.unwrap();
+    let source = factory.make_source(&key).await.unwrap();
     let answers = read(&*source, &["orders"]).await.unwrap();
     let orders = ClusterId("orders".to_owned());
     assert_eq!(
@@ -277,7 +277,7 @@ async fn allowed_role_is_assumed_and_another_one_never(backend: Backend) {
         &proxy,
         &json!([{"service": "sts", "error": {"code": "AccessDenied"}}]),
     );
-    let source = factory.source(&key).await.unwrap();
+    let source = factory.make_source(&key).await.unwrap();
     let failed = read(&*source, &["orders"])
         .await
         .expect_err("the role's trust policy");
@@ -285,7 +285,7 @@ async fn allowed_role_is_assumed_and_another_one_never(backend: Backend) {
     assert!(failed.to_string().contains("sts:AssumeRole"), "{failed}");
 
     set_rules(&proxy, &json!([{"service": "sts", "reset": true}]));
-    let source = factory.source(&key).await.unwrap();
+    let source = factory.make_source(&key).await.unwrap();
     let failed = read(&*source, &["orders"])
         .await
         .expect_err("STS is cut off");
@@ -301,7 +301,7 @@ async fn allowed_role_is_assumed_and_another_one_never(backend: Backend) {
         external_id: None,
     });
     set_rules(&proxy, &json!([{"latency": 1}]));
-    let refused = factory.source(&other).await.err();
+    let refused = factory.make_source(&other).await.err();
     assert_eq!(
         refused,
         Some(SourceError::RoleNotAllowed {
@@ -336,7 +336,7 @@ async fn poller_follows_a_failover_through_faults(backend: Backend) {
     };
     pollers.watch(&key, None);
     let writer = || {
-        let view = pollers.sight(&key).view;
+        let view = pollers.snapshot(&key).view;
         view.map(|view| view.topology.writer.instance.0.clone())
             .unwrap_or_default()
     };
@@ -346,7 +346,7 @@ async fn poller_follows_a_failover_through_faults(backend: Backend) {
         &proxy,
         &json!([{"service": "rds", "response": {"truncate_frac": 0.6}}]),
     );
-    let failing = |wanted: &str| matches!(pollers.sight(&key).observation, Observation::Failing { reason, .. } if reason == wanted);
+    let failing = |wanted: &str| matches!(pollers.snapshot(&key).observation, ObservationState::Failing { reason, .. } if reason == wanted);
     until("answers that are not whole", || failing("ReadingNotWhole")).await;
     assert_eq!(writer(), "orders-1");
 
@@ -360,7 +360,10 @@ async fn poller_follows_a_failover_through_faults(backend: Backend) {
 
     set_rules(&proxy, &json!([]));
     until("the failover", || writer() == "orders-2").await;
-    assert_eq!(pollers.sight(&key).observation, Observation::Current);
+    assert_eq!(
+        pollers.snapshot(&key).observation,
+        ObservationState::Current
+    );
     pollers.retain(&HashSet::new());
 }
 

@@ -14,7 +14,7 @@ use dbbalance::aurora::{
     ClusterSource, ReadingError, RoleAllowList, SourceError, SourceFactory as _, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 use dbbalance_testbed::aurora::{api, static_control_plane::StaticControlPlane};
 use dbbalance_testbed::rds::REGION;
 use dbbalance_testbed::rds::microburst::Microburst;
@@ -168,7 +168,7 @@ pub fn credentials() -> SharedCredentialsProvider {
 /// The operator's source at this address, in the operator's own right.
 pub async fn source(endpoint: &str) -> Arc<dyn ClusterSource> {
     factory(endpoint, RoleAllowList::default())
-        .source(&own())
+        .make_source(&own())
         .await
         .expect("make a source")
 }
@@ -192,7 +192,7 @@ pub fn own() -> SourceKey {
 }
 
 /// What a source answers.
-pub type Answers = BTreeMap<ClusterId, Result<Reading, ReadingError>>;
+pub type Answers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Reads these clusters once.
 pub async fn read(source: &dyn ClusterSource, ids: &[&str]) -> Result<Answers, SourceError> {
@@ -201,7 +201,7 @@ pub async fn read(source: &dyn ClusterSource, ids: &[&str]) -> Result<Answers, S
 }
 
 /// Reads one cluster once; it must be whole.
-pub async fn read_one(source: &dyn ClusterSource, id: &str) -> Reading {
+pub async fn read_one(source: &dyn ClusterSource, id: &str) -> ClusterReading {
     let mut answers = read(source, &[id]).await.expect("read a cluster");
     answers
         .remove(&ClusterId(id.to_owned()))
@@ -210,7 +210,7 @@ pub async fn read_one(source: &dyn ClusterSource, id: &str) -> Reading {
 }
 
 /// `orders-1* orders-2 orders-3:stopped`: all members by name, the writer starred, with their words.
-pub fn shown(reading: &Reading) -> String {
+pub fn shown(reading: &ClusterReading) -> String {
     let members = reading.members.iter().map(|(id, facts)| {
         let star = if reading.writer.as_ref() == Some(id) {
             "*"

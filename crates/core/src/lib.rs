@@ -6,13 +6,14 @@
 pub mod balance;
 pub mod budget;
 pub mod change;
+pub mod debounce;
 pub mod dns;
 pub mod epoch;
+pub mod error_chain;
 pub mod evidence;
 pub mod hash;
 pub mod pacing;
 pub mod pod;
-pub mod settle;
 pub mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -5,7 +5,7 @@
 use crate::controller::context::Context;
 use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
 use dbbalance_kube::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
 use dbbalance_planner::PodStep;
@@ -49,8 +49,8 @@ pub(super) async fn recycle(
         name: name.clone(),
         uid: uid.clone(),
     };
-    ctx.limiter.take().await;
-    if !ctx.leadership.leads() {
+    ctx.effect_limiter.acquire().await;
+    if !ctx.leadership.is_leading() {
         return Recycled::Untouched;
     }
     let value = claim.to_string();
@@ -59,17 +59,17 @@ pub(super) async fn recycle(
         ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
         ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
     }
-    ctx.memory.note(&world.policy.uid, |m| {
+    ctx.state.update(&world.policy.uid, |m| {
         m.claimed
             .insert(uid.clone(), (resource_version.clone(), claim.clone()));
     });
     fail::fail_point!("claimed");
     // Frozen or cut off since the claim: whoever leads now redoes it when the claim has run out.
-    if !ctx.leadership.leads() {
+    if !ctx.leadership.is_leading() {
         return Recycled::Untouched;
     }
     let outcome = act(spec, *method, &pod, &of, ctx).await;
-    ctx.metrics.effect(*method, &outcome);
+    ctx.metrics.count_effect(*method, &outcome);
     match outcome {
         Outcome::Gone => Recycled::Untouched,
         Outcome::Done => {
@@ -107,7 +107,7 @@ async fn act(
         (Method::Signal, Some(signal), _) => {
             signal::signal(&ctx.clients.effects, pod, signal).await
         }
-        (Method::Http, _, Some(http)) => ctx.caller.call(pod, http).await,
+        (Method::Http, _, Some(http)) => ctx.pod_caller.call(pod, http).await,
         (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
         (Method::Annotate, _, _) => Outcome::Done,
         // The schema requires the block, and a rollout is not made on pods.
@@ -152,10 +152,10 @@ async fn mark_failure(
         );
     }
     let next = match claim.attempt {
-        1 if fault.is_structural() => Claim::FAILED,
-        Claim::LAST_ATTEMPT => Claim::FAILED,
-        Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
-        _ => return,
+        Attempt::First if fault.is_structural() => Attempt::Failed,
+        Attempt::Retry => Attempt::Failed,
+        Attempt::FallbackRetry => Attempt::FallbackFailed,
+        Attempt::First | Attempt::Failed | Attempt::Fallback | Attempt::FallbackFailed => return,
     };
     let failed = Claim {
         attempt: next,

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use dbbalance_core::evidence::{
-    Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
+    AddressOwner, Measured, PodMeasurement, Socket, UnreadableReason, attribute_connections,
+    descriptions,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_figures::quantile::quantile_of;
@@ -61,10 +62,10 @@ fn topology(servers: &[Server]) -> Topology {
     }
 }
 
-fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, Known> {
+fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, AddressOwner> {
     let known = |(n, server): (usize, &Server)| {
         let instance = InstanceId(format!("orders-{}", n + 1));
-        let known = Known {
+        let known = AddressOwner {
             instance,
             current: true,
         };
@@ -142,7 +143,7 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &TestSuite) {
         took.push(began.elapsed());
         let uids: Vec<String> = pods.iter().map(pod_uid).collect();
         let counted_pods = uids.iter().map(String::as_str);
-        let found = attribute(counted_pods, &measured, &addresses, &topology);
+        let found = attribute_connections(counted_pods, &measured, &addresses, &topology);
         assert_eq!(found.verdict.reason(), None, "{:?}", found.verdict);
         for ((host, uid), (open, gone)) in hosts.iter().zip(&uids).zip(&wanted) {
             let sockets = sockets(&measured, uid);
@@ -151,7 +152,7 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &TestSuite) {
             assert_eq!(ends(sockets, false), *gone, "{of}");
             for (n, server) in servers.iter().enumerate() {
                 let instance = InstanceId(format!("orders-{}", n + 1));
-                let held = usize::try_from(found.pods[uid].to(&instance)).unwrap();
+                let held = usize::try_from(found.pods[uid].connections_to(&instance)).unwrap();
                 assert_eq!(held, server.of(host.address).count(), "{of} {instance}");
             }
             counted += open.len();
@@ -335,10 +336,10 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Test
     let (topology, addresses) = (topology(&servers), addresses(&servers));
     let line = wait_until("a suspect", Duration::from_secs(20), async || {
         let measured = reader.measure().await;
-        let found = attribute([&*pod_uid(&pods[0])], &measured, &addresses, &topology);
+        let found = attribute_connections([&*pod_uid(&pods[0])], &measured, &addresses, &topology);
         let pod = &found.pods[&pod_uid(&pods[0])];
         assert!(pod.suspects() <= 1, "only the one that is silent: {pod:?}");
-        (pod.suspects() == 1).then(|| words::lines(pod, &topology).remove(1))
+        (pod.suspects() == 1).then(|| descriptions::describe_holdings(pod, &topology).remove(1))
     })
     .await;
     println!("half-open: {line}");

@@ -63,7 +63,7 @@ pub fn policy_object(name: &str, cluster: &str, targets: &[Value]) -> Value {
 
 /// Returns a condition of a policy.
 pub fn find_condition(policy: &DbBalancePolicy, type_: ConditionType) -> Option<&Condition> {
-    conditions::get(&policy.status.as_ref()?.conditions, type_)
+    conditions::find_condition(&policy.status.as_ref()?.conditions, type_)
 }
 
 /// Whether a condition has this status, and this reason if one is given.

@@ -121,7 +121,7 @@ pub async fn connect_client(kubeconfig: Kubeconfig) -> Client {
 async fn install_crd(suite: &TestSuite) {
     let client = suite.client().await;
     let crd: CustomResourceDefinition =
-        serde_yaml_ng::from_str(&dbbalance_api::crd::yaml().unwrap()).unwrap();
+        serde_yaml_ng::from_str(&dbbalance_api::crd::render_crd().unwrap()).unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let name = crd.metadata.name.clone().unwrap();
     api.create(&PostParams::default(), &crd).await.unwrap();

@@ -14,10 +14,11 @@ use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::BalanceStatus;
 use dbbalance_core::balance::{
-    Holdings, Inputs, PodView, Pools, Reach, Settings, figures, wrong_role,
+    Holdings, Inputs, PodView, Pools, Reach, Settings, compute_figures, count_wrong_role,
 };
 use dbbalance_core::evidence::{
-    Addresses as _, Evidence, Held, Measured, PodHoldings, PodMeasurement, attribute,
+    Addresses as _, ConnectionCount, Evidence, Measured, PodHoldings, PodMeasurement,
+    attribute_connections,
 };
 use dbbalance_core::topology::{InstanceId, Role, Topology};
 
@@ -132,7 +133,7 @@ impl Picture {
 /// Draws the picture.
 pub(crate) fn picture(scene: &Scene) -> Picture {
     let uids = scene.pods.iter().map(|(_, uid)| uid.as_str());
-    let evidence = attribute(uids, scene.measured, scene.book, scene.topology);
+    let evidence = attribute_connections(uids, scene.measured, scene.book, scene.topology);
     let pools = pools(scene.target, &evidence);
     let band = band(scene, &evidence, pools);
     let places = places(scene, &evidence, band);
@@ -193,7 +194,7 @@ fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
             before_failover: false,
         })
         .collect();
-    let figures = figures(&Inputs {
+    let figures = compute_figures(&Inputs {
         now: scene.time,
         topology: scene.topology,
         previous_writer: None,
@@ -223,7 +224,7 @@ fn whole(n: f64) -> u32 {
 /// The most connections that any pod holds: what a pool without a number may hold.
 fn pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
     let held = evidence.pods.values().map(PodHoldings::connections);
-    Pools::of(&target.pools, held.max().unwrap_or(0))
+    Pools::from_specs(&target.pools, held.max().unwrap_or(0))
 }
 
 fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> {
@@ -239,13 +240,13 @@ fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> 
         .map(|(m, role)| (&m.instance, role))
         .collect();
     members.sort_by_key(|(id, role)| (*role, natural(&id.0)));
-    let to_members = members
-        .iter()
-        .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
+    let to_members = members.iter().fold(0_u32, |all, (id, _)| {
+        all.saturating_add(sum(&|p| p.connections_to(id)))
+    });
     let mut places: Vec<Place> = members
         .iter()
         .map(|(id, role)| {
-            let connections = sum(&|p| p.to(id));
+            let connections = sum(&|p| p.connections_to(id));
             let level = band.filter(|_| *role == Role::Reader).map(|b| {
                 if connections < b.lowest {
                     Level::Below
@@ -329,13 +330,13 @@ fn row(
             read: false,
         };
     };
-    let connections = |held: Option<&Held>| held.map_or(0, |h| h.connections);
+    let connections = |held: Option<&ConnectionCount>| held.map_or(0, |h| h.connections);
     let held = places
         .iter()
         .map(|place| {
             let id = InstanceId(place.name.clone());
             match place.kind {
-                Kind::Writer | Kind::Reader => holdings.to(&id),
+                Kind::Writer | Kind::Reader => holdings.connections_to(&id),
                 Kind::Former => connections(holdings.no_member.get(&id)),
                 Kind::Unknown => place
                     .addresses
@@ -363,7 +364,7 @@ fn causes(
     pools: Pools,
 ) -> (u32, Vec<String>) {
     let mut notes = Vec::new();
-    let wrong = wrong_role(pools, scene.topology, None, &Holdings::from(holdings));
+    let wrong = count_wrong_role(pools, scene.topology, None, &Holdings::from(holdings));
     if wrong.count() > 0 {
         let which = if wrong.on_writer >= wrong.on_readers {
             "the writer"
@@ -381,7 +382,7 @@ fn causes(
         });
     }
     for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
-        let n = holdings.to(&InstanceId(place.name.clone()));
+        let n = holdings.connections_to(&InstanceId(place.name.clone()));
         if n > 0 {
             notes.push(format!("{n} on {} (too many)", place.name));
         }

@@ -25,7 +25,7 @@ use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_api::status::{RoleStatus, TargetStatus, TopologyStatus};
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
-use dbbalance_core::stamp::{Claim, PolicyMark, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::topology::Fingerprint;
 use dbbalance_kube::methods::PodRef;
 use dbbalance_kube::methods::annotate::TopologyNote;
@@ -69,7 +69,7 @@ pub(super) async fn verify(
     let claim = Claim {
         policy: stamp.policy.clone(),
         epoch: stamp.epoch,
-        attempt: 1,
+        attempt: Attempt::First,
         time: Timestamp::now(),
     };
     let mut case = Case {
@@ -159,7 +159,7 @@ fn stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &TopologySta
         &target.fingerprint
     };
     Stamp {
-        policy: PolicyMark::of(&policy.uid().unwrap_or_default()),
+        policy: PolicyMark::from_uid(&policy.uid().unwrap_or_default()),
         epoch: target.due_epoch.max(target.baseline_epoch),
         fingerprint: Fingerprint(fingerprint.clone()),
     }

@@ -39,7 +39,8 @@ impl Proof {
         let mut leads: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         let name = |s: &Socket| {
             let ip = s.remote.ip();
-            book.of(ip).map_or_else(|| ip.to_string(), |k| k.instance.0)
+            book.owner_of(ip)
+                .map_or_else(|| ip.to_string(), |k| k.instance.0)
         };
         for socket in before.iter().filter(|s| s.is_connection()) {
             leads.entry(name(socket)).or_default().0 += 1;
@@ -174,13 +175,13 @@ fn side(n: usize, ports: &[u16]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use dbbalance_core::evidence::Known;
+    use dbbalance_core::evidence::AddressOwner;
     use dbbalance_core::testing::socket;
     use dbbalance_core::topology::InstanceId;
     use std::net::IpAddr;
 
-    fn book() -> BTreeMap<IpAddr, Known> {
-        let known = |name: &str| Known {
+    fn book() -> BTreeMap<IpAddr, AddressOwner> {
+        let known = |name: &str| AddressOwner {
             instance: InstanceId(name.to_owned()),
             current: true,
         };
