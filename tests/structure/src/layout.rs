@@ -104,7 +104,7 @@ pub const DEPENDENCIES: &[DependencyRule] = &[
     },
     DependencyRule {
         package: "dbbalance-simulator",
-        may_use: &["dbbalance-api", "dbbalance-core"],
+        may_use: &["dbbalance-api", "dbbalance-core", "dbbalance-figures"],
         never: IMPURE_CRATES,
         except: &[],
     },
