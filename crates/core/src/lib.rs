@@ -8,6 +8,7 @@ pub mod budget;
 pub mod change;
 pub mod dns;
 pub mod epoch;
+pub mod error_chain;
 pub mod evidence;
 pub mod hash;
 pub mod pacing;
