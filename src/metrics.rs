@@ -25,7 +25,7 @@ use dbbalance_api::conditions::{ConditionStatus, ConditionType};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
-use dbbalance_kube::methods::{Fault, Outcome};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 
 pub use balance::{PolicyBalance, Sums};
 pub use words::RecycleResult;
@@ -271,15 +271,15 @@ impl Metrics {
     }
 
     /// An effect was asked for.
-    pub fn effect(&self, method: Method, outcome: &Outcome) {
+    pub fn effect(&self, method: Method, outcome: &EffectOutcome) {
         let result = match outcome {
-            Outcome::Done => "Done",
-            Outcome::Blocked { by, .. } => {
+            EffectOutcome::Done => "Done",
+            EffectOutcome::Blocked { by, .. } => {
                 self.blocked(by.as_str());
                 "Blocked"
             }
-            Outcome::Gone => "Gone",
-            Outcome::Failed { fault, .. } => {
+            EffectOutcome::Gone => "Gone",
+            EffectOutcome::Failed { fault, .. } => {
                 self.fault(method, *fault);
                 "Failed"
             }
@@ -290,7 +290,7 @@ impl Metrics {
             .inc();
     }
 
-    fn fault(&self, method: Method, fault: Fault) {
+    fn fault(&self, method: Method, fault: EffectFault) {
         let (method, fault) = (method.as_str(), fault.as_str());
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }

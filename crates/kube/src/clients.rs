@@ -58,7 +58,8 @@ impl Clients {
     pub fn from_config(mut config: Config) -> Result<Self, ClientError> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = config.default_namespace.clone();
-        let effects = Client::try_from(for_effects(config.clone())).map_err(ClientError::Build)?;
+        let effects =
+            Client::try_from(effects_config(config.clone())).map_err(ClientError::Build)?;
         let normal = Client::try_from(config).map_err(ClientError::Build)?;
         Ok(Self {
             normal,
@@ -68,28 +69,12 @@ impl Clients {
     }
 }
 
-fn for_effects(mut config: Config) -> Config {
+fn effects_config(mut config: Config) -> Config {
     config.default_retry = false;
     config.read_timeout = Some(READ_TIMEOUT);
     // Else the time that a pooled connection lay idle would count against the next request.
     config.reset_reader_on_write = true;
     config
-}
-
-/// An error with its causes, each once.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -98,7 +83,7 @@ mod tests {
 
     #[test]
     fn effects_are_not_retried_and_do_not_hang() {
-        let config = for_effects(Config::new(http::Uri::from_static("https://10.0.0.1")));
+        let config = effects_config(Config::new(http::Uri::from_static("https://10.0.0.1")));
         assert!(!config.default_retry);
         assert_eq!(config.read_timeout, Some(READ_TIMEOUT));
         assert!(config.reset_reader_on_write);

@@ -9,14 +9,14 @@ use kube::api::AttachParams;
 use kube::{Api, Client};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::clients::chain;
+use dbbalance_core::error_chain::format_error_chain;
 
 /// What of the output waits in memory to be read: a page of a socket table fills it a few times.
 const PIPE_BYTES: usize = 16 * 1024;
 
 /// Where a command is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ExecTarget<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
     /// The pod's name: exec knows pods by name only.
@@ -27,7 +27,7 @@ pub struct Place<'a> {
 
 /// How many bytes are kept of each output. The rest is read and thrown away.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct OutputLimits {
     /// Of the standard output.
     pub out: usize,
     /// Of the standard error.
@@ -36,7 +36,7 @@ pub struct Limits {
 
 /// A command that was started and has ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct EndedCommand {
     /// The beginning of its standard output.
     pub out: String,
     /// The beginning of its standard error.
@@ -47,10 +47,10 @@ pub struct Ended {
     pub status: Option<Status>,
 }
 
-impl Ended {
+impl EndedCommand {
     /// What it said: its standard error, else its output.
     #[must_use]
-    pub fn said(&self) -> &str {
+    pub fn output_text(&self) -> &str {
         if self.err.is_empty() {
             &self.out
         } else {
@@ -61,7 +61,7 @@ impl Ended {
 
 /// Why there was no connection to a command.
 #[derive(Debug)]
-pub enum NotStarted {
+pub enum ExecError {
     /// The API server or the kubelet said no.
     Refused(Box<kube::core::Status>),
     /// They could not be asked.
@@ -72,12 +72,12 @@ pub enum NotStarted {
 ///
 /// # Errors
 /// When no connection to it came about.
-pub async fn run(
+pub async fn run_command(
     client: &Client,
-    place: &Place<'_>,
+    place: &ExecTarget<'_>,
     command: Vec<String>,
-    limits: Limits,
-) -> Result<Ended, NotStarted> {
+    limits: OutputLimits,
+) -> Result<EndedCommand, ExecError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), place.namespace);
     let params = AttachParams::default()
         .container(place.container)
@@ -87,20 +87,23 @@ pub async fn run(
         .max_stdout_buf_size(PIPE_BYTES);
     let mut process = match pods.exec(place.pod, command, &params).await {
         Ok(process) => process,
-        Err(kube::Error::Api(status)) => return Err(NotStarted::Refused(status)),
-        Err(other) => return Err(NotStarted::Broken(chain(&other))),
+        Err(kube::Error::Api(status)) => return Err(ExecError::Refused(status)),
+        Err(other) => return Err(ExecError::Broken(format_error_chain(&other))),
     };
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
     // All three at once: the connection stands still while a full output waits to be read.
-    let ((out, cut), (err, _), status) =
-        futures::join!(read(stdout, limits.out), read(stderr, limits.err), async {
+    let ((out, cut), (err, _), status) = futures::join!(
+        read_output(stdout, limits.out),
+        read_output(stderr, limits.err),
+        async {
             match status {
                 Some(status) => status.await,
                 None => None,
             }
-        });
-    Ok(Ended {
+        }
+    );
+    Ok(EndedCommand {
         out,
         err,
         cut,
@@ -109,7 +112,7 @@ pub async fn run(
 }
 
 /// Reads all there is, keeps its beginning, and tells whether there was more.
-async fn read(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
+async fn read_output(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
     let Some(mut stream) = stream else {
         return (String::new(), false);
     };
@@ -137,7 +140,7 @@ pub enum StartFault {
 
 /// What a message of API server, kubelet or runtime means that says why no command was started.
 #[must_use]
-pub fn start_fault(said: &str) -> Option<StartFault> {
+pub fn classify_start_error(said: &str) -> Option<StartFault> {
     if said.contains("is not valid for pod") {
         return Some(StartFault::NoSuchContainer);
     }
@@ -187,18 +190,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_beginning_is_kept_and_more_is_said() {
-        let read = |limit| read(Some(&b"abcdef"[..]), limit);
+        let read = |limit| read_output(Some(&b"abcdef"[..]), limit);
         assert_eq!(read(6).await, ("abcdef".to_owned(), false));
         assert_eq!(read(4).await, ("abcd".to_owned(), true));
-        assert_eq!(super::read(None::<&[u8]>, 9).await, (String::new(), false));
+        assert_eq!(
+            super::read_output(None::<&[u8]>, 9).await,
+            (String::new(), false)
+        );
     }
 
     #[test]
     fn a_missing_program_is_no_missing_container() {
         let missing = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"cat\": executable file not found in $PATH";
-        assert_eq!(start_fault(missing), Some(StartFault::NoProgram));
+        assert_eq!(classify_start_error(missing), Some(StartFault::NoProgram));
         let idle = "unable to upgrade connection: container not found (\"app\")";
-        assert_eq!(start_fault(idle), Some(StartFault::NotRunning));
-        assert_eq!(start_fault("etcdserver: leader changed"), None);
+        assert_eq!(classify_start_error(idle), Some(StartFault::NotRunning));
+        assert_eq!(classify_start_error("etcdserver: leader changed"), None);
     }
 }

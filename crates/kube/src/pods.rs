@@ -14,7 +14,7 @@ const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-ha
 
 /// Reduces a pod; `None` for what no API server sends (no UID, no creation time).
 #[must_use]
-pub fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
+pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
     let ready = status
@@ -26,7 +26,7 @@ pub fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         uid: pod.metadata.uid.clone()?,
         resource_version: pod.metadata.resource_version.clone()?,
         created: pod.metadata.creation_timestamp.as_ref()?.0,
-        started: started(pod, spec),
+        started: earliest_start(pod, spec),
         ready,
         terminating: pod.metadata.deletion_timestamp.is_some(),
         finished: matches!(phase, "Succeeded" | "Failed"),
@@ -43,14 +43,14 @@ pub fn facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
             .find_map(|l| pod.labels().get(*l))
             .cloned()
             .unwrap_or_default(),
-        owner: controller(pod.owner_references()).map(|o| (o.kind.clone(), o.name.clone())),
+        owner: find_controller(pod.owner_references()).map(|o| (o.kind.clone(), o.name.clone())),
         labels: pod.labels().clone(),
     })
 }
 
 /// The earliest start of the app containers: the named one, else all that are not init containers.
 /// `None` while one of them is not running.
-fn started(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
+fn earliest_start(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
     let named = spec
         .recycle
         .signal
@@ -76,7 +76,7 @@ fn started(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
 
 /// The owner that controls an object.
 #[must_use]
-pub fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
+pub fn find_controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
     owners.iter().find(|o| o.controller == Some(true))
 }
 
@@ -136,7 +136,7 @@ mod tests {
             container("app", Some("2026-05-04T03:00:09Z")),
             container("sidecar", Some("2026-05-04T03:00:05Z"))
         ]));
-        let facts = facts(&found, &target(&json!({"method": "Evict"}))).unwrap();
+        let facts = extract_facts(&found, &target(&json!({"method": "Evict"}))).unwrap();
         assert!(facts.ready && facts.is_counted());
         assert_eq!(facts.stamp.unwrap().epoch, 3);
         assert_eq!(facts.claim, None, "an unreadable claim is none");
@@ -156,14 +156,14 @@ mod tests {
             container("sidecar", None)
         ]));
         assert!(
-            !facts(&found, &target(&json!({"method": "Evict"})))
+            !extract_facts(&found, &target(&json!({"method": "Evict"})))
                 .unwrap()
                 .is_counted()
         );
         let named =
             target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
         assert!(
-            facts(&found, &named).unwrap().is_counted(),
+            extract_facts(&found, &named).unwrap().is_counted(),
             "the named container runs"
         );
     }

@@ -16,13 +16,13 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says why), 2
     disable_help_subcommand = true, after_help = EXIT_CODES
 )]
 #[allow(clippy::doc_markdown)] // the docs become --help, where backticks are noise
-pub struct Cli {
+pub struct PluginCli {
     /// Which cluster, as whom and in which namespace.
     #[command(flatten)]
     pub connect: ConnectArgs,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: PluginCommand,
 }
 
 /// The flags that `kubectl` has, with the same meaning.
@@ -43,7 +43,7 @@ pub struct ConnectArgs {
 /// What the plugin can do.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::doc_markdown)]
-pub enum Command {
+pub enum PluginCommand {
     /// Show how a policy stands: cluster, conditions, targets, balance, plan and last runs.
     Status(StatusArgs),
     /// Show what would be done next for each target, and the first gate that holds it.
@@ -221,14 +221,14 @@ mod tests {
 
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+    fn parse(args: &[&str]) -> Result<PluginCommand, clap::Error> {
         let all = ["kubectl-dbbalance"].iter().chain(args);
-        Cli::try_parse_from(all).map(|cli| cli.command)
+        PluginCli::try_parse_from(all).map(|cli| cli.command)
     }
 
     #[test]
     fn the_definition_is_sound_and_every_flag_has_help() {
-        let mut command = Cli::command();
+        let mut command = PluginCli::command();
         command.build();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
@@ -250,7 +250,7 @@ mod tests {
             ["-n", "shop", "--context", "c", "status", "orders"],
             ["status", "orders", "-n", "shop", "--context", "c"],
         ] {
-            let cli = Cli::try_parse_from(["x"].iter().chain(&args)).unwrap();
+            let cli = PluginCli::try_parse_from(["x"].iter().chain(&args)).unwrap();
             assert_eq!(cli.connect.namespace.as_deref(), Some("shop"));
             assert_eq!(cli.connect.context.as_deref(), Some("c"));
         }
@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_pause_has_a_length_or_an_end_and_not_both() {
-        let Command::Pause(args) = parse(&["pause", "orders", "--for", "1d 2h"]).unwrap() else {
+        let PluginCommand::Pause(args) = parse(&["pause", "orders", "--for", "1d 2h"]).unwrap()
+        else {
             panic!("not pause");
         };
         assert_eq!(args.duration, SignedDuration::from_hours(26));
@@ -275,7 +276,7 @@ mod tests {
             );
         }
         let until = parse(&["pause", "orders", "--until", "2026-05-04T18:00:00Z"]);
-        assert!(matches!(until.unwrap(), Command::Pause(a) if a.until.is_some()));
+        assert!(matches!(until.unwrap(), PluginCommand::Pause(a) if a.until.is_some()));
     }
 
     #[test]

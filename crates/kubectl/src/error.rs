@@ -2,11 +2,12 @@
 //!
 //! Words only. No command retries: a person reads this and decides.
 
+use dbbalance_core::error_chain::format_error_chain;
 use kube::core::Status;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PluginError {
     /// The kubeconfig, or its context.
     #[error("cannot use the kubeconfig: {0}: set KUBECONFIG, or give --kubeconfig and --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
@@ -70,7 +71,7 @@ pub enum Error {
     Interrupted(String),
 }
 
-impl Error {
+impl PluginError {
     /// The program's exit code; 2 is clap's.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
@@ -82,17 +83,17 @@ impl Error {
     }
 
     /// From an answer of the API server. `grant` is the right that a 403 misses.
-    pub(super) fn of(error: kube::Error, doing: &str, grant: &str) -> Self {
+    pub(super) fn from_kube(error: kube::Error, doing: &str, grant: &str) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(&status, doing, grant),
+            kube::Error::Api(status) => Self::from_status(&status, doing, grant),
             other => Self::Unreachable {
                 doing: doing.to_owned(),
-                cause: chain(&other),
+                cause: format_error_chain(&other),
             },
         }
     }
 
-    fn of_status(status: &Status, doing: &str, grant: &str) -> Self {
+    fn from_status(status: &Status, doing: &str, grant: &str) -> Self {
         let (doing, said) = (doing.to_owned(), status.message.clone());
         match status.code {
             403 => Self::Forbidden {
@@ -113,25 +114,6 @@ impl Error {
     }
 }
 
-/// The innermost words of an error are the cause; kube wraps them in words of its own.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        cause = inner.source();
-        let said = inner.to_string();
-        // Each layer repeats the next one's words.
-        let repeats = cause.is_some_and(|c| said.contains(&c.to_string()));
-        if !repeats && !text.contains(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -146,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_named_with_what_was_tried() {
-        let error = Error::of(
+        let error = PluginError::from_kube(
             kube::Error::Api(status(403, &json!({}))),
             "listing pods",
             "list on pods",
@@ -160,19 +142,20 @@ mod tests {
 
     #[test]
     fn a_missing_resource_is_told_from_a_missing_object() {
-        let error = Error::of(kube::Error::Api(status(404, &json!({}))), "reading", "");
-        assert!(matches!(error, Error::NotInstalled));
-        let error = Error::of(
+        let error =
+            PluginError::from_kube(kube::Error::Api(status(404, &json!({}))), "reading", "");
+        assert!(matches!(error, PluginError::NotInstalled));
+        let error = PluginError::from_kube(
             kube::Error::Api(status(404, &json!({"name": "orders"}))),
             "reading",
             "",
         );
-        assert!(matches!(error, Error::NotFound(_)));
+        assert!(matches!(error, PluginError::NotFound(_)));
     }
 
     #[test]
     fn only_an_unproven_verification_has_an_exit_code_of_its_own() {
-        assert_eq!(Error::NotProven(String::new()).exit_code(), 3);
-        assert_eq!(Error::Declined(String::new()).exit_code(), 1);
+        assert_eq!(PluginError::NotProven(String::new()).exit_code(), 3);
+        assert_eq!(PluginError::Declined(String::new()).exit_code(), 1);
     }
 }

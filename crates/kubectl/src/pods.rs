@@ -9,7 +9,7 @@ use kube::core::{Selector, SelectorExt};
 
 use dbbalance_api::spec::{TargetSpec, WorkloadKind};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_kube::pods::facts;
+use dbbalance_kube::pods::extract_facts;
 
 /// A pod that is counted: its app containers run, and nothing takes it out.
 pub(super) struct CountedPod<'a> {
@@ -18,8 +18,8 @@ pub(super) struct CountedPod<'a> {
 }
 
 /// The target's counted pods, by name.
-pub(super) fn of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<CountedPod<'a>> {
-    let mut found: Vec<CountedPod<'_>> = all_of_target(pods, target)
+pub(super) fn counted_pods<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<CountedPod<'a>> {
+    let mut found: Vec<CountedPod<'_>> = pods_of_target(pods, target)
         .into_iter()
         .filter(|p| p.facts.is_counted())
         .collect();
@@ -28,20 +28,20 @@ pub(super) fn of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<Counted
 }
 
 /// All pods of the target, those included that come, go or are taken out.
-pub(super) fn all_of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<CountedPod<'a>> {
+pub(super) fn pods_of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<CountedPod<'a>> {
     let selector = target
         .selector
         .clone()
         .and_then(|s: LabelSelector| Selector::try_from(s).ok());
     pods.iter()
         .filter_map(|object| {
-            let facts = facts(object, target)?;
-            is_of(&facts, target, selector.as_ref()).then_some(CountedPod { object, facts })
+            let facts = extract_facts(object, target)?;
+            is_of_target(&facts, target, selector.as_ref()).then_some(CountedPod { object, facts })
         })
         .collect()
 }
 
-fn is_of(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bool {
+fn is_of_target(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bool {
     let Some((kind, owner)) = &pod.owner else {
         return false; // bare pods are nobody's
     };
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn names(pods: &[Pod], target: &TargetSpec) -> Vec<String> {
-        let found = of_target(pods, target);
+        let found = counted_pods(pods, target);
         found.into_iter().map(|p| p.facts.name).collect()
     }
 

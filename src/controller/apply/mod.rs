@@ -18,7 +18,7 @@ use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_kube::methods::annotate::{self, TopologyNote};
 use dbbalance_kube::methods::rollout::WorkloadTarget;
-use dbbalance_kube::methods::{BlockedBy, Outcome, PodRef, rollout};
+use dbbalance_kube::methods::{BlockedBy, EffectOutcome, PodRef, rollout};
 use dbbalance_planner::world::{Blockade, World};
 use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
 use recycle::{Recycled, recycle, report_lost};
@@ -164,10 +164,10 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
         return done;
     }
     fail::fail_point!("claimed");
-    let rolled = rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await;
+    let rolled = rollout::roll_workload(&ctx.clients.effects, workload, &stamp.to_string()).await;
     ctx.metrics.effect(
         Method::Rollout,
-        rolled.as_ref().err().unwrap_or(&Outcome::Done),
+        rolled.as_ref().err().unwrap_or(&EffectOutcome::Done),
     );
     match rolled {
         Ok(generation) => {
@@ -176,7 +176,7 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
             done.template_generation = Some(generation);
             tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "rollout begun");
         }
-        Err(Outcome::Failed { fault, message }) => {
+        Err(EffectOutcome::Failed { fault, message }) => {
             tracing::warn!(fault = fault.as_str(), message, "rollout failed");
             if fault.is_structural() {
                 done.structural = Some(message);
@@ -184,10 +184,10 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
                 done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
             }
         }
-        Err(Outcome::Blocked { by: _, message }) => {
+        Err(EffectOutcome::Blocked { by: _, message }) => {
             done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
         }
-        Err(Outcome::Gone | Outcome::Done) => {}
+        Err(EffectOutcome::Gone | EffectOutcome::Done) => {}
     }
     done
 }

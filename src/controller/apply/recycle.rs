@@ -7,7 +7,7 @@ use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use dbbalance_kube::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
+use dbbalance_kube::methods::{BlockedBy, EffectFault, EffectOutcome, PodRef, evict, signal};
 use dbbalance_planner::PodStep;
 use dbbalance_planner::world::World;
 
@@ -17,7 +17,7 @@ pub(super) enum Recycled {
     /// Nothing was done: the pod is gone, changed, or this replica does not lead any more.
     Untouched,
     Blocked(BlockedBy, String),
-    Failed(Fault, String),
+    Failed(EffectFault, String),
 }
 
 pub(super) async fn recycle(
@@ -54,7 +54,7 @@ pub(super) async fn recycle(
         return Recycled::Untouched;
     }
     let value = claim.to_string();
-    match annotate::claim(client, &pod, &value, moved.as_deref()).await {
+    match annotate::claim_pod(client, &pod, &value, moved.as_deref()).await {
         ClaimOutcome::Claimed => {}
         ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
         ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
@@ -71,17 +71,17 @@ pub(super) async fn recycle(
     let outcome = act(spec, *method, &pod, &of, ctx).await;
     ctx.metrics.effect(*method, &outcome);
     match outcome {
-        Outcome::Gone => Recycled::Untouched,
-        Outcome::Done => {
+        EffectOutcome::Gone => Recycled::Untouched,
+        EffectOutcome::Done => {
             fail::fail_point!("acted");
             if *method != Method::Evict {
                 finish(client, &of, &value, stamp, note, *recycles).await;
             }
             Recycled::Done
         }
-        Outcome::Blocked { by, message } => {
+        EffectOutcome::Blocked { by, message } => {
             let let_go = match claim.clone().released() {
-                None => annotate::release(client, &of, &value).await,
+                None => annotate::release_claim(client, &of, &value).await,
                 Some(before) => {
                     annotate::replace_claim(client, &of, &value, &before.to_string()).await
                 }
@@ -89,7 +89,7 @@ pub(super) async fn recycle(
             report_lost(let_go, &of, "releasing the claim");
             Recycled::Blocked(by, message)
         }
-        Outcome::Failed { fault, message } => {
+        EffectOutcome::Failed { fault, message } => {
             mark_failure(client, &of, claim, fault, canary).await;
             Recycled::Failed(fault, message)
         }
@@ -102,17 +102,17 @@ async fn act(
     pod: &k8s_openapi::api::core::v1::Pod,
     of: &PodRef,
     ctx: &Context,
-) -> Outcome {
+) -> EffectOutcome {
     match (method, &spec.recycle.signal, &spec.recycle.http) {
         (Method::Signal, Some(signal), _) => {
-            signal::signal(&ctx.clients.effects, pod, signal).await
+            signal::send_signal(&ctx.clients.effects, pod, signal).await
         }
         (Method::Http, _, Some(http)) => ctx.caller.call(pod, http).await,
-        (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
-        (Method::Annotate, _, _) => Outcome::Done,
+        (Method::Evict, _, _) => evict::evict_pod(&ctx.clients.effects, of).await,
+        (Method::Annotate, _, _) => EffectOutcome::Done,
         // The schema requires the block, and a rollout is not made on pods.
-        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
-            fault: Fault::Invalid,
+        (Method::Signal | Method::Http | Method::Rollout, _, _) => EffectOutcome::Failed {
+            fault: EffectFault::Invalid,
             message: format!(
                 "spec.targets[{}].recycle: {method:?} has no settings",
                 spec.name
@@ -129,7 +129,7 @@ async fn finish(
     note: &TopologyNote,
     recycles: u32,
 ) {
-    let stamped = annotate::stamp(client, of, claim, &stamp.to_string(), note, recycles).await;
+    let stamped = annotate::stamp_pod(client, of, claim, &stamp.to_string(), note, recycles).await;
     report_lost(stamped, of, "stamping");
 }
 
@@ -140,13 +140,13 @@ async fn mark_failure(
     client: &kube::Client,
     of: &PodRef,
     claim: &Claim,
-    fault: Fault,
+    fault: EffectFault,
     canary: bool,
 ) {
     let value = claim.to_string();
     if fault.is_structural() && canary {
         return report_lost(
-            annotate::release(client, of, &value).await,
+            annotate::release_claim(client, of, &value).await,
             of,
             "releasing the claim",
         );

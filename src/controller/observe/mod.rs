@@ -139,7 +139,7 @@ fn gather(
         });
         let mut found = Vec::new();
         for pod in &all {
-            let Some(mut facts) = pods::facts(pod, spec) else {
+            let Some(mut facts) = pods::extract_facts(pod, spec) else {
                 continue;
             };
             if !taken.takes(&facts, &lineage) {
@@ -318,7 +318,7 @@ fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
         let taker = Taker::new(spec);
         let pods: Vec<PodFacts> = all
             .iter()
-            .filter_map(|p| pods::facts(p, spec))
+            .filter_map(|p| pods::extract_facts(p, spec))
             .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
             .collect();
         let measured = ctx.probe.measured(&probe_key(policy, spec));

@@ -5,9 +5,9 @@
 //! limiter just before.
 
 pub mod annotate;
+mod api_reply;
 pub mod evict;
 pub mod http;
-mod reply;
 pub mod rollout;
 pub mod signal;
 #[cfg(test)]
@@ -37,7 +37,7 @@ pub struct PodRef {
 impl PodRef {
     /// The reference of a pod that an API server has sent; `None` if it lacks namespace, name or uid.
     #[must_use]
-    pub fn of(pod: &Pod) -> Option<Self> {
+    pub fn from_pod(pod: &Pod) -> Option<Self> {
         Some(Self {
             namespace: pod.metadata.namespace.clone()?,
             name: pod.metadata.name.clone()?,
@@ -48,7 +48,7 @@ impl PodRef {
 
 /// What came of one effect on one pod or workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum EffectOutcome {
     /// The effect was made. That it worked is judged on pods and connections, not on this.
     Done,
     /// Something that passes holds it: a gate, not an error.
@@ -63,14 +63,14 @@ pub enum Outcome {
     /// It was tried and failed.
     Failed {
         /// The kind of failure.
-        fault: Fault,
+        fault: EffectFault,
         /// The failure in words: object, cause, what to do.
         message: String,
     },
 }
 
-impl Outcome {
-    pub(crate) fn failed(fault: Fault, message: impl Into<String>) -> Self {
+impl EffectOutcome {
+    pub(crate) fn failed(fault: EffectFault, message: impl Into<String>) -> Self {
         Self::Failed {
             fault,
             message: message.into(),
@@ -114,7 +114,7 @@ impl BlockedBy {
 
 /// How an effect can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub enum EffectFault {
     /// The operator's service account may not do this.
     Forbidden,
     /// The pod has no container of that name.
@@ -153,7 +153,7 @@ pub enum Fault {
     ApiError,
 }
 
-impl Fault {
+impl EffectFault {
     /// The word for it, in metrics and events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -10,8 +10,8 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde_json::json;
 
-use super::reply::{self, Failure};
-use super::{API_TIMEOUT, Fault, Outcome};
+use super::api_reply::{self, RequestError};
+use super::{API_TIMEOUT, EffectFault, EffectOutcome};
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_api::{FIELD_MANAGER, annotations};
 
@@ -36,19 +36,23 @@ pub struct WorkloadTarget {
 ///
 /// # Errors
 /// The outcome, if it was not done.
-pub async fn rollout(
+pub async fn roll_workload(
     client: &Client,
     workload: &WorkloadTarget,
     stamp: &str,
-) -> Result<i64, Outcome> {
+) -> Result<i64, EffectOutcome> {
     match workload.kind {
-        WorkloadKind::Deployment => apply::<Deployment>(client, workload, stamp).await,
-        WorkloadKind::StatefulSet => apply::<StatefulSet>(client, workload, stamp).await,
-        WorkloadKind::DaemonSet => apply::<DaemonSet>(client, workload, stamp).await,
+        WorkloadKind::Deployment => apply_stamp::<Deployment>(client, workload, stamp).await,
+        WorkloadKind::StatefulSet => apply_stamp::<StatefulSet>(client, workload, stamp).await,
+        WorkloadKind::DaemonSet => apply_stamp::<DaemonSet>(client, workload, stamp).await,
     }
 }
 
-async fn apply<K>(client: &Client, workload: &WorkloadTarget, stamp: &str) -> Result<i64, Outcome>
+async fn apply_stamp<K>(
+    client: &Client,
+    workload: &WorkloadTarget,
+    stamp: &str,
+) -> Result<i64, EffectOutcome>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -65,21 +69,25 @@ where
     let params = PatchParams::apply(FIELD_MANAGER);
     let patch = Patch::Apply(&wanted);
     let request = api.patch(&workload.name, &params, &patch);
-    match reply::within(API_TIMEOUT, request).await {
+    match api_reply::request_within(API_TIMEOUT, request).await {
         Ok(rolled) => Ok(rolled.meta().generation.unwrap_or(0)),
-        Err(failure) => Err(refusal(&failure, &K::kind(&()), workload)),
+        Err(failure) => Err(interpret_refusal(&failure, &K::kind(&()), workload)),
     }
 }
 
-fn refusal(failure: &Failure, kind: &str, workload: &WorkloadTarget) -> Outcome {
+fn interpret_refusal(
+    failure: &RequestError,
+    kind: &str,
+    workload: &WorkloadTarget,
+) -> EffectOutcome {
     let what = format!("rolling {kind} {}/{}", workload.namespace, workload.name);
-    if let Failure::Refused(status) = failure
+    if let RequestError::Refused(status) = failure
         && status.code == 409
-        && !reply::is_gone(status)
+        && !api_reply::is_gone(status)
     {
-        return match reply::cause(status, "FieldManagerConflict") {
-            Some(owner) => Outcome::failed(
-                Fault::Conflict,
+        return match api_reply::cause_message(status, "FieldManagerConflict") {
+            Some(owner) => EffectOutcome::failed(
+                EffectFault::Conflict,
                 format!(
                     "{what}: another field manager owns the annotation {} of the pod template: \
                      {owner}; remove it there, for dbbalance never takes it by force",
@@ -87,16 +95,18 @@ fn refusal(failure: &Failure, kind: &str, workload: &WorkloadTarget) -> Outcome 
                 ),
             ),
             // An ordinary write conflict: the next pass looks again.
-            None => Outcome::failed(Fault::ApiError, format!("{what}: {}", status.message)),
+            None => {
+                EffectOutcome::failed(EffectFault::ApiError, format!("{what}: {}", status.message))
+            }
         };
     }
-    reply::outcome(failure, &what, GRANT)
+    api_reply::classify_failure(failure, &what, GRANT)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::super::testing::{answering, failure, failure_because};
+    use super::super::testing::{client_answering, failure_body, failure_body_with_cause};
     use super::*;
 
     fn workload(kind: WorkloadKind) -> WorkloadTarget {
@@ -110,8 +120,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_annotation_is_applied_under_our_manager_and_not_forced() {
-        let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
-        let done = rollout(&client, &workload(WorkloadKind::Deployment), "ab/12-3f9c").await;
+        let (client, seen) = client_answering(200, json!({"metadata": {"name": "web"}}));
+        let done = roll_workload(&client, &workload(WorkloadKind::Deployment), "ab/12-3f9c").await;
         assert_eq!(done, Ok(0));
         let seen = seen.await.unwrap();
         assert_eq!(seen.method, "PATCH");
@@ -138,17 +148,17 @@ mod tests {
             (WorkloadKind::StatefulSet, "statefulsets"),
             (WorkloadKind::DaemonSet, "daemonsets"),
         ] {
-            let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
-            assert_eq!(rollout(&client, &workload(kind), "s").await, Ok(0));
+            let (client, seen) = client_answering(200, json!({"metadata": {"name": "web"}}));
+            assert_eq!(roll_workload(&client, &workload(kind), "s").await, Ok(0));
             assert!(seen.await.unwrap().uri.contains(path));
         }
     }
 
     #[tokio::test]
     async fn a_conflict_names_the_other_manager() {
-        let (client, _seen) = answering(
+        let (client, _seen) = client_answering(
             409,
-            failure_because(
+            failure_body_with_cause(
                 409,
                 "Conflict",
                 "Apply failed with 1 conflict",
@@ -158,12 +168,12 @@ mod tests {
                 ),
             ),
         );
-        let Err(Outcome::Failed { fault, message }) =
-            rollout(&client, &workload(WorkloadKind::Deployment), "s").await
+        let Err(EffectOutcome::Failed { fault, message }) =
+            roll_workload(&client, &workload(WorkloadKind::Deployment), "s").await
         else {
             panic!("not a failure");
         };
-        assert_eq!(fault, Fault::Conflict);
+        assert_eq!(fault, EffectFault::Conflict);
         assert!(message.contains("conflict with \"helm\""), "{message}");
     }
 
@@ -180,20 +190,20 @@ mod tests {
                 "Deployment.apps \"web\" is invalid: metadata.uid: Invalid value: \"u-9\": field is immutable",
             ),
         ] {
-            let (client, _seen) = answering(code, failure(code, "", message));
-            let came = rollout(&client, &workload(WorkloadKind::Deployment), "s").await;
-            assert_eq!(came, Err(Outcome::Gone), "{code}");
+            let (client, _seen) = client_answering(code, failure_body(code, "", message));
+            let came = roll_workload(&client, &workload(WorkloadKind::Deployment), "s").await;
+            assert_eq!(came, Err(EffectOutcome::Gone), "{code}");
         }
     }
 
     #[tokio::test]
     async fn a_plain_write_conflict_is_passing() {
-        let (client, _seen) = answering(
+        let (client, _seen) = client_answering(
             409,
-            failure(409, "Conflict", "the object has been modified"),
+            failure_body(409, "Conflict", "the object has been modified"),
         );
-        let Err(Outcome::Failed { fault, .. }) =
-            rollout(&client, &workload(WorkloadKind::Deployment), "s").await
+        let Err(EffectOutcome::Failed { fault, .. }) =
+            roll_workload(&client, &workload(WorkloadKind::Deployment), "s").await
         else {
             panic!("not a failure");
         };

@@ -13,7 +13,7 @@ use tower_test::mock;
 
 /// A request as the API server would have got it.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenRequest {
     pub method: String,
     pub uri: String,
     pub content_type: String,
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 }
 
 /// Answers the first request with that code and body.
-pub(super) fn answering(code: u16, body: Value) -> (Client, JoinHandle<Seen>) {
+pub(super) fn client_answering(code: u16, body: Value) -> (Client, JoinHandle<SeenRequest>) {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     let seen = tokio::spawn(async move {
         let mut handle = pin!(handle);
@@ -34,7 +34,7 @@ pub(super) fn answering(code: u16, body: Value) -> (Client, JoinHandle<Seen>) {
                 .body(Body::from(serde_json::to_vec(&body).unwrap()))
                 .unwrap(),
         );
-        Seen {
+        SeenRequest {
             method: parts.method.to_string(),
             uri: parts.uri.to_string(),
             content_type: parts
@@ -49,7 +49,7 @@ pub(super) fn answering(code: u16, body: Value) -> (Client, JoinHandle<Seen>) {
 }
 
 /// Takes the first request and never answers.
-pub(super) fn silent() -> Client {
+pub(super) fn silent_client() -> Client {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         let mut handle = pin!(handle);
@@ -60,7 +60,7 @@ pub(super) fn silent() -> Client {
 }
 
 /// Takes the first request and never answers it, then answers the second.
-pub(super) fn silent_then(code: u16, body: Value) -> Client {
+pub(super) fn client_silent_then(code: u16, body: Value) -> Client {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         let mut handle = pin!(handle);
@@ -78,7 +78,7 @@ pub(super) fn silent_then(code: u16, body: Value) -> Client {
 }
 
 /// A failure as an API server words it.
-pub(super) fn failure(code: u16, reason: &str, message: &str) -> Value {
+pub(super) fn failure_body(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "code": code, "reason": reason, "message": message
@@ -86,13 +86,13 @@ pub(super) fn failure(code: u16, reason: &str, message: &str) -> Value {
 }
 
 /// A failure with one cause.
-pub(super) fn failure_because(
+pub(super) fn failure_body_with_cause(
     code: u16,
     reason: &str,
     message: &str,
     cause: (&str, &str),
 ) -> Value {
-    let mut status = failure(code, reason, message);
+    let mut status = failure_body(code, reason, message);
     status["details"] = json!({"causes": [{"reason": cause.0, "message": cause.1}]});
     status
 }

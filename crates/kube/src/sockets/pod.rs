@@ -33,7 +33,7 @@ impl PodToRead {
     /// Reduces a pod; `None` for what no API server sends (no namespace, name or UID). `named` is the
     /// target's `evidenceContainer`.
     #[must_use]
-    pub fn of(pod: &Pod, port: u16, named: Option<&str>) -> Option<Self> {
+    pub fn from_pod(pod: &Pod, port: u16, named: Option<&str>) -> Option<Self> {
         let (namespace, name) = (pod.namespace()?, pod.metadata.name.clone()?);
         let uid = pod.uid()?;
         let label = TEMPLATE_LABELS.iter().find_map(|l| pod.labels().get(*l));
@@ -79,7 +79,7 @@ impl PodToRead {
 
     /// The pod in words.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub fn describe(&self) -> String {
         format!("pod {}/{}", self.namespace, self.name)
     }
 }
@@ -114,18 +114,18 @@ mod tests {
             "containers": [{"name": "app"}, {"name": "log"}],
             "initContainers": [{"name": "migrate"}, {"name": "mesh", "restartPolicy": "Always"}]
         }));
-        let read = PodToRead::of(&found, 5432, None).unwrap();
+        let read = PodToRead::from_pod(&found, 5432, None).unwrap();
         assert_eq!(read.containers, ["app", "log", "mesh"]);
         assert_eq!(read.template, "5f6d");
         assert_eq!(read.refused, None);
-        let named = PodToRead::of(&found, 5432, Some("mesh")).unwrap();
+        let named = PodToRead::from_pod(&found, 5432, Some("mesh")).unwrap();
         assert_eq!(named.containers, ["mesh"]);
     }
 
     #[test]
     fn a_name_that_the_pod_lacks_is_refused_by_its_field() {
         let found = pod(json!({"containers": [{"name": "app"}]}));
-        let refused = PodToRead::of(&found, 5432, Some("log"))
+        let refused = PodToRead::from_pod(&found, 5432, Some("log"))
             .unwrap()
             .refused
             .unwrap();
@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn a_pod_on_its_node_s_network_is_refused() {
         let found = pod(json!({"containers": [{"name": "app"}], "hostNetwork": true}));
-        let refused = PodToRead::of(&found, 5432, None).unwrap().refused.unwrap();
+        let refused = PodToRead::from_pod(&found, 5432, None)
+            .unwrap()
+            .refused
+            .unwrap();
         assert_eq!(refused.reason, UnreadableReason::HostNetwork);
     }
 
@@ -144,6 +147,9 @@ mod tests {
     fn a_pod_without_a_template_is_its_own() {
         let mut found = pod(json!({"containers": [{"name": "app"}]}));
         found.metadata.labels = None;
-        assert_eq!(PodToRead::of(&found, 1, None).unwrap().template, "u-1");
+        assert_eq!(
+            PodToRead::from_pod(&found, 1, None).unwrap().template,
+            "u-1"
+        );
     }
 }

@@ -115,12 +115,18 @@ fn read(policy: Value) -> DbBalancePolicy {
 
 #[test]
 fn a_policy_in_the_middle_of_a_run_is_one_page() {
-    assert_page("status-running", &page(&read(running()), CANVAS, now()));
+    assert_page(
+        "status-running",
+        &render_page(&read(running()), CANVAS, now()),
+    );
     let narrow = Canvas {
         width: 70,
         ..CANVAS
     };
-    assert_page("status-narrow", &page(&read(running()), narrow, now()));
+    assert_page(
+        "status-narrow",
+        &render_page(&read(running()), narrow, now()),
+    );
 }
 
 #[test]
@@ -130,13 +136,13 @@ fn a_policy_that_nobody_has_seen_says_so() {
         "type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the dbbalance operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z"
     }]});
-    assert_page("status-unseen", &page(&read(fresh), CANVAS, now()));
+    assert_page("status-unseen", &render_page(&read(fresh), CANVAS, now()));
 }
 
 #[test]
 fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
     let first = |policy: Value| {
-        let shown = page(&read(policy), CANVAS, now());
+        let shown = render_page(&read(policy), CANVAS, now());
         shown.lines().next().unwrap_or_default().to_owned()
     };
     let mut paused = policy();
@@ -169,11 +175,11 @@ fn all_policies_are_a_table() {
     other["metadata"]["name"] = json!("a-policy-with-a-longer-name");
     assert_page(
         "status-all",
-        &all(&[read(other), read(running())], CANVAS, now()),
+        &render_list(&[read(other), read(running())], CANVAS, now()),
     );
 }
 
 #[test]
 fn the_plan_is_a_paragraph_for_each_target() {
-    assert_page("plan", &plan::page(&read(running()), CANVAS, now()));
+    assert_page("plan", &plan::render_page(&read(running()), CANVAS, now()));
 }

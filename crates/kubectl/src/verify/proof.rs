@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::text::count;
+use crate::render::format_count;
 use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{Addresses, Socket, fresh_sockets, kept_sockets};
 
@@ -25,7 +25,11 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) fn of(before: &[Socket], after: &[Socket], book: &dyn Addresses) -> Self {
+    pub(super) fn compare(
+        before: &[Socket],
+        after: &[Socket],
+        address_map: &dyn Addresses,
+    ) -> Self {
         let ports = |sockets: &[Socket]| {
             let mut ports: Vec<u16> = sockets
                 .iter()
@@ -39,7 +43,9 @@ impl Proof {
         let mut leads: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         let name = |s: &Socket| {
             let ip = s.remote.ip();
-            book.of(ip).map_or_else(|| ip.to_string(), |k| k.instance.0)
+            address_map
+                .of(ip)
+                .map_or_else(|| ip.to_string(), |k| k.instance.0)
         };
         for socket in before.iter().filter(|s| s.is_connection()) {
             leads.entry(name(socket)).or_default().0 += 1;
@@ -68,7 +74,7 @@ impl Proof {
     }
 
     /// In a few words, for a line that is rewritten.
-    pub(super) fn progress(&self) -> String {
+    pub(super) fn progress_text(&self) -> String {
         format!(
             "{} of {} old left, {} new",
             self.kept, self.before, self.fresh
@@ -76,10 +82,18 @@ impl Proof {
     }
 
     /// Figures: ports, and where they lead.
-    pub(super) fn figures(&self) -> String {
+    pub(super) fn figures_text(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "  before  {}", side(self.before, &self.ports.0));
-        let _ = writeln!(out, "  after   {}", side(self.after, &self.ports.1));
+        let _ = writeln!(
+            out,
+            "  before  {}",
+            describe_side(self.before, &self.ports.0)
+        );
+        let _ = writeln!(
+            out,
+            "  after   {}",
+            describe_side(self.after, &self.ports.1)
+        );
         let names = self
             .leads
             .keys()
@@ -93,7 +107,7 @@ impl Proof {
     }
 
     /// Why it is not proven.
-    pub(super) fn why_not(&self, method: Method, seconds: u64) -> String {
+    pub(super) fn explain_failure(&self, method: Method, seconds: u64) -> String {
         let within = format!("within {seconds} s");
         if self.kept == self.before && self.fresh == 0 {
             let hint = match method {
@@ -112,7 +126,7 @@ impl Proof {
             };
             return format!(
                 "not one of {} changed {within}: {hint}",
-                count(self.before, "connection")
+                format_count(self.before, "connection")
             );
         }
         if self.kept == 0 {
@@ -154,18 +168,18 @@ impl Proof {
     }
 }
 
-fn side(n: usize, ports: &[u16]) -> String {
+fn describe_side(n: usize, ports: &[u16]) -> String {
     const SHOWN: usize = 10;
     let mut names: Vec<String> = ports.iter().take(SHOWN).map(u16::to_string).collect();
     if ports.len() > SHOWN {
         names.push(format!("… {} more", ports.len() - SHOWN));
     }
     if names.is_empty() {
-        return count(n, "connection");
+        return format_count(n, "connection");
     }
     format!(
         "{}, local ports {}",
-        count(n, "connection"),
+        format_count(n, "connection"),
         names.join(" ")
     )
 }
@@ -179,7 +193,7 @@ mod tests {
     use dbbalance_core::topology::InstanceId;
     use std::net::IpAddr;
 
-    fn book() -> BTreeMap<IpAddr, Known> {
+    fn address_map() -> BTreeMap<IpAddr, Known> {
         let known = |name: &str| Known {
             instance: InstanceId(name.to_owned()),
             current: true,
@@ -194,7 +208,7 @@ mod tests {
         let sockets = |all: &[(u16, &str)]| -> Vec<Socket> {
             all.iter().map(|(port, to)| socket(*port, to)).collect()
         };
-        Proof::of(&sockets(before), &sockets(after), &book())
+        Proof::compare(&sockets(before), &sockets(after), &address_map())
     }
 
     #[test]
@@ -205,7 +219,7 @@ mod tests {
         );
         assert!(proof.is_proven() && proof.is_complete());
         assert_eq!(
-            proof.figures(),
+            proof.figures_text(),
             "  before  2 connections, local ports 1 2\n  after   2 connections, local ports 3 4\n  orders-2  2 → 1\n  orders-3  0 → 1\n"
         );
         assert_eq!(proof.remark(2), None);
@@ -224,7 +238,7 @@ mod tests {
         let same = [(1, "10.0.0.1"), (2, "10.0.0.1")];
         let nothing = proof(&same, &same);
         assert!(!nothing.is_proven());
-        let said = nothing.why_not(Method::Signal, 30);
+        let said = nothing.explain_failure(Method::Signal, 30);
         assert!(
             said.starts_with("not one of 2 connections changed within 30 s: the process catches"),
             "{said}"
@@ -232,7 +246,7 @@ mod tests {
         let half = proof(&same, &[(2, "10.0.0.1"), (3, "10.0.0.2")]);
         assert!(!half.is_proven());
         assert!(
-            half.why_not(Method::Http, 30)
+            half.explain_failure(Method::Http, 30)
                 .starts_with("1 of 2 connections are still the old ones")
         );
     }
@@ -243,7 +257,7 @@ mod tests {
         assert!(!closed.is_proven());
         assert!(
             closed
-                .why_not(Method::Signal, 5)
+                .explain_failure(Method::Signal, 5)
                 .contains("verify under load")
         );
     }

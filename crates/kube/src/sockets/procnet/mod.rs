@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use kube::Client;
 
 use super::{ConnectionReader, PodToRead};
-use crate::exec::{self, Limits, Place};
+use crate::exec::{self, ExecTarget, OutputLimits};
 use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 
 /// What is kept of the standard error: enough to see whether only `tcp6` is missing.
@@ -28,7 +28,7 @@ const REMEMBERED: usize = 10_000;
 
 /// A program that prints files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Program {
+enum ReaderProgram {
     Cat,
     /// For images with a shell and nothing else.
     Shell,
@@ -41,7 +41,7 @@ show /proc/net/tcp || exit 1
 [ ! -r /proc/net/tcp6 ] || show /proc/net/tcp6
 "#;
 
-impl Program {
+impl ReaderProgram {
     /// In the order in which they are tried, each in every container.
     const ALL: [Self; 2] = [Self::Cat, Self::Shell];
 
@@ -56,14 +56,14 @@ impl Program {
 
 /// What could read in the pods of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Choice {
+struct ReaderChoice {
     container: String,
-    program: Program,
+    program: ReaderProgram,
 }
 
 /// How an attempt in one container failed.
 #[derive(Debug, PartialEq, Eq)]
-enum Attempt {
+enum ReadFailure {
     /// This program is not there; another, or another container, may be.
     NoProgram,
     /// This container does not run now.
@@ -76,7 +76,7 @@ enum Attempt {
 pub struct ProcNet {
     client: Client,
     /// By namespace and template.
-    choices: Mutex<HashMap<(String, String), Choice>>,
+    choices: Mutex<HashMap<(String, String), ReaderChoice>>,
 }
 
 impl std::fmt::Debug for ProcNet {
@@ -95,7 +95,7 @@ impl ProcNet {
         }
     }
 
-    fn choice(&self, pod: &PodToRead) -> Option<Choice> {
+    fn remembered_choice(&self, pod: &PodToRead) -> Option<ReaderChoice> {
         let choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
         choices
             .get(&(pod.namespace.clone(), pod.template.clone()))
@@ -103,7 +103,7 @@ impl ProcNet {
             .cloned()
     }
 
-    fn remember(&self, pod: &PodToRead, choice: Choice) {
+    fn remember_choice(&self, pod: &PodToRead, choice: ReaderChoice) {
         let mut choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
         if choices.len() >= REMEMBERED {
             choices.clear();
@@ -111,27 +111,31 @@ impl ProcNet {
         choices.insert((pod.namespace.clone(), pod.template.clone()), choice);
     }
 
-    async fn attempt(&self, pod: &PodToRead, choice: &Choice) -> Result<Vec<Socket>, Attempt> {
-        let place = Place {
+    async fn try_choice(
+        &self,
+        pod: &PodToRead,
+        choice: &ReaderChoice,
+    ) -> Result<Vec<Socket>, ReadFailure> {
+        let place = ExecTarget {
             namespace: &pod.namespace,
             pod: &pod.name,
             container: &choice.container,
         };
-        let limits = Limits {
+        let limits = OutputLimits {
             out: table::LIMIT,
             err: ERROR_BYTES,
         };
-        let ended = exec::run(&self.client, &place, choice.program.command(), limits).await;
-        answer::judge(ended, pod, &choice.container)
+        let ended = exec::run_command(&self.client, &place, choice.program.command(), limits).await;
+        answer::interpret_read(ended, pod, &choice.container)
     }
 }
 
 /// What is tried, in order: what is remembered, then each program in each container.
-fn choices(pod: &PodToRead, remembered: Option<&Choice>) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = remembered.cloned().into_iter().collect();
-    for program in Program::ALL {
+fn list_choices(pod: &PodToRead, remembered: Option<&ReaderChoice>) -> Vec<ReaderChoice> {
+    let mut choices: Vec<ReaderChoice> = remembered.cloned().into_iter().collect();
+    for program in ReaderProgram::ALL {
         for container in &pod.containers {
-            let choice = Choice {
+            let choice = ReaderChoice {
                 container: container.clone(),
                 program,
             };
@@ -149,33 +153,33 @@ impl ConnectionReader for ProcNet {
         if let Some(refused) = &pod.refused {
             return Err(refused.clone());
         }
-        let remembered = self.choice(pod);
-        let choices = choices(pod, remembered.as_ref());
+        let remembered = self.remembered_choice(pod);
+        let choices = list_choices(pod, remembered.as_ref());
         let mut idle = None;
         for choice in choices {
-            match self.attempt(pod, &choice).await {
+            match self.try_choice(pod, &choice).await {
                 Ok(sockets) => {
                     if remembered.as_ref() != Some(&choice) {
-                        self.remember(pod, choice);
+                        self.remember_choice(pod, choice);
                     }
                     return Ok(sockets);
                 }
-                Err(Attempt::NoProgram) => {}
-                Err(Attempt::NotRunning) => idle = Some(choice.container),
-                Err(Attempt::Ends(why)) => return Err(why),
+                Err(ReadFailure::NoProgram) => {}
+                Err(ReadFailure::NotRunning) => idle = Some(choice.container),
+                Err(ReadFailure::Ends(why)) => return Err(why),
             }
         }
         Err(match idle {
             // It may well have a reader.
             Some(container) => Unreadable::new(
                 UnreadableReason::NotRunning,
-                format!("{}: container {container} does not run", pod.what()),
+                format!("{}: container {container} does not run", pod.describe()),
             ),
             None => Unreadable::new(
                 UnreadableReason::NoReader,
                 format!(
                     "{}: no container has cat or sh ({}): add a sidecar that has, and name it in targets[].evidenceContainer",
-                    pod.what(),
+                    pod.describe(),
                     pod.containers.join(", ")
                 ),
             ),

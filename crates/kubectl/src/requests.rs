@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::cli::{PauseArgs, RecycleArgs};
-use super::error::Error;
+use super::error::PluginError;
+use super::render::{Canvas, format_span, format_time};
 use super::session::Session;
-use super::status::standing;
-use super::text::{Canvas, clock, span};
+use super::status::policy_state;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::annotations::{PAUSE_REASON, PAUSE_UNTIL, RECYCLE_REQUESTED};
 use dbbalance_api::conditions::{self, ConditionType};
@@ -21,24 +21,24 @@ use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A line for the user, as soon as it is true.
-pub(super) type Say<'a> = &'a mut dyn FnMut(&str);
+pub(super) type ReportLine<'a> = &'a mut dyn FnMut(&str);
 
 /// Sets the token, and waits if asked to.
-pub(super) async fn recycle(
+pub(super) async fn request_run(
     session: &Session,
     args: &RecycleArgs,
     canvas: Canvas,
-    say: Say<'_>,
-) -> Result<(), Error> {
-    let policy = session.policy(&args.policy).await?;
+    say: ReportLine<'_>,
+) -> Result<(), PluginError> {
+    let policy = session.get_policy(&args.policy).await?;
     let now = Timestamp::now();
     let token = args
         .token
         .clone()
         .unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    may_ask(&policy, &token)?;
+    check_request(&policy, &token)?;
     session
-        .annotate(&args.policy, &[(RECYCLE_REQUESTED, Some(&token))])
+        .annotate_policy(&args.policy, &[(RECYCLE_REQUESTED, Some(&token))])
         .await?;
     say(&format!(
         "policy {}/{}: a run is asked for, token {token}",
@@ -48,56 +48,56 @@ pub(super) async fn recycle(
         colour: false,
         ..canvas
     };
-    let stands = standing(&policy, plain, now);
+    let stands = policy_state(&policy, plain, now);
     if stands != "Enforce" {
         say(&format!(
             "the policy is {stands}: the request is recorded, and pods are recycled once it may act"
         ));
     }
     if args.wait {
-        wait(session, &args.policy, &token, args.timeout, say).await?;
+        wait_for_run(session, &args.policy, &token, args.timeout, say).await?;
     }
     Ok(())
 }
 
 /// Whether a request would be taken up.
-fn may_ask(policy: &DbBalancePolicy, token: &str) -> Result<(), Error> {
+fn check_request(policy: &DbBalancePolicy, token: &str) -> Result<(), PluginError> {
     let name = policy.name_any();
     let status = policy.status.as_ref();
     if status.and_then(|s| s.epoch).is_none() {
-        return Err(Error::Declined(format!(
+        return Err(PluginError::Declined(format!(
             "policy {name} has not been seen by an operator yet, which takes a token that it finds at first \
              sight for an old one: wait for Ready (kubectl wait dbp/{name} --for=condition=Ready)"
         )));
     }
     if status.and_then(|s| s.recycle_requested.as_deref()) == Some(token) {
-        return Err(Error::Declined(format!(
+        return Err(PluginError::Declined(format!(
             "policy {name} has taken up token {token} already: choose another --token, or leave it out"
         )));
     }
     Ok(())
 }
 
-async fn wait(
+async fn wait_for_run(
     session: &Session,
     name: &str,
     token: &str,
     limit: SignedDuration,
-    say: Say<'_>,
-) -> Result<(), Error> {
+    say: ReportLine<'_>,
+) -> Result<(), PluginError> {
     let started = std::time::Instant::now();
     let limit = limit.unsigned_abs();
     let mut said = String::new();
     loop {
-        let policy = session.policy(name).await?;
-        let stands = stand(&policy, token);
+        let policy = session.get_policy(name).await?;
+        let stands = request_state(&policy, token);
         match &stands {
-            Standing::Fresh(words) => {
+            RequestState::Fresh(words) => {
                 say(words);
                 return Ok(());
             }
-            Standing::Halted(words) => return Err(Error::Halted(words.clone())),
-            Standing::Waiting(words) => {
+            RequestState::Halted(words) => return Err(PluginError::Halted(words.clone())),
+            RequestState::Waiting(words) => {
                 if *words != said {
                     say(words);
                     said.clone_from(words);
@@ -105,10 +105,10 @@ async fn wait(
             }
         }
         if started.elapsed() >= limit {
-            return Err(Error::TimedOut(format!(
+            return Err(PluginError::TimedOut(format!(
                 "policy {name} is not fresh after {}: the request stands, and the operator goes on; look with \
                  kubectl dbbalance status {name}",
-                span(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
+                format_span(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
             )));
         }
         tokio::time::sleep(LOOK).await;
@@ -116,22 +116,22 @@ async fn wait(
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Standing {
+enum RequestState {
     Fresh(String),
     Halted(String),
     Waiting(String),
 }
 
 /// How the request stands.
-fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
+fn request_state(policy: &DbBalancePolicy, token: &str) -> RequestState {
     let empty = DbBalancePolicyStatus::default();
     let status = policy.status.as_ref().unwrap_or(&empty);
     if status.recycle_requested.as_deref() != Some(token) {
         return match policy.annotations().get(RECYCLE_REQUESTED) {
-            Some(other) if other != token => Standing::Halted(format!(
+            Some(other) if other != token => RequestState::Halted(format!(
                 "somebody else has asked meanwhile, by token {other}"
             )),
-            _ => Standing::Waiting("waiting for the operator to take it up".to_owned()),
+            _ => RequestState::Waiting("waiting for the operator to take it up".to_owned()),
         };
     }
     let halted = status.targets.iter().find_map(|t| {
@@ -140,7 +140,7 @@ fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
     });
     if let Some((target, run)) = halted {
         let message = run.message.as_deref().unwrap_or("no reason given");
-        return Standing::Halted(format!(
+        return RequestState::Halted(format!(
             "the run of target {target} has halted, {} of {} pods recycled: {message}",
             run.recycled, run.pods
         ));
@@ -154,7 +154,7 @@ fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
         .is_some_and(|c| c.status == "True");
     let epoch = status.epoch.unwrap_or_default();
     if fresh && !running && status.pending_epoch.is_none() {
-        return Standing::Fresh(format!("all pods are fresh at epoch {epoch}"));
+        return RequestState::Fresh(format!("all pods are fresh at epoch {epoch}"));
     }
     let stale = status.stale.as_deref().unwrap_or("?");
     // Without what counts down: a line that says the same is said once.
@@ -175,52 +175,60 @@ fn stand(policy: &DbBalancePolicy, token: &str) -> Standing {
     } else {
         format!("; {}", gates.join(", "))
     };
-    Standing::Waiting(format!("{stale} pods are stale{gates}"))
+    RequestState::Waiting(format!("{stale} pods are stale{gates}"))
 }
 
 /// Sets the pause.
-pub(super) async fn pause(session: &Session, args: &PauseArgs, say: Say<'_>) -> Result<(), Error> {
-    let policy = session.policy(&args.policy).await?;
+pub(super) async fn pause_policy(
+    session: &Session,
+    args: &PauseArgs,
+    say: ReportLine<'_>,
+) -> Result<(), PluginError> {
+    let policy = session.get_policy(&args.policy).await?;
     let now = Timestamp::now();
     let until = pause_end(args, now)?;
     // To the second: it is read by people too.
     let text = until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let reason = args.reason.as_deref();
     session
-        .annotate(
+        .annotate_policy(
             &args.policy,
             &[(PAUSE_UNTIL, Some(&text)), (PAUSE_REASON, reason)],
         )
         .await?;
-    let left = span(until.duration_since(now).as_secs());
+    let left = format_span(until.duration_since(now).as_secs());
     let name = policy.name_any();
     say(&format!(
         "policy {}/{name}: paused until {}, for {left}; end it with kubectl dbbalance resume {name}",
         session.namespace,
-        clock(until)
+        format_time(until)
     ));
     Ok(())
 }
 
-fn pause_end(args: &PauseArgs, now: Timestamp) -> Result<Timestamp, Error> {
+fn pause_end(args: &PauseArgs, now: Timestamp) -> Result<Timestamp, PluginError> {
     let until = match args.until {
         Some(until) => until,
         None => now
             .checked_add(args.duration)
-            .map_err(|e| Error::Declined(format!("--for {:#}: {e}", args.duration)))?,
+            .map_err(|e| PluginError::Declined(format!("--for {:#}: {e}", args.duration)))?,
     };
     if until <= now {
-        return Err(Error::Declined(format!(
+        return Err(PluginError::Declined(format!(
             "--until {until} is in the past: it is {} now",
-            clock(now)
+            format_time(now)
         )));
     }
     Ok(until)
 }
 
 /// Takes the pause away.
-pub(super) async fn resume(session: &Session, name: &str, say: Say<'_>) -> Result<(), Error> {
-    let policy = session.policy(name).await?;
+pub(super) async fn resume_policy(
+    session: &Session,
+    name: &str,
+    say: ReportLine<'_>,
+) -> Result<(), PluginError> {
+    let policy = session.get_policy(name).await?;
     let was = policy.annotations().get(PAUSE_UNTIL).cloned();
     let namespace = &session.namespace;
     let Some(was) = was else {
@@ -228,7 +236,7 @@ pub(super) async fn resume(session: &Session, name: &str, say: Say<'_>) -> Resul
         return Ok(());
     };
     let after = session
-        .annotate(name, &[(PAUSE_UNTIL, None), (PAUSE_REASON, None)])
+        .annotate_policy(name, &[(PAUSE_UNTIL, None), (PAUSE_REASON, None)])
         .await?;
     say(&format!(
         "policy {namespace}/{name}: the pause until {was} is ended"

@@ -1,4 +1,4 @@
-//! A picture of one target's connections: pods by instances, who is misplaced and why.
+//! A snapshot of one target's connections: pods by instances, who is misplaced and why.
 //!
 //! Pure: what was read goes in, what is shown comes out. Whose an address is, is judged in
 //! `domain::evidence`; here it is counted and said.
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::book::Book;
+use super::address_map::AddressMap;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::BalanceStatus;
@@ -24,7 +24,7 @@ use dbbalance_core::topology::{InstanceId, Role, Topology};
 /// What a place is to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Kind {
+pub(crate) enum PlaceKind {
     Writer,
     Reader,
     /// An instance that was a member, or a member's former address.
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 /// Where a place stands in the band.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Level {
+pub(crate) enum BandLevel {
     Below,
     Within,
     Above,
@@ -45,10 +45,10 @@ pub(crate) enum Level {
 /// Where connections lead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPlace {
     /// The instance; the address of an unknown one.
     pub name: String,
-    pub kind: Kind,
+    pub kind: PlaceKind,
     pub addresses: Vec<IpAddr>,
     pub connections: u32,
     /// Of all connections to members, in whole percent; for members.
@@ -56,7 +56,7 @@ pub(crate) struct Place {
     pub percent: Option<u32>,
     /// Where a reader stands in the band, if the band is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<Level>,
+    pub level: Option<BandLevel>,
 }
 
 /// One pod.
@@ -76,7 +76,7 @@ pub(crate) struct PodRow {
 
 /// The band, in connections a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Band {
+pub(crate) struct ConnectionBand {
     pub lowest: u32,
     pub highest: u32,
 }
@@ -84,23 +84,23 @@ pub(crate) struct Band {
 /// All that is shown of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Picture {
+pub(crate) struct ConnectionSnapshot {
     pub namespace: String,
     pub policy: String,
     pub target: String,
     pub cluster: String,
     pub port: u16,
     pub time: Timestamp,
-    pub places: Vec<Place>,
+    pub places: Vec<ConnectionPlace>,
     pub pods: Vec<PodRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub band: Option<Band>,
-    /// What keeps the picture from being relied on, and other things to know.
+    pub band: Option<ConnectionBand>,
+    /// What keeps the snapshot from being relied on, and other things to know.
     pub notes: Vec<String>,
 }
 
-/// What a picture is made of.
-pub(crate) struct Scene<'a> {
+/// What a snapshot is made of.
+pub(crate) struct SnapshotInput<'a> {
     pub namespace: &'a str,
     pub policy: &'a str,
     pub cluster: &'a str,
@@ -109,7 +109,7 @@ pub(crate) struct Scene<'a> {
     /// Name and UID of each counted pod.
     pub pods: &'a [(String, String)],
     pub measured: &'a Measured,
-    pub book: &'a Book,
+    pub address_map: &'a AddressMap,
     pub topology: &'a Topology,
     /// How far above the fair share a reader may be, in percent.
     pub tolerance: u32,
@@ -117,43 +117,43 @@ pub(crate) struct Scene<'a> {
     pub time: Timestamp,
 }
 
-impl Picture {
-    pub(crate) fn read(&self) -> usize {
+impl ConnectionSnapshot {
+    pub(crate) fn pods_read(&self) -> usize {
         self.pods.iter().filter(|p| p.read).count()
     }
 
-    pub(crate) fn connections(&self) -> u32 {
+    pub(crate) fn total_connections(&self) -> u32 {
         self.places
             .iter()
             .fold(0, |sum, p| sum.saturating_add(p.connections))
     }
 }
 
-/// Draws the picture.
-pub(crate) fn picture(scene: &Scene) -> Picture {
-    let uids = scene.pods.iter().map(|(_, uid)| uid.as_str());
-    let evidence = attribute(uids, scene.measured, scene.book, scene.topology);
-    let pools = pools(scene.target, &evidence);
-    let band = band(scene, &evidence, pools);
-    let places = places(scene, &evidence, band);
-    let mut pods: Vec<PodRow> = scene
+/// Draws the snapshot.
+pub(crate) fn build_snapshot(input: &SnapshotInput) -> ConnectionSnapshot {
+    let uids = input.pods.iter().map(|(_, uid)| uid.as_str());
+    let evidence = attribute(uids, input.measured, input.address_map, input.topology);
+    let pools = effective_pools(input.target, &evidence);
+    let band = find_band(input, &evidence, pools);
+    let places = list_places(input, &evidence, band);
+    let mut pods: Vec<PodRow> = input
         .pods
         .iter()
-        .map(|(name, uid)| row(scene, (name, uid), &evidence, &places, pools))
+        .map(|(name, uid)| build_row(input, (name, uid), &evidence, &places, pools))
         .collect();
     // Those with something to say first: a long list is cut.
     pods.sort_by(|a, b| {
         let key = |p: &PodRow| (p.misplaced == 0, p.read, p.notes.is_empty());
         key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
     });
-    Picture {
-        namespace: scene.namespace.to_owned(),
-        policy: scene.policy.to_owned(),
-        target: scene.target.name.clone(),
-        cluster: scene.cluster.to_owned(),
-        port: scene.port,
-        time: scene.time,
-        notes: notes(scene, &evidence),
+    ConnectionSnapshot {
+        namespace: input.namespace.to_owned(),
+        policy: input.policy.to_owned(),
+        target: input.target.name.clone(),
+        cluster: input.cluster.to_owned(),
+        port: input.port,
+        time: input.time,
+        notes: collect_notes(input, &evidence),
         places,
         pods,
         band,
@@ -162,29 +162,33 @@ pub(crate) fn picture(scene: &Scene) -> Picture {
 
 /// The band is the operator's, which knows the newest of all pods; where it has recorded none, as without
 /// evidence, the same rule is asked about what was read here.
-fn band(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
+fn find_band(input: &SnapshotInput, evidence: &Evidence, pools: Pools) -> Option<ConnectionBand> {
     // Of an only reader there is nothing to even out.
-    if pools == Pools::Writer || scene.topology.readers.len() < 2 {
+    if pools == Pools::Writer || input.topology.readers.len() < 2 {
         return None;
     }
-    let recorded = scene.balance.and_then(|balance| {
-        Some(Band {
+    let recorded = input.balance.and_then(|balance| {
+        Some(ConnectionBand {
             lowest: u32::try_from(balance.lowest?).ok()?,
             highest: u32::try_from(balance.highest?).ok()?,
         })
     });
-    recorded.or_else(|| judged(scene, evidence, pools))
+    recorded.or_else(|| compute_band(input, evidence, pools))
 }
 
-fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
-    let pods: Vec<PodView> = scene
+fn compute_band(
+    input: &SnapshotInput,
+    evidence: &Evidence,
+    pools: Pools,
+) -> Option<ConnectionBand> {
+    let pods: Vec<PodView> = input
         .pods
         .iter()
         .map(|(_, uid)| PodView {
             id: uid.clone(),
             node: None,
             holds: evidence.pods.get(uid).map(Holdings::from),
-            read_at: Some(scene.time),
+            read_at: Some(input.time),
             ready: true,
             in_flight: false,
             last_recycled: None,
@@ -194,8 +198,8 @@ fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
         })
         .collect();
     let figures = figures(&Inputs {
-        now: scene.time,
-        topology: scene.topology,
+        now: input.time,
+        topology: input.topology,
         previous_writer: None,
         pools,
         pods: &pods,
@@ -205,65 +209,69 @@ fn judged(scene: &Scene, evidence: &Evidence, pools: Pools) -> Option<Band> {
         canary: false,
         event: None,
         reach: Reach::Unseen,
-        settings: &Settings::new(scene.tolerance, None),
+        settings: &Settings::new(input.tolerance, None),
         memory: &RebalanceState::default(),
     })
     .ok()?;
-    Some(Band {
-        lowest: whole(figures.lo.ceil()),
-        highest: whole(figures.hi.floor()),
+    Some(ConnectionBand {
+        lowest: truncate_to_u32(figures.lo.ceil()),
+        highest: truncate_to_u32(figures.hi.floor()),
     })
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // connections: never negative, far within
-fn whole(n: f64) -> u32 {
+fn truncate_to_u32(n: f64) -> u32 {
     n.clamp(0.0, f64::from(u32::MAX)) as u32
 }
 
 /// The most connections that any pod holds: what a pool without a number may hold.
-fn pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
+fn effective_pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
     let held = evidence.pods.values().map(PodHoldings::connections);
     Pools::of(&target.pools, held.max().unwrap_or(0))
 }
 
-fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> {
+fn list_places(
+    input: &SnapshotInput,
+    evidence: &Evidence,
+    band: Option<ConnectionBand>,
+) -> Vec<ConnectionPlace> {
     let sum = |of: &dyn Fn(&PodHoldings) -> u32| {
         evidence
             .pods
             .values()
             .fold(0_u32, |sum, p| sum.saturating_add(of(p)))
     };
-    let mut members: Vec<(&InstanceId, Role)> = scene
+    let mut members: Vec<(&InstanceId, Role)> = input
         .topology
         .members()
         .map(|(m, role)| (&m.instance, role))
         .collect();
-    members.sort_by_key(|(id, role)| (*role, natural(&id.0)));
+    members.sort_by_key(|(id, role)| (*role, natural_key(&id.0)));
     let to_members = members
         .iter()
         .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
-    let mut places: Vec<Place> = members
+    let mut places: Vec<ConnectionPlace> = members
         .iter()
         .map(|(id, role)| {
             let connections = sum(&|p| p.to(id));
             let level = band.filter(|_| *role == Role::Reader).map(|b| {
                 if connections < b.lowest {
-                    Level::Below
+                    BandLevel::Below
                 } else if connections > b.highest {
-                    Level::Above
+                    BandLevel::Above
                 } else {
-                    Level::Within
+                    BandLevel::Within
                 }
             });
-            Place {
+            ConnectionPlace {
                 name: id.0.clone(),
                 kind: match role {
-                    Role::Writer => Kind::Writer,
-                    Role::Reader => Kind::Reader,
+                    Role::Writer => PlaceKind::Writer,
+                    Role::Reader => PlaceKind::Reader,
                 },
-                addresses: scene.book.addresses_of(id),
+                addresses: input.address_map.addresses_of(id),
                 connections,
-                percent: Some(percent(connections, to_members)),
+                percent: Some(percent_of(connections, to_members)),
                 level,
             }
         })
@@ -278,46 +286,50 @@ fn places(scene: &Scene, evidence: &Evidence, band: Option<Band>) -> Vec<Place> 
             *unknown.entry(*address).or_default() += held.connections;
         }
     }
-    places.extend(former.into_iter().map(|(id, connections)| Place {
+    places.extend(former.into_iter().map(|(id, connections)| ConnectionPlace {
         name: id.0.clone(),
-        kind: Kind::Former,
-        addresses: scene.book.former_addresses_of(id),
+        kind: PlaceKind::Former,
+        addresses: input.address_map.former_addresses_of(id),
         connections,
         percent: None,
         level: None,
     }));
-    places.extend(unknown.into_iter().map(|(address, connections)| Place {
-        name: address.to_string(),
-        kind: Kind::Unknown,
-        addresses: vec![address],
-        connections,
-        percent: None,
-        level: None,
-    }));
+    places.extend(
+        unknown
+            .into_iter()
+            .map(|(address, connections)| ConnectionPlace {
+                name: address.to_string(),
+                kind: PlaceKind::Unknown,
+                addresses: vec![address],
+                connections,
+                percent: None,
+                level: None,
+            }),
+    );
     places
 }
 
 /// Sorts `orders-10` after `orders-9`.
-fn natural(name: &str) -> (&str, u64, &str) {
+fn natural_key(name: &str) -> (&str, u64, &str) {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = name[stem.len()..].parse().unwrap_or(0);
     (stem, number, name)
 }
 
-fn percent(part: u32, whole: u32) -> u32 {
+fn percent_of(part: u32, whole: u32) -> u32 {
     let rounded = (u64::from(part) * 100 + u64::from(whole) / 2).checked_div(u64::from(whole));
     rounded.and_then(|p| u32::try_from(p).ok()).unwrap_or(0)
 }
 
-fn row(
-    scene: &Scene,
+fn build_row(
+    input: &SnapshotInput,
     (name, uid): (&str, &str),
     evidence: &Evidence,
-    places: &[Place],
+    places: &[ConnectionPlace],
     pools: Pools,
 ) -> PodRow {
     let Some(holdings) = evidence.pods.get(uid) else {
-        let why = match scene.measured.pods.get(uid) {
+        let why = match input.measured.pods.get(uid) {
             Some(PodMeasurement::Unreadable { why, .. }) => why.message.clone(),
             Some(PodMeasurement::Read(_)) | None => "nobody has read it yet".to_owned(),
         };
@@ -335,9 +347,9 @@ fn row(
         .map(|place| {
             let id = InstanceId(place.name.clone());
             match place.kind {
-                Kind::Writer | Kind::Reader => holdings.to(&id),
-                Kind::Former => connections(holdings.no_member.get(&id)),
-                Kind::Unknown => place
+                PlaceKind::Writer | PlaceKind::Reader => holdings.to(&id),
+                PlaceKind::Former => connections(holdings.no_member.get(&id)),
+                PlaceKind::Unknown => place
                     .addresses
                     .iter()
                     .map(|a| connections(holdings.unknown.get(a)))
@@ -345,7 +357,7 @@ fn row(
             }
         })
         .collect();
-    let (misplaced, notes) = causes(scene, holdings, places, pools);
+    let (misplaced, notes) = find_causes(input, holdings, places, pools);
     PodRow {
         name: name.to_owned(),
         held,
@@ -356,14 +368,14 @@ fn row(
 }
 
 /// Who is misplaced, and why.
-fn causes(
-    scene: &Scene,
+fn find_causes(
+    input: &SnapshotInput,
     holdings: &PodHoldings,
-    places: &[Place],
+    places: &[ConnectionPlace],
     pools: Pools,
 ) -> (u32, Vec<String>) {
     let mut notes = Vec::new();
-    let wrong = wrong_role(pools, scene.topology, None, &Holdings::from(holdings));
+    let wrong = wrong_role(pools, input.topology, None, &Holdings::from(holdings));
     if wrong.count() > 0 {
         let which = if wrong.on_writer >= wrong.on_readers {
             "the writer"
@@ -373,14 +385,14 @@ fn causes(
         notes.push(format!("{} on {which} (wrong role)", wrong.count()));
     }
     for (id, held) in &holdings.no_member {
-        let is_member = scene.topology.members().any(|(m, _)| m.instance == *id);
+        let is_member = input.topology.members().any(|(m, _)| m.instance == *id);
         notes.push(if is_member {
             format!("{} to a former address of {id}", held.connections)
         } else {
             format!("{} to {id} (no member)", held.connections)
         });
     }
-    for place in places.iter().filter(|p| p.level == Some(Level::Above)) {
+    for place in places.iter().filter(|p| p.level == Some(BandLevel::Above)) {
         let n = holdings.to(&InstanceId(place.name.clone()));
         if n > 0 {
             notes.push(format!("{n} on {} (too many)", place.name));
@@ -398,17 +410,17 @@ fn causes(
     (wrong.count().saturating_add(holdings.to_no_member()), notes)
 }
 
-fn notes(scene: &Scene, evidence: &Evidence) -> Vec<String> {
+fn collect_notes(input: &SnapshotInput, evidence: &Evidence) -> Vec<String> {
     let mut notes: Vec<String> = evidence
         .verdict
         .message()
         .map(str::to_owned)
         .into_iter()
         .collect();
-    let missing: Vec<&str> = scene
+    let missing: Vec<&str> = input
         .topology
         .members()
-        .filter(|(m, _)| !scene.book.is_resolved(&m.instance))
+        .filter(|(m, _)| !input.address_map.is_resolved(&m.instance))
         .map(|(m, _)| m.instance.0.as_str())
         .collect();
     if !missing.is_empty() && notes.is_empty() {
@@ -421,10 +433,10 @@ fn notes(scene: &Scene, evidence: &Evidence) -> Vec<String> {
         .pods
         .values()
         .fold(0_u32, |sum, p| sum.saturating_add(p.connections()));
-    if total == 0 && !evidence.pods.is_empty() && scene.target.port.is_none() {
+    if total == 0 && !evidence.pods.is_empty() && input.target.port.is_none() {
         notes.push(format!(
             "no pod holds a connection to port {}: for another port set targets[].port, or give --port",
-            scene.port
+            input.port
         ));
     }
     notes

@@ -8,18 +8,18 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::proof::Proof;
-use super::{effect, replacement};
-use crate::connections::{self, book::Book};
-use crate::error::Error;
+use super::{api_proxy, replacement};
+use crate::connections::{self, address_map::AddressMap};
+use crate::error::PluginError;
 use crate::pods::CountedPod;
+use crate::requests::ReportLine;
 use crate::session::Session;
 use crate::status;
-use crate::wish::Say;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use dbbalance_kube::methods::{Fault, Outcome, PodRef};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef};
 use dbbalance_kube::sockets::ConnectionReader;
 
 /// Between two looks at the pod's sockets. Each is an exec.
@@ -30,7 +30,7 @@ const REFILL: Duration = Duration::from_secs(5);
 const RENEW: Duration = Duration::from_secs(10);
 
 /// Everything about the one pod.
-pub(super) struct Case<'a> {
+pub(super) struct Verification<'a> {
     pub(super) session: &'a Session,
     pub(super) reader: &'a dyn ConnectionReader,
     pub(super) target: &'a TargetSpec,
@@ -38,22 +38,25 @@ pub(super) struct Case<'a> {
     pub(super) pod: &'a CountedPod<'a>,
     pub(super) of: PodRef,
     pub(super) before: Vec<Socket>,
-    pub(super) book: Book,
+    pub(super) address_map: AddressMap,
     pub(super) claim: Claim,
     pub(super) limit: Duration,
 }
 
-impl Case<'_> {
-    pub(super) async fn claim_it(&self) -> Result<(), Error> {
+impl Verification<'_> {
+    pub(super) async fn claim_pod(&self) -> Result<(), PluginError> {
         let value = self.claim.to_string();
-        match annotate::claim(&self.session.effects, self.pod.object, &value, None).await {
+        match annotate::claim_pod(&self.session.effects, self.pod.object, &value, None).await {
             ClaimOutcome::Claimed => Ok(()),
-            ClaimOutcome::LostRace => Err(Error::Declined(format!(
+            ClaimOutcome::LostRace => Err(PluginError::Declined(format!(
                 "pod {} has changed meanwhile, nothing was done: try again",
                 self.of.name
             ))),
-            ClaimOutcome::Gone => Err(Error::Declined(format!("pod {} is gone", self.of.name))),
-            ClaimOutcome::Failed { fault, message } => Err(self.failed(
+            ClaimOutcome::Gone => Err(PluginError::Declined(format!(
+                "pod {} is gone",
+                self.of.name
+            ))),
+            ClaimOutcome::Failed { fault, message } => Err(self.effect_error(
                 fault,
                 &message,
                 format!("patch on pods in namespace {}", self.of.namespace),
@@ -62,81 +65,95 @@ impl Case<'_> {
     }
 
     /// A failure of an effect in the user's words: the methods' speak of the operator's rights.
-    pub(super) fn failed(&self, fault: Fault, message: &str, grant: String) -> Error {
+    pub(super) fn effect_error(
+        &self,
+        fault: EffectFault,
+        message: &str,
+        grant: String,
+    ) -> PluginError {
         let text = message.rsplit_once("; ").map_or(message, |(said, _)| said);
-        if fault == Fault::Forbidden {
+        if fault == EffectFault::Forbidden {
             let doing = format!("recycling pod {}", self.of.name);
-            return Error::Forbidden {
+            return PluginError::Forbidden {
                 doing,
                 said: text.to_owned(),
                 grant,
             };
         }
-        Error::Declined(message.to_owned())
+        PluginError::Declined(message.to_owned())
     }
 
     /// Makes the effect and looks until it is proven, or the time is over.
-    pub(super) async fn recycle(
+    pub(super) async fn recycle_and_prove(
         &mut self,
         all: &[k8s_openapi::api::core::v1::Pod],
         stamp: &Stamp,
         note: &TopologyNote,
-        say: Say<'_>,
-    ) -> Result<Proof, Error> {
-        let restarts = restarts(self.pod.object);
+        say: ReportLine<'_>,
+    ) -> Result<Proof, PluginError> {
+        let restarts = count_restarts(self.pod.object);
         let began = Instant::now();
-        let outcome = effect::act(
+        let outcome = api_proxy::act(
             &self.session.effects,
             self.target,
             self.pod.object,
             &self.of,
         )
         .await;
-        let method = status::method(self.target);
+        let method = status::describe_method(self.target);
         match outcome {
-            Outcome::Done => say(&format!("pod {}: {method} done", self.of.name)),
-            Outcome::Gone => {
-                return Err(Error::Declined(format!("pod {} is gone", self.of.name)));
+            EffectOutcome::Done => say(&format!("pod {}: {method} done", self.of.name)),
+            EffectOutcome::Gone => {
+                return Err(PluginError::Declined(format!(
+                    "pod {} is gone",
+                    self.of.name
+                )));
             }
-            Outcome::Blocked { message, .. } => {
-                return Err(Error::Declined(format!("{message}: nothing was done")));
+            EffectOutcome::Blocked { message, .. } => {
+                return Err(PluginError::Declined(format!(
+                    "{message}: nothing was done"
+                )));
             }
-            Outcome::Failed { fault, message } => {
-                let grant = effect::grant(self.target, &self.of.namespace);
-                return Err(self.failed(fault, &message, grant));
+            EffectOutcome::Failed { fault, message } => {
+                let grant = api_proxy::required_grant(self.target, &self.of.namespace);
+                return Err(self.effect_error(fault, &message, grant));
             }
         }
         if self.target.recycle.method == Method::Evict {
-            return replacement::wait(self, all, began, say).await;
+            return replacement::wait_for_replacement(self, all, began, say).await;
         }
         if self.target.recycle.method == Method::Annotate {
             self.stamp(stamp, note, say).await;
         }
-        let proof = self.watch(began, say).await?;
+        let proof = self.watch_connections(began, say).await?;
         self.refuse_restart(restarts).await?;
         Ok(proof)
     }
 
-    async fn watch(&mut self, began: Instant, say: Say<'_>) -> Result<Proof, Error> {
+    async fn watch_connections(
+        &mut self,
+        began: Instant,
+        say: ReportLine<'_>,
+    ) -> Result<Proof, PluginError> {
         let method = self.target.recycle.method;
         let mut last: Option<Proof> = None;
         let mut proven: Option<Instant> = None;
         loop {
-            match self.look(self.pod.object).await? {
+            match self.read_sockets(self.pod.object).await? {
                 Ok(sockets) => {
-                    let proof = Proof::of(&self.before, &sockets, &self.book);
+                    let proof = Proof::compare(&self.before, &sockets, &self.address_map);
                     if last
                         .as_ref()
-                        .is_none_or(|l| l.progress() != proof.progress())
+                        .is_none_or(|l| l.progress_text() != proof.progress_text())
                     {
                         let at = began.elapsed().as_secs_f64();
-                        say(&format!("  {at:>5.1} s  {}", proof.progress()));
+                        say(&format!("  {at:>5.1} s  {}", proof.progress_text()));
                     }
                     if proof.is_proven() {
                         let since = *proven.get_or_insert_with(Instant::now);
                         if proof.is_complete() || since.elapsed() >= REFILL {
                             let seconds = since.duration_since(began).as_secs_f64();
-                            say(proof.figures().trim_end());
+                            say(proof.figures_text().trim_end());
                             say(&format!(
                                 "proven: all {} old connections are gone after {seconds:.1} s, and {} new",
                                 proof.before,
@@ -156,28 +173,30 @@ impl Case<'_> {
             if began.elapsed() >= self.limit {
                 let seconds = self.limit.as_secs();
                 let Some(proof) = last else {
-                    return Err(Error::NotProven(format!(
+                    return Err(PluginError::NotProven(format!(
                         "the pod could not be read within {seconds} s after its recycle"
                     )));
                 };
-                say(proof.figures().trim_end());
-                return Err(Error::NotProven(proof.why_not(method, seconds)));
+                say(proof.figures_text().trim_end());
+                return Err(PluginError::NotProven(
+                    proof.explain_failure(method, seconds),
+                ));
             }
             tokio::time::sleep(LOOK).await;
-            self.renew().await;
+            self.renew_claim().await;
         }
     }
 
     /// One look at a pod: its sockets, or why it cannot be read now.
-    pub(super) async fn look(
+    pub(super) async fn read_sockets(
         &self,
         pod: &k8s_openapi::api::core::v1::Pod,
-    ) -> Result<Result<Vec<Socket>, String>, Error> {
+    ) -> Result<Result<Vec<Socket>, String>, PluginError> {
         let named = self.target.evidence_container.as_deref();
         match connections::read_pod(self.reader, pod, self.port, named).await {
             PodMeasurement::Read(reading) => Ok(Ok(reading.sockets)),
             PodMeasurement::Unreadable { why, .. } if why.reason == UnreadableReason::Gone => {
-                Err(Error::NotProven(format!(
+                Err(PluginError::NotProven(format!(
                     "pod {} went away while it was looked at",
                     self.of.name
                 )))
@@ -187,13 +206,13 @@ impl Case<'_> {
     }
 
     /// Connections of a process that was started anew are new, but that is no pool renewing itself.
-    pub(super) async fn refuse_restart(&self, before: i32) -> Result<(), Error> {
-        let pods = self.session.pods().await?;
+    pub(super) async fn refuse_restart(&self, before: i32) -> Result<(), PluginError> {
+        let pods = self.session.list_pods().await?;
         let found = pods
             .iter()
             .find(|p| p.uid().as_deref() == Some(&self.of.uid));
-        if found.is_some_and(|p| restarts(p) > before) {
-            return Err(Error::NotProven(format!(
+        if found.is_some_and(|p| count_restarts(p) > before) {
+            return Err(PluginError::NotProven(format!(
                 "a container of pod {} restarted: the connections are new because the process is. The method ends \
                  the app instead of renewing its pools",
                 self.of.name
@@ -203,7 +222,7 @@ impl Case<'_> {
     }
 
     /// The operator redoes a claim that is too old.
-    pub(super) async fn renew(&mut self) {
+    pub(super) async fn renew_claim(&mut self) {
         let now = Timestamp::now();
         let age = now.duration_since(self.claim.time).unsigned_abs();
         if age < RENEW || self.target.recycle.method == Method::Annotate {
@@ -221,7 +240,7 @@ impl Case<'_> {
     }
 
     /// The end of a proof.
-    pub(super) async fn conclude(&self, stamp: &Stamp, note: &TopologyNote, say: Say<'_>) {
+    pub(super) async fn finish(&self, stamp: &Stamp, note: &TopologyNote, say: ReportLine<'_>) {
         match self.target.recycle.method {
             // The stamp was the effect; an evicted pod takes its claim along.
             Method::Annotate | Method::Evict => {}
@@ -229,8 +248,8 @@ impl Case<'_> {
         }
     }
 
-    pub(super) async fn stamp(&self, stamp: &Stamp, note: &TopologyNote, say: Say<'_>) {
-        let outcome = annotate::stamp(
+    pub(super) async fn stamp(&self, stamp: &Stamp, note: &TopologyNote, say: ReportLine<'_>) {
+        let outcome = annotate::stamp_pod(
             &self.session.effects,
             &self.of,
             &self.claim.to_string(),
@@ -250,9 +269,9 @@ impl Case<'_> {
     }
 
     /// Nothing is proven: the pod is left to the operator as it was found.
-    pub(super) async fn release(&self, say: Say<'_>) {
+    pub(super) async fn release_claim(&self, say: ReportLine<'_>) {
         let claim = self.claim.to_string();
-        let outcome = annotate::release(&self.session.effects, &self.of, &claim).await;
+        let outcome = annotate::release_claim(&self.session.effects, &self.of, &claim).await;
         if let StampOutcome::Failed { message, .. } = outcome {
             say(&format!(
                 "the claim {claim:?} stays on pod {}: {message}",
@@ -262,7 +281,7 @@ impl Case<'_> {
     }
 }
 
-fn restarts(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
+fn count_restarts(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
     let statuses = pod
         .status
         .as_ref()

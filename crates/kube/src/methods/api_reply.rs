@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use super::{BlockedBy, Fault, Outcome};
-pub(super) use crate::clients::chain;
+use super::{BlockedBy, EffectFault, EffectOutcome};
+pub(super) use dbbalance_core::error_chain::format_error_chain;
 
 /// Why a request brought no object.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestError {
     /// The API server said no.
     Refused(Box<Status>),
     /// It did not answer in time.
@@ -22,15 +22,15 @@ pub(super) enum Failure {
 }
 
 /// Makes one request, at most for the given time.
-pub(super) async fn within<T>(
+pub(super) async fn request_within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
+) -> Result<T, RequestError> {
     match tokio::time::timeout(limit, request).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused(status)),
-        Ok(Err(other)) => Err(Failure::Broken(chain(&other))),
-        Err(_) => Err(Failure::Timeout(limit)),
+        Ok(Err(kube::Error::Api(status))) => Err(RequestError::Refused(status)),
+        Ok(Err(other)) => Err(RequestError::Broken(format_error_chain(&other))),
+        Err(_) => Err(RequestError::Timeout(limit)),
     }
 }
 
@@ -57,11 +57,11 @@ pub(super) fn is_terminating(status: &Status) -> bool {
 
 /// True if a cause of that reason is given.
 pub(super) fn has_cause(status: &Status, reason: &str) -> bool {
-    cause(status, reason).is_some()
+    cause_message(status, reason).is_some()
 }
 
 /// The message of the cause of that reason.
-pub(super) fn cause<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {
+pub(super) fn cause_message<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {
     let details = status.details.as_ref()?;
     details
         .causes
@@ -72,41 +72,41 @@ pub(super) fn cause<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {
 
 /// The outcome of a failure that means the same for every method. `what` names the effect and its
 /// object, `grant` says what gives the permission that a 403 misses.
-pub(super) fn outcome(failure: &Failure, what: &str, grant: &str) -> Outcome {
+pub(super) fn classify_failure(failure: &RequestError, what: &str, grant: &str) -> EffectOutcome {
     let status = match failure {
-        Failure::Refused(status) => status,
-        Failure::Timeout(limit) => {
-            return Outcome::failed(
-                Fault::Timeout,
+        RequestError::Refused(status) => status,
+        RequestError::Timeout(limit) => {
+            return EffectOutcome::failed(
+                EffectFault::Timeout,
                 format!(
                     "{what}: no answer within {} s; it may or may not have happened",
                     limit.as_secs()
                 ),
             );
         }
-        Failure::Broken(cause) => {
-            return Outcome::failed(Fault::Connection, format!("{what}: {cause}"));
+        RequestError::Broken(cause) => {
+            return EffectOutcome::failed(EffectFault::Connection, format!("{what}: {cause}"));
         }
     };
     let said = &status.message;
     if is_gone(status) {
-        return Outcome::Gone;
+        return EffectOutcome::Gone;
     }
     if is_terminating(status) {
-        return Outcome::Blocked {
+        return EffectOutcome::Blocked {
             by: BlockedBy::NamespaceTerminating,
             message: format!("{what}: {said}"),
         };
     }
     match status.code {
-        403 => Outcome::failed(Fault::Forbidden, format!("{what}: {said}; {grant}")),
-        429 | 503 => Outcome::Blocked {
+        403 => EffectOutcome::failed(EffectFault::Forbidden, format!("{what}: {said}; {grant}")),
+        429 | 503 => EffectOutcome::Blocked {
             by: BlockedBy::ApiServerBusy,
             message: format!("{what}: the API server is busy: {said}"),
         },
-        422 => Outcome::failed(Fault::Invalid, format!("{what}: {said}")),
-        code => Outcome::failed(
-            Fault::ApiError,
+        422 => EffectOutcome::failed(EffectFault::Invalid, format!("{what}: {said}")),
+        code => EffectOutcome::failed(
+            EffectFault::ApiError,
             format!("{what}: the API server answered {code}: {said}"),
         ),
     }

@@ -1,4 +1,4 @@
-//! Whose an address is: the book that the plugin keeps while it looks.
+//! Whose an address is: the address_map that the plugin keeps while it looks.
 //!
 //! Filled from `status.topology`; addresses that a member had in an earlier look are kept as former ones.
 
@@ -11,9 +11,9 @@ use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 /// Addresses and their instances.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Book(BTreeMap<IpAddr, Known>);
+pub(crate) struct AddressMap(BTreeMap<IpAddr, Known>);
 
-impl Book {
+impl AddressMap {
     /// Takes up the addresses of now.
     pub(crate) fn update(&mut self, topology: &TopologyStatus) {
         for known in self.0.values_mut() {
@@ -32,15 +32,15 @@ impl Book {
     }
 
     pub(crate) fn addresses_of(&self, instance: &InstanceId) -> Vec<IpAddr> {
-        self.listed(instance, true)
+        self.list_addresses(instance, true)
     }
 
     /// Addresses that it once had.
     pub(crate) fn former_addresses_of(&self, instance: &InstanceId) -> Vec<IpAddr> {
-        self.listed(instance, false)
+        self.list_addresses(instance, false)
     }
 
-    fn listed(&self, instance: &InstanceId, current: bool) -> Vec<IpAddr> {
+    fn list_addresses(&self, instance: &InstanceId, current: bool) -> Vec<IpAddr> {
         self.0
             .iter()
             .filter(|(_, k)| k.instance == *instance && k.current == current)
@@ -49,7 +49,7 @@ impl Book {
     }
 }
 
-impl Addresses for Book {
+impl Addresses for AddressMap {
     fn of(&self, address: IpAddr) -> Option<Known> {
         self.0.of(address)
     }
@@ -60,7 +60,7 @@ impl Addresses for Book {
 }
 
 /// The recorded topology as a value; `None` while there is no writer.
-pub(crate) fn topology(status: &TopologyStatus) -> Option<Topology> {
+pub(crate) fn parse_topology(status: &TopologyStatus) -> Option<Topology> {
     let id = |instance: &str, resource: &str| MemberId {
         instance: InstanceId(instance.to_owned()),
         resource: ResourceId(resource.to_owned()),

@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::text::Canvas;
+use super::render::Canvas;
 
 /// Columns where nothing tells: what people expect of a file.
 const DEFAULT_WIDTH: usize = 120;
@@ -17,25 +17,25 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// How pages are drawn on the standard output.
-pub(super) fn canvas() -> Canvas {
+pub(super) fn detect_canvas() -> Canvas {
     let tty = io::stdout().is_terminal();
     // https://no-color.org: any value but an empty one.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-    let width = size().map_or(DEFAULT_WIDTH, |(columns, _)| columns);
+    let width = detect_size().map_or(DEFAULT_WIDTH, |(columns, _)| columns);
     Canvas {
         colour: tty && !no_color && !dumb,
         width: width.clamp(40, MAX_WIDTH),
     }
 }
 
-fn size() -> Option<(usize, usize)> {
+fn detect_size() -> Option<(usize, usize)> {
     let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
     (columns.0 > 0).then_some((columns.0.into(), rows.0.into()))
 }
 
 /// Writes a page. A reader that has gone away (`| head`) is no error.
-pub(super) fn print(page: &str) -> io::Result<()> {
+pub(super) fn print_page(page: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -44,12 +44,12 @@ pub(super) fn print(page: &str) -> io::Result<()> {
 }
 
 /// A page that is redrawn in place on a terminal, and written again and again elsewhere.
-pub(super) struct Screen {
+pub(super) struct LiveScreen {
     in_place: bool,
     last: String,
 }
 
-impl Screen {
+impl LiveScreen {
     /// Takes the terminal, if there is one.
     pub(super) fn open() -> io::Result<Self> {
         let in_place = io::stdout().is_terminal();
@@ -70,8 +70,8 @@ impl Screen {
         page.clone_into(&mut self.last);
         let mut out = io::stdout().lock();
         if self.in_place {
-            let rows = size().map_or(24, |(_, rows)| rows);
-            out.write_all(frame(page, rows).as_bytes())?;
+            let rows = detect_size().map_or(24, |(_, rows)| rows);
+            out.write_all(render_frame(page, rows).as_bytes())?;
         } else {
             out.write_all(page.as_bytes())?;
         }
@@ -79,17 +79,17 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for LiveScreen {
     fn drop(&mut self) {
         if self.in_place {
             // Nobody is left to be told of an error.
-            let _ = print(&format!("{LEAVE}{}", self.last));
+            let _ = print_page(&format!("{LEAVE}{}", self.last));
         }
     }
 }
 
 /// A page over the one before: each line's rest and what is below are wiped, so that nothing flickers.
-fn frame(page: &str, rows: usize) -> String {
+fn render_frame(page: &str, rows: usize) -> String {
     let lines: Vec<&str> = page.lines().collect();
     let mut out = "\x1b[H".to_owned();
     let fits = lines.len() <= rows;
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn a_frame_overwrites_the_last_one_without_clearing_the_screen() {
-        assert_eq!(frame("a\nb\n", 24), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
+        assert_eq!(render_frame("a\nb\n", 24), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
     }
 
     #[test]
     fn a_page_that_is_too_long_never_scrolls() {
-        let frame = frame("1\n2\n3\n4\n", 3);
+        let frame = render_frame("1\n2\n3\n4\n", 3);
         assert_eq!(frame.matches("\r\n").count(), 2);
         assert!(frame.contains("too low"));
     }

@@ -54,12 +54,12 @@ impl Canvas {
 }
 
 /// Columns that a text takes. Names in Kubernetes and AWS are ASCII, and our own marks are one wide.
-pub(super) fn width(text: &str) -> usize {
+pub(super) fn display_width(text: &str) -> usize {
     text.chars().count()
 }
 
 /// A bar: `value` of `most`, in eighths of a column, padded to `columns`. Something is never drawn as nothing.
-pub(super) fn bar(value: u32, most: u32, columns: usize) -> String {
+pub(super) fn render_bar(value: u32, most: u32, columns: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let (value, most) = (u64::from(value), u64::from(most.max(value).max(1)));
     let total = u64::try_from(columns).unwrap_or(0) * 8;
@@ -67,17 +67,17 @@ pub(super) fn bar(value: u32, most: u32, columns: usize) -> String {
     let filled = usize::try_from(filled.max(u64::from(value > 0))).unwrap_or(0);
     let mut text = "█".repeat(filled / 8);
     text.push_str(EIGHTHS[filled % 8]);
-    pad(&text, columns)
+    pad_right(&text, columns)
 }
 
 /// Padded with blanks on the right.
-pub(super) fn pad(text: &str, columns: usize) -> String {
+pub(super) fn pad_right(text: &str, columns: usize) -> String {
     format!("{text:<columns$}")
 }
 
 /// Cut in its middle, where names differ least: ends tell pods of a workload apart.
-pub(super) fn shorten(text: &str, columns: usize) -> String {
-    let length = width(text);
+pub(super) fn shorten_middle(text: &str, columns: usize) -> String {
+    let length = display_width(text);
     if length <= columns {
         return text.to_owned();
     }
@@ -89,13 +89,13 @@ pub(super) fn shorten(text: &str, columns: usize) -> String {
 }
 
 /// Wrapped at blanks; lines after the first are indented.
-pub(super) fn wrap(text: &str, first: usize, indent: usize, columns: usize) -> String {
+pub(super) fn wrap_text(text: &str, first: usize, indent: usize, columns: usize) -> String {
     // A narrow terminal wraps by itself better than a column of single words would read.
     let columns = columns.max(indent + 24);
     let mut out = String::new();
     let mut at = first;
     for (i, word) in text.split_whitespace().enumerate() {
-        if i > 0 && at + 1 + width(word) > columns {
+        if i > 0 && at + 1 + display_width(word) > columns {
             out.push('\n');
             out.push_str(&" ".repeat(indent));
             at = indent;
@@ -104,18 +104,18 @@ pub(super) fn wrap(text: &str, first: usize, indent: usize, columns: usize) -> S
             at += 1;
         }
         out.push_str(word);
-        at += width(word);
+        at += display_width(word);
     }
     out
 }
 
 /// How long ago, as `kubectl` writes it; two units where one would hide much.
-pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
-    span(now.duration_since(then).as_secs())
+pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
+    format_span(now.duration_since(then).as_secs())
 }
 
 /// A number of seconds as `45s`, `4m10s`, `3h`, `13d`.
-pub(super) fn span(seconds: i64) -> String {
+pub(super) fn format_span(seconds: i64) -> String {
     let s = seconds.max(0);
     let two = |big: i64, unit: &str, small: i64, rest: &str| {
         if small == 0 {
@@ -135,12 +135,12 @@ pub(super) fn span(seconds: i64) -> String {
 }
 
 /// A time to the second.
-pub(super) fn clock(time: Timestamp) -> String {
+pub(super) fn format_time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// `1 pod`, `2 pods`.
-pub(super) fn count(n: usize, noun: &str) -> String {
+pub(super) fn format_count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
@@ -155,12 +155,12 @@ impl Cell {
 }
 
 /// Rows in columns, as wide as their widest cell; the last column is not padded.
-pub(super) fn table(canvas: Canvas, indent: usize, rows: &[Vec<Cell>]) -> String {
+pub(super) fn render_table(canvas: Canvas, indent: usize, rows: &[Vec<Cell>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|c| {
             let cells = rows.iter().filter_map(|r| r.get(c));
-            cells.map(|cell| width(&cell.1)).max().unwrap_or(0)
+            cells.map(|cell| display_width(&cell.1)).max().unwrap_or(0)
         })
         .collect();
     let mut out = String::new();
@@ -171,7 +171,7 @@ pub(super) fn table(canvas: Canvas, indent: usize, rows: &[Vec<Cell>]) -> String
                 line.push_str(&canvas.tint(*tone, text));
             } else {
                 line.push_str(&canvas.tint(*tone, text));
-                line.push_str(&" ".repeat(widths[c] - width(text) + 2));
+                line.push_str(&" ".repeat(widths[c] - display_width(text) + 2));
             }
         }
         out.push_str(line.trim_end());
@@ -186,24 +186,24 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_its_share_and_never_hides_something() {
-        assert_eq!(bar(10, 10, 4), "████");
-        assert_eq!(bar(5, 10, 4), "██  ");
-        assert_eq!(bar(9, 16, 2), "█▏");
-        assert_eq!(bar(1, 1000, 4), "▏   ");
-        assert_eq!(bar(0, 10, 4), "    ");
-        assert_eq!(bar(0, 0, 2), "  ");
-        assert_eq!(bar(20, 10, 2), "██", "never longer than its columns");
+        assert_eq!(render_bar(10, 10, 4), "████");
+        assert_eq!(render_bar(5, 10, 4), "██  ");
+        assert_eq!(render_bar(9, 16, 2), "█▏");
+        assert_eq!(render_bar(1, 1000, 4), "▏   ");
+        assert_eq!(render_bar(0, 10, 4), "    ");
+        assert_eq!(render_bar(0, 0, 2), "  ");
+        assert_eq!(render_bar(20, 10, 2), "██", "never longer than its columns");
     }
 
     #[test]
     fn a_long_name_is_cut_in_its_middle() {
-        assert_eq!(shorten("web-7d9c-abcde", 14), "web-7d9c-abcde");
-        assert_eq!(shorten("web-7d9c-abcde", 9), "web-…bcde");
+        assert_eq!(shorten_middle("web-7d9c-abcde", 14), "web-7d9c-abcde");
+        assert_eq!(shorten_middle("web-7d9c-abcde", 9), "web-…bcde");
     }
 
     #[test]
     fn a_line_is_wrapped_at_blanks_with_an_indent() {
-        let text = wrap("the first gate that holds it, in words", 0, 2, 26);
+        let text = wrap_text("the first gate that holds it, in words", 0, 2, 26);
         assert_eq!(text, "the first gate that holds\n  it, in words");
     }
 
@@ -211,7 +211,7 @@ mod tests {
     fn ages_are_short() {
         let ages: Vec<String> = [0, 119, 120, 250, 600, 7260, 90_000, 1_200_000]
             .into_iter()
-            .map(span)
+            .map(format_span)
             .collect();
         assert_eq!(
             ages,
@@ -230,7 +230,7 @@ mod tests {
             vec![Cell::plain("bbb"), Cell::plain("y")],
         ];
         assert_eq!(
-            table(canvas, 1, &rows),
+            render_table(canvas, 1, &rows),
             " \u{1b}[32ma\u{1b}[0m    x\n bbb  y\n"
         );
     }

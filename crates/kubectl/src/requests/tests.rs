@@ -39,8 +39,8 @@ fn status(fresh: &str, run: &str, due: i64) -> Value {
 fn a_request_is_waited_for_until_pods_are_fresh_and_no_run_is_in_progress() {
     let waiting = |status: &Value, said: &str| {
         assert_eq!(
-            stand(&policy("t", status), "t"),
-            Standing::Waiting(said.to_owned())
+            request_state(&policy("t", status), "t"),
+            RequestState::Waiting(said.to_owned())
         );
     };
     waiting(
@@ -55,34 +55,38 @@ fn a_request_is_waited_for_until_pods_are_fresh_and_no_run_is_in_progress() {
         &status("True", "Running", 3),
         "1/2 pods are stale; web waits for Budget",
     );
-    let done = stand(&policy("t", &status("True", "Succeeded", 3)), "t");
+    let done = request_state(&policy("t", &status("True", "Succeeded", 3)), "t");
     assert_eq!(
         done,
-        Standing::Fresh("all pods are fresh at epoch 3".to_owned())
+        RequestState::Fresh("all pods are fresh at epoch 3".to_owned())
     );
 }
 
 #[test]
 fn a_run_that_halts_ends_the_wait_and_an_older_one_does_not() {
-    let halted = stand(&policy("t", &status("False", "Halted", 3)), "t");
+    let halted = request_state(&policy("t", &status("False", "Halted", 3)), "t");
     assert_eq!(
         halted,
-        Standing::Halted("the run of target web has halted, 1 of 2 pods recycled: why".to_owned())
+        RequestState::Halted(
+            "the run of target web has halted, 1 of 2 pods recycled: why".to_owned()
+        )
     );
-    let older = stand(&policy("t", &status("False", "Halted", 4)), "t");
-    assert!(matches!(older, Standing::Waiting(_)), "{older:?}");
+    let older = request_state(&policy("t", &status("False", "Halted", 4)), "t");
+    assert!(matches!(older, RequestState::Waiting(_)), "{older:?}");
 }
 
 #[test]
 fn another_request_meanwhile_ends_the_wait() {
-    let other = stand(&policy("u", &json!({"epoch": 2})), "t");
-    assert!(matches!(other, Standing::Halted(words) if words.contains("token u")));
+    let other = request_state(&policy("u", &json!({"epoch": 2})), "t");
+    assert!(matches!(other, RequestState::Halted(words) if words.contains("token u")));
 }
 
 #[test]
 fn a_request_that_would_not_be_taken_up_is_refused() {
     let refused = |status: &Value, part: &str| {
-        let said = may_ask(&policy("x", status), "t").unwrap_err().to_string();
+        let said = check_request(&policy("x", status), "t")
+            .unwrap_err()
+            .to_string();
         assert!(said.contains(part), "{said}");
     };
     refused(&json!({}), "has not been seen by an operator yet");
@@ -90,7 +94,7 @@ fn a_request_that_would_not_be_taken_up_is_refused() {
         &status("True", "Succeeded", 3),
         "has taken up token t already",
     );
-    assert!(may_ask(&policy("x", &json!({"epoch": 1})), "t").is_ok());
+    assert!(check_request(&policy("x", &json!({"epoch": 1})), "t").is_ok());
 }
 
 #[test]

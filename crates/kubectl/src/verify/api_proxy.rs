@@ -10,25 +10,30 @@ use kube::Client;
 use kube::client::Body;
 
 use dbbalance_api::spec::{HttpSpec, HttpVerb, Method, TargetSpec};
-use dbbalance_kube::methods::{Fault, Outcome, PodRef, evict, signal};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef, evict, signal};
 
 /// Makes the effect. `Annotate` has none but its stamp, and `Rollout` is not made on a pod.
-pub(super) async fn act(client: &Client, target: &TargetSpec, pod: &Pod, of: &PodRef) -> Outcome {
+pub(super) async fn act(
+    client: &Client,
+    target: &TargetSpec,
+    pod: &Pod,
+    of: &PodRef,
+) -> EffectOutcome {
     let recycle = &target.recycle;
     match (recycle.method, &recycle.signal, &recycle.http) {
-        (Method::Signal, Some(spec), _) => signal::signal(client, pod, spec).await,
-        (Method::Http, _, Some(spec)) => call(client, of, spec).await,
-        (Method::Evict, _, _) => evict::evict(client, of).await,
-        (Method::Annotate, _, _) => Outcome::Done,
-        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
-            fault: Fault::Invalid,
+        (Method::Signal, Some(spec), _) => signal::send_signal(client, pod, spec).await,
+        (Method::Http, _, Some(spec)) => call_through_api_server(client, of, spec).await,
+        (Method::Evict, _, _) => evict::evict_pod(client, of).await,
+        (Method::Annotate, _, _) => EffectOutcome::Done,
+        (Method::Signal | Method::Http | Method::Rollout, _, _) => EffectOutcome::Failed {
+            fault: EffectFault::Invalid,
             message: format!("target {}: the method has no settings", target.name),
         },
     }
 }
 
 /// One request to the pod through the API server's proxy.
-async fn call(client: &Client, of: &PodRef, spec: &HttpSpec) -> Outcome {
+async fn call_through_api_server(client: &Client, of: &PodRef, spec: &HttpSpec) -> EffectOutcome {
     let verb = match spec.verb {
         HttpVerb::Post => http::Method::POST,
         HttpVerb::Put => http::Method::PUT,
@@ -38,7 +43,7 @@ async fn call(client: &Client, of: &PodRef, spec: &HttpSpec) -> Outcome {
         "calling {verb} {} on port {} of pod {}/{} through the API server",
         spec.path, spec.port, of.namespace, of.name
     );
-    let failed = |fault, why: String| Outcome::Failed {
+    let failed = |fault, why: String| EffectOutcome::Failed {
         fault,
         message: format!("{what}: {why}"),
     };
@@ -52,22 +57,22 @@ async fn call(client: &Client, of: &PodRef, spec: &HttpSpec) -> Outcome {
         .body(Body::empty());
     let request = match request {
         Ok(request) => request,
-        Err(e) => return failed(Fault::Invalid, e.to_string()),
+        Err(e) => return failed(EffectFault::Invalid, e.to_string()),
     };
     let limit = Duration::from_secs(u64::try_from(spec.timeout_seconds).unwrap_or(1).max(1));
     let answer = match tokio::time::timeout(limit, client.send(request)).await {
         Err(_) => {
             return failed(
-                Fault::Timeout,
+                EffectFault::Timeout,
                 format!("no answer within {} s", limit.as_secs()),
             );
         }
-        Ok(Err(e)) => return failed(Fault::Connection, e.to_string()),
+        Ok(Err(e)) => return failed(EffectFault::Connection, e.to_string()),
         Ok(Ok(answer)) => answer,
     };
     let status = answer.status();
     if status.is_success() {
-        return Outcome::Done;
+        return EffectOutcome::Done;
     }
     let body = answer.into_body().collect_bytes().await.unwrap_or_default();
     // The API server's own refusals are Status objects; the app's answers are anything.
@@ -76,14 +81,17 @@ async fn call(client: &Client, of: &PodRef, spec: &HttpSpec) -> Outcome {
         .filter(|s| s.code == status.as_u16())
         .map(|s| s.message);
     match said {
-        Some(said) if status == http::StatusCode::FORBIDDEN => failed(Fault::Forbidden, said),
-        Some(said) => failed(Fault::Connection, said),
-        None => failed(Fault::HttpStatus, format!("the app answered {status}")),
+        Some(said) if status == http::StatusCode::FORBIDDEN => failed(EffectFault::Forbidden, said),
+        Some(said) => failed(EffectFault::Connection, said),
+        None => failed(
+            EffectFault::HttpStatus,
+            format!("the app answered {status}"),
+        ),
     }
 }
 
 /// The right that the effect needs, in words.
-pub(super) fn grant(target: &TargetSpec, namespace: &str) -> String {
+pub(super) fn required_grant(target: &TargetSpec, namespace: &str) -> String {
     let right = match (target.recycle.method, &target.recycle.http) {
         (Method::Http, Some(http)) => match http.verb {
             HttpVerb::Get => "get on pods/proxy",
