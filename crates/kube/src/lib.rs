@@ -6,4 +6,5 @@ pub mod clients;
 pub mod exec;
 pub mod methods;
 pub mod pods;
+pub mod recycle;
 pub mod sockets;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_reply::{self, RequestError};
 use super::{API_TIMEOUT, EffectFault, EffectOutcome, PodRef};
+use dbbalance_api::status::{RoleStatus, TopologyStatus};
 use dbbalance_api::{FIELD_MANAGER, annotations};
 
 const GRANT: &str = "the operator needs patch on pods in this namespace";
@@ -62,6 +63,25 @@ pub struct TopologyNote {
 }
 
 impl TopologyNote {
+    /// Formats the recorded topology for pods; empty while none is recorded.
+    #[must_use]
+    pub fn from_status(topology: Option<&TopologyStatus>) -> Self {
+        let Some(topology) = topology else {
+            return Self::default();
+        };
+        let mut readers: Vec<&str> = topology
+            .members
+            .iter()
+            .filter(|m| m.role == RoleStatus::Reader)
+            .map(|m| m.instance.as_str())
+            .collect();
+        readers.sort_unstable();
+        Self {
+            writer: topology.writer.clone().unwrap_or_default(),
+            readers: readers.join(","),
+        }
+    }
+
     fn entries(&self) -> [(&'static str, &str); 2] {
         [
             (annotations::WRITER, self.writer.as_str()),

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use reqwest::redirect::Policy;
 
 use super::{EffectFault, EffectOutcome, PodRef};
+use crate::recycle::CallHook;
 use dbbalance_api::spec::{HttpSpec, HttpVerb};
 
 /// How long a connection to a pod may take. Pods are a network hop away; a longer wait means that
@@ -38,20 +39,6 @@ impl PodCaller {
             .user_agent(concat!("dbbalance/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client })
-    }
-
-    /// Makes the request to the pod; 2xx is done.
-    pub async fn call(&self, pod: &Pod, spec: &HttpSpec) -> EffectOutcome {
-        let Some(of) = PodRef::from_pod(pod) else {
-            return EffectOutcome::Gone;
-        };
-        match find_address(pod, spec) {
-            Ok(to) => self.send(&of, to, spec).await,
-            Err((fault, why)) => EffectOutcome::failed(
-                fault,
-                format!("calling pod {}/{}: {why}", of.namespace, of.name),
-            ),
-        }
     }
 
     async fn send(&self, pod: &PodRef, to: SocketAddr, spec: &HttpSpec) -> EffectOutcome {
@@ -114,6 +101,22 @@ impl PodCaller {
                     ),
                 )
             }
+        }
+    }
+}
+
+impl CallHook for PodCaller {
+    /// Calls the pod's own address; an answer of 2xx is done.
+    async fn call_hook(&self, pod: &Pod, spec: &HttpSpec) -> EffectOutcome {
+        let Some(of) = PodRef::from_pod(pod) else {
+            return EffectOutcome::Gone;
+        };
+        match find_address(pod, spec) {
+            Ok(to) => self.send(&of, to, spec).await,
+            Err((fault, why)) => EffectOutcome::failed(
+                fault,
+                format!("calling pod {}/{}: {why}", of.namespace, of.name),
+            ),
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod http;
 pub mod rollout;
 pub mod signal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::time::Duration;
 

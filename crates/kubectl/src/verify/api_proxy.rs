@@ -10,29 +10,22 @@ use kube::Client;
 use kube::client::Body;
 
 use dbbalance_api::spec::{HttpSpec, HttpVerb, Method, TargetSpec};
-use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef, evict, signal};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef};
+use dbbalance_kube::recycle::CallHook;
 
-/// Makes the effect. `Annotate` has none but its stamp, and `Rollout` is not made on a pod.
-pub(super) async fn act(
-    client: &Client,
-    target: &TargetSpec,
-    pod: &Pod,
-    of: &PodRef,
-) -> EffectOutcome {
-    let recycle = &target.recycle;
-    match (recycle.method, &recycle.signal, &recycle.http) {
-        (Method::Signal, Some(spec), _) => signal::send_signal(client, pod, spec).await,
-        (Method::Http, _, Some(spec)) => call_through_api_server(client, of, spec).await,
-        (Method::Evict, _, _) => evict::evict_pod(client, of).await,
-        (Method::Annotate, _, _) => EffectOutcome::Done,
-        (Method::Signal | Method::Http | Method::Rollout, _, _) => EffectOutcome::Failed {
-            fault: EffectFault::Invalid,
-            message: format!("target {}: the method has no settings", target.name),
-        },
+/// Calls HTTP hooks through the API server: a desk seldom reaches the addresses of pods.
+pub(super) struct ApiProxy<'a>(pub &'a Client);
+
+impl CallHook for ApiProxy<'_> {
+    async fn call_hook(&self, pod: &Pod, settings: &HttpSpec) -> EffectOutcome {
+        match PodRef::from_pod(pod) {
+            Some(of) => call_through_api_server(self.0, &of, settings).await,
+            None => EffectOutcome::Gone,
+        }
     }
 }
 
-/// One request to the pod through the API server's proxy.
+/// Makes one request to the pod through the API server's proxy.
 async fn call_through_api_server(client: &Client, of: &PodRef, spec: &HttpSpec) -> EffectOutcome {
     let verb = match spec.verb {
         HttpVerb::Post => http::Method::POST,

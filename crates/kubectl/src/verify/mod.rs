@@ -22,12 +22,13 @@ use super::session::Session;
 use super::status;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_api::status::{RoleStatus, TargetStatus, TopologyStatus};
+use dbbalance_api::status::{TargetStatus, TopologyStatus};
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
 use dbbalance_core::stamp::{Claim, PolicyMark, Stamp};
 use dbbalance_core::topology::Fingerprint;
 use dbbalance_kube::methods::PodRef;
 use dbbalance_kube::methods::annotate::TopologyNote;
+use dbbalance_kube::recycle::PodRecycle;
 use dbbalance_kube::sockets::ConnectionReader;
 use verification::Verification;
 
@@ -67,36 +68,43 @@ pub(super) async fn verify_pod(
     if !args.yes && !ask(&format_question(target, &of, &before))? {
         return Err(PluginError::Declined("nothing was done".to_owned()));
     }
-    let claim = Claim {
-        policy: stamp.policy.clone(),
-        epoch: stamp.epoch,
-        attempt: 1,
-        time: Timestamp::now(),
+    let recycle = PodRecycle {
+        client: &session.effects,
+        target,
+        pod: pod.object,
+        pod_ref: of,
+        method: target.recycle.method,
+        claim: Claim {
+            policy: stamp.policy.clone(),
+            epoch: stamp.epoch,
+            attempt: 1,
+            time: Timestamp::now(),
+        },
+        moved: None,
+        stamp,
+        topology: TopologyNote::from_status(Some(topology)),
+        recycles: pod.facts.recycles.saturating_add(1),
     };
     let mut verification = Verification {
         session,
         reader,
-        target,
+        recycle,
         port,
-        pod,
-        of,
         before,
         address_map,
-        claim,
         limit: args.timeout.unsigned_abs(),
     };
-    let note = note(topology);
     verification.claim_pod().await?;
     // From here on the claim is taken away whatever happens.
     let ended = tokio::select! {
-        ended = verification.recycle_and_prove(&all, &stamp, &note, say) => ended,
+        ended = verification.recycle_and_prove(&all, say) => ended,
         _ = tokio::signal::ctrl_c() => Err(PluginError::Interrupted(
             "interrupted: the pod may have been recycled; nothing was proven".to_owned(),
         )),
     };
     match ended {
         Ok(proof) => {
-            verification.finish(&stamp, &note, say).await;
+            verification.finish(say).await;
             if let Some(remark) = proof.remark(reader_count(topology)) {
                 say(&remark);
             }
@@ -163,21 +171,6 @@ fn due_stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &Topolog
         policy: PolicyMark::of(&policy.uid().unwrap_or_default()),
         epoch: target.due_epoch.max(target.baseline_epoch),
         fingerprint: Fingerprint(fingerprint.clone()),
-    }
-}
-
-/// The topology as pods are told it.
-fn note(topology: &TopologyStatus) -> TopologyNote {
-    let mut readers: Vec<&str> = topology
-        .members
-        .iter()
-        .filter(|m| m.role == RoleStatus::Reader)
-        .map(|m| m.instance.as_str())
-        .collect();
-    readers.sort_unstable();
-    TopologyNote {
-        writer: topology.writer.clone().unwrap_or_default(),
-        readers: readers.join(","),
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) async fn wait_for_replacement(
                 say(proof.figures_text().trim_end());
                 say(&format!(
                     "proven: pod {} is gone with its {} connections; {name} serves after {seconds:.1} s and holds {}",
-                    verification.of.name, proof.before, proof.after
+                    verification.pod_name(),
+                    proof.before,
+                    proof.after
                 ));
                 return Ok(proof);
             }
@@ -67,14 +69,14 @@ async fn check_replacement(
 ) -> Result<ReplacementState, PluginError> {
     let old = now
         .iter()
-        .find(|p| p.uid().as_deref() == Some(&verification.of.uid));
+        .find(|p| p.uid().as_deref() == Some(&verification.recycle.pod_ref.uid));
     if old.is_some() {
         return Ok(ReplacementState::Waits(format!(
             "{} is still ending",
-            verification.of.name
+            verification.pod_name()
         )));
     }
-    let counted = pods::counted_pods(now, verification.target);
+    let counted = pods::counted_pods(now, verification.recycle.target);
     let new = counted.iter().filter(|p| !known.contains(&p.facts.uid));
     let mut words = "no other pod has taken its place".to_owned();
     for pod in new {

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::api_proxy::{ApiProxy, required_grant};
 use super::proof::Proof;
-use super::{api_proxy, replacement};
+use super::replacement;
 use crate::connections::{self, address_map::AddressMap};
 use crate::error::PluginError;
-use crate::pods::CountedPod;
 use crate::requests::ReportLine;
 use crate::session::Session;
 use crate::status;
-use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
-use dbbalance_core::stamp::{Claim, Stamp};
-use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef};
+use dbbalance_core::stamp::Claim;
+use dbbalance_kube::methods::annotate::{ClaimOutcome, StampOutcome};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome};
+use dbbalance_kube::recycle::PodRecycle;
 use dbbalance_kube::sockets::ConnectionReader;
 
 /// Between two looks at the pod's sockets. Each is an exec.
@@ -29,37 +30,37 @@ const REFILL: Duration = Duration::from_secs(5);
 /// The claim is renewed this often: the operator redoes one that is older than 35 s.
 const RENEW: Duration = Duration::from_secs(10);
 
-/// Everything about the one pod.
+/// The verification of one pod: its recycle, and what is needed to read its connections.
 pub(super) struct Verification<'a> {
     pub(super) session: &'a Session,
     pub(super) reader: &'a dyn ConnectionReader,
-    pub(super) target: &'a TargetSpec,
+    pub(super) recycle: PodRecycle<'a>,
     pub(super) port: u16,
-    pub(super) pod: &'a CountedPod<'a>,
-    pub(super) of: PodRef,
     pub(super) before: Vec<Socket>,
     pub(super) address_map: AddressMap,
-    pub(super) claim: Claim,
     pub(super) limit: Duration,
 }
 
 impl Verification<'_> {
+    pub(super) fn pod_name(&self) -> &str {
+        &self.recycle.pod_ref.name
+    }
+
     pub(super) async fn claim_pod(&self) -> Result<(), PluginError> {
-        let value = self.claim.to_string();
-        match annotate::claim_pod(&self.session.effects, self.pod.object, &value, None).await {
+        let name = self.pod_name();
+        match self.recycle.claim().await {
             ClaimOutcome::Claimed => Ok(()),
             ClaimOutcome::LostRace => Err(PluginError::Declined(format!(
-                "pod {} has changed meanwhile, nothing was done: try again",
-                self.of.name
+                "pod {name} has changed meanwhile, nothing was done: try again"
             ))),
-            ClaimOutcome::Gone => Err(PluginError::Declined(format!(
-                "pod {} is gone",
-                self.of.name
-            ))),
+            ClaimOutcome::Gone => Err(PluginError::Declined(format!("pod {name} is gone"))),
             ClaimOutcome::Failed { fault, message } => Err(self.effect_error(
                 fault,
                 &message,
-                format!("patch on pods in namespace {}", self.of.namespace),
+                format!(
+                    "patch on pods in namespace {}",
+                    self.recycle.pod_ref.namespace
+                ),
             )),
         }
     }
@@ -73,7 +74,7 @@ impl Verification<'_> {
     ) -> PluginError {
         let text = message.rsplit_once("; ").map_or(message, |(said, _)| said);
         if fault == EffectFault::Forbidden {
-            let doing = format!("recycling pod {}", self.of.name);
+            let doing = format!("recycling pod {}", self.pod_name());
             return PluginError::Forbidden {
                 doing,
                 said: text.to_owned(),
@@ -87,26 +88,19 @@ impl Verification<'_> {
     pub(super) async fn recycle_and_prove(
         &mut self,
         all: &[k8s_openapi::api::core::v1::Pod],
-        stamp: &Stamp,
-        note: &TopologyNote,
         say: ReportLine<'_>,
     ) -> Result<Proof, PluginError> {
-        let restarts = count_restarts(self.pod.object);
+        let restarts = count_restarts(self.recycle.pod);
         let began = Instant::now();
-        let outcome = api_proxy::act(
-            &self.session.effects,
-            self.target,
-            self.pod.object,
-            &self.of,
-        )
-        .await;
-        let method = status::describe_method(self.target);
+        let proxy = ApiProxy(self.recycle.client);
+        let outcome = self.recycle.make_effect(&proxy).await;
+        let method = status::describe_method(self.recycle.target);
         match outcome {
-            EffectOutcome::Done => say(&format!("pod {}: {method} done", self.of.name)),
+            EffectOutcome::Done => say(&format!("pod {}: {method} done", self.pod_name())),
             EffectOutcome::Gone => {
                 return Err(PluginError::Declined(format!(
                     "pod {} is gone",
-                    self.of.name
+                    self.pod_name()
                 )));
             }
             EffectOutcome::Blocked { message, .. } => {
@@ -115,15 +109,15 @@ impl Verification<'_> {
                 )));
             }
             EffectOutcome::Failed { fault, message } => {
-                let grant = api_proxy::required_grant(self.target, &self.of.namespace);
+                let grant = required_grant(self.recycle.target, &self.recycle.pod_ref.namespace);
                 return Err(self.effect_error(fault, &message, grant));
             }
         }
-        if self.target.recycle.method == Method::Evict {
+        if self.recycle.method == Method::Evict {
             return replacement::wait_for_replacement(self, all, began, say).await;
         }
-        if self.target.recycle.method == Method::Annotate {
-            self.stamp(stamp, note, say).await;
+        if self.recycle.method == Method::Annotate {
+            self.stamp(say).await;
         }
         let proof = self.watch_connections(began, say).await?;
         self.refuse_restart(restarts).await?;
@@ -135,11 +129,11 @@ impl Verification<'_> {
         began: Instant,
         say: ReportLine<'_>,
     ) -> Result<Proof, PluginError> {
-        let method = self.target.recycle.method;
+        let method = self.recycle.method;
         let mut last: Option<Proof> = None;
         let mut proven: Option<Instant> = None;
         loop {
-            match self.read_sockets(self.pod.object).await? {
+            match self.read_sockets(self.recycle.pod).await? {
                 Ok(sockets) => {
                     let proof = Proof::compare(&self.before, &sockets, &self.address_map);
                     if last
@@ -192,13 +186,13 @@ impl Verification<'_> {
         &self,
         pod: &k8s_openapi::api::core::v1::Pod,
     ) -> Result<Result<Vec<Socket>, String>, PluginError> {
-        let named = self.target.evidence_container.as_deref();
+        let named = self.recycle.target.evidence_container.as_deref();
         match connections::read_pod(self.reader, pod, self.port, named).await {
             PodMeasurement::Read(reading) => Ok(Ok(reading.sockets)),
             PodMeasurement::Unreadable { why, .. } if why.reason == UnreadableReason::Gone => {
                 Err(PluginError::NotProven(format!(
                     "pod {} went away while it was looked at",
-                    self.of.name
+                    self.pod_name()
                 )))
             }
             PodMeasurement::Unreadable { why, .. } => Ok(Err(why.message)),
@@ -210,12 +204,12 @@ impl Verification<'_> {
         let pods = self.session.list_pods().await?;
         let found = pods
             .iter()
-            .find(|p| p.uid().as_deref() == Some(&self.of.uid));
+            .find(|p| p.uid().as_deref() == Some(&self.recycle.pod_ref.uid));
         if found.is_some_and(|p| count_restarts(p) > before) {
             return Err(PluginError::NotProven(format!(
                 "a container of pod {} restarted: the connections are new because the process is. The method ends \
                  the app instead of renewing its pools",
-                self.of.name
+                self.pod_name()
             )));
         }
         Ok(())
@@ -224,45 +218,38 @@ impl Verification<'_> {
     /// The operator redoes a claim that is too old.
     pub(super) async fn renew_claim(&mut self) {
         let now = Timestamp::now();
-        let age = now.duration_since(self.claim.time).unsigned_abs();
-        if age < RENEW || self.target.recycle.method == Method::Annotate {
+        let age = now.duration_since(self.recycle.claim.time).unsigned_abs();
+        if age < RENEW || self.recycle.method == Method::Annotate {
             return;
         }
         let next = Claim {
             time: now,
-            ..self.claim.clone()
+            ..self.recycle.claim.clone()
         };
-        let (old, new) = (self.claim.to_string(), next.to_string());
-        let renewed = annotate::replace_claim(&self.session.effects, &self.of, &old, &new).await;
-        if renewed == StampOutcome::Stamped {
-            self.claim = next;
+        if self.recycle.replace_claim(&next).await == StampOutcome::Stamped {
+            self.recycle.claim = next;
         }
     }
 
     /// The end of a proof.
-    pub(super) async fn finish(&self, stamp: &Stamp, note: &TopologyNote, say: ReportLine<'_>) {
-        match self.target.recycle.method {
+    pub(super) async fn finish(&self, say: ReportLine<'_>) {
+        match self.recycle.method {
             // The stamp was the effect; an evicted pod takes its claim along.
             Method::Annotate | Method::Evict => {}
-            _ => self.stamp(stamp, note, say).await,
+            _ => self.stamp(say).await,
         }
     }
 
-    pub(super) async fn stamp(&self, stamp: &Stamp, note: &TopologyNote, say: ReportLine<'_>) {
-        let outcome = annotate::stamp_pod(
-            &self.session.effects,
-            &self.of,
-            &self.claim.to_string(),
-            &stamp.to_string(),
-            note,
-            self.pod.facts.recycles.saturating_add(1),
-        )
-        .await;
-        match outcome {
-            StampOutcome::Stamped => say(&format!("pod {}: stamped {stamp}", self.of.name)),
+    pub(super) async fn stamp(&self, say: ReportLine<'_>) {
+        match self.recycle.stamp().await {
+            StampOutcome::Stamped => say(&format!(
+                "pod {}: stamped {}",
+                self.pod_name(),
+                self.recycle.stamp
+            )),
             StampOutcome::Gone | StampOutcome::LostRace => say(&format!(
                 "pod {}: not stamped, as it has changed meanwhile; the operator sees to it",
-                self.of.name
+                self.pod_name()
             )),
             StampOutcome::Failed { message, .. } => say(&format!("not stamped: {message}")),
         }
@@ -270,12 +257,11 @@ impl Verification<'_> {
 
     /// Nothing is proven: the pod is left to the operator as it was found.
     pub(super) async fn release_claim(&self, say: ReportLine<'_>) {
-        let claim = self.claim.to_string();
-        let outcome = annotate::release_claim(&self.session.effects, &self.of, &claim).await;
-        if let StampOutcome::Failed { message, .. } = outcome {
+        if let StampOutcome::Failed { message, .. } = self.recycle.release().await {
+            let claim = self.recycle.claim.to_string();
             say(&format!(
                 "the claim {claim:?} stays on pod {}: {message}",
-                self.of.name
+                self.pod_name()
             ));
         }
     }
