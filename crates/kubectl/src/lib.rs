@@ -4,22 +4,18 @@
 //! measures by itself, asks of the operator by annotation, and recycles one pod by hand to prove a recipe.
 //! It acts with the rights of whoever calls it, holds no state, and decides nothing that the operator decides.
 //!
-//! Pages are pure (values in, text out); only [`session`], [`terminal`] and the effects of `verify` reach
+//! Pages are pure (values in, text out); only [`session`], `dbbalance_terminal::screen` and the effects of `verify` reach
 //! out.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 mod connections;
 mod error;
-#[cfg(test)]
-mod golden;
 mod plan;
 mod pods;
-mod render;
 mod requests;
 mod session;
 mod status;
-mod terminal;
 mod verify;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -35,9 +31,9 @@ use cli::{ConnectionsArgs, Output, PluginCli, PluginCommand};
 use connections::address_map::AddressMap;
 use connections::snapshot::ConnectionSnapshot;
 use dbbalance_kube::sockets::procnet::ProcNet;
+use dbbalance_terminal::screen::{self, LiveScreen};
 use error::PluginError;
 use session::Session;
-use terminal::LiveScreen;
 
 /// How often a watch measures.
 const WATCH: Duration = Duration::from_secs(2);
@@ -65,9 +61,9 @@ pub fn main() -> ExitCode {
 
 async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
     let session = Session::open(&cli.connect).await?;
-    let canvas = terminal::detect_canvas();
+    let canvas = screen::detect_canvas();
     let mut say = |line: &str| {
-        let _ = terminal::print_page(&format!("{line}\n"));
+        let _ = screen::print_page(&format!("{line}\n"));
     };
     match &cli.command {
         PluginCommand::Status(args) => match (&args.policy, args.output) {
@@ -77,7 +73,7 @@ async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
                     Output::Text => status::render_page(&policy, canvas, Timestamp::now()),
                     Output::Json => to_pretty_json(&policy),
                 };
-                Ok(terminal::print_page(&page)?)
+                Ok(screen::print_page(&page)?)
             }
             (None, output) => {
                 let found = session.list_policies().await?;
@@ -90,7 +86,7 @@ async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
                     }
                     Output::Text => status::render_list(&found, canvas, Timestamp::now()),
                 };
-                Ok(terminal::print_page(&page)?)
+                Ok(screen::print_page(&page)?)
             }
         },
         PluginCommand::Plan(args) => {
@@ -99,7 +95,7 @@ async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
                 Output::Text => plan::render_page(&policy, canvas, Timestamp::now()),
                 Output::Json => to_pretty_json(&plan::plan_json(&policy)),
             };
-            Ok(terminal::print_page(&page)?)
+            Ok(screen::print_page(&page)?)
         }
         PluginCommand::Connections(args) => show_connections(&session, args).await,
         PluginCommand::Verify(args) => {
@@ -133,7 +129,7 @@ async fn show_connections(session: &Session, args: &ConnectionsArgs) -> Result<(
             Output::Text => render_pages(&snapshots, args),
             Output::Json => to_pretty_json(&snapshots),
         };
-        return Ok(terminal::print_page(&page)?);
+        return Ok(screen::print_page(&page)?);
     }
     // A wrong name or a missing right ends it before the terminal is taken.
     let mut snapshots =
@@ -180,7 +176,7 @@ async fn show_connections(session: &Session, args: &ConnectionsArgs) -> Result<(
 }
 
 fn render_pages(snapshots: &[ConnectionSnapshot], args: &ConnectionsArgs) -> String {
-    let canvas = terminal::detect_canvas();
+    let canvas = screen::detect_canvas();
     let pages: Vec<String> = snapshots
         .iter()
         .map(|p| connections::page::render_page(p, args.rows, canvas))

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::render::{Canvas, Tone, format_span, format_time, wrap_text};
 use super::status::policy_state;
 use dbbalance_api::DbBalancePolicy;
+use dbbalance_terminal::render::{format_span, format_time, wrap_text};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// The page of `plan`.
 pub(super) fn render_page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {

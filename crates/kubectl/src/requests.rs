@@ -9,13 +9,14 @@ use kube::ResourceExt;
 
 use super::cli::{PauseArgs, RecycleArgs};
 use super::error::PluginError;
-use super::render::{Canvas, format_span, format_time};
 use super::session::Session;
 use super::status::policy_state;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::annotations::{PAUSE_REASON, PAUSE_UNTIL, RECYCLE_REQUESTED};
 use dbbalance_api::conditions::{self, ConditionType};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
+use dbbalance_terminal::Canvas;
+use dbbalance_terminal::render::{format_span, format_time};
 
 /// How often a policy that is waited for is read; a run's steps are seconds apart.
 const LOOK: Duration = Duration::from_secs(1);

@@ -11,10 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::plan;
-use super::render::{
-    Canvas, Cell, Tone, format_age, format_count, format_span, format_time, pad_right,
-    render_table, wrap_text,
-};
 use dbbalance_api::annotations::{PAUSE_REASON, PAUSE_UNTIL};
 use dbbalance_api::conditions::{self, ConditionType};
 use dbbalance_api::spec::{Endpoint, Method, Mode, TargetSpec};
@@ -22,6 +18,10 @@ use dbbalance_api::status::{
     DbBalancePolicyStatus, RoleStatus, RunResult, RunStatus, TargetStatus, Trigger,
 };
 use dbbalance_api::{DbBalancePolicy, DbBalancePolicySpec};
+use dbbalance_terminal::render::{
+    Cell, format_age, format_count, format_span, format_time, pad_right, render_table, wrap_text,
+};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// One policy, as a page.
 pub(super) fn render_page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {

@@ -79,7 +79,7 @@ impl EffectOutcome {
 }
 
 /// What can hold an effect at the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 pub enum BlockedBy {
     /// A `PodDisruptionBudget` allows no disruption now.
     DisruptionBudget,
@@ -93,27 +93,17 @@ pub enum BlockedBy {
 
 impl BlockedBy {
     /// All values.
-    pub const ALL: [Self; 4] = [
-        Self::DisruptionBudget,
-        Self::TooManyDisruptionBudgets,
-        Self::ApiServerBusy,
-        Self::NamespaceTerminating,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word for it, in metrics and events.
+    /// Returns the word for it in metrics and events.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DisruptionBudget => "DisruptionBudget",
-            Self::TooManyDisruptionBudgets => "TooManyDisruptionBudgets",
-            Self::ApiServerBusy => "ApiServerBusy",
-            Self::NamespaceTerminating => "NamespaceTerminating",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How an effect can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 pub enum EffectFault {
     /// The operator's service account may not do this.
     Forbidden,
@@ -136,6 +126,7 @@ pub enum EffectFault {
     /// It took too long.
     Timeout,
     /// The app answered with a status that is not 2xx.
+    #[strum(serialize = "HTTPStatus")]
     HttpStatus,
     /// No connection, or it broke.
     Connection,
@@ -150,33 +141,15 @@ pub enum EffectFault {
     /// The API server refused the object's content.
     Invalid,
     /// Any other error of the API server.
+    #[strum(serialize = "APIError")]
     ApiError,
 }
 
 impl EffectFault {
-    /// The word for it, in metrics and events.
+    /// Returns the word for it in metrics and events.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Forbidden => "Forbidden",
-            Self::NoSuchContainer => "NoSuchContainer",
-            Self::ContainerNotRunning => "ContainerNotRunning",
-            Self::SignalNotCaught => "SignalNotCaught",
-            Self::SignalRefused => "SignalRefused",
-            Self::NoSuchProcess => "NoSuchProcess",
-            Self::ProcessUnreadable => "ProcessUnreadable",
-            Self::NoShell => "NoShell",
-            Self::NonZeroExit => "NonZeroExit",
-            Self::Timeout => "Timeout",
-            Self::HttpStatus => "HTTPStatus",
-            Self::Connection => "Connection",
-            Self::PortNotDeclared => "PortNotDeclared",
-            Self::HostNetwork => "HostNetwork",
-            Self::NoAddress => "NoAddress",
-            Self::Conflict => "Conflict",
-            Self::Invalid => "Invalid",
-            Self::ApiError => "APIError",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// True if every pod of this template would fail alike, so that neither another try nor another

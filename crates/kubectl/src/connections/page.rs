@@ -5,10 +5,11 @@
 use std::fmt::Write as _;
 
 use super::snapshot::{BandLevel, ConnectionPlace, ConnectionSnapshot, PlaceKind, PodRow};
-use crate::render::{
-    Canvas, Cell, Tone, display_width, format_count, pad_right, render_bar, render_table,
-    shorten_middle, wrap_text,
+use dbbalance_terminal::render::{
+    Cell, display_width, format_count, pad_right, render_bar, render_table, shorten_middle,
+    wrap_text,
 };
+use dbbalance_terminal::{Canvas, Tone};
 
 /// Columns of an instance's bar, from the best to the least; the first that fits is taken.
 const SHARE_BARS: [usize; 3] = [28, 16, 8];

@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::role_label;
-use crate::render::{Canvas, Cell, Tone, format_age, render_bar, render_table, wrap_text};
 use dbbalance_api::status::{BalanceState, BalanceStatus, DbBalancePolicyStatus};
+use dbbalance_terminal::render::{Cell, format_age, render_bar, render_table, wrap_text};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// Columns of a bar.
 const BAR: usize = 24;

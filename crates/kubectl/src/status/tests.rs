@@ -2,7 +2,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::golden::assert_page;
 
 const CANVAS: Canvas = Canvas {
     colour: false,
@@ -115,7 +114,7 @@ fn read(policy: Value) -> DbBalancePolicy {
 
 #[test]
 fn a_policy_in_the_middle_of_a_run_is_one_page() {
-    assert_page(
+    insta::assert_snapshot!(
         "status-running",
         &render_page(&read(running()), CANVAS, now()),
     );
@@ -123,7 +122,7 @@ fn a_policy_in_the_middle_of_a_run_is_one_page() {
         width: 70,
         ..CANVAS
     };
-    assert_page(
+    insta::assert_snapshot!(
         "status-narrow",
         &render_page(&read(running()), narrow, now()),
     );
@@ -136,7 +135,7 @@ fn a_policy_that_nobody_has_seen_says_so() {
         "type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the dbbalance operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z"
     }]});
-    assert_page("status-unseen", &render_page(&read(fresh), CANVAS, now()));
+    insta::assert_snapshot!("status-unseen", &render_page(&read(fresh), CANVAS, now()));
 }
 
 #[test]
@@ -173,7 +172,7 @@ fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
 fn all_policies_are_a_table() {
     let mut other = policy();
     other["metadata"]["name"] = json!("a-policy-with-a-longer-name");
-    assert_page(
+    insta::assert_snapshot!(
         "status-all",
         &render_list(&[read(other), read(running())], CANVAS, now()),
     );
@@ -181,5 +180,5 @@ fn all_policies_are_a_table() {
 
 #[test]
 fn the_plan_is_a_paragraph_for_each_target() {
-    assert_page("plan", &plan::render_page(&read(running()), CANVAS, now()));
+    insta::assert_snapshot!("plan", &plan::render_page(&read(running()), CANVAS, now()));
 }

@@ -16,7 +16,6 @@ use super::cli::VerifyArgs;
 use super::connections::{self, address_map::AddressMap};
 use super::error::PluginError;
 use super::pods::{self, CountedPod};
-use super::render::format_count;
 use super::requests::ReportLine;
 use super::session::Session;
 use super::status;
@@ -30,6 +29,7 @@ use dbbalance_kube::methods::PodRef;
 use dbbalance_kube::methods::annotate::TopologyNote;
 use dbbalance_kube::recycle::PodRecycle;
 use dbbalance_kube::sockets::ConnectionReader;
+use dbbalance_terminal::render::format_count;
 use verification::Verification;
 
 /// How many pods are read to find one with connections.

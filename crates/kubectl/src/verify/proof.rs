@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::render::format_count;
 use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{Addresses, Socket, fresh_sockets, kept_sockets};
+use dbbalance_terminal::render::format_count;
 
 /// What is known after a look.
 #[derive(Clone, Debug, PartialEq, Eq)]

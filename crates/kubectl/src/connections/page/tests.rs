@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::super::address_map::{AddressMap, parse_topology};
 use super::super::snapshot::{ConnectionSnapshot, SnapshotInput, build_snapshot};
 use super::*;
-use crate::golden::assert_page;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::{BalanceStatus, TopologyStatus};
 use dbbalance_core::evidence::{
@@ -145,7 +144,7 @@ fn even_connections_have_nothing_to_say() {
             .iter()
             .all(|p| p.notes.is_empty() && p.misplaced == 0)
     );
-    assert_page("connections-even", &render_page(&snapshot, 20, CANVAS));
+    insta::assert_snapshot!("connections-even", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn a_skew_names_the_pods_on_the_instance_that_has_too_many() {
         .pod("web-2", &[(2, 10)])
         .pod("web-3", &[(2, 9), (3, 1)])
         .pod("web-4", &[(2, 10)]);
-    assert_page(
+    insta::assert_snapshot!(
         "connections-skewed",
         &render_page(&world.snapshot(), 20, CANVAS),
     );
@@ -177,7 +176,7 @@ fn a_wrong_role_and_a_former_member_come_first() {
     assert_eq!(snapshot.pods[0].misplaced, 4);
     assert_eq!(snapshot.pods[1].misplaced, 2);
     let shown = render_page(&snapshot, 20, CANVAS);
-    assert_page("connections-wrong-role", &shown);
+    insta::assert_snapshot!("connections-wrong-role", &shown);
     assert!(
         include_str!("../../../../../docs/plugin.md").contains(&shown),
         "docs/plugin.md shows this page as it is"
@@ -219,7 +218,7 @@ fn two_pools_are_judged_by_counts() {
     let snapshot = world.snapshot();
     let misplaced: Vec<u32> = snapshot.pods.iter().map(|p| p.misplaced).collect();
     assert_eq!(misplaced, [1, 2, 0]);
-    assert_page("connections-two-pools", &render_page(&snapshot, 20, CANVAS));
+    insta::assert_snapshot!("connections-two-pools", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
@@ -231,14 +230,14 @@ fn a_pod_that_cannot_be_read_is_unknown_and_says_why() {
         .unreadable("web-2", UnreadableReason::NoReader, why);
     let snapshot = world.snapshot();
     assert_eq!(snapshot.pods_read(), 1);
-    assert_page("connections-unread", &render_page(&snapshot, 20, CANVAS));
+    insta::assert_snapshot!("connections-unread", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
 fn a_proxy_in_between_is_said() {
     let mut world = World::new(2);
     world.pod("web-1", &[(77, 10)]).pod("web-2", &[(77, 10)]);
-    assert_page(
+    insta::assert_snapshot!(
         "connections-proxy",
         &render_page(&world.snapshot(), 20, CANVAS),
     );
@@ -253,7 +252,7 @@ fn half_open_and_closed_connections_are_told() {
         reading.sockets[0].unacknowledged = 40;
         reading.sockets[1].state = SocketState::ClosedByServer;
     }
-    assert_page(
+    insta::assert_snapshot!(
         "connections-half-open",
         &render_page(&world.snapshot(), 20, CANVAS),
     );
@@ -263,17 +262,17 @@ fn half_open_and_closed_connections_are_told() {
 fn one_pod_and_no_pod_are_pages_too() {
     let mut one = World::new(1);
     one.pod("web-1", &[(2, 1)]);
-    assert_page(
+    insta::assert_snapshot!(
         "connections-one-pod",
         &render_page(&one.snapshot(), 20, CANVAS),
     );
-    assert_page(
+    insta::assert_snapshot!(
         "connections-no-pods",
         &render_page(&World::new(2).snapshot(), 20, CANVAS),
     );
     let mut idle = World::new(2);
     idle.pod("web-1", &[]);
-    assert_page(
+    insta::assert_snapshot!(
         "connections-idle",
         &render_page(&idle.snapshot(), 20, CANVAS),
     );
@@ -297,7 +296,7 @@ fn many_instances_with_long_names_get_short_columns() {
         shown.lines().all(|l| display_width(l) <= CANVAS.width),
         "{shown}"
     );
-    assert_page("connections-wide", &shown);
+    insta::assert_snapshot!("connections-wide", &shown);
 }
 
 #[test]
@@ -328,7 +327,7 @@ fn a_narrow_terminal_still_gets_its_figures() {
         width: 60,
         ..CANVAS
     };
-    assert_page(
+    insta::assert_snapshot!(
         "connections-narrow",
         &render_page(&world.snapshot(), 20, narrow),
     );

@@ -1,23 +1,25 @@
-//! The terminal: what it can show, and a page that is redrawn in place.
+//! Shows pages on the terminal: finds out what it can show, prints a page, or redraws one in place.
 //!
-//! Writes bytes; what is on a page is decided by the commands. However a watch ends, the terminal is left
-//! as it was, with the last page on it.
+//! However a watch ends, the terminal is left as it was, with the last page on it.
 
 use std::io::{self, IsTerminal, Write};
 
-use super::render::Canvas;
+use crate::Canvas;
 
-/// Columns where nothing tells: what people expect of a file.
+/// Columns of a page that is not written to a terminal. Our choice: files are read in wide windows.
 const DEFAULT_WIDTH: usize = 120;
-/// A line longer than this is hard to follow; wider terminals get no wider pages.
+/// Columns of a page at most, on however wide a terminal: longer lines are hard to follow.
 const MAX_WIDTH: usize = 180;
 
-/// Another screen, no cursor, no wrapping of long lines; and back.
+/// Switches to the alternate screen, without cursor and without wrapping of long lines.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+/// Switches back.
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// How pages are drawn on the standard output.
-pub(super) fn detect_canvas() -> Canvas {
+/// Returns how pages are drawn on standard output: with colours on a terminal, unless `NO_COLOR` or `TERM=dumb` is set,
+/// and 40 to 180 columns wide.
+#[must_use]
+pub fn detect_canvas() -> Canvas {
     let tty = io::stdout().is_terminal();
     // https://no-color.org: any value but an empty one.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
@@ -34,8 +36,11 @@ fn detect_size() -> Option<(usize, usize)> {
     (columns.0 > 0).then_some((columns.0.into(), rows.0.into()))
 }
 
-/// Writes a page. A reader that has gone away (`| head`) is no error.
-pub(super) fn print_page(page: &str) -> io::Result<()> {
+/// Writes a page to standard output. A reader that has closed the pipe (`| head`) is not an error.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_page(page: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -43,15 +48,18 @@ pub(super) fn print_page(page: &str) -> io::Result<()> {
     }
 }
 
-/// A page that is redrawn in place on a terminal, and written again and again elsewhere.
-pub(super) struct LiveScreen {
+/// A page that is redrawn in place on a terminal, and printed each time elsewhere.
+pub struct LiveScreen {
     in_place: bool,
     last: String,
 }
 
 impl LiveScreen {
-    /// Takes the terminal, if there is one.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Switches the terminal to the alternate screen, if standard output is a terminal.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn open() -> io::Result<Self> {
         let in_place = io::stdout().is_terminal();
         let screen = Self {
             in_place,
@@ -66,7 +74,10 @@ impl LiveScreen {
     }
 
     /// Shows a page.
-    pub(super) fn draw(&mut self, page: &str) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn draw(&mut self, page: &str) -> io::Result<()> {
         page.clone_into(&mut self.last);
         let mut out = io::stdout().lock();
         if self.in_place {
@@ -82,13 +93,14 @@ impl LiveScreen {
 impl Drop for LiveScreen {
     fn drop(&mut self) {
         if self.in_place {
-            // Nobody is left to be told of an error.
+            // There is nowhere left to report an error.
             let _ = print_page(&format!("{LEAVE}{}", self.last));
         }
     }
 }
 
-/// A page over the one before: each line's rest and what is below are wiped, so that nothing flickers.
+/// Returns the bytes that draw a page over the one before. The rest of each line and everything below are erased,
+/// instead of the whole screen, so that nothing flickers.
 fn render_frame(page: &str, rows: usize) -> String {
     let lines: Vec<&str> = page.lines().collect();
     let mut out = "\x1b[H".to_owned();
@@ -106,25 +118,11 @@ fn render_frame(page: &str, rows: usize) -> String {
         out.push_str("\x1b[K");
     }
     if !fits {
-        out.push_str("\r\n… the terminal is too low for the rest\x1b[K");
+        out.push_str("\r\n… the terminal has too few rows for the rest\x1b[K");
     }
     out.push_str("\x1b[J");
     out
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_frame_overwrites_the_last_one_without_clearing_the_screen() {
-        assert_eq!(render_frame("a\nb\n", 24), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
-    }
-
-    #[test]
-    fn a_page_that_is_too_long_never_scrolls() {
-        let frame = render_frame("1\n2\n3\n4\n", 3);
-        assert_eq!(frame.matches("\r\n").count(), 2);
-        assert!(frame.contains("too low"));
-    }
-}
+mod tests;
