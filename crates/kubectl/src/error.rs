@@ -9,7 +9,7 @@ use kube::core::Status;
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The kubeconfig, or its context.
-    #[error("cannot use the kubeconfig: {0}: set KUBECONFIG, or give --kubeconfig and --context")]
+    #[error("cannot use the kubeconfig: {0}: set KUBECONFIG, or pass --kubeconfig and --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// No client can be made of it.
     #[error("cannot build a client of the Kubernetes API: {0}")]
@@ -24,8 +24,8 @@ pub enum PluginError {
     },
     /// The cluster does not have the resource.
     #[error(
-        "this Kubernetes does not know DbBalancePolicy: install dbbalance there by its Helm chart, or \
-         choose another --context"
+        "the cluster has no resource DbBalancePolicy: install the dbbalance Helm chart, or pass another \
+         --context"
     )]
     NotInstalled,
     /// There is no such object.
@@ -104,7 +104,7 @@ impl PluginError {
             401 => Self::Refused {
                 doing,
                 code: 401,
-                said: "your credentials are not valid, or no longer: log in again".to_owned(),
+                said: "the credentials are invalid or have expired: log in again".to_owned(),
             },
             // An unknown resource has no details: the path itself is not there.
             404 if status.details.as_ref().is_none_or(|d| d.name.is_empty()) => Self::NotInstalled,
@@ -115,47 +115,4 @@ impl PluginError {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    fn status(code: u16, details: &serde_json::Value) -> Box<Status> {
-        serde_json::from_value(json!({"status": "Failure", "code": code, "message": "said", "reason": "R", "details": details}))
-            .unwrap()
-    }
-
-    #[test]
-    fn a_missing_right_is_named_with_what_was_tried() {
-        let error = PluginError::from_kube(
-            kube::Error::Api(status(403, &json!({}))),
-            "listing pods",
-            "list on pods",
-        );
-        assert_eq!(
-            error.to_string(),
-            "listing pods: said: ask for a role with list on pods"
-        );
-        assert_eq!(error.exit_code(), 1);
-    }
-
-    #[test]
-    fn a_missing_resource_is_told_from_a_missing_object() {
-        let error =
-            PluginError::from_kube(kube::Error::Api(status(404, &json!({}))), "reading", "");
-        assert!(matches!(error, PluginError::NotInstalled));
-        let error = PluginError::from_kube(
-            kube::Error::Api(status(404, &json!({"name": "orders"}))),
-            "reading",
-            "",
-        );
-        assert!(matches!(error, PluginError::NotFound(_)));
-    }
-
-    #[test]
-    fn only_an_unproven_verification_has_an_exit_code_of_its_own() {
-        assert_eq!(PluginError::NotProven(String::new()).exit_code(), 3);
-        assert_eq!(PluginError::Declined(String::new()).exit_code(), 1);
-    }
-}
+mod tests;

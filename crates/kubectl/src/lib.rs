@@ -1,8 +1,8 @@
-//! `kubectl dbbalance`: the same program, seen by people.
+//! `kubectl dbbalance`: shows and controls policies from a terminal.
 //!
-//! Called by the name `kubectl-dbbalance`, as `kubectl` calls its plugins. It shows what the operator wrote,
-//! measures by itself, asks of the operator by annotation, and recycles one pod by hand to prove a recipe.
-//! It acts with the rights of whoever calls it, holds no state, and decides nothing that the operator decides.
+//! `kubectl` calls it by the name `kubectl-dbbalance`. It shows what the operator wrote, measures connections, makes
+//! requests to the operator by annotations, and recycles one pod to prove that its recipe works. It acts with the rights
+//! of its user and keeps no state.
 //!
 //! Pages are pure (values in, text out); only [`session`], `dbbalance_terminal::screen` and the effects of `verify` reach
 //! out.
@@ -35,10 +35,10 @@ use dbbalance_terminal::screen::{self, LiveScreen};
 use error::PluginError;
 use session::Session;
 
-/// How often a watch measures.
+/// Interval of a watch. Our choice: each measurement is an exec in each pod.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Parses the command line and does what it says.
+/// Parses the command line, runs the command, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = PluginCli::parse();
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be reading any more.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
@@ -169,7 +169,7 @@ async fn show_connections(session: &Session, args: &ConnectionsArgs) -> Result<(
                     trouble.clear();
                 }
                 // The last snapshot stays, with its time, until the API server answers again.
-                Err(error) => trouble = format!("\nnot measured again: {error}\n"),
+                Err(error) => trouble = format!("\ncannot measure again: {error}\n"),
             },
         }
     }
@@ -184,11 +184,14 @@ fn render_pages(snapshots: &[ConnectionSnapshot], args: &ConnectionsArgs) -> Str
     pages.join("\n")
 }
 
-/// Asks on the terminal; without one, nobody has agreed.
+/// Asks a question on the terminal and returns whether the answer is yes.
+///
+/// # Errors
+/// When standard input is not a terminal, or cannot be read.
 fn confirm_on_terminal(question: &str) -> Result<bool, PluginError> {
     if !io::stdin().is_terminal() {
         return Err(PluginError::Declined(
-            "nobody can be asked, as the input is no terminal: give --yes".to_owned(),
+            "stdin is not a terminal; pass --yes".to_owned(),
         ));
     }
     let mut err = io::stderr();

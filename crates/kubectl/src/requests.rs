@@ -1,6 +1,4 @@
-//! What a user asks of the operator by annotation: `recycle`, `pause`, `resume`.
-//!
-//! Writes annotations of the policy and nothing else; the operator does the rest, or says why not.
+//! Makes requests to the operator: `recycle`, `pause` and `resume`, each by annotations of the policy.
 
 use std::time::Duration;
 
@@ -42,7 +40,7 @@ pub(super) async fn request_run(
         .annotate_policy(&args.policy, &[(RECYCLE_REQUESTED, Some(&token))])
         .await?;
     say(&format!(
-        "policy {}/{}: a run is asked for, token {token}",
+        "policy {}/{}: a run is requested, token {token}",
         session.namespace, args.policy
     ));
     let plain = Canvas {
@@ -67,13 +65,13 @@ fn check_request(policy: &DbBalancePolicy, token: &str) -> Result<(), PluginErro
     let status = policy.status.as_ref();
     if status.and_then(|s| s.epoch).is_none() {
         return Err(PluginError::Declined(format!(
-            "policy {name} has not been seen by an operator yet, which takes a token that it finds at first \
-             sight for an old one: wait for Ready (kubectl wait dbp/{name} --for=condition=Ready)"
+            "policy {name} has not been seen by an operator yet, which would take the first token that it finds \
+             for an old one: wait for Ready (kubectl wait dbp/{name} --for=condition=Ready)"
         )));
     }
     if status.and_then(|s| s.recycle_requested.as_deref()) == Some(token) {
         return Err(PluginError::Declined(format!(
-            "policy {name} has taken up token {token} already: choose another --token, or leave it out"
+            "policy {name} has already accepted token {token}: pass another --token, or omit it"
         )));
     }
     Ok(())
@@ -107,8 +105,8 @@ async fn wait_for_run(
         }
         if started.elapsed() >= limit {
             return Err(PluginError::TimedOut(format!(
-                "policy {name} is not fresh after {}: the request stands, and the operator goes on; look with \
-                 kubectl dbbalance status {name}",
+                "policy {name} is not fresh after {}: the request is kept and the operator continues; see kubectl \
+                 dbbalance status {name}",
                 format_span(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
             )));
         }
@@ -129,10 +127,10 @@ fn request_state(policy: &DbBalancePolicy, token: &str) -> RequestState {
     let status = policy.status.as_ref().unwrap_or(&empty);
     if status.recycle_requested.as_deref() != Some(token) {
         return match policy.annotations().get(RECYCLE_REQUESTED) {
-            Some(other) if other != token => RequestState::Halted(format!(
-                "somebody else has asked meanwhile, by token {other}"
-            )),
-            _ => RequestState::Waiting("waiting for the operator to take it up".to_owned()),
+            Some(other) if other != token => {
+                RequestState::Halted(format!("another request replaced this one: token {other}"))
+            }
+            _ => RequestState::Waiting("waiting for the operator to accept the request".to_owned()),
         };
     }
     let halted = status.targets.iter().find_map(|t| {
@@ -240,7 +238,7 @@ pub(super) async fn resume_policy(
         .annotate_policy(name, &[(PAUSE_UNTIL, None), (PAUSE_REASON, None)])
         .await?;
     say(&format!(
-        "policy {namespace}/{name}: the pause until {was} is ended"
+        "policy {namespace}/{name}: the pause until {was} has ended"
     ));
     if after.spec.suspend {
         say("it is still suspended by spec.suspend");

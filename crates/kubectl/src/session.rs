@@ -1,6 +1,4 @@
-//! What the plugin asks the API server, as the user: policies and pods, and the policy's annotations.
-//!
-//! Reads objects and says in the user's words why it cannot. It decides nothing.
+//! Reads policies and pods from the API server as the user, and writes annotations of policies.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -16,7 +14,7 @@ use dbbalance_kube::clients::Clients;
 /// The name under which the API server records what the plugin writes.
 const MANAGER: &str = "kubectl-dbbalance";
 
-/// A connection to one API server, as one user, in one namespace.
+/// The clients of one API server, as one user, in one namespace.
 pub(super) struct Session {
     /// For reads.
     pub client: Client,
@@ -98,12 +96,12 @@ impl Session {
         };
         PluginError::NotFound(if names.is_empty() {
             format!(
-                "there is no policy {name} in namespace {namespace}, nor any other: choose the \
+                "there is no policy {name} in namespace {namespace}, and no other: pass the \
                  namespace with -n"
             )
         } else {
             format!(
-                "there is no policy {name} in namespace {namespace}, but: {}",
+                "there is no policy {name} in namespace {namespace}; policies there: {}",
                 names.join(", ")
             )
         })

@@ -1,6 +1,6 @@
-//! Whose an address is: the address_map that the plugin keeps while it looks.
+//! Maps addresses to instances across the samples of one plugin session.
 //!
-//! Filled from `status.topology`; addresses that a member had in an earlier look are kept as former ones.
+//! The source is `status.topology`. An address that a member had in an earlier sample stays, as a former one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use dbbalance_api::status::{RoleStatus, TopologyStatus};
 use dbbalance_core::evidence::{Addresses, Known};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
-/// Addresses and their instances.
+/// The instance of each address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressMap(BTreeMap<IpAddr, Known>);
 
 impl AddressMap {
-    /// Takes up the addresses of now.
+    /// Adds the current addresses, and marks all others as former.
     pub(crate) fn update(&mut self, topology: &TopologyStatus) {
         for known in self.0.values_mut() {
             known.current = false;
@@ -35,7 +35,7 @@ impl AddressMap {
         self.list_addresses(instance, true)
     }
 
-    /// Addresses that it once had.
+    /// Returns the addresses that the instance had in earlier samples.
     pub(crate) fn former_addresses_of(&self, instance: &InstanceId) -> Vec<IpAddr> {
         self.list_addresses(instance, false)
     }

@@ -1,6 +1,6 @@
 //! `connections`: measures which pod holds how many connections to which instance, with the user's rights.
 //!
-//! Reads pods and shows a snapshot; nothing is changed. What a snapshot says is decided in [`snapshot`].
+//! Changes nothing. [`snapshot`] computes what is shown, [`page`] draws it.
 
 pub(super) mod address_map;
 pub(super) mod page;
@@ -31,10 +31,10 @@ use snapshot::{ConnectionSnapshot, SnapshotInput, build_snapshot};
 const AT_ONCE: usize = 8;
 /// How long one pod may take: as long as a signal.
 const READ_TIMEOUT: Duration = dbbalance_kube::methods::signal::TIMEOUT;
-/// The port of Aurora PostgreSQL, where neither target nor cluster tells one: a status of an operator that did not record it.
+/// The port of Aurora PostgreSQL, for a target without a port and a status without the port of the cluster.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Measures each target that is asked for.
+/// Measures the connections of each requested target.
 pub(super) async fn measure_connections(
     session: &Session,
     args: &ConnectionsArgs,
@@ -88,7 +88,7 @@ pub(super) fn select_targets<'p>(
     found.map(|t| vec![t]).ok_or_else(|| {
         let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
         PluginError::NotFound(format!(
-            "policy {} has no target {name}, but: {}",
+            "policy {} has no target {name}; its targets: {}",
             policy.name_any(),
             names.join(", ")
         ))
@@ -101,8 +101,8 @@ pub(super) fn recorded_topology(policy: &DbBalancePolicy) -> Result<&TopologySta
     topology.ok_or_else(|| {
         let name = policy.name_any();
         PluginError::Declined(format!(
-            "policy {name} has no topology recorded yet, so that no address is known: look with kubectl \
-             dbbalance status {name} why"
+            "policy {name} has no topology recorded yet, so its addresses are unknown: see kubectl dbbalance \
+             status {name}"
         ))
     })
 }
@@ -170,7 +170,7 @@ pub(super) fn exec_forbidden(said: &str, namespace: &str) -> PluginError {
     }
 }
 
-/// Reads one pod, in time.
+/// Reads the connections of one pod, within 10 s.
 pub(super) async fn read_pod(
     reader: &dyn ConnectionReader,
     pod: &Pod,
@@ -183,7 +183,10 @@ pub(super) async fn read_pod(
         why: Unreadable::new(reason, message),
     };
     let Some(to_read) = PodToRead::from_pod(pod, port, named) else {
-        return unreadable(UnreadableReason::Gone, "the pod is not there".to_owned());
+        return unreadable(
+            UnreadableReason::Gone,
+            "the pod does not exist any more".to_owned(),
+        );
     };
     if let Some(why) = to_read.refused.clone() {
         return PodMeasurement::Unreadable { at, why };

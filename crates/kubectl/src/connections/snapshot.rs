@@ -331,7 +331,7 @@ fn build_row(
     let Some(holdings) = evidence.pods.get(uid) else {
         let why = match input.measured.pods.get(uid) {
             Some(PodMeasurement::Unreadable { why, .. }) => why.message.clone(),
-            Some(PodMeasurement::Read(_)) | None => "nobody has read it yet".to_owned(),
+            Some(PodMeasurement::Read(_)) | None => "no measurement yet".to_owned(),
         };
         return PodRow {
             name: name.to_owned(),
@@ -435,7 +435,7 @@ fn collect_notes(input: &SnapshotInput, evidence: &Evidence) -> Vec<String> {
         .fold(0_u32, |sum, p| sum.saturating_add(p.connections()));
     if total == 0 && !evidence.pods.is_empty() && input.target.port.is_none() {
         notes.push(format!(
-            "no pod holds a connection to port {}: for another port set targets[].port, or give --port",
+            "no pod holds a connection to port {}: for another port set targets[].port, or pass --port",
             input.port
         ));
     }

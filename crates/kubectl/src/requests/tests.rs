@@ -45,7 +45,7 @@ fn a_request_is_waited_for_until_pods_are_fresh_and_no_run_is_in_progress() {
     };
     waiting(
         &json!({"epoch": 2}),
-        "waiting for the operator to take it up",
+        "waiting for the operator to accept the request",
     );
     waiting(
         &status("False", "Running", 3),
@@ -82,7 +82,7 @@ fn another_request_meanwhile_ends_the_wait() {
 }
 
 #[test]
-fn a_request_that_would_not_be_taken_up_is_refused() {
+fn a_request_that_would_not_be_accepted_is_refused() {
     let refused = |status: &Value, part: &str| {
         let said = check_request(&policy("x", status), "t")
             .unwrap_err()
@@ -92,7 +92,7 @@ fn a_request_that_would_not_be_taken_up_is_refused() {
     refused(&json!({}), "has not been seen by an operator yet");
     refused(
         &status("True", "Succeeded", 3),
-        "has taken up token t already",
+        "has already accepted token t",
     );
     assert!(check_request(&policy("x", &json!({"epoch": 1})), "t").is_ok());
 }

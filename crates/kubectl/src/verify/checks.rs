@@ -1,7 +1,7 @@
-//! Whether a pod may be recycled by hand now, and which.
+//! Checks whether a pod may be recycled by hand now, and which.
 //!
-//! Pure. What the operator would not do for safety's sake is refused here too; windows, limits and a pause
-//! are the operator's own, and a person who asks for one pod is not held by them.
+//! What the operator would refuse for safety is refused here too. Windows, limits and a pause hold the operator alone,
+//! not a user who recycles one pod.
 
 use kube::ResourceExt;
 
@@ -26,7 +26,7 @@ pub(super) fn select_target<'p>(
         (several, _) => {
             let names: Vec<&str> = several.iter().map(|t| t.name.as_str()).collect();
             Err(PluginError::Declined(format!(
-                "policy {} has several targets: choose one with --target: {}",
+                "policy {} has several targets: pass --target with one of {}",
                 policy.name_any(),
                 names.join(", ")
             )))
@@ -43,8 +43,8 @@ pub(super) fn check_policy<'p>(
     let declined = |text: String| Err(PluginError::Declined(text));
     if target.recycle.method == Method::Rollout {
         return declined(format!(
-            "target {}: a Rollout is not made pod by pod, so there is no one pod to verify: look at the next \
-             run instead, kubectl dbbalance recycle {name} --wait",
+            "target {}: a Rollout is not made pod by pod, so there is no one pod to verify: request a \
+             run instead: kubectl dbbalance recycle {name} --wait",
             target.name
         ));
     }
@@ -56,7 +56,7 @@ pub(super) fn check_policy<'p>(
             |c| format!("{}: {}", c.reason, c.message),
         );
         return declined(format!(
-            "policy {name} is not Ready ({why}): mend that first"
+            "policy {name} is not Ready ({why}): fix that first"
         ));
     }
     let found = status.and_then(|s| s.targets.iter().find(|t| t.name == target.name));
@@ -127,7 +127,7 @@ pub(super) fn list_candidates<'c, 'a>(
                 .map(|p| p.facts.name.as_str())
                 .collect();
             return declined(format!(
-                "{name} is no counted pod of target {} (running, not ignored); there are: {}",
+                "{name} is not a counted pod of target {} (running, not ignored); its pods: {}",
                 target.name,
                 if names.is_empty() {
                     "none".to_owned()
@@ -157,7 +157,7 @@ pub(super) fn list_candidates<'c, 'a>(
             },
         );
         return declined(format!(
-            "no pod of target {} may be taken: {why}",
+            "no pod of target {} can be verified: {why}",
             target.name
         ));
     }
@@ -168,8 +168,8 @@ pub(super) fn list_candidates<'c, 'a>(
 fn find_objection(pod: &CountedPod) -> Option<String> {
     if let Some(claim) = pod.object.annotations().get(CLAIM) {
         return Some(format!(
-            "it carries the claim {claim:?}: a recycle of it has begun, or has failed; choose another with --pod"
+            "it carries the claim {claim:?}: its recycle is in progress or has failed; pass another --pod"
         ));
     }
-    (!pod.facts.ready).then(|| "it is not Ready, so that its pools prove nothing".to_owned())
+    (!pod.facts.ready).then(|| "it is not Ready, so its pools prove nothing".to_owned())
 }

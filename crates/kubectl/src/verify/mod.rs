@@ -139,8 +139,8 @@ async fn find_pod_with_connections<'c, 'a>(
                     return Ok((pod, reading.sockets));
                 }
                 last = PluginError::Declined(format!(
-                    "pod {name} holds no connection to port {port}, so that there is nothing to prove: give it \
-                     load, or name another --pod or --port"
+                    "pod {name} holds no connection to port {port}, so there is nothing to prove: send it \
+                     load, or pass another --pod or --port"
                 ));
             }
             PodMeasurement::Unreadable { why, .. } => {
@@ -182,8 +182,8 @@ fn refuse_same_stamp(
 ) -> Result<(), PluginError> {
     if target.recycle.method == Method::Annotate && pod.facts.stamp.as_ref() == Some(stamp) {
         return Err(PluginError::Declined(format!(
-            "pod {} carries the stamp {stamp} already, so that writing it again would tell the app nothing: ask for a \
-             run instead, kubectl dbbalance recycle",
+            "pod {} carries the stamp {stamp} already, so that writing it again would not notify the app: request a \
+             run instead: kubectl dbbalance recycle",
             pod.facts.name
         )));
     }

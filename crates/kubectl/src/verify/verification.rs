@@ -1,6 +1,4 @@
-//! Case: the one pod that is verified, from its claim to the proof or the release.
-//!
-//! Makes the effect and looks at the sockets; what counts as proven is decided in `proof`.
+//! Verifies one pod: recycles it, reads its sockets until the proof is complete, and stamps or releases it.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +49,7 @@ impl Verification<'_> {
         match self.recycle.claim().await {
             ClaimOutcome::Claimed => Ok(()),
             ClaimOutcome::LostRace => Err(PluginError::Declined(format!(
-                "pod {name} has changed meanwhile, nothing was done: try again"
+                "pod {name} has changed meanwhile and was not recycled: try again"
             ))),
             ClaimOutcome::Gone => Err(PluginError::Declined(format!("pod {name} is gone"))),
             ClaimOutcome::Failed { fault, message } => Err(self.effect_error(
@@ -105,7 +103,7 @@ impl Verification<'_> {
             }
             EffectOutcome::Blocked { message, .. } => {
                 return Err(PluginError::Declined(format!(
-                    "{message}: nothing was done"
+                    "{message}: the pod was not recycled"
                 )));
             }
             EffectOutcome::Failed { fault, message } => {
@@ -191,7 +189,7 @@ impl Verification<'_> {
             PodMeasurement::Read(reading) => Ok(Ok(reading.sockets)),
             PodMeasurement::Unreadable { why, .. } if why.reason == UnreadableReason::Gone => {
                 Err(PluginError::NotProven(format!(
-                    "pod {} went away while it was looked at",
+                    "pod {} was deleted while its connections were read",
                     self.pod_name()
                 )))
             }
@@ -199,7 +197,7 @@ impl Verification<'_> {
         }
     }
 
-    /// Connections of a process that was started anew are new, but that is no pool renewing itself.
+    /// Refuses a proof by a restart: the connections of a restarted process are new, but its pool did not renew them.
     pub(super) async fn refuse_restart(&self, before: i32) -> Result<(), PluginError> {
         let pods = self.session.list_pods().await?;
         let found = pods
@@ -248,7 +246,7 @@ impl Verification<'_> {
                 self.recycle.stamp
             )),
             StampOutcome::Gone | StampOutcome::LostRace => say(&format!(
-                "pod {}: not stamped, as it has changed meanwhile; the operator sees to it",
+                "pod {}: not stamped, because it has changed meanwhile; the operator recycles it if it is stale",
                 self.pod_name()
             )),
             StampOutcome::Failed { message, .. } => say(&format!("not stamped: {message}")),
