@@ -49,9 +49,9 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(TEST) --lib --bins --test dns --test figures --test rds_batches
+	$(TEST) --lib --bins --test dns --test rds_batches
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
-	$(CARGO) test --locked -p dbbalance-simulator
+	$(CARGO) test --locked -p dbbalance-simulator -p dbbalance-figures -p dbbalance-testkit
 	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-testbed --no-run

@@ -10,15 +10,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 /// Recycles connection pools when the topology of an Aurora cluster changes.
 #[derive(Debug, Parser)]
 #[command(name = "dbbalance", version, about, disable_help_subcommand = true)]
-pub struct Cli {
+pub struct OperatorCli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: OperatorCommand,
 }
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum OperatorCommand {
     /// Run the operator.
     Run(Box<RunArgs>),
     #[allow(clippy::doc_markdown)] // a line of --help
@@ -59,14 +59,14 @@ pub struct RunArgs {
         long, env = "DBBALANCE_ALLOWED_ROLE_ARNS", default_value = "", hide_default_value = true,
         value_parser = parse_roles, value_name = "ARN,..."
     )]
-    pub allowed_role_arns: List,
+    pub allowed_role_arns: CommaList,
 
     /// The namespaces whose policies and pods are watched, comma separated. Empty: all.
     #[arg(
         long, env = "DBBALANCE_WATCH_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces, value_name = "NAMESPACE,..."
     )]
-    pub watch_namespaces: List,
+    pub watch_namespaces: CommaList,
 
     /// The namespaces in which the operator was granted pods/exec for method Signal, comma
     /// separated. "*": all. Empty: none.
@@ -74,7 +74,7 @@ pub struct RunArgs {
         long, env = "DBBALANCE_SIGNAL_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
     )]
-    pub signal_namespaces: List,
+    pub signal_namespaces: CommaList,
 
     /// The namespaces in which the operator was granted pods/exec for evidence by ProcNet, comma
     /// separated. "*": all. Empty: none but those for method Signal, as the right is the same.
@@ -82,7 +82,7 @@ pub struct RunArgs {
         long, env = "DBBALANCE_EVIDENCE_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
     )]
-    pub evidence_namespaces: List,
+    pub evidence_namespaces: CommaList,
 
     /// The name of the Lease by which replicas elect their leader.
     #[arg(
@@ -152,7 +152,7 @@ pub struct RunArgs {
         long, env = "DBBALANCE_DNS_SERVERS", default_value = "", hide_default_value = true,
         value_parser = parse_servers, value_name = "IP[:PORT],..."
     )]
-    pub dns_servers: Servers,
+    pub dns_servers: DnsServers,
 
     /// The most DNS look-ups a second, over all clusters.
     // Least: one cluster at the idle pace. Most: what the resolver of a VPC lets one host ask (1024/s).
@@ -173,11 +173,11 @@ pub struct RunArgs {
 
 /// A comma-separated list, without empty items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List(pub Vec<String>);
+pub struct CommaList(pub Vec<String>);
 
 /// DNS servers, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Servers(pub Vec<SocketAddr>);
+pub struct DnsServers(pub Vec<SocketAddr>);
 
 impl RunArgs {
     /// Checks what no single flag can: relations between them.
@@ -222,35 +222,38 @@ impl RunArgs {
     }
 }
 
-fn items(text: &str) -> impl Iterator<Item = &str> {
+fn split_items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
 }
 
-fn list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<List, String> {
-    items(text).map(check).collect::<Result<_, _>>().map(List)
+fn parse_list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<CommaList, String> {
+    split_items(text)
+        .map(check)
+        .collect::<Result<_, _>>()
+        .map(CommaList)
 }
 
-fn parse_servers(text: &str) -> Result<Servers, String> {
+fn parse_servers(text: &str) -> Result<DnsServers, String> {
     let server = |item: &str| {
         let plain = item.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
         plain
             .or_else(|_| item.parse())
             .map_err(|_| format!("{item:?} is no IP or IP:port of a DNS server"))
     };
-    items(text)
+    split_items(text)
         .map(server)
         .collect::<Result<_, _>>()
-        .map(Servers)
+        .map(DnsServers)
 }
 
-fn parse_namespaces(text: &str) -> Result<List, String> {
-    list(text, parse_label)
+fn parse_namespaces(text: &str) -> Result<CommaList, String> {
+    parse_list(text, parse_label)
 }
 
-fn parse_namespaces_or_all(text: &str) -> Result<List, String> {
-    list(text, |item| {
+fn parse_namespaces_or_all(text: &str) -> Result<CommaList, String> {
+    parse_list(text, |item| {
         if item == "*" {
             Ok(item.to_owned())
         } else {
@@ -259,8 +262,8 @@ fn parse_namespaces_or_all(text: &str) -> Result<List, String> {
     })
 }
 
-fn parse_roles(text: &str) -> Result<List, String> {
-    list(text, |item| {
+fn parse_roles(text: &str) -> Result<CommaList, String> {
+    parse_list(text, |item| {
         if item.starts_with("arn:") && item.contains(":iam::") && item.contains(":role/") {
             Ok(item.to_owned())
         } else {
@@ -335,15 +338,15 @@ mod tests {
 
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let all = ["dbbalance", "run"].iter().chain(args);
-        Cli::try_parse_from(all).map(|cli| match cli.command {
-            Command::Run(args) => *args,
-            Command::Crd => panic!("not run"),
+        OperatorCli::try_parse_from(all).map(|cli| match cli.command {
+            OperatorCommand::Run(args) => *args,
+            OperatorCommand::Crd => panic!("not run"),
         })
     }
 
     #[test]
     fn the_definition_is_sound_and_every_flag_has_help_and_an_environment_twin() {
-        let mut command = Cli::command();
+        let mut command = OperatorCli::command();
         command.build();
         command.clone().debug_assert();
         let run = command.find_subcommand("run").unwrap();

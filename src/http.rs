@@ -46,15 +46,15 @@ pub enum HttpError {
 
 /// Set once all caches have synced. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Ready(Arc<AtomicBool>);
+pub struct Readiness(Arc<AtomicBool>);
 
-impl Ready {
+impl Readiness {
     /// Says whether the caches have synced; false again on shutdown.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
     }
 
-    fn get(&self) -> bool {
+    fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
@@ -64,7 +64,7 @@ impl Ready {
 pub struct HttpState {
     metrics: Arc<Metrics>,
     leadership: Leadership,
-    ready: Ready,
+    ready: Readiness,
     tick_limit: Duration,
 }
 
@@ -74,7 +74,7 @@ impl HttpState {
     pub fn new(
         metrics: Arc<Metrics>,
         leadership: Leadership,
-        ready: Ready,
+        ready: Readiness,
         lease: &LeaseConfig,
     ) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl HttpState {
 ///
 /// # Errors
 /// When the address cannot be taken.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
+pub async fn bind_listener(address: SocketAddr) -> Result<TcpListener, HttpError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| HttpError::Bind { address, source })
@@ -100,33 +100,33 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 ///
 /// # Errors
 /// When the listener breaks.
-pub async fn serve(
+pub async fn serve_http(
     listener: TcpListener,
     state: HttpState,
     shutdown: CancellationToken,
 ) -> Result<(), HttpError> {
-    axum::serve(listener, router(state))
+    axum::serve(listener, build_router(state))
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
         .map_err(HttpError::Serve)
 }
 
-fn router(state: HttpState) -> Router {
+fn build_router(state: HttpState) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .route("/metrics", get(get_metrics))
+        .route("/healthz", get(get_healthz))
+        .route("/readyz", get(get_readyz))
         .with_state(state)
 }
 
-async fn metrics(State(state): State<HttpState>) -> Response {
-    match state.metrics.encode(state.leadership.leads()) {
+async fn get_metrics(State(state): State<HttpState>) -> Response {
+    match state.metrics.encode(state.leadership.is_leading()) {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn healthz(State(state): State<HttpState>) -> (StatusCode, String) {
+async fn get_healthz(State(state): State<HttpState>) -> (StatusCode, String) {
     let pause = Instant::now().saturating_duration_since(state.leadership.last_tick());
     if pause <= state.tick_limit {
         (StatusCode::OK, "ok\n".to_owned())
@@ -136,8 +136,8 @@ async fn healthz(State(state): State<HttpState>) -> (StatusCode, String) {
     }
 }
 
-async fn readyz(State(state): State<HttpState>) -> (StatusCode, &'static str) {
-    if state.ready.get() {
+async fn get_readyz(State(state): State<HttpState>) -> (StatusCode, &'static str) {
+    if state.ready.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
         (
@@ -153,7 +153,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::k8s::lease::Claim;
+    use crate::k8s::lease::LeaseState;
 
     fn lease() -> LeaseConfig {
         LeaseConfig {
@@ -166,15 +166,15 @@ mod tests {
     }
 
     /// The state of a replica that leads or stands by.
-    fn state(leads: bool) -> (HttpState, Ready) {
-        let (_, claim) = watch::channel(Claim {
+    fn state(leads: bool) -> (HttpState, Readiness) {
+        let (_, claim) = watch::channel(LeaseState {
             holder: leads.then(|| "a".into()),
             valid_until: Instant::now() + Duration::from_hours(1),
         });
-        let ready = Ready::default();
+        let ready = Readiness::default();
         let state = HttpState::new(
             Arc::new(Metrics::new()),
-            Leadership::from_claims("a", claim),
+            Leadership::from_states("a", claim),
             ready.clone(),
             &lease(),
         );
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_standby_is_ready_when_its_caches_have_synced() {
         let (state, ready) = state(false);
-        let asked = || readyz(State(state.clone()));
+        let asked = || get_readyz(State(state.clone()));
         assert_eq!(asked().await.0, StatusCode::SERVICE_UNAVAILABLE);
         ready.set(true);
         assert_eq!(asked().await.0, StatusCode::OK);
@@ -193,12 +193,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_loop_that_stands_still_is_not_live() {
         let (state, _) = state(true);
-        assert_eq!(healthz(State(state.clone())).await.0, StatusCode::OK);
+        assert_eq!(get_healthz(State(state.clone())).await.0, StatusCode::OK);
         tokio::time::advance(Duration::from_secs(30)).await;
-        let hung_api_server = healthz(State(state.clone())).await;
+        let hung_api_server = get_healthz(State(state.clone())).await;
         assert_eq!(hung_api_server.0, StatusCode::OK);
         tokio::time::advance(Duration::from_secs(30)).await;
-        let (code, said) = healthz(State(state)).await;
+        let (code, said) = get_healthz(State(state)).await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert!(said.contains("60 s"), "{said}");
     }
@@ -206,10 +206,12 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_served_and_the_server_ends_when_told() {
         let (state, _) = state(true);
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = bind_listener(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, state, stop.clone()));
+        let served = tokio::spawn(serve_http(listener, state, stop.clone()));
         let answer = reqwest::get(format!("http://{address}/metrics"))
             .await
             .unwrap();
@@ -223,8 +225,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_address_is_named() {
-        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let error = bind(first.local_addr().unwrap()).await.unwrap_err();
+        let first = bind_listener(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let error = bind_listener(first.local_addr().unwrap())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("--listen-address"));
     }
 }

@@ -3,7 +3,7 @@
 //! One pipeline, the same on every pass, always from what is observed and never from what is remembered:
 //!
 //! 1. `aurora` polls the cluster's members through the RDS API and samples DNS as pods see it;
-//!    `evidence` schedules the reads of pods' sockets.
+//!    `sockets` schedules the reads of pods' sockets.
 //! 2. `controller::observe` gathers topology, policy, workloads and pods into one value.
 //! 3. `dbbalance_planner` checks the policy and decides: epochs, stale pods, gates, the next steps.
 //! 4. `controller::apply` is the only writer; each effect is fenced by the lease.
@@ -15,8 +15,8 @@
 
 pub mod aurora;
 pub mod cli;
+pub mod clock;
 pub mod controller;
-pub mod evidence;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod http;
@@ -24,4 +24,5 @@ pub mod k8s;
 pub mod metrics;
 pub mod rate_limit;
 pub mod run;
+pub mod sockets;
 pub mod telemetry;

@@ -4,7 +4,7 @@
 //! bound. Policies and their namespaces are named in `balance` alone, by gauges that go with the policy.
 
 mod balance;
-mod words;
+mod labels;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,19 +17,20 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use strum::VariantArray as _;
 
 use crate::aurora::PollResult;
 use crate::aurora::dns::LookupResult;
-use crate::evidence::probe::ReadStats;
+use crate::sockets::ReadStats;
 use dbbalance_api::conditions::{ConditionStatus, ConditionType};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
 use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 
-pub use balance::{PolicyBalance, Sums};
-pub use words::RecycleResult;
-use words::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
+pub use balance::{BalanceSums, PolicyBalance};
+pub use labels::RecycleResult;
+use labels::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -62,16 +63,16 @@ const RUN: [f64; 10] = [
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-fn long() -> Histogram {
+fn long_histogram() -> Histogram {
     Histogram::new(LONG)
 }
-fn run() -> Histogram {
+fn run_histogram() -> Histogram {
     Histogram::new(RUN)
 }
 
 /// How all policies together stand.
 #[derive(Clone, Debug, Default)]
-pub struct Fleet {
+pub struct PolicyTotals {
     /// The mode of each policy.
     pub modes: Vec<Mode>,
     /// How many policies are paused or suspended.
@@ -111,7 +112,7 @@ pub struct Metrics {
     reconciles: Histogram,
     errors: Family<ByReason, Counter>,
     reaction: Histograms<ByTrigger>,
-    balance: balance::Gauges,
+    balance: balance::BalanceGauges,
 }
 
 impl Default for Metrics {
@@ -134,7 +135,7 @@ impl Metrics {
             last_success: Gauge::default(),
             epochs: Family::default(),
             runs: Family::default(),
-            run_duration: Family::new_with_constructor(run),
+            run_duration: Family::new_with_constructor(run_histogram),
             recycled: Family::default(),
             effects: Family::default(),
             faults: Family::default(),
@@ -147,16 +148,16 @@ impl Metrics {
             stale_since: Gauge::default(),
             reconciles: Histogram::new(SHORT),
             errors: Family::default(),
-            reaction: Family::new_with_constructor(long),
-            balance: balance::Gauges::default(),
+            reaction: Family::new_with_constructor(long_histogram),
+            balance: balance::BalanceGauges::default(),
         };
-        metrics.register();
-        metrics.begin();
+        metrics.register_all();
+        metrics.create_known_rows();
         metrics
     }
 
     #[rustfmt::skip] // one line each reads as the table it is
-    fn register(&mut self) {
+    fn register_all(&mut self) {
         let r = &mut self.registry;
         r.register("build", "What is running", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
         r.register("leader", "1 if this replica leads", self.leader.clone());
@@ -180,16 +181,16 @@ impl Metrics {
         r.register("reconcile_duration_seconds", "Duration of a pass over one policy", self.reconciles.clone());
         r.register("reconcile_errors", "Passes that failed", self.errors.clone());
         r.register("open_to_start_seconds", "From the opening of an epoch to the first effect of its run", self.reaction.clone());
-        self.balance.register(r);
+        self.balance.register_in(r);
     }
 
-    fn begin(&self) {
-        for result in PollResult::ALL {
+    fn create_known_rows(&self) {
+        for result in PollResult::VARIANTS {
             let _ = self.polls.get_or_create(&ByResult {
                 result: result.as_str(),
             });
         }
-        for result in LookupResult::ALL {
+        for result in LookupResult::all() {
             let _ = self.lookups.get_or_create(&ByResult {
                 result: result.as_str(),
             });
@@ -204,41 +205,41 @@ impl Metrics {
             }
         }
         for method in METHODS.map(Method::as_str) {
-            for result in RecycleResult::ALL.map(RecycleResult::as_str) {
+            for result in RecycleResult::VARIANTS.iter().map(|r| r.as_str()) {
                 let _ = self.recycled.get_or_create(&ByMethod { method, result });
             }
             for result in OUTCOMES {
                 let _ = self.effects.get_or_create(&ByMethod { method, result });
             }
         }
-        self.fleet(&Fleet::default());
+        self.set_fleet(&PolicyTotals::default());
     }
 
     /// A reading of the topology ended.
-    pub fn polled(&self, result: PollResult) {
+    pub fn count_poll(&self, result: PollResult) {
         let result = result.as_str();
         self.polls.get_or_create(&ByResult { result }).inc();
     }
 
     /// A look-up has ended.
-    pub fn looked_up(&self, result: LookupResult) {
+    pub fn count_lookup(&self, result: LookupResult) {
         let result = result.as_str();
         self.lookups.get_or_create(&ByResult { result }).inc();
     }
 
     /// A read of a pod's connections ended.
-    pub fn pod_read(&self, result: Result<(), UnreadableReason>) {
+    pub fn count_pod_read(&self, result: Result<(), UnreadableReason>) {
         let result = result.err().map_or(READS[0], UnreadableReason::as_str);
         self.reads.get_or_create(&ByResult { result }).inc();
     }
 
     /// The last whole reading; with several pollers the oldest of theirs.
-    pub fn last_success(&self, at: Timestamp) {
-        self.last_success.set(seconds(at));
+    pub fn set_last_success(&self, at: Timestamp) {
+        self.last_success.set(to_epoch_seconds(at));
     }
 
     /// An epoch was raised.
-    pub fn epoch(&self, triggers: &[Trigger]) {
+    pub fn count_epoch(&self, triggers: &[Trigger]) {
         for trigger in triggers {
             let trigger = trigger.as_str();
             self.epochs.get_or_create(&ByTrigger { trigger }).inc();
@@ -246,7 +247,7 @@ impl Metrics {
     }
 
     /// A run ended.
-    pub fn run_ended(&self, trigger: Trigger, result: RunResult, took: Duration) {
+    pub fn count_run(&self, trigger: Trigger, result: RunResult, took: Duration) {
         let (trigger, result) = (trigger.as_str(), result.as_str());
         self.runs.get_or_create(&ByRun { trigger, result }).inc();
         self.run_duration
@@ -255,7 +256,7 @@ impl Metrics {
     }
 
     /// A run's first effect came so long after its epoch opened.
-    pub fn reacted(&self, trigger: Trigger, after: Duration) {
+    pub fn observe_reaction(&self, trigger: Trigger, after: Duration) {
         let trigger = trigger.as_str();
         self.reaction
             .get_or_create(&ByTrigger { trigger })
@@ -263,7 +264,7 @@ impl Metrics {
     }
 
     /// A pod's recycle was judged on the pod.
-    pub fn recycled(&self, method: Method, result: RecycleResult) {
+    pub fn count_recycle(&self, method: Method, result: RecycleResult) {
         let (method, result) = (method.as_str(), result.as_str());
         self.recycled
             .get_or_create(&ByMethod { method, result })
@@ -271,16 +272,16 @@ impl Metrics {
     }
 
     /// An effect was asked for.
-    pub fn effect(&self, method: Method, outcome: &EffectOutcome) {
+    pub fn count_effect(&self, method: Method, outcome: &EffectOutcome) {
         let result = match outcome {
             EffectOutcome::Done => "Done",
             EffectOutcome::Blocked { by, .. } => {
-                self.blocked(by.as_str());
+                self.count_blocked(by.as_str());
                 "Blocked"
             }
             EffectOutcome::Gone => "Gone",
             EffectOutcome::Failed { fault, .. } => {
-                self.fault(method, *fault);
+                self.count_fault(method, *fault);
                 "Failed"
             }
         };
@@ -290,38 +291,38 @@ impl Metrics {
             .inc();
     }
 
-    fn fault(&self, method: Method, fault: EffectFault) {
+    fn count_fault(&self, method: Method, fault: EffectFault) {
         let (method, fault) = (method.as_str(), fault.as_str());
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }
 
     /// A gate holds a due step; `gate` is its enum's `as_str()`. Count it when it begins to hold.
-    pub fn blocked(&self, gate: &'static str) {
+    pub fn count_blocked(&self, gate: &'static str) {
         self.blocked.get_or_create(&ByGate { gate }).inc();
     }
 
     /// Somebody took a template's stamp away.
-    pub fn reverted(&self) {
+    pub fn count_revert(&self) {
         self.reverts.inc();
     }
 
     /// A pass over one policy ended well or not.
-    pub fn reconciled(&self, took: Duration) {
+    pub fn observe_reconcile(&self, took: Duration) {
         self.reconciles.observe(took.as_secs_f64());
     }
 
     /// A pass failed; `reason` is the error's static `reason()`.
-    pub fn reconcile_failed(&self, reason: &'static str) {
+    pub fn count_reconcile_error(&self, reason: &'static str) {
         self.errors.get_or_create(&ByReason { reason }).inc();
     }
 
     /// How all policies together stand. A standby says that there are none.
-    pub fn fleet(&self, fleet: &Fleet) {
+    pub fn set_fleet(&self, fleet: &PolicyTotals) {
         for (mode, label) in [(Mode::Enforce, "Enforce"), (Mode::Observe, "Observe")] {
             let count = fleet.modes.iter().filter(|m| **m == mode).count();
             self.policies
                 .get_or_create(&ByMode { mode: label })
-                .set(whole(count));
+                .set(to_gauge_value(count));
         }
         for kind in ConditionType::ALL {
             for status in STATUSES {
@@ -331,13 +332,14 @@ impl Metrics {
                         r#type: kind.as_str(),
                         status: status.as_str(),
                     })
-                    .set(whole(count.count()));
+                    .set(to_gauge_value(count.count()));
             }
         }
-        self.balance.show(&fleet.balances);
-        self.paused.set(whole(fleet.paused));
-        self.stale.set(whole(fleet.stale));
-        self.stale_since.set(fleet.stale_since.map_or(0.0, seconds));
+        self.balance.set_policies(&fleet.balances);
+        self.paused.set(to_gauge_value(fleet.paused));
+        self.stale.set(to_gauge_value(fleet.stale));
+        self.stale_since
+            .set(fleet.stale_since.map_or(0.0, to_epoch_seconds));
     }
 
     /// All metrics as `OpenMetrics` text; `leads` is asked for at this moment.
@@ -352,18 +354,18 @@ impl Metrics {
     }
 }
 
-fn whole(count: usize) -> i64 {
+fn to_gauge_value(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss)] // a millisecond's share of an epoch second fits into f64
-fn seconds(at: Timestamp) -> f64 {
+fn to_epoch_seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
 impl ReadStats for Metrics {
-    fn read(&self, result: Result<(), UnreadableReason>) {
-        self.pod_read(result);
+    fn count_read(&self, result: Result<(), UnreadableReason>) {
+        self.count_pod_read(result);
     }
 }
 

@@ -3,7 +3,7 @@
 //! It only delays. One bucket for an account role and region, shared by all that ask there; the SDK's own
 //! retries are off, so nothing gets past it.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -42,7 +42,7 @@ impl Bucket {
     }
 
     /// Takes a token, after waiting for one. A caller that gives up while waiting has used its token.
-    pub async fn take(&self) {
+    pub async fn acquire(&self) {
         let now = Instant::now();
         let at = self.reserve(now);
         // Even a sleep of nothing takes a millisecond.
@@ -53,7 +53,7 @@ impl Bucket {
 
     /// When the next request may go, asked at `now`.
     fn reserve(&self, now: Instant) -> Instant {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock();
         let next = full_at.map_or(now, |at| at.max(now)) + self.interval;
         *full_at = Some(next);
         let ahead = self.interval * self.burst;
@@ -71,7 +71,7 @@ mod tests {
         let started = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..8 {
-            bucket.take().await;
+            bucket.acquire().await;
             waits.push(started.elapsed().as_millis());
         }
         assert_eq!(waits, [0, 0, 0, 0, 500, 1000, 1500, 2000]);
@@ -80,11 +80,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bucket_never_holds_more_than_its_burst() {
         let bucket = Bucket::default();
-        bucket.take().await;
+        bucket.acquire().await;
         tokio::time::sleep(Duration::from_hours(1)).await;
         let started = Instant::now();
         for _ in 0..6 {
-            bucket.take().await;
+            bucket.acquire().await;
         }
         assert_eq!(started.elapsed(), Duration::from_secs(1));
     }
@@ -95,7 +95,7 @@ mod tests {
         let started = Instant::now();
         let taker = || async {
             for _ in 0..10 {
-                bucket.take().await;
+                bucket.acquire().await;
             }
         };
         tokio::join!(taker(), taker());

@@ -3,11 +3,12 @@
 //! Nothing is decided here but the order of beginning and ending: effects end before the lease is
 //! released, as a successor may act within a second of that.
 
-mod house;
-mod news;
+mod housekeeping;
+mod triggers;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
@@ -27,20 +28,20 @@ use crate::aurora::{
 };
 use crate::cli::RunArgs;
 use crate::controller::context::Context;
-use crate::controller::memory::Memory;
-use crate::controller::reconcile::{on_error, reconcile};
-use crate::evidence::{Probe, ProbeConfig};
-use crate::http::{HttpState, Ready, bind, serve};
+use crate::controller::reconcile::{on_error, reconcile_policy};
+use crate::controller::state_cache::StateCache;
+use crate::http::{HttpState, Readiness, bind_listener, serve_http};
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::Bucket;
+use crate::sockets::{Probe, ProbeConfig};
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 use dbbalance_kube::sockets::procnet::ProcNet;
-use house::{follow_leadership, keep_house};
-use news::{everything, moved, sensed, touched};
+use housekeeping::{follow_leadership, run_housekeeping};
+use triggers::{all_policies, cluster_policies, dns_changes, object_policies};
 
 /// Passes at once. Most of a pass is waiting for pods and the API server.
 const CONCURRENCY: u16 = 16;
@@ -74,7 +75,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// When it could not begin.
-pub async fn run(args: RunArgs) -> Result<(), RunError> {
+pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     listen_to_signals(&stop)?;
@@ -91,8 +92,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     };
     let metrics = Arc::new(Metrics::new());
     let (keeper, leadership) = LeaseKeeper::new(clients.effects.clone(), lease.clone());
-    let ready = Ready::default();
-    let listener = bind(args.listen_address).await?;
+    let ready = Readiness::default();
+    let listener = bind_listener(args.listen_address).await?;
     let probes = HttpState::new(
         Arc::clone(&metrics),
         leadership.clone(),
@@ -100,7 +101,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         &lease,
     );
     let probes_stop = CancellationToken::new();
-    let probing = tokio::spawn(serve(listener, probes, probes_stop.clone()));
+    let probing = tokio::spawn(serve_http(listener, probes, probes_stop.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         identity = lease.identity,
@@ -124,7 +125,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.run(lease_stop.clone()));
 
-    control(
+    run_controller(
         &args,
         clients,
         stores,
@@ -149,7 +150,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
 /// Runs the controller until told to stop; returns when no effect is in progress any more.
 #[allow(clippy::too_many_arguments)] // each is used once, here
-async fn control(
+async fn run_controller(
     args: &RunArgs,
     clients: Clients,
     stores: Stores,
@@ -159,13 +160,13 @@ async fn control(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), RunError> {
-    let pollers = pollers(args, &metrics, stop);
+    let pollers = start_pollers(args, &metrics, stop);
     let poked = pollers.changes();
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
     let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
     let measured = probe.changes();
-    let dns = dns(args, &metrics, stop)?;
-    let looked = dns.news();
+    let dns = start_dns(args, &metrics, stop)?;
+    let looked = dns.updates();
     let ctx = Arc::new(Context {
         events: Events::new(clients.normal.clone(), identity),
         clients,
@@ -173,19 +174,19 @@ async fn control(
         leadership,
         pollers,
         dns,
-        allowed: RoleAllowList::new(args.allowed_role_arns.0.clone()),
+        allowed_roles: RoleAllowList::new(args.allowed_role_arns.0.clone()),
         signal_namespaces: args.signal_namespaces.0.clone(),
         evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
-        limiter: Bucket::new(
+        effect_limiter: Bucket::new(
             Duration::from_secs(1) / args.actions_per_second.max(1),
             args.actions_burst,
         ),
         probe,
-        caller: PodCaller::new()?,
+        pod_caller: PodCaller::new()?,
         metrics,
-        memory: Memory::default(),
-        ledger: Mutex::new(()),
+        state: StateCache::default(),
+        budget_lock: Mutex::new(()),
         failures: Mutex::default(),
         clock: Timestamp::now,
     });
@@ -196,7 +197,7 @@ async fn control(
     );
     tasks.spawn(
         stop.clone()
-            .run_until_cancelled_owned(keep_house(Arc::clone(&ctx))),
+            .run_until_cancelled_owned(run_housekeeping(Arc::clone(&ctx))),
     );
     let stopping = stop.clone();
     Controller::for_stream(stream::pending(), stores.policy_store())
@@ -205,13 +206,16 @@ async fn control(
                 .debounce(DEBOUNCE)
                 .concurrency(CONCURRENCY),
         )
-        .reconcile_on(touched(stores.clone()))
-        .reconcile_on(moved(poked, Arc::clone(&ctx)))
+        .reconcile_on(object_policies(stores.clone()))
+        .reconcile_on(cluster_policies(poked, Arc::clone(&ctx)))
         .reconcile_on(measured.map(|key| ObjectRef::new(&key.policy).within(&key.namespace)))
-        .reconcile_on(moved(sensed(looked, ctx.pollers.clone()), Arc::clone(&ctx)))
-        .reconcile_on(everything(elections, stores))
+        .reconcile_on(cluster_policies(
+            dns_changes(looked, ctx.pollers.clone()),
+            Arc::clone(&ctx),
+        ))
+        .reconcile_on(all_policies(elections, stores))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
-        .run(reconcile, on_error, Arc::clone(&ctx))
+        .run(reconcile_policy, on_error, Arc::clone(&ctx))
         .for_each(|_| futures::future::ready(()))
         .await;
     Ok(())
@@ -232,7 +236,7 @@ fn listen_to_signals(stop: &CancellationToken) -> Result<(), std::io::Error> {
     Ok(())
 }
 
-fn pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> Pollers {
+fn start_pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> Pollers {
     let allowed = RoleAllowList::new(args.allowed_role_arns.0.clone());
     let options = RdsOptions {
         rds_endpoint: args.rds_endpoint_url.clone(),
@@ -256,7 +260,7 @@ fn pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> 
     Pollers::new(config, stop.clone())
 }
 
-fn dns(
+fn start_dns(
     args: &RunArgs,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
@@ -273,8 +277,8 @@ fn dns(
 struct LookupCounter(Arc<Metrics>);
 
 impl LookupStats for LookupCounter {
-    fn looked_up(&self, result: LookupResult) {
-        self.0.looked_up(result);
+    fn count_lookup(&self, result: LookupResult) {
+        self.0.count_lookup(result);
     }
 }
 
@@ -285,14 +289,14 @@ struct PollCounter {
 }
 
 impl PollStats for PollCounter {
-    fn polled(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
-        self.metrics.polled(result);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
+        self.metrics.count_poll(result);
+        let mut last = self.last.lock();
         if result == PollResult::Ok {
             last.insert(source.clone(), at);
         }
         if let Some(oldest) = last.values().min() {
-            self.metrics.last_success(*oldest);
+            self.metrics.set_last_success(*oldest);
         }
     }
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use dbbalance::aurora::access::SourceKey;
 use dbbalance::aurora::dns::resolver::Resolver;
-use dbbalance::aurora::dns::{Answer, Failure, Family, Resolve};
+use dbbalance::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::dns::gate::{Awaited, judge};
+use dbbalance_core::dns::agreement::{AwaitedChange, check_agreement};
 use dbbalance_core::topology::{
     ClusterId, ClusterView, Endpoints, InstanceId, MemberFacts, MemberId, ResourceId, Topology,
 };
@@ -114,10 +114,10 @@ impl Server {
     }
 }
 
-async fn ask(server: &Server, name: &str) -> Result<Answer, Failure> {
+async fn ask(server: &Server, name: &str) -> Result<LookupAnswer, LookupError> {
     let at = server.start().await;
     let resolver = Resolver::new(&[at]).unwrap();
-    resolver.resolve(name, Family::V4).await
+    resolver.resolve(name, IpFamily::V4).await
 }
 
 #[tokio::test]
@@ -142,11 +142,11 @@ async fn several_addresses_keep_their_order() {
 #[tokio::test]
 async fn failures_are_told_apart() {
     let server = Server::default();
-    assert_eq!(ask(&server, READER).await, Err(Failure::NoSuchName));
+    assert_eq!(ask(&server, READER).await, Err(LookupError::NoSuchName));
     server.set(READER, &[Say::Addresses(&[])]);
-    assert_eq!(ask(&server, READER).await, Err(Failure::NoAddress));
+    assert_eq!(ask(&server, READER).await, Err(LookupError::NoAddress));
     server.set(READER, &[Say::ServFail]);
-    assert_eq!(ask(&server, READER).await, Err(Failure::Refused));
+    assert_eq!(ask(&server, READER).await, Err(LookupError::Refused));
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_server_that_is_silent_costs_two_seconds() {
     let server = Server::default();
     server.set(READER, &[Say::Nothing]);
     let began = Instant::now();
-    assert_eq!(ask(&server, READER).await, Err(Failure::Unanswered));
+    assert_eq!(ask(&server, READER).await, Err(LookupError::Unanswered));
     assert!(began.elapsed() < Duration::from_secs(4));
 }
 
@@ -164,10 +164,10 @@ async fn each_look_arrives_at_the_server_from_a_socket_of_its_own_under_the_whol
     server.set(READER, &[Say::Instance("orders-2")]);
     let resolver = Resolver::new(&[server.start().await]).unwrap();
     for _ in 0..40 {
-        resolver.resolve(READER, Family::V4).await.unwrap();
+        resolver.resolve(READER, IpFamily::V4).await.unwrap();
     }
-    let missing = resolver.resolve("orders.nowhere", Family::V4).await;
-    assert_eq!(missing, Err(Failure::NoSuchName));
+    let missing = resolver.resolve("orders.nowhere", IpFamily::V4).await;
+    assert_eq!(missing, Err(LookupError::NoSuchName));
     let asked = server.asked();
     assert_eq!(asked.len(), 41, "no cache, and no search domains");
     let ports: HashSet<u16> = asked.iter().map(|(port, _)| *port).collect();
@@ -244,7 +244,7 @@ async fn ten_clusters_in_need_ask_no_more_than_the_bound() {
     for n in 0..10 {
         let key = key(&format!("c{n}"));
         dns.watch(&key, &view("orders-1", &["orders-2"]));
-        dns.want(&key, Timestamp::now() + SignedDuration::from_secs(60));
+        dns.boost_until(&key, Timestamp::now() + SignedDuration::from_secs(60));
     }
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -276,8 +276,8 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let after = view("orders-2", &["orders-1"]);
     let since = Timestamp::now();
     dns.watch(&key("orders"), &after);
-    dns.want(&key("orders"), since + SignedDuration::from_secs(60));
-    let awaited = Awaited {
+    dns.boost_until(&key("orders"), since + SignedDuration::from_secs(60));
+    let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],
         added: &BTreeSet::new(),
         topology: &after.topology,
@@ -287,7 +287,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let mut said = BTreeSet::new();
     loop {
         let seen = dns.view(&key("orders"));
-        match judge(awaited, &seen, Timestamp::now()) {
+        match check_agreement(awaited, &seen, Timestamp::now()) {
             Ok(()) => {
                 assert!(
                     seen.writer.len() >= old_looks + 8,
@@ -308,7 +308,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
         "{said:?}"
     );
     let book = &dns.view(&key("orders")).book;
-    let known = book.of(address("orders-1").into()).unwrap();
+    let known = book.record_of(address("orders-1").into()).unwrap();
     assert_eq!(
         (known.instance.0.as_str(), known.current),
         ("orders-1", true)

@@ -15,7 +15,7 @@ use dbbalance::aurora::rds::RdsSource;
 use dbbalance::aurora::{ClusterSource, ReadingError, SourceError};
 use dbbalance::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// A server that refuses a whole request when it names one of these ids.
 #[derive(Clone, Default)]
@@ -118,7 +118,7 @@ fn ids(count: usize) -> BTreeSet<ClusterId> {
     (0..count).map(|i| ClusterId(format!("c{i}"))).collect()
 }
 
-type Answers = BTreeMap<ClusterId, Result<Reading, ReadingError>>;
+type Answers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 fn reasons(answers: &Answers) -> BTreeMap<&str, &'static str> {
     let failed = answers

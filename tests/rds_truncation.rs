@@ -16,10 +16,10 @@ use dbbalance::aurora::rds::RdsSource;
 use dbbalance::aurora::{ClusterSource, ErrorClass, ReadingError, SourceError};
 use dbbalance::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
-const CLUSTERS: &str = include_str!("support/fixtures/describe-db-clusters.xml");
-const INSTANCES: &str = include_str!("support/fixtures/describe-db-instances.xml");
+const CLUSTERS: &str = include_str!("fixtures/describe-db-clusters.xml");
+const INSTANCES: &str = include_str!("fixtures/describe-db-instances.xml");
 
 /// Answers each request with the next of these bodies.
 fn source(bodies: &[&str]) -> (RdsSource, StaticReplayClient) {
@@ -48,7 +48,7 @@ fn source(bodies: &[&str]) -> (RdsSource, StaticReplayClient) {
     (source, replay)
 }
 
-async fn read(bodies: &[&str]) -> Result<Result<Reading, ReadingError>, SourceError> {
+async fn read(bodies: &[&str]) -> Result<Result<ClusterReading, ReadingError>, SourceError> {
     let orders = ClusterId("orders".to_owned());
     let mut answers = source(bodies)
         .0

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::error::SourceError;
+use dbbalance_core::topology::ClusterId;
 
 /// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +23,15 @@ pub struct SourceKey {
     pub role: Option<RoleKey>,
     /// The region, as in `eu-west-1`.
     pub region: String,
+}
+
+/// One cluster, and by whose right it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterKey {
+    /// The account role and the region.
+    pub source: SourceKey,
+    /// The cluster.
+    pub cluster: ClusterId,
 }
 
 /// The roles that policies may name: exact ARNs, given by whoever runs the operator. An empty list allows none,

@@ -43,7 +43,7 @@ impl Cadence {
     /// The delay after a poll that told something. `die` is between 0 and 1.
     #[must_use]
     pub fn after_success(&self, moving: bool, die: f64) -> Duration {
-        self.vary(if moving { self.moving } else { self.quiet }, die)
+        self.add_jitter(if moving { self.moving } else { self.quiet }, die)
     }
 
     /// The delay after the `failures`-th failed poll in a row. `die` is between 0 and 1. Never above the longest.
@@ -53,17 +53,17 @@ impl Cadence {
         let doubled = self
             .backoff
             .saturating_mul(1 << failures.saturating_sub(1).min(16));
-        self.vary(doubled.min(self.backoff_max), die)
+        self.add_jitter(doubled.min(self.backoff_max), die)
             .min(self.backoff_max)
     }
 
-    fn vary(&self, delay: Duration, die: f64) -> Duration {
+    fn add_jitter(&self, delay: Duration, die: f64) -> Duration {
         delay.mul_f64((1.0 + self.jitter * (2.0 * die - 1.0)).max(0.0))
     }
 }
 
 /// A number between 0 and 1, good enough to spread delays. The standard library has no other source of chance.
-pub(super) fn throw() -> f64 {
+pub(super) fn random_fraction() -> f64 {
     let high = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
     f64::from(high) / f64::from(u32::MAX)
 }
@@ -85,7 +85,7 @@ mod tests {
             Duration::from_millis(1100)
         );
         for _ in 0..1000 {
-            assert!((0.0..=1.0).contains(&throw()));
+            assert!((0.0..=1.0).contains(&random_fraction()));
         }
     }
 

@@ -3,8 +3,9 @@
 //! Assumes no role that is not on the allow-list. Credentials come from AWS's default chain and stay inside the
 //! SDK: nothing here reads, logs or keeps one.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use aws_sdk_rds::config::Builder;
 use super::access::{RoleAllowList, SourceKey};
 use super::error::SourceError;
 use super::rds::RdsSource;
-use super::{ClusterSource, SourceFactory};
+use super::source::{ClusterSource, SourceFactory};
 use crate::rate_limit::Bucket;
 
 /// How long to wait for a connection: the SDK's own default is 3.1 s.
@@ -63,13 +64,13 @@ impl RdsFactory {
         }
     }
 
-    fn bucket(&self, key: &SourceKey) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    fn bucket_for(&self, key: &SourceKey) -> Arc<Bucket> {
+        let mut buckets = self.buckets.lock();
         Arc::clone(buckets.entry(key.clone()).or_default())
     }
 
     /// The operator's own identity in this region.
-    async fn own(&self, region: &str) -> SdkConfig {
+    async fn own_config(&self, region: &str) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -87,9 +88,9 @@ impl RdsFactory {
 
 #[async_trait]
 impl SourceFactory for RdsFactory {
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
+    async fn make_source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
         self.allowed.check(key)?;
-        let mut config = self.own(&key.region).await;
+        let mut config = self.own_config(&key.region).await;
         if let Some(role) = &key.role {
             let sts = match &self.options.sts_endpoint {
                 Some(url) => config.clone().into_builder().endpoint_url(url).build(),
@@ -109,6 +110,6 @@ impl SourceFactory for RdsFactory {
         if let Some(url) = &self.options.rds_endpoint {
             rds = rds.endpoint_url(url);
         }
-        Ok(Arc::new(RdsSource::new(rds, self.bucket(key))))
+        Ok(Arc::new(RdsSource::new(rds, self.bucket_for(key))))
     }
 }

@@ -9,54 +9,26 @@
 //! It tells what was read and never acts on it: what a change means is decided in `domain` and `controller`.
 
 pub mod access;
-mod body;
 pub mod cadence;
 pub mod dns;
 pub mod error;
 pub mod factory;
-mod fault;
 pub mod poller;
 pub mod rds;
-pub mod sight;
+mod rds_fault;
+pub mod snapshot;
+pub mod source;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod validate;
+mod whole_body;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use async_trait::async_trait;
-
-pub use access::{RoleAllowList, RoleKey, SourceKey};
+pub use access::{ClusterKey, RoleAllowList, RoleKey, SourceKey};
 pub use cadence::Cadence;
-pub use dns::{DnsConfig, DnsNews, DnsWatch};
+pub use dns::{DnsConfig, DnsUpdate, DnsWatch};
 pub use error::{ErrorClass, ReadingError, SourceError};
-
-pub use poller::{Clock, ClusterKey, NoStats, PollResult, PollStats, PollerConfig, Pollers};
-pub use sight::{Observation, Sight};
-
-use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
-
-/// Something that can tell about clusters: AWS, or a test.
-#[async_trait]
-pub trait ClusterSource: Send + Sync {
-    /// Reads all of these clusters in as few calls as can be. The answer has an entry for each asked id.
-    ///
-    /// # Errors
-    /// A [`SourceError`] if nothing could be read; what concerns one cluster is in its own entry.
-    async fn read(
-        &self,
-        ids: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
-}
-
-/// Makes the source for an account role and a region.
-#[async_trait]
-pub trait SourceFactory: Send + Sync {
-    /// Makes it anew, with credentials fetched anew.
-    ///
-    /// # Errors
-    /// [`SourceError::RoleNotAllowed`] for a role that may not be used, else what kept it from being made.
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError>;
-}
+pub use poller::{PollerConfig, Pollers};
+pub use snapshot::{ClusterSnapshot, ObservationState};
+pub use source::{ClusterSource, SourceFactory};
+pub use stats::{NoStats, PollResult, PollStats};

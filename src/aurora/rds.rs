@@ -4,8 +4,9 @@
 //! Asks and puts together, nothing more: what is whole is decided in `validate`, when to ask in `poller`. It must
 //! not retry: whoever calls it backs off.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_rds::Client;
@@ -13,14 +14,14 @@ use aws_sdk_rds::config::Builder;
 use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
-use super::ClusterSource;
-use super::body::WholeBody;
 use super::error::{ReadingError, SourceError};
-use super::fault::{Fault, fault};
+use super::rds_fault::{RdsFault, classify_error};
+use super::source::ClusterSource;
 use super::validate;
+use super::whole_body::WholeBody;
 use crate::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
 const IDS_PER_CALL: usize = 100;
@@ -46,18 +47,18 @@ const INSTANCES: &str = "rds:DescribeDBInstances";
 pub struct RdsSource {
     client: Client,
     bucket: Arc<Bucket>,
-    shunned: Mutex<Shunned>,
+    shunned: Mutex<RefusedIds>,
 }
 
 /// Ids for which AWS refused a whole batch. They are asked for apart, one a poll in turn, so that they neither
 /// take the others down nor add to the call rate.
 #[derive(Debug, Default)]
-struct Shunned {
+struct RefusedIds {
     errors: BTreeMap<ClusterId, ReadingError>,
     turn: VecDeque<ClusterId>,
 }
 
-impl Shunned {
+impl RefusedIds {
     fn keep_only(&mut self, ids: &BTreeSet<ClusterId>) {
         self.errors.retain(|id, _| ids.contains(id));
         self.turn.retain(|id| ids.contains(id));
@@ -99,13 +100,13 @@ impl RdsSource {
         }
     }
 
-    fn shunned(&self) -> MutexGuard<'_, Shunned> {
-        self.shunned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_refused(&self) -> MutexGuard<'_, RefusedIds> {
+        self.shunned.lock()
     }
 
     /// The batches of a poll: at most a hundred ids each, and a shunned one by itself.
-    fn batches(&self, ids: &BTreeSet<ClusterId>) -> Vec<Vec<ClusterId>> {
-        let mut shunned = self.shunned();
+    fn next_batches(&self, ids: &BTreeSet<ClusterId>) -> Vec<Vec<ClusterId>> {
+        let mut shunned = self.lock_refused();
         shunned.keep_only(ids);
         let alone = shunned.next();
         let together: Vec<ClusterId> = ids
@@ -119,22 +120,25 @@ impl RdsSource {
     }
 
     /// The rows of all clusters that AWS tells about. Ids that it refuses are shunned from then on.
-    async fn clusters(&self, ids: &BTreeSet<ClusterId>) -> Result<Vec<DbCluster>, SourceError> {
-        let mut batches = self.batches(ids);
+    async fn read_cluster_rows(
+        &self,
+        ids: &BTreeSet<ClusterId>,
+    ) -> Result<Vec<DbCluster>, SourceError> {
+        let mut batches = self.next_batches(ids);
         let mut splits = 0;
         let mut rows = Vec::new();
         while let Some(mut batch) = batches.pop() {
-            let (missing, detail) = match self.cluster_pages(&batch).await {
+            let (missing, detail) = match self.read_cluster_pages(&batch).await {
                 Ok(found) => {
                     rows.extend(found);
                     if let [id] = batch.as_slice() {
-                        self.shunned().remove(id);
+                        self.lock_refused().remove(id);
                     }
                     continue;
                 }
-                Err(Fault::Source(error)) => return Err(error),
-                Err(Fault::Missing(detail)) => (true, detail),
-                Err(Fault::Refused(detail)) => (false, detail),
+                Err(RdsFault::Source(error)) => return Err(error),
+                Err(RdsFault::Missing(detail)) => (true, detail),
+                Err(RdsFault::Refused(detail)) => (false, detail),
             };
             if batch.len() > 1 {
                 splits += 1;
@@ -157,40 +161,46 @@ impl RdsSource {
                         detail: detail.clone(),
                     }
                 };
-                self.shunned().add(id, error);
+                self.lock_refused().add(id, error);
             }
         }
         Ok(rows)
     }
 
     /// The rows of all instances of these clusters.
-    async fn instances(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, SourceError> {
+    async fn read_instance_rows(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, SourceError> {
         let mut rows = Vec::new();
         for batch in ids.chunks(IDS_PER_CALL) {
-            match self.instance_pages(batch).await {
+            match self.read_instance_pages(batch).await {
                 Ok(found) => rows.extend(found),
                 // A cluster was deleted between the two calls: the next poll does not ask for it.
-                Err(Fault::Missing(_)) => {}
-                Err(Fault::Refused(detail)) => {
+                Err(RdsFault::Missing(_)) => {}
+                Err(RdsFault::Refused(detail)) => {
                     return Err(SourceError::Rejected {
                         action: INSTANCES,
                         detail,
                     });
                 }
-                Err(Fault::Source(error)) => return Err(error),
+                Err(RdsFault::Source(error)) => return Err(error),
             }
         }
         Ok(rows)
     }
 
-    async fn cluster_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbCluster>, Fault> {
-        let mut pages = Pages::new(CLUSTERS);
+    async fn read_cluster_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbCluster>, RdsFault> {
+        let mut pages = PageMarkers::new(CLUSTERS);
         let mut rows = Vec::new();
         loop {
-            self.bucket.take().await;
-            let call = self.client.describe_db_clusters().filters(filter(ids));
+            self.bucket.acquire().await;
+            let call = self
+                .client
+                .describe_db_clusters()
+                .filters(cluster_filter(ids));
             let call = call.max_records(ROWS_PER_PAGE).set_marker(pages.marker());
-            let page = call.send().await.map_err(|error| fault(CLUSTERS, &error))?;
+            let page = call
+                .send()
+                .await
+                .map_err(|error| classify_error(CLUSTERS, &error))?;
             rows.extend(page.db_clusters.unwrap_or_default());
             if pages.is_last(page.marker)? {
                 return Ok(rows);
@@ -198,17 +208,20 @@ impl RdsSource {
         }
     }
 
-    async fn instance_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, Fault> {
-        let mut pages = Pages::new(INSTANCES);
+    async fn read_instance_pages(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, RdsFault> {
+        let mut pages = PageMarkers::new(INSTANCES);
         let mut rows = Vec::new();
         loop {
-            self.bucket.take().await;
-            let call = self.client.describe_db_instances().filters(filter(ids));
+            self.bucket.acquire().await;
+            let call = self
+                .client
+                .describe_db_instances()
+                .filters(cluster_filter(ids));
             let call = call.max_records(ROWS_PER_PAGE).set_marker(pages.marker());
             let page = call
                 .send()
                 .await
-                .map_err(|error| fault(INSTANCES, &error))?;
+                .map_err(|error| classify_error(INSTANCES, &error))?;
             rows.extend(page.db_instances.unwrap_or_default());
             if pages.is_last(page.marker)? {
                 return Ok(rows);
@@ -222,24 +235,24 @@ impl ClusterSource for RdsSource {
     async fn read(
         &self,
         ids: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError> {
-        let clusters = self.clusters(ids).await?;
+    ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
+        let clusters = self.read_cluster_rows(ids).await?;
         let followable: Vec<ClusterId> = ids
             .iter()
             .filter(|id| clusters.iter().any(|row| validate::is_followable(row, id)))
             .cloned()
             .collect();
-        let instances = self.instances(&followable).await?;
-        let shunned = self.shunned();
+        let instances = self.read_instance_rows(&followable).await?;
+        let shunned = self.lock_refused();
         let read = |id: &ClusterId| match shunned.errors.get(id) {
             Some(error) => Err(error.clone()),
-            None => validate::reading(id, &clusters, &instances),
+            None => validate::build_reading(id, &clusters, &instances),
         };
         Ok(ids.iter().map(|id| (id.clone(), read(id))).collect())
     }
 }
 
-fn filter(ids: &[ClusterId]) -> Filter {
+fn cluster_filter(ids: &[ClusterId]) -> Filter {
     let values = ids.iter().map(|id| id.0.clone()).collect();
     Filter::builder()
         .name(CLUSTER_FILTER)
@@ -249,12 +262,12 @@ fn filter(ids: &[ClusterId]) -> Filter {
 
 /// The markers of an answer of many pages.
 #[derive(Debug)]
-struct Pages {
+struct PageMarkers {
     action: &'static str,
     seen: Vec<String>,
 }
 
-impl Pages {
+impl PageMarkers {
     fn new(action: &'static str) -> Self {
         Self {
             action,
@@ -268,13 +281,13 @@ impl Pages {
     }
 
     /// Whether the page with this marker was the last one.
-    fn is_last(&mut self, marker: Option<String>) -> Result<bool, Fault> {
+    fn is_last(&mut self, marker: Option<String>) -> Result<bool, RdsFault> {
         let Some(marker) = marker.filter(|marker| !marker.is_empty()) else {
             return Ok(true);
         };
         if self.seen.contains(&marker) || self.seen.len() + 1 >= MAX_PAGES {
             let detail = format!("its pages do not end ({} were read)", self.seen.len() + 1);
-            return Err(Fault::Source(SourceError::NotWhole {
+            return Err(RdsFault::Source(SourceError::NotWhole {
                 action: self.action,
                 detail,
             }));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId};
-use dbbalance_core::tracker::{MemberReading, Reading};
+use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
 /// `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not `available`.
-pub(super) fn reading(cluster: &str, text: &str) -> Reading {
+pub(super) fn parse_reading(cluster: &str, text: &str) -> ClusterReading {
     let mut writer = None;
     let mut members = BTreeMap::new();
     for part in text.split_whitespace() {
@@ -27,7 +27,7 @@ pub(super) fn reading(cluster: &str, text: &str) -> Reading {
             },
         );
     }
-    Reading {
+    ClusterReading {
         arn: format!("arn:{cluster}"),
         resource: ResourceId(format!("cluster-{cluster}")),
         status: "available".to_owned(),

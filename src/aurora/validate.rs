@@ -10,7 +10,7 @@ use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
 
 use super::error::ReadingError;
 use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
-use dbbalance_core::tracker::{MemberReading, Reading};
+use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
 /// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
 /// the same API and behave otherwise.
@@ -23,7 +23,7 @@ const FAILING_OVER: &str = "failing-over";
 const DELETING: &str = "deleting";
 
 /// The text of a field, or why the answer is not whole.
-fn text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
+fn required_text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
     match value.map(str::trim) {
         Some(text) if !text.is_empty() => Ok(text),
         _ => Err(format!("{what} is missing")),
@@ -31,14 +31,14 @@ fn text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
 }
 
 /// RDS keeps identifiers in lower case and compares them without regard to case.
-fn same_id(id: Option<&str>, asked: &ClusterId) -> bool {
+fn is_same_id(id: Option<&str>, asked: &ClusterId) -> bool {
     id.is_some_and(|id| id.eq_ignore_ascii_case(&asked.0))
 }
 
 /// Whether this row is a cluster that could be followed: of the asked name and of an engine that is Aurora.
 #[must_use]
 pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
-    same_id(cluster.db_cluster_identifier(), asked)
+    is_same_id(cluster.db_cluster_identifier(), asked)
         && cluster
             .engine()
             .is_some_and(|engine| ENGINES.contains(&engine))
@@ -49,25 +49,25 @@ pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
 ///
 /// # Errors
 /// Says why nothing can be concluded about this cluster; that is never a change.
-pub fn reading(
+pub fn build_reading(
     asked: &ClusterId,
     clusters: &[DbCluster],
     instances: &[DbInstance],
-) -> Result<Reading, ReadingError> {
+) -> Result<ClusterReading, ReadingError> {
     let not_whole = |detail| ReadingError::NotWhole {
         id: asked.clone(),
         detail,
     };
     let mut rows = clusters
         .iter()
-        .filter(|c| same_id(c.db_cluster_identifier(), asked));
+        .filter(|c| is_same_id(c.db_cluster_identifier(), asked));
     let Some(cluster) = rows.next() else {
         return Err(ReadingError::NotFound(asked.clone()));
     };
     if rows.next().is_some() {
         return Err(not_whole("the cluster is listed twice".to_owned()));
     }
-    let engine = text(cluster.engine(), "Engine").map_err(not_whole)?;
+    let engine = required_text(cluster.engine(), "Engine").map_err(not_whole)?;
     if !ENGINES.contains(&engine) {
         let engine = engine.to_owned();
         return Err(ReadingError::NotAurora {
@@ -75,37 +75,37 @@ pub fn reading(
             engine,
         });
     }
-    let status = text(cluster.status(), "Status").map_err(not_whole)?;
+    let status = required_text(cluster.status(), "Status").map_err(not_whole)?;
     if status == DELETING {
         return Err(ReadingError::Deleting(asked.clone()));
     }
-    let arn = text(cluster.db_cluster_arn(), "DBClusterArn").map_err(not_whole)?;
-    let resource =
-        text(cluster.db_cluster_resource_id(), "DbClusterResourceId").map_err(not_whole)?;
-    let flags = flags(cluster.db_cluster_members()).map_err(not_whole)?;
+    let arn = required_text(cluster.db_cluster_arn(), "DBClusterArn").map_err(not_whole)?;
+    let resource = required_text(cluster.db_cluster_resource_id(), "DbClusterResourceId")
+        .map_err(not_whole)?;
+    let flags = writer_flags(cluster.db_cluster_members()).map_err(not_whole)?;
     let rows = instances
         .iter()
-        .filter(|i| same_id(i.db_cluster_identifier(), asked));
-    let listed = listed(rows).map_err(not_whole)?;
+        .filter(|i| is_same_id(i.db_cluster_identifier(), asked));
+    let listed = instances_by_name(rows).map_err(not_whole)?;
     if !flags.keys().eq(listed.keys()) {
         return Err(not_whole(format!(
             "its members are {}, its instances {}",
-            names(flags.keys()),
-            names(listed.keys())
+            join_names(flags.keys()),
+            join_names(listed.keys())
         )));
     }
     let writer = sole_writer(&flags, status).map_err(not_whole)?;
     let writer = writer
         .and_then(|name| listed.get(name))
         .map(|(id, _)| id.clone());
-    Ok(Reading {
+    Ok(ClusterReading {
         arn: arn.to_owned(),
         resource: ResourceId(resource.to_owned()),
         status: status.to_owned(),
         engine: engine.to_owned(),
         endpoints: Endpoints {
-            writer: host(cluster.endpoint()),
-            reader: host(cluster.reader_endpoint()),
+            writer: host_name(cluster.endpoint()),
+            reader: host_name(cluster.reader_endpoint()),
             port: cluster.port().and_then(|p| u16::try_from(p).ok()),
         },
         writer,
@@ -114,18 +114,18 @@ pub fn reading(
 }
 
 /// A host name, lower case; what is cut short or empty is none.
-fn host(name: Option<&str>) -> Option<String> {
+fn host_name(name: Option<&str>) -> Option<String> {
     name.filter(|n| !n.is_empty()).map(str::to_ascii_lowercase)
 }
 
 /// The members' names and writer flags.
-fn flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool>, String> {
+fn writer_flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool>, String> {
     if members.is_empty() {
         return Err("it lists no member".to_owned());
     }
     let mut flags = BTreeMap::new();
     for member in members {
-        let name = text(
+        let name = required_text(
             member.db_instance_identifier(),
             "a member's DBInstanceIdentifier",
         )?;
@@ -143,17 +143,17 @@ fn flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool>, Stri
 }
 
 /// The instances by name.
-fn listed<'a>(
+fn instances_by_name<'a>(
     rows: impl Iterator<Item = &'a DbInstance>,
 ) -> Result<BTreeMap<InstanceId, (MemberId, MemberReading)>, String> {
     let mut listed = BTreeMap::new();
     for row in rows {
-        let name = text(
+        let name = required_text(
             row.db_instance_identifier(),
             "an instance's DBInstanceIdentifier",
         )?;
-        let resource = text(row.dbi_resource_id(), &format!("DbiResourceId of {name}"))?;
-        let status = text(
+        let resource = required_text(row.dbi_resource_id(), &format!("DbiResourceId of {name}"))?;
+        let status = required_text(
             row.db_instance_status(),
             &format!("DBInstanceStatus of {name}"),
         )?;
@@ -165,7 +165,7 @@ fn listed<'a>(
         let facts = MemberReading {
             status: status.to_owned(),
             class: row.db_instance_class().map(str::to_owned),
-            endpoint: host(row.endpoint().and_then(|e| e.address())),
+            endpoint: host_name(row.endpoint().and_then(|e| e.address())),
         };
         if listed.insert(instance, (id, facts)).is_some() {
             return Err(format!("instance {name} is listed twice"));
@@ -192,7 +192,7 @@ fn sole_writer<'a>(
     }
 }
 
-fn names<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> String {
+fn join_names<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> String {
     let names: Vec<&str> = ids.map(|id| id.0.as_str()).collect();
     if names.is_empty() {
         "none".to_owned()

@@ -2,23 +2,24 @@
 //!
 //! Only holds; decides nothing.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::memory::Memory;
+use super::state_cache::StateCache;
 use crate::aurora::access::RoleAllowList;
 use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
-use crate::evidence::Probe;
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::Bucket;
+use crate::sockets::Probe;
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 
@@ -35,7 +36,7 @@ pub struct Context {
     /// Looks at the clusters' endpoints.
     pub dns: DnsWatch,
     /// Roles that policies may name.
-    pub allowed: RoleAllowList,
+    pub allowed_roles: RoleAllowList,
     /// Namespaces with the right that method Signal needs; `*` is all.
     pub signal_namespaces: Vec<String>,
     /// Namespaces with the right that evidence by `ProcNet` needs; `*` is all.
@@ -43,20 +44,20 @@ pub struct Context {
     /// The region of policies that name none.
     pub default_region: String,
     /// The limit on effects over all policies.
-    pub limiter: Bucket,
+    pub effect_limiter: Bucket,
     /// Reads the connections of pods.
     pub probe: Probe,
     /// Calls pods.
-    pub caller: PodCaller,
+    pub pod_caller: PodCaller,
     /// Tells people.
     pub events: Events,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What is remembered.
-    pub memory: Memory,
+    pub state: StateCache,
     /// Held while a step is planned and entered, so that two policies of a cluster never both take
     /// the last of its budget.
-    pub ledger: Mutex<()>,
+    pub budget_lock: Mutex<()>,
     /// Failures in a row, by policy UID.
     pub failures: Mutex<HashMap<String, u32>>,
     /// Tells the time.
@@ -89,11 +90,8 @@ impl Context {
     }
 
     /// How long to wait after a failed pass of this policy: doubling.
-    pub fn back_off(&self, uid: &str) -> Duration {
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub fn next_backoff(&self, uid: &str) -> Duration {
+        let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
         BACKOFF
@@ -103,11 +101,8 @@ impl Context {
     }
 
     /// A pass went well.
-    pub fn went_well(&self, uid: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(uid);
+    pub fn reset_backoff(&self, uid: &str) {
+        self.failures.lock().remove(uid);
     }
 }
 

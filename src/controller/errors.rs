@@ -7,7 +7,7 @@ use crate::k8s::events::OpenEpochError;
 
 /// A failed pass.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ReconcileError {
     /// The policy cannot be read as one.
     #[error(
         "the policy cannot be read: {0}; apply it again with the CRD of this operator's version"
@@ -29,7 +29,7 @@ pub enum Error {
     Conflict,
 }
 
-impl Error {
+impl ReconcileError {
     /// A word for metrics and logs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

@@ -6,8 +6,8 @@
 pub mod apply;
 pub mod context;
 pub mod errors;
-pub mod memory;
 pub mod observe;
 pub mod reconcile;
 pub mod report;
-mod wishes;
+mod sampling;
+pub mod state_cache;

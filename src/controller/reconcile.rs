@@ -2,21 +2,22 @@
 //!
 //! Only order is decided here, and when the next pass is due.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::context::Context;
-use super::errors::Error;
-use super::observe::{cluster_key, observe, others};
-use super::wishes::wish;
-use super::{apply::apply, report::report};
+use super::errors::ReconcileError;
+use super::observe::{cluster_key, cluster_peers, observe_world};
+use super::sampling::request_samples;
+use super::{apply::apply_plan, report::report_results};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
+use dbbalance_core::error_chain::format_error_chain;
 use dbbalance_planner::plan;
-use dbbalance_planner::validate::validate;
+use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two passes over a policy that decides something in each.
 const SOON: Duration = Duration::from_millis(20);
@@ -28,32 +29,35 @@ const HEARTBEAT: Duration = Duration::from_mins(5);
 ///
 /// # Errors
 /// When it could not be carried through; it is made again.
-pub async fn reconcile(policy: Arc<WatchedPolicy>, ctx: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile_policy(
+    policy: Arc<WatchedPolicy>,
+    ctx: Arc<Context>,
+) -> Result<Action, ReconcileError> {
     // A standby watches and reads nothing else, so that AWS is asked once.
-    if !ctx.leadership.leads() {
+    if !ctx.leadership.is_leading() {
         return Ok(Action::await_change());
     }
     let policy = match &policy.0 {
         Ok(policy) => policy,
-        Err(malformed) => return Err(Error::Malformed(malformed.error.clone())),
+        Err(malformed) => return Err(ReconcileError::Malformed(malformed.error.clone())),
     };
     let began = std::time::Instant::now();
-    let action = pass(policy, &ctx).await?;
-    ctx.went_well(&policy.uid().unwrap_or_default());
-    ctx.metrics.reconciled(began.elapsed());
+    let action = run_pass(policy, &ctx).await?;
+    ctx.reset_backoff(&policy.uid().unwrap_or_default());
+    ctx.metrics.observe_reconcile(began.elapsed());
     Ok(action)
 }
 
-async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> {
-    let (current, mut world) = observe(policy, ctx).await?;
-    let valid = validate(&world);
+async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, ReconcileError> {
+    let (current, mut world) = observe_world(policy, ctx).await?;
+    let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
     let plan = {
-        let _entered = ctx.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let _entered = ctx.budget_lock.lock();
         let key = cluster_key(&world.spec.cluster, ctx);
-        world.others = others(&world.policy.uid, &key, ctx);
-        let plan = plan(&world, &valid, now);
-        ctx.memory.note(&world.policy.uid, |memory| {
+        world.peers = cluster_peers(&world.policy.uid, &key, ctx);
+        let plan = plan(&world, &parsed, now);
+        ctx.state.update(&world.policy.uid, |memory| {
             memory.running = plan.targets.iter().filter(|t| t.running).count();
             memory.in_flight = plan
                 .targets
@@ -64,9 +68,9 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
         });
         plan
     };
-    wish(&current, &world, &plan, now, ctx);
-    let applied = apply(&current, &world, &plan, ctx).await?;
-    let reported = report(&current, &world, &valid, &plan, &applied, ctx).await?;
+    request_samples(&current, &world, &plan, now, ctx);
+    let applied = apply_plan(&current, &world, &plan, ctx).await?;
+    let reported = report_results(&current, &world, &parsed, &plan, &applied, ctx).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
@@ -82,7 +86,7 @@ async fn pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Error> 
 
 /// Says when a failed pass is made again.
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
-pub fn on_error(policy: Arc<WatchedPolicy>, error: &Error, ctx: Arc<Context>) -> Action {
+pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
     let (name, uid) = match &policy.0 {
         Ok(p) => (p.name_any(), p.uid().unwrap_or_default()),
         Err(e) => (
@@ -90,28 +94,13 @@ pub fn on_error(policy: Arc<WatchedPolicy>, error: &Error, ctx: Arc<Context>) ->
             e.metadata.uid.clone().unwrap_or_default(),
         ),
     };
-    if matches!(error, Error::Conflict) {
+    if matches!(error, ReconcileError::Conflict) {
         return Action::requeue(SOON);
     }
-    ctx.metrics.reconcile_failed(error.reason());
-    tracing::warn!(policy = name, reason = error.reason(), error = %chain(error), "a pass failed");
-    if matches!(error, Error::Malformed(_)) {
+    ctx.metrics.count_reconcile_error(error.reason());
+    tracing::warn!(policy = name, reason = error.reason(), error = %format_error_chain(error), "a pass failed");
+    if matches!(error, ReconcileError::Malformed(_)) {
         return Action::await_change();
     }
-    Action::requeue(ctx.back_off(&uid))
-}
-
-/// The error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
+    Action::requeue(ctx.next_backoff(&uid))
 }

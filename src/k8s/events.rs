@@ -14,7 +14,7 @@ use kube::{Api, Client, Resource};
 use thiserror::Error;
 
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::conditions::cut;
+use dbbalance_api::conditions::truncate_text;
 use dbbalance_core::hash::StableHash;
 
 /// The longest note that the API accepts (`k8s.io/kubernetes`, events validation).
@@ -27,7 +27,7 @@ const CONTROLLER: &str = "dbbalance.io/operator";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an event was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 pub enum EventReason {
     /// A policy saw its cluster for the first time.
     TopologyBaseline,
@@ -74,32 +74,10 @@ pub enum EventReason {
 }
 
 impl EventReason {
-    /// The word for it.
+    /// Returns the reason as it stands in the event.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TopologyBaseline => "TopologyBaseline",
-            Self::EpochSettled => "EpochSettled",
-            Self::EpochOpened => "EpochOpened",
-            Self::TopologyStale => "TopologyStale",
-            Self::RunStarted => "RunStarted",
-            Self::RunSucceeded => "RunSucceeded",
-            Self::RunHalted => "RunHalted",
-            Self::RunUneven => "RunUneven",
-            Self::RunSuperseded => "RunSuperseded",
-            Self::CanaryPassed => "CanaryPassed",
-            Self::RecycleFailed => "RecycleFailed",
-            Self::FallbackUsed => "FallbackUsed",
-            Self::RevertDetected => "RevertDetected",
-            Self::StatusLost => "StatusLost",
-            Self::Paused => "Paused",
-            Self::Resumed => "Resumed",
-            Self::TargetConflict => "TargetConflict",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::RecycleRequested => "RecycleRequested",
-            Self::LimitReached => "LimitReached",
-            Self::Blocked => "Blocked",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -167,12 +145,12 @@ impl Events {
         reason: EventReason,
         note: &str,
     ) {
-        let note = cut(note, MAX_NOTE_BYTES);
+        let note = truncate_text(note, MAX_NOTE_BYTES);
         let event = Event {
             type_,
             reason: reason.as_str().to_owned(),
             note: Some(note.to_owned()),
-            action: action(reason, note),
+            action: event_action(reason, note),
             secondary: None,
         };
         let regarding = policy.object_ref(&());
@@ -247,11 +225,11 @@ impl Events {
             type_: Some("Normal".to_owned()),
             reason: Some(reason.to_owned()),
             action: Some(reason.to_owned()),
-            note: Some(cut(note, MAX_NOTE_BYTES).to_owned()),
+            note: Some(truncate_text(note, MAX_NOTE_BYTES).to_owned()),
             regarding: Some(policy.object_ref(&())),
             reporting_controller: Some(CONTROLLER.to_owned()),
             // The API's limit for this field is 128 characters.
-            reporting_instance: Some(cut(&self.instance, 128).to_owned()),
+            reporting_instance: Some(truncate_text(&self.instance, 128).to_owned()),
             ..ApiEvent::default()
         }
     }
@@ -259,17 +237,21 @@ impl Events {
 
 /// The recorder takes events of one type, reason and action for repeats and drops the later note, so
 /// the action, which tools do not show, carries a hash of the note.
-fn action(reason: EventReason, note: &str) -> String {
-    format!("{}-{}", reason.as_str(), StableHash::of([note]).short())
+fn event_action(reason: EventReason, note: &str) -> String {
+    format!(
+        "{}-{}",
+        reason.as_str(),
+        StableHash::from_texts([note]).short_hex()
+    )
 }
 
 /// `<policy>.<first 8 of uid>.epoch-<n>-<hash of the note>`, the policy's name cut where the whole
 /// would be too long. The note tells what raised the epoch: after a lost status its number may come
 /// again for another change, which must not get the old one's time.
 fn epoch_event_name(policy: &str, uid: &str, epoch: i64, note: &str) -> String {
-    let hash = StableHash::of([note]).short();
-    let rest = format!(".{}.epoch-{epoch}-{hash}", cut(uid, 8));
-    let head = cut(policy, MAX_NAME_BYTES.saturating_sub(rest.len()));
+    let hash = StableHash::from_texts([note]).short_hex();
+    let rest = format!(".{}.epoch-{epoch}-{hash}", truncate_text(uid, 8));
+    let head = truncate_text(policy, MAX_NAME_BYTES.saturating_sub(rest.len()));
     format!("{}{rest}", head.trim_end_matches(['-', '.']))
 }
 

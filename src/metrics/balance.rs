@@ -2,8 +2,8 @@
 //!
 //! Rows come and go with the policies that the leader has; nothing is counted up here.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -23,12 +23,12 @@ pub struct PolicyBalance {
     /// Its condition `Balanced`.
     pub balanced: ConditionStatus,
     /// Its figures; `None` while nothing is measured, which is not the same as zero.
-    pub figures: Option<Sums>,
+    pub figures: Option<BalanceSums>,
 }
 
 /// Connections of all targets of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sums {
+pub struct BalanceSums {
     /// To the writer.
     pub writer: i64,
     /// To readers.
@@ -41,10 +41,10 @@ pub struct Sums {
     pub excess: i64,
 }
 
-impl Sums {
+impl BalanceSums {
     /// Of all targets that have figures; `None` if none has.
     #[must_use]
-    pub fn of(balance: &[BalanceStatus]) -> Option<Self> {
+    pub fn sum_statuses(balance: &[BalanceStatus]) -> Option<Self> {
         let told = balance.iter().filter(|b| !b.shares.is_empty());
         told.fold(None, |sums: Option<Self>, target| {
             let mut sums = sums.unwrap_or_default();
@@ -85,7 +85,7 @@ struct ByCause {
 
 /// The rows that are shown now, so that those of others can be taken away.
 #[derive(Debug, Default)]
-struct Shown {
+struct ShownRows {
     policies: BTreeSet<ByPolicy>,
     roles: BTreeSet<ByRole>,
     causes: BTreeSet<ByCause>,
@@ -93,24 +93,24 @@ struct Shown {
 
 /// The gauges.
 #[derive(Debug, Default)]
-pub(super) struct Gauges {
+pub(super) struct BalanceGauges {
     balanced: Family<ByPolicy, Gauge>,
     connections: Family<ByRole, Gauge>,
     misplaced: Family<ByCause, Gauge>,
-    shown: Mutex<Shown>,
+    shown: Mutex<ShownRows>,
 }
 
-impl Gauges {
+impl BalanceGauges {
     #[rustfmt::skip] // one line each reads as the table it is
-    pub(super) fn register(&self, r: &mut Registry) {
+    pub(super) fn register_in(&self, r: &mut Registry) {
         r.register("balanced", "The policy's condition Balanced: 1, 0, or -1 where it is Unknown", self.balanced.clone());
         r.register("connections", "Measured connections of the policy's targets", self.connections.clone());
         r.register("misplaced_connections", "Measured connections that are not where they should be", self.misplaced.clone());
     }
 
     /// Shows these policies, and no others. Rows that stay are never away in between.
-    pub(super) fn show(&self, policies: &[PolicyBalance]) {
-        let mut now = Shown::default();
+    pub(super) fn set_policies(&self, policies: &[PolicyBalance]) {
+        let mut now = ShownRows::default();
         for one in policies {
             let (namespace, policy) = (&one.namespace, &one.policy);
             let row = ByPolicy {
@@ -148,7 +148,7 @@ impl Gauges {
                 now.causes.insert(row);
             }
         }
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock();
         for gone in shown.policies.difference(&now.policies) {
             self.balanced.remove(gone);
         }

@@ -10,18 +10,18 @@ fn page(metrics: &Metrics) -> String {
 #[test]
 fn every_metric_has_its_documented_name() {
     let metrics = Metrics::new();
-    metrics.reacted(Trigger::Failover, Duration::from_secs(3));
-    metrics.effect(
+    metrics.observe_reaction(Trigger::Failover, Duration::from_secs(3));
+    metrics.count_effect(
         Method::Signal,
         &EffectOutcome::Failed {
             fault: EffectFault::NoShell,
             message: String::new(),
         },
     );
-    metrics.blocked("DNS");
-    metrics.reconcile_failed("Kubernetes");
-    metrics.pod_read(Err(UnreadableReason::Timeout));
-    metrics.run_ended(Trigger::Manual, RunResult::Halted, Duration::from_secs(9));
+    metrics.count_blocked("DNS");
+    metrics.count_reconcile_error("Kubernetes");
+    metrics.count_pod_read(Err(UnreadableReason::Timeout));
+    metrics.count_run(Trigger::Manual, RunResult::Halted, Duration::from_secs(9));
     let page = page(&metrics);
     for line in [
         concat!(
@@ -58,7 +58,7 @@ fn every_metric_has_its_documented_name() {
 #[test]
 fn the_fleet_is_replaced_as_a_whole() {
     let metrics = Metrics::new();
-    metrics.fleet(&Fleet {
+    metrics.set_fleet(&PolicyTotals {
         modes: vec![Mode::Enforce, Mode::Enforce, Mode::Observe],
         conditions: vec![(ConditionType::Ready, ConditionStatus::False)],
         stale: 7,
@@ -70,7 +70,7 @@ fn the_fleet_is_replaced_as_a_whole() {
     assert!(first.contains("dbbalance_policies{mode=\"Enforce\"} 2"));
     assert!(first.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 1"));
     assert!(first.contains("dbbalance_pods_stale 7"));
-    metrics.fleet(&Fleet::default());
+    metrics.set_fleet(&PolicyTotals::default());
     let second = page(&metrics);
     assert!(second.contains("dbbalance_policies{mode=\"Enforce\"} 0"));
     assert!(second.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 0"));
@@ -83,35 +83,35 @@ fn a_blocked_effect_counts_its_gate() {
         by: BlockedBy::DisruptionBudget,
         message: String::new(),
     };
-    metrics.effect(Method::Evict, &blocked);
+    metrics.count_effect(Method::Evict, &blocked);
     let page = page(&metrics);
     assert!(page.contains("dbbalance_effects_blocked_total{gate=\"DisruptionBudget\"} 1"));
     assert!(page.contains("dbbalance_effects_total{method=\"Evict\",result=\"Blocked\"} 1"));
 }
 
-fn balance(policy: &str, balanced: ConditionStatus, figures: Option<Sums>) -> Fleet {
-    Fleet {
+fn balance(policy: &str, balanced: ConditionStatus, figures: Option<BalanceSums>) -> PolicyTotals {
+    PolicyTotals {
         balances: vec![PolicyBalance {
             namespace: "shop".into(),
             policy: policy.into(),
             balanced,
             figures,
         }],
-        ..Fleet::default()
+        ..PolicyTotals::default()
     }
 }
 
 #[test]
 fn a_policys_balance_is_shown_while_the_policy_is_there_and_can_be_told() {
     let metrics = Metrics::new();
-    let sums = Sums {
+    let sums = BalanceSums {
         writer: 3,
         reader: 197,
         wrong_role: 3,
         no_member: 2,
         excess: 40,
     };
-    metrics.fleet(&balance("orders", ConditionStatus::False, Some(sums)));
+    metrics.set_fleet(&balance("orders", ConditionStatus::False, Some(sums)));
     let first = page(&metrics);
     for line in [
         "dbbalance_balanced{namespace=\"shop\",policy=\"orders\"} 0",
@@ -124,14 +124,14 @@ fn a_policys_balance_is_shown_while_the_policy_is_there_and_can_be_told() {
         assert!(first.contains(line), "{line} is not in\n{first}");
     }
     // Unknown is not zero connections.
-    metrics.fleet(&balance("orders", ConditionStatus::Unknown, None));
+    metrics.set_fleet(&balance("orders", ConditionStatus::Unknown, None));
     let second = page(&metrics);
     assert!(second.contains("dbbalance_balanced{namespace=\"shop\",policy=\"orders\"} -1"));
     assert!(!second.contains("connections{namespace"), "{second}");
     // Another policy: the rows of the one that is gone go with it.
-    metrics.fleet(&balance("others", ConditionStatus::True, Some(sums)));
+    metrics.set_fleet(&balance("others", ConditionStatus::True, Some(sums)));
     assert!(!page(&metrics).contains("policy=\"orders\""));
-    metrics.fleet(&Fleet::default());
+    metrics.set_fleet(&PolicyTotals::default());
     assert!(!page(&metrics).contains("policy="));
 }
 
@@ -146,7 +146,10 @@ fn the_figures_of_all_targets_are_added_and_those_that_tell_nothing_left_out() {
     };
     let share = |role: &str, n: i32| serde_json::json!({"instance": role, "role": role, "connections": n, "percent": 1});
     let told = of(serde_json::json!([share("Writer", 2), share("Reader", 8)]));
-    let sums = Sums::of(&[told.clone(), told, of(serde_json::json!([]))]).unwrap();
+    let sums = BalanceSums::sum_statuses(&[told.clone(), told, of(serde_json::json!([]))]).unwrap();
     assert_eq!((sums.writer, sums.reader, sums.wrong_role), (4, 16, 2));
-    assert_eq!(Sums::of(&[of(serde_json::json!([]))]), None);
+    assert_eq!(
+        BalanceSums::sum_statuses(&[of(serde_json::json!([]))]),
+        None
+    );
 }

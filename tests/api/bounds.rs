@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::schema::{Walk, spec};
-use crate::server::Server;
 use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+use dbbalance_testkit::api_server::KubeApiServer;
 
 /// A field, the changes that it needs around it, and its least and greatest value.
 type Number<'a> = (&'a str, &'a [(&'a str, Value)], i64, i64);
 
 /// Least and greatest of each number, and what is just beyond.
-pub fn numbers(server: &Server<'_>) -> usize {
+pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let signal = [(
         RECYCLE,
@@ -85,7 +85,7 @@ fn long(length: usize) -> Value {
 }
 
 /// Lengths and patterns of each text.
-pub fn texts(server: &Server<'_>) -> usize {
+pub fn texts(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let signal = [(
         RECYCLE,
@@ -285,7 +285,7 @@ fn schedules(t: &mut Table<'_>) {
 }
 
 /// The least and greatest number of items.
-pub fn lists(server: &Server<'_>) -> usize {
+pub fn lists(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let targets = |n: usize| {
         let all: Vec<_> = (0..n).map(|i| target(&format!("t{i}"))).collect();
@@ -325,7 +325,7 @@ pub fn lists(server: &Server<'_>) -> usize {
     let three = json!([pool("Reader"), pool("Writer"), pool("Reader")]);
     let three = server.create(
         &crate::table::changed(&[("/targets/0/pools", three)]),
-        crate::server::DRY,
+        dbbalance_testkit::api_server::DRY,
     );
     let message = three.unwrap_err().message;
     assert!(

@@ -6,10 +6,10 @@ use std::fs;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::server::Server;
+use dbbalance_testkit::api_server::KubeApiServer;
 
 /// Applies each, in the namespaces that it names.
-pub fn all_apply(server: &Server<'_>) -> usize {
+pub fn all_apply(server: &KubeApiServer<'_>) -> usize {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples");
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()

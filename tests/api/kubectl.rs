@@ -5,8 +5,8 @@ use std::fs;
 use http::Method;
 use serde_json::json;
 
-use crate::server::{NAMESPACE, STRICT, Server, policies};
 use crate::table::{base, changed};
+use dbbalance_testkit::api_server::{KubeApiServer, NAMESPACE, STRICT, policy_path};
 
 const HEADER: &str = "NAME CLUSTER MODE WRITER READERS EPOCH STALE BALANCED READY LAST-RUN AGE";
 
@@ -15,7 +15,7 @@ fn words(line: &str) -> String {
 }
 
 /// Columns before and after an operator has seen the policy, and what waits for its conditions.
-pub fn get_and_wait(server: &Server<'_>) -> usize {
+pub fn get_and_wait(server: &KubeApiServer<'_>) -> usize {
     let mut policy = base();
     policy["metadata"]["name"] = json!("columns");
     server.create(&policy, STRICT).unwrap();
@@ -54,7 +54,7 @@ pub fn get_and_wait(server: &Server<'_>) -> usize {
             "readerCount": 1, "members": [member("orders-prod-1", "Writer"), member("orders-prod-2", "Reader")]
         }
     }});
-    let path = format!("{}/status", policies("columns"));
+    let path = format!("{}/status", policy_path("columns"));
     server.call(Method::PATCH, &path, &status).unwrap();
     let row = &get(&[])[1];
     let shown = "columns orders-prod Enforce orders-prod-1 1 12 0/20 True True ";
@@ -96,7 +96,7 @@ pub fn get_and_wait(server: &Server<'_>) -> usize {
 }
 
 /// Explanations at each depth: the field's own words, and its words to choose from.
-pub fn explain(server: &Server<'_>) -> usize {
+pub fn explain(server: &KubeApiServer<'_>) -> usize {
     let cases: [(&str, &[&str]); 9] = [
         (
             "dbp",

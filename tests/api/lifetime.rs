@@ -3,8 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::server::{DRY, STRICT, Server, policies};
 use crate::table::{Table, base, changed};
+use dbbalance_testkit::api_server::{DRY, KubeApiServer, STRICT, policy_path};
 
 fn named(mut policy: Value, name: &str) -> Value {
     policy["metadata"]["name"] = json!(name);
@@ -12,7 +12,7 @@ fn named(mut policy: Value, name: &str) -> Value {
 }
 
 /// Cluster and region stay, presence included; all else may be edited.
-pub fn immutability(server: &Server<'_>) -> usize {
+pub fn immutability(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let region = [("/cluster/region", json!("eu-west-1"))];
     server.create(&named(base(), "nowhere"), STRICT).unwrap();
@@ -76,7 +76,7 @@ pub fn immutability(server: &Server<'_>) -> usize {
 }
 
 /// Ten lines are a whole policy; the rest is as the documents say.
-pub fn defaults(server: &Server<'_>) -> usize {
+pub fn defaults(server: &KubeApiServer<'_>) -> usize {
     let short = named(base(), "short");
     server.create(&short, STRICT).unwrap();
     let mut expected = short["spec"].clone();
@@ -139,7 +139,7 @@ pub fn defaults(server: &Server<'_>) -> usize {
 }
 
 /// Whoever has not been seen by an operator reads as pending, and no user writes what the operator found.
-pub fn status(server: &Server<'_>) -> usize {
+pub fn status(server: &KubeApiServer<'_>) -> usize {
     let pending = json!({"conditions": [{
         "type": "Ready", "status": "Unknown", "reason": "Pending",
         "message": "Waiting for the dbbalance operator", "lastTransitionTime": "1970-01-01T00:00:00Z"
@@ -163,21 +163,21 @@ pub fn status(server: &Server<'_>) -> usize {
     assert_eq!(server.read("pending")["status"], pending, "patched");
     let path = format!(
         "{}?fieldManager=user&force=true&{STRICT}",
-        policies("pending")
+        policy_path("pending")
     );
     server.call(Method::PATCH, &path, &policy).unwrap();
     assert_eq!(server.read("pending")["status"], pending, "applied");
     let mut whole = server.read("pending");
     whole["status"] = invented.clone();
     server
-        .call(Method::PUT, &policies("pending"), &whole)
+        .call(Method::PUT, &policy_path("pending"), &whole)
         .unwrap();
     assert_eq!(server.read("pending")["status"], pending, "replaced");
 
     // The operator's way; it leaves the spec and its generation alone.
     let before = server.read("pending");
     let found = json!({"status": invented, "spec": {"mode": "Observe"}});
-    let path = format!("{}/status", policies("pending"));
+    let path = format!("{}/status", policy_path("pending"));
     server.call(Method::PATCH, &path, &found).unwrap();
     let after = server.read("pending");
     assert_eq!(after["status"], invented);

@@ -10,21 +10,18 @@ mod examples;
 mod kubectl;
 mod lifetime;
 mod plugin;
-#[path = "../support/plugin.rs"]
-mod plugin_program;
 mod rules;
 mod schema;
-mod server;
 mod table;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use server::Server;
+use dbbalance_testkit::api_server::KubeApiServer;
 
 /// A part: its name, and what it does; it gives the number of things that it has checked.
-type Part = (&'static str, fn(&Server) -> usize);
+type Part = (&'static str, fn(&KubeApiServer) -> usize);
 
 const PARTS: [Part; 15] = [
     ("rules between fields", rules::between_fields),
@@ -47,7 +44,7 @@ const PARTS: [Part; 15] = [
 #[test]
 fn the_api_server_holds_the_contract() {
     let (mut failed, mut checked) = (Vec::new(), 0);
-    Server::with("dbb-api", |server| {
+    KubeApiServer::with("dbb-api", |server| {
         for (name, part) in PARTS {
             let began = Instant::now();
             match catch_unwind(AssertUnwindSafe(|| part(server))) {

@@ -8,9 +8,9 @@ use std::{env, fs};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::plugin_program::plugin_program;
-use crate::server::{NAMESPACE, STRICT, Server, policies};
 use crate::table::base;
+use dbbalance_testkit::api_server::{KubeApiServer, NAMESPACE, STRICT, policy_path};
+use dbbalance_testkit::plugin_program::find_plugin_program;
 
 /// The plugin as users install it: in a folder of the `PATH`.
 fn installed() -> PathBuf {
@@ -18,7 +18,7 @@ fn installed() -> PathBuf {
     fs::create_dir_all(&folder).unwrap();
     let link = folder.join("kubectl-dbbalance");
     let _ = fs::remove_file(&link);
-    symlink(plugin_program(), &link).unwrap();
+    symlink(find_plugin_program(), &link).unwrap();
     link
 }
 
@@ -55,17 +55,17 @@ impl Said {
     }
 }
 
-fn plugin(server: &Server<'_>, arguments: &[&str]) -> Said {
+fn plugin(server: &KubeApiServer<'_>, arguments: &[&str]) -> Said {
     let mut command = server.testbed.command(installed());
     command.args(arguments).output().unwrap().into()
 }
 
-fn in_namespace(server: &Server<'_>, arguments: &[&str]) -> Said {
+fn in_namespace(server: &KubeApiServer<'_>, arguments: &[&str]) -> Said {
     plugin(server, &[arguments, &["-n", NAMESPACE]].concat())
 }
 
 /// A policy of this name, as an operator would have left it.
-fn seen(server: &Server<'_>, name: &str) {
+fn seen(server: &KubeApiServer<'_>, name: &str) {
     let mut policy = base();
     policy["metadata"]["name"] = json!(name);
     server.create(&policy, STRICT).unwrap();
@@ -85,19 +85,19 @@ fn seen(server: &Server<'_>, name: &str) {
     set_status(server, name, &status);
 }
 
-fn set_status(server: &Server<'_>, name: &str, status: &Value) {
-    let path = format!("{}/status", policies(name));
+fn set_status(server: &KubeApiServer<'_>, name: &str, status: &Value) {
+    let path = format!("{}/status", policy_path(name));
     server.call(Method::PATCH, &path, status).unwrap();
 }
 
-fn note(server: &Server<'_>, name: &str, key: &str) -> Option<String> {
+fn note(server: &KubeApiServer<'_>, name: &str, key: &str) -> Option<String> {
     let key = format!("dbbalance.io/{key}");
     let value = server.read(name)["metadata"]["annotations"][&key].take();
     value.as_str().map(str::to_owned)
 }
 
 /// `status`, `plan` and `connections` of policies that are there and that are not.
-pub fn shows(server: &Server<'_>) -> usize {
+pub fn shows(server: &KubeApiServer<'_>) -> usize {
     seen(server, "shown");
     let page = in_namespace(server, &["status", "shown"]);
     page.done(&[
@@ -121,7 +121,10 @@ pub fn shows(server: &Server<'_>) -> usize {
 
     in_namespace(server, &["status", "shwon"]).failed(
         1,
-        &["there is no policy shwon in namespace api; policies there: ", "shown"],
+        &[
+            "there is no policy shwon in namespace api; policies there: ",
+            "shown",
+        ],
     );
     plugin(server, &["status", "shown", "-n", "default"]).failed(
         1,
@@ -156,7 +159,7 @@ pub fn shows(server: &Server<'_>) -> usize {
 }
 
 /// `recycle`, `pause` and `resume`, by the annotations that they leave.
-pub fn asks(server: &Server<'_>) -> usize {
+pub fn asks(server: &KubeApiServer<'_>) -> usize {
     seen(server, "asked");
     in_namespace(server, &["recycle", "asked", "--token", "release-7"])
         .done(&["a run is requested, token release-7"]);
@@ -218,7 +221,7 @@ pub fn asks(server: &Server<'_>) -> usize {
 }
 
 /// A user with few rights is told which one is missing.
-pub fn rights(server: &Server<'_>) -> usize {
+pub fn rights(server: &KubeApiServer<'_>) -> usize {
     seen(server, "guarded");
     server.kubectl(&["create", "serviceaccount", "guest", "-n", NAMESPACE]);
     let token = server.kubectl(&["create", "token", "guest", "-n", NAMESPACE]);

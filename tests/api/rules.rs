@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::server::Server;
 use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+use dbbalance_testkit::api_server::KubeApiServer;
 
 /// The CEL rules.
-pub fn between_fields(server: &Server<'_>) -> usize {
+pub fn between_fields(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let labels = || json!({"matchLabels": {"app": "web"}});
     t.takes("the shortest policy", &[]);

@@ -3,14 +3,14 @@
 use kube::core::Status;
 use serde_json::{Value, json};
 
-use crate::server::{DRY, Server};
+use dbbalance_testkit::api_server::{DRY, KubeApiServer};
 
 /// The shortest policy: all that a user must say.
 pub fn base() -> Value {
     json!({
         "apiVersion": "dbbalance.io/v1alpha1",
         "kind": "DbBalancePolicy",
-        "metadata": {"name": "orders", "namespace": crate::server::NAMESPACE},
+        "metadata": {"name": "orders", "namespace": dbbalance_testkit::api_server::NAMESPACE},
         "spec": {
             "cluster": {"identifier": "orders-prod"},
             "targets": [{
@@ -73,13 +73,13 @@ pub fn changed(changes: &[(&str, Value)]) -> Value {
 
 /// The cases of a part; failures are collected, so that one run tells all.
 pub struct Table<'s> {
-    server: &'s Server<'s>,
+    server: &'s KubeApiServer<'s>,
     failures: Vec<String>,
     count: usize,
 }
 
 impl<'s> Table<'s> {
-    pub fn new(server: &'s Server<'s>) -> Self {
+    pub fn new(server: &'s KubeApiServer<'s>) -> Self {
         Self {
             server,
             failures: Vec::new(),

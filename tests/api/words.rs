@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{DRY, Server};
 use crate::table::{RECYCLE, Table, at, base, window};
+use dbbalance_testkit::api_server::{DRY, KubeApiServer};
 
 /// A field, the changes that it needs around it, words that it takes and words that it refuses.
 type Words<'a> = (
@@ -15,7 +15,7 @@ type Words<'a> = (
 );
 
 /// Fields that take some words only, and fields that must be there.
-pub fn known(server: &Server<'_>) -> usize {
+pub fn known(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     let signal = json!({"method": "Signal", "signal": {"name": "HUP"}});
     let http = json!({"method": "HTTP", "http": {"port": 1, "path": "/"}});
@@ -181,7 +181,7 @@ fn field(path: &str) -> String {
 }
 
 /// A mistyped field is told, not dropped; fields whose work comes later are unknown too.
-pub fn unknown_fields(server: &Server<'_>) -> usize {
+pub fn unknown_fields(server: &KubeApiServer<'_>) -> usize {
     let mut t = Table::new(server);
     for path in [
         "/modes",

@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::app::App;
 use crate::cases::Case;
 use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, condition};
-use crate::record::Pooled;
-use crate::record::Run;
-use crate::{play, pooler};
+use crate::play;
+use dbbalance_figures::results::{Pooled, Run};
+use dbbalance_testkit::pgbouncer;
 
 /// Pods behind the pooler.
 const PODS: usize = 4;
@@ -84,8 +84,8 @@ pub fn pooled(fixture: &BenchFixture<'_>) -> Pooled {
     let status = fixture.control.status().expect("status");
     let cluster = status.cluster(CLUSTER).expect("the cluster");
     let reader = cluster.instances.iter().find(|i| i.dns_reader);
-    pooler::start(fixture.testbed, reader.expect("a reader").address);
-    let app = App::readers("hikaricp", PODS, SIZE).with("DB_READER_HOST", &pooler::ADDRESS);
+    pgbouncer::start_pgbouncer(fixture.testbed, reader.expect("a reader").address);
+    let app = App::readers("hikaricp", PODS, SIZE).with("DB_READER_HOST", &pgbouncer::ADDRESS);
     fixture.deploy(&app);
     fixture.policy(&json!({
         "cluster": {"identifier": CLUSTER},

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, condition, now};
-use crate::plugin_program::plugin_program;
-use crate::record::Failover;
-use crate::sockets;
+use dbbalance_figures::results::Failover;
+use dbbalance_testkit::plugin_program::find_plugin_program;
+use dbbalance_testkit::sockets;
 
 /// Pods: as many as two cores bear while real databases restart beside them.
 pub const PODS: usize = 8;
@@ -141,7 +141,7 @@ fn since(before: &BTreeMap<String, u64>, now: BTreeMap<String, u64>) -> BTreeMap
 
 fn zombies(fixture: &BenchFixture<'_>, seen: &Observation) -> usize {
     let pods = fixture.pods();
-    let of = |name: &str| sockets::zombies(fixture.testbed, NAMESPACE, name, None, seen);
+    let of = |name: &str| sockets::count_zombies(fixture.testbed, NAMESPACE, name, None, seen);
     pods.iter().map(|pod| of(&pod.name)).sum()
 }
 
@@ -205,7 +205,7 @@ fn old_writer(fixture: &BenchFixture<'_>) -> (String, String) {
 
 /// What `kubectl dbbalance connections` says of a pod with half-open sockets.
 fn evidence(fixture: &BenchFixture<'_>) -> Option<String> {
-    let mut command = std::process::Command::new(plugin_program());
+    let mut command = std::process::Command::new(find_plugin_program());
     command.args(["connections", CLUSTER, "-n", NAMESPACE, "--kubeconfig"]);
     let said = command.arg(fixture.testbed.kubeconfig()).output().ok()?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

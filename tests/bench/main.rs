@@ -10,35 +10,25 @@
 
 mod app;
 mod cases;
-mod chart;
 mod evidence;
 mod failover;
-mod failover_table;
 mod fixture;
 mod measure;
 mod others;
-mod page;
 mod play;
-mod record;
 mod start;
-
-#[path = "../support/plugin.rs"]
-mod plugin_program;
-#[path = "../support/pooler.rs"]
-mod pooler;
-#[path = "../support/sockets.rs"]
-mod sockets;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use dbbalance_figures::page;
 use dbbalance_testbed::interrupt;
 
 use cases::Case;
+use dbbalance_figures::results::{Machine, Results, Run};
 use fixture::BenchFixture;
-use record::{Machine, Results, Run};
 
 fn main() -> ExitCode {
     let done = if std::env::args().any(|argument| argument == "page") {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dbbalance_testbed::aurora::observe::{ConnectionRecord, ConnectionSample, Observation};
 
 use crate::app::App;
-use crate::record::{Point, Run, real};
+use dbbalance_figures::quantile::to_f64;
+use dbbalance_figures::results::{Point, Run};
 
 /// How far above its fair share a reader may be, and how far below: the operator's defaults, as in its band.
 const TOLERANCE: f64 = 0.15;
@@ -16,14 +17,14 @@ const SAMPLE: i64 = 1000;
 /// The connections that readers may have, of these in all: the band that the operator aims for, written a second time so
 /// that it is not the judge of itself.
 pub fn within(held: &[usize], pods: usize, per_pod: usize) -> bool {
-    let (n, w) = (held.len().max(1), real(per_pod));
-    let fair = real(held.iter().sum()) / real(n);
+    let (n, w) = (held.len().max(1), to_f64(per_pod));
+    let fair = to_f64(held.iter().sum()) / to_f64(n);
     let hi = (fair * (1.0 + TOLERANCE))
-        .max(real(pods.div_ceil(n)) * w)
+        .max(to_f64(pods.div_ceil(n)) * w)
         .max(fair + w / 2.0);
-    let lo = (fair * FLOOR).min(real(pods / n) * w);
+    let lo = (fair * FLOOR).min(to_f64(pods / n) * w);
     held.iter()
-        .all(|held| (lo - 0.001..=hi + 0.001).contains(&real(*held)))
+        .all(|held| (lo - 0.001..=hi + 0.001).contains(&to_f64(*held)))
 }
 
 /// The part of a run's figures that the databases tell. `zero` is what seconds count from, in their time; `readers`
@@ -59,7 +60,7 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
     let (end, held_last) = last.unwrap_or_default();
     let outside = known.iter().rposition(|(_, held)| !inside(held));
     let first = outside.map_or(0, |at| at + 1);
-    let fair = real(held_last.iter().sum()) / real(readers.len().max(1));
+    let fair = to_f64(held_last.iter().sum()) / to_f64(readers.len().max(1));
     let peaks = readers.iter().enumerate().map(|(at, name)| {
         (
             name.clone(),
@@ -79,7 +80,7 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
             .get(first)
             .map(|(sample, _)| tenth(seconds(sample.at))),
         pods_touched: touched(app, seen, zero),
-        recycles: tenth(real(born(seen, zero)) / real(app.size)),
+        recycles: tenth(to_f64(born(seen, zero)) / to_f64(app.size)),
         peak_connections: peaks.collect(),
         peak_total: known
             .iter()
@@ -96,7 +97,7 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
         misplaced: tenth(
             held_last
                 .iter()
-                .map(|held| (real(*held) - fair).max(0.0))
+                .map(|held| (to_f64(*held) - fair).max(0.0))
                 .sum(),
         ),
         series: series(&known, zero),
@@ -105,9 +106,9 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
 }
 
 fn shares(held: &[usize]) -> Vec<f64> {
-    let total = real(held.iter().sum::<usize>().max(1));
+    let total = to_f64(held.iter().sum::<usize>().max(1));
     held.iter()
-        .map(|held| (real(*held) / total * 1000.0).round() / 1000.0)
+        .map(|held| (to_f64(*held) / total * 1000.0).round() / 1000.0)
         .collect()
 }
 

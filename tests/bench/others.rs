@@ -7,8 +7,8 @@ use dbbalance_testbed::interrupt;
 
 use crate::cases;
 use crate::fixture::BenchFixture;
-use crate::record::Results;
 use crate::{evidence, failover};
+use dbbalance_figures::results::Results;
 
 /// In a row, where nobody says another number.
 pub const FAILOVERS: usize = 20;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cases::{Case, Deed};
 use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, now};
 use crate::measure;
-use crate::record::Run;
+use dbbalance_figures::results::Run;
 
 /// After the end: what was recycled last has opened anew, and what was in use is closed.
 const AFTER: Duration = Duration::from_secs(4);

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::kubernetes::{NODE_IP, Testbed, TestbedOptions};
 use dbbalance_testbed::rds::client::RdsClient as Rds;
-use dbbalance_testbed::rds::{self, REGION};
+use dbbalance_testbed::rds::{self, MOTO_PORT, REGION};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use crate::recorder::Recorder;
+use dbbalance_testkit::rds_relay::RdsRelay;
+use dbbalance_testkit::wait_until;
 
 /// The namespace of the operator, and the name of its release.
 pub const HOME: &str = "dbbalance";
@@ -75,7 +76,7 @@ impl Drop for Own {
 pub struct ChartFixture {
     pub testbed: Testbed,
     pub image: PathBuf,
-    pub recorder: Recorder,
+    pub rds_relay: RdsRelay,
     client: kube::Client,
     chart: PathBuf,
     tag: String,
@@ -94,7 +95,7 @@ impl ChartFixture {
             dbbalance_testbed::image::build_testapp_image(&ToolCache::locate().unwrap()).unwrap();
         testbed.load_image(&testapp.archive).unwrap();
         rds::start_servers(&testbed, false).unwrap();
-        let recorder = Recorder::start(NODE_IP).await;
+        let rds_relay = RdsRelay::start(NODE_IP, &format!("http://{NODE_IP}:{MOTO_PORT}/"));
         let kubeconfig = Kubeconfig::read_from(testbed.kubeconfig()).unwrap();
         let config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -105,7 +106,7 @@ impl ChartFixture {
             chart: Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/dbbalance"),
             testbed,
             image: own.image.clone(),
-            recorder,
+            rds_relay,
             tag,
             judged: AtomicUsize::new(0),
         };
@@ -125,7 +126,7 @@ impl ChartFixture {
 
     /// `helm install` or `helm upgrade`, waiting until all replicas are Ready.
     pub async fn helm(&self, verb: &str, more: &[&str]) {
-        let endpoint = self.recorder.url();
+        let endpoint = self.rds_relay.endpoint();
         let values = json!({
             "image": {"repository": dbbalance_testbed::image::OPERATOR, "tag": self.tag, "pullPolicy": "Never"},
             "replicaCount": 2,
@@ -207,6 +208,15 @@ impl ChartFixture {
         }
     }
 
+    /// Sends a request as it is; an error is the API server's message.
+    pub async fn request(&self, request: http::Request<Vec<u8>>) -> Result<Value, String> {
+        match self.client.request::<Value>(request).await {
+            Ok(value) => Ok(value),
+            Err(kube::Error::Api(status)) => Err(status.message),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub async fn items(&self, path: &str) -> Vec<Value> {
         let list = self.get(path).await.unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()
@@ -259,21 +269,10 @@ impl ChartFixture {
         limit: Duration,
         probe: impl AsyncFn() -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(value) = probe().await {
-                return value;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{what}: not within {} s",
-                limit.as_secs()
-            );
-            tokio::time::sleep(LOOK).await;
-        }
+        wait_until(what, limit, probe).await
     }
 
-    /// Calls the RDS API, past the operator's recorder.
+    /// Calls the RDS API, past the operator's relay.
     pub async fn rds<T: Send + 'static>(&self, call: impl FnOnce(&Rds) -> T + Send + 'static) -> T {
         let client = Rds::in_testbed(&self.testbed, REGION);
         tokio::task::spawn_blocking(move || call(&client))

@@ -6,6 +6,7 @@
 //! An argument chooses scenarios by a part of their name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
 mod audit;
 mod budgets;
 mod fixture;
@@ -14,7 +15,6 @@ mod leader;
 mod methods;
 mod metrics;
 mod objects;
-mod recorder;
 mod release;
 mod rights;
 
@@ -58,6 +58,8 @@ fn main() -> ExitCode {
         methods::annotate,
         budgets::a_budget_that_blocks_is_named_and_asked_seldom,
         budgets::two_budgets_on_one_pod_are_told,
+        admission::the_account_changes_its_own_annotations_and_nothing_else,
+        admission::the_account_runs_its_own_commands_and_no_others,
         rights::nothing_more_is_granted,
         rights::a_signal_outside_its_namespaces_is_refused_and_nobody_evicted,
         rights::a_role_off_the_list_is_never_assumed,

@@ -101,15 +101,15 @@ pub async fn a_role_off_the_list_is_never_assumed(fixture: Arc<ChartFixture>) {
     assert!(message.contains("aws.allowedRoleARNs"), "{message}");
     assert!(policy["status"]["epoch"].is_null());
     // Readings of other clusters came after the refusal, so one of this would have come as well.
-    let seen = fixture.recorder.asked().len();
+    let seen = fixture.rds_relay.requests().len();
     fixture
         .until(
             "two more readings of other clusters",
             crate::fixture::LIMIT,
-            async || (fixture.recorder.asked().len() >= seen + 4).then_some(()),
+            async || (fixture.rds_relay.requests().len() >= seen + 4).then_some(()),
         )
         .await;
-    let asked = fixture.recorder.asked();
+    let asked = fixture.rds_relay.requests();
     for call in &asked {
         let action = call.body.split('&').find(|p| p.starts_with("Action="));
         let action = action.unwrap_or_default();

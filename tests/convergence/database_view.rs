@@ -6,7 +6,7 @@ use std::time::Duration;
 use dbbalance_testbed::aurora::control::AuroraControl;
 use dbbalance_testbed::aurora::observe::{ConnectionRecord, Observation};
 
-use crate::support::until;
+use dbbalance_testkit::wait_until;
 
 /// Samples are 200 ms apart; a sample of a busy machine may come late.
 const FRESH_MS: i64 = 1500;
@@ -99,7 +99,7 @@ pub async fn sees(
     limit: Duration,
     wanted: impl Fn(&Observation) -> bool,
 ) -> Observation {
-    until(what, limit, async || {
+    wait_until(what, limit, async || {
         let seen = control.observation(cluster).ok()?;
         let now = jiff::Timestamp::now().as_millisecond();
         let fresh = seen.samples.last().is_some_and(|s| now - s.at < FRESH_MS);

@@ -13,16 +13,17 @@ use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::image;
 use dbbalance_testbed::kubernetes::Testbed;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::support::app::ready;
-use crate::support::operator::{Operator, Settings};
-use crate::support::{Case, LIMIT, Suite, until};
+use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
+use dbbalance_testkit::workloads::is_ready;
+use dbbalance_testkit::{TestCase, TestSuite, wait_until};
 
 const TESTBED: &str = "dbb-convergence";
+/// The operator's program.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_dbbalance");
 /// Replicas of `CoreDNS`: their answers differ.
 const CACHES: u8 = 2;
 /// Sixteen pods that start on two cores.
@@ -32,7 +33,7 @@ pub const CONVERGED: Duration = Duration::from_mins(5);
 
 /// What all cases share.
 pub struct ConvergenceFixture {
-    pub suite: Suite,
+    pub suite: TestSuite,
 }
 
 /// An app: its namespace, its image and its cluster.
@@ -93,12 +94,11 @@ fn kept() -> Option<Testbed> {
 impl ConvergenceFixture {
     pub fn up() -> Self {
         if let Some(testbed) = kept() {
-            let folder = testbed.layout().path("test");
             return Self {
-                suite: Suite { testbed, folder },
+                suite: TestSuite::of(testbed, OPERATOR.as_ref()),
             };
         }
-        let suite = Suite::bare(name());
+        let suite = TestSuite::bare(name(), OPERATOR.as_ref());
         let cache = ToolCache::locate().unwrap();
         for app in [&SHOP, &BANK] {
             let built = image::build_app_image(&cache, app.image).unwrap();
@@ -128,8 +128,8 @@ impl ConvergenceFixture {
     }
 
     /// The app's namespace with its pods, all of them Ready; made by the first case that needs it.
-    pub async fn case(&self, app: &App) -> Case<'_> {
-        let mut case = Case::bare(&self.suite, app.namespace).await;
+    pub async fn case(&self, app: &App) -> TestCase<'_> {
+        let mut case = TestCase::bare(&self.suite, app.namespace).await;
         case.is_shared = true;
         if case.pods("app").await.is_empty() {
             let hosts = (reader_endpoint(app.cluster), cluster_endpoint(app.cluster));
@@ -137,9 +137,9 @@ impl ConvergenceFixture {
             case.create::<Deployment>(object).await;
         }
         let wanted = usize::try_from(app.pods).unwrap();
-        until("the app's pods", STARTED, async || {
+        wait_until("the app's pods", STARTED, async || {
             let pods = case.pods("app").await;
-            (pods.len() == wanted && pods.iter().all(ready)).then_some(())
+            (pods.len() == wanted && pods.iter().all(is_ready)).then_some(())
         })
         .await;
         for policy in case
@@ -148,7 +148,7 @@ impl ConvergenceFixture {
             .await
             .unwrap()
         {
-            case.without_policy(&policy.name_any()).await;
+            case.delete_policy(&policy.name_any()).await;
         }
         case
     }
@@ -159,16 +159,20 @@ impl ConvergenceFixture {
         AuroraControl::inside()
     }
 
-    pub async fn operator<'a>(&self, case: &'a Case<'a>, identity: &str) -> Operator<'a> {
-        let settings = Settings {
+    pub async fn operator<'a>(
+        &self,
+        case: &'a TestCase<'a>,
+        identity: &str,
+    ) -> OperatorProcess<'a> {
+        let settings = OperatorSettings {
             rds_url: Some(format!("http://{RDS_API}:{RDS_API_PORT}")),
             arguments: vec![
                 format!("--evidence-namespaces={}", case.name),
                 format!("--dns-servers={CLUSTER_DNS}"),
             ],
-            ..Settings::default()
+            ..OperatorSettings::default()
         };
-        Operator::with(case, identity, &settings).await
+        OperatorProcess::with(case, identity, &settings).await
     }
 }
 
@@ -225,58 +229,6 @@ pub fn policy(name: &str, app: &App, target: &str, pools: &Value, recycle: &Valu
             "evidence": {"source": "ProcNet"},
         },
     })
-}
-
-/// What the pods of an app have counted: answered and failed queries of each pool, over all pods.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Queries {
-    pub reads: u64,
-    pub writes: u64,
-    pub failed: u64,
-}
-
-impl Case<'_> {
-    pub async fn stats(&self, app: &str) -> Vec<Value> {
-        let mut all = Vec::new();
-        for pod in self.pods(app).await {
-            let ip = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).unwrap();
-            let url = format!("http://{ip}:8080/stats");
-            let stats = until("the app's answer", Duration::from_secs(20), async || {
-                let answer = self.http.get(&url).send().await.ok()?;
-                serde_json::from_slice(&answer.bytes().await.ok()?).ok()
-            });
-            all.push(stats.await);
-        }
-        all
-    }
-
-    pub async fn queries(&self, app: &str) -> Queries {
-        let mut sum = Queries::default();
-        for stats in self.stats(app).await {
-            let of = |pool: &str, key: &str| stats["pools"][pool][key].as_u64().unwrap_or(0);
-            sum.reads += of("reader", "ok");
-            sum.writes += of("writer", "ok");
-            sum.failed += of("reader", "failed") + of("writer", "failed");
-        }
-        sum
-    }
-
-    /// Recycles of each pod of an app, over its life.
-    pub async fn recycled(&self, app: &str) -> Vec<(String, u64)> {
-        let pods = self.pods(app).await;
-        let recycles = |p: &Pod| (p.name_any(), crate::support::app::recycles(p));
-        pods.iter().map(recycles).collect()
-    }
-
-    /// Takes a policy away: the next case begins with one of its own.
-    pub async fn without_policy(&self, name: &str) {
-        let api = self.api::<DbBalancePolicy>();
-        drop(api.delete(name, &DeleteParams::default()).await.unwrap());
-        until("the policy's end", LIMIT, async || {
-            api.get_opt(name).await.ok()?.is_none().then_some(())
-        })
-        .await;
-    }
 }
 
 /// How often each pod was recycled between two counts.

@@ -5,16 +5,6 @@
 //! what the databases themselves have seen. What a case measures it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../support/stand/mod.rs"]
-mod support;
-
-#[path = "../support/pooler.rs"]
-mod pgbouncer;
-#[path = "../support/plugin.rs"]
-mod plugin_program;
-#[path = "../support/sockets.rs"]
-mod sockets;
-
 mod database_view;
 mod fixture;
 mod pooler;

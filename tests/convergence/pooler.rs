@@ -7,9 +7,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
 use crate::fixture::{BANK, ConvergenceFixture, SHOP, deployment, policy};
-use crate::pgbouncer::{ADDRESS, start};
-use crate::support::LIMIT;
-use crate::support::policy::{condition, epoch, says, waits_for};
+use dbbalance_testkit::LIMIT;
+use dbbalance_testkit::pgbouncer::{ADDRESS, start_pgbouncer};
+use dbbalance_testkit::policies::{current_epoch, find_condition, has_condition, waiting_gate};
 
 const PODS: u32 = 2;
 /// Connections of a pod.
@@ -23,7 +23,7 @@ pub async fn connections_through_a_pooler_are_left_alone(fixture: &ConvergenceFi
     let status = control.status().unwrap();
     let reader = status.cluster(BANK.cluster).unwrap();
     let reader = reader.instances.iter().find(|i| i.dns_reader).unwrap();
-    start(&fixture.suite.testbed, reader.address);
+    start_pgbouncer(&fixture.suite.testbed, reader.address);
     let host = ADDRESS.to_string();
     // The other app's pods: what is behind the pooler does not matter.
     let object = deployment("pooled", &SHOP, (&host, &host), PODS);
@@ -32,26 +32,27 @@ pub async fn connections_through_a_pooler_are_left_alone(fixture: &ConvergenceFi
     let _operator = fixture.operator(&case, "pooled").await;
     let pools = json!([{"endpoint": "Reader", "connectionsPerPod": POOL}]);
     let recycle = json!({"method": "HTTP", "http": {"port": 8080, "path": "/pool/recycle"}});
-    case.baseline(policy("pooled", &BANK, "pooled", &pools, &recycle))
+    case.create_with_baseline(policy("pooled", &BANK, "pooled", &pools, &recycle))
         .await;
-    let said =
-        |p: &dbbalance_api::DbBalancePolicy| says(p, Balanced, "Unknown", "EvidenceUnattributable");
-    case.policy_where("pooled", "that nothing can be told", said)
+    let said = |p: &dbbalance_api::DbBalancePolicy| {
+        has_condition(p, Balanced, "Unknown", "EvidenceUnattributable")
+    };
+    case.wait_policy("pooled", "that nothing can be told", said)
         .await;
     control.add_reader(BANK.cluster).unwrap();
     let policy = case
-        .policy_within("pooled", "the epoch, held", LIMIT, |p| {
-            epoch(p) >= 2 && waits_for(p, "pooled").is_some() && said(p)
+        .wait_policy_within("pooled", "the epoch, held", LIMIT, |p| {
+            current_epoch(p) >= 2 && waiting_gate(p, "pooled").is_some() && said(p)
         })
         .await;
     // Nothing is awaited: time is what is tested.
     tokio::time::sleep(QUIET).await;
-    let recycled = case.recycled("pooled").await;
+    let recycled = case.recycle_counts("pooled").await;
     assert!(recycled.iter().all(|(_, n)| *n == 0), "{recycled:?}");
     println!(
         "PgBouncer: {}; waits for: {}",
-        condition(&policy, Balanced).unwrap().message,
-        waits_for(&policy, "pooled").unwrap()
+        find_condition(&policy, Balanced).unwrap().message,
+        waiting_gate(&policy, "pooled").unwrap()
     );
-    case.without_policy("pooled").await;
+    case.delete_policy("pooled").await;
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::database_view::{even_since, is_even, least_moves, readers, sees};
 use crate::fixture::{CONVERGED, ConvergenceFixture, SHOP, policy, since};
-use crate::support::policy::{condition, epoch, says};
-use crate::support::{Case, LIMIT};
+use dbbalance_testkit::policies::{current_epoch, find_condition, has_condition};
+use dbbalance_testkit::{LIMIT, TestCase};
 
 const PER_POD: usize = 10;
 const ALL: usize = 100;
@@ -30,13 +30,13 @@ pub fn shop_policy(name: &str) -> Value {
 /// What an episode has cost, and how it ended.
 async fn told(
     fixture: &ConvergenceFixture,
-    case: &Case<'_>,
+    case: &TestCase<'_>,
     name: &str,
     wanted: usize,
 ) -> (i64, Vec<usize>) {
     let policy = case
-        .policy_within(name, "even connections", CONVERGED, |p| {
-            epoch(p) >= 2 && says(p, Balanced, "True", "") && is_at_rest(p)
+        .wait_policy_within(name, "even connections", CONVERGED, |p| {
+            current_epoch(p) >= 2 && has_condition(p, Balanced, "True", "") && is_at_rest(p)
         })
         .await;
     let control = fixture.control();
@@ -47,7 +47,7 @@ async fn told(
     let target = &policy.status.as_ref().unwrap().targets[0];
     let opened = target.open_time.as_ref().unwrap().0.as_millisecond();
     let even = even_since(&seen, wanted, PER_POD, ALL).unwrap();
-    let balanced = condition(&policy, Balanced).unwrap();
+    let balanced = find_condition(&policy, Balanced).unwrap();
     println!("  {}: {}", balanced.reason, balanced.message);
     (even - opened, readers(&seen).into_values().collect())
 }
@@ -55,20 +55,20 @@ async fn told(
 /// No run in progress and every pod fresh.
 pub fn is_at_rest(policy: &dbbalance_api::DbBalancePolicy) -> bool {
     use dbbalance_api::conditions::ConditionType::{Fresh, Recycling};
-    says(policy, Fresh, "True", "") && !says(policy, Recycling, "True", "")
+    has_condition(policy, Fresh, "True", "") && !has_condition(policy, Recycling, "True", "")
 }
 
 pub async fn a_third_reader_gets_its_share(fixture: &ConvergenceFixture) {
     let case = fixture.case(&SHOP).await;
     let _operator = fixture.operator(&case, "spread").await;
-    case.baseline(shop_policy("spread")).await;
-    case.policy_where("spread", "a first measurement", |p| {
-        !says(p, Balanced, "Unknown", "")
+    case.create_with_baseline(shop_policy("spread")).await;
+    case.wait_policy("spread", "a first measurement", |p| {
+        !has_condition(p, Balanced, "Unknown", "")
     })
     .await;
     let control = fixture.control();
     control.observe(SHOP.cluster).unwrap();
-    let (queries, recycled) = (case.queries("app").await, case.recycled("app").await);
+    let (queries, recycled) = (case.queries("app").await, case.recycle_counts("app").await);
     let before = sees(&control, SHOP.cluster, "all connections", LIMIT, |seen| {
         readers(seen).values().sum::<usize>() == ALL
     })
@@ -77,7 +77,7 @@ pub async fn a_third_reader_gets_its_share(fixture: &ConvergenceFixture) {
     let least = least_moves(&before, 3, PER_POD);
     control.add_reader(SHOP.cluster).unwrap();
     let (took, after) = told(fixture, &case, "spread", 3).await;
-    let moved = since(&recycled, &case.recycled("app").await);
+    let moved = since(&recycled, &case.recycle_counts("app").await);
     let (effects, pods) = (
         moved.iter().sum::<u64>(),
         moved.iter().filter(|n| **n > 0).count(),
@@ -97,53 +97,55 @@ pub async fn a_third_reader_gets_its_share(fixture: &ConvergenceFixture) {
         "{moved:?}"
     );
     assert!(moved.iter().all(|n| *n <= 3), "{moved:?}");
-    case.without_policy("spread").await;
+    case.delete_policy("spread").await;
 }
 
 pub async fn evidence_that_is_turned_on_is_quiet(fixture: &ConvergenceFixture) {
     let case = fixture.case(&SHOP).await;
     let _operator = fixture.operator(&case, "quiet").await;
-    let recycled = case.recycled("app").await;
+    let recycled = case.recycle_counts("app").await;
     let mut object = shop_policy("quiet");
     object["spec"]["evidence"]["source"] = json!("None");
-    case.baseline(object).await;
+    case.create_with_baseline(object).await;
     let patch = json!({"spec": {"evidence": {"source": "ProcNet"}}});
     case.patch::<dbbalance_api::DbBalancePolicy>("quiet", patch)
         .await;
     let told = case
-        .policy_where("quiet", "a first measurement", |p| {
-            says(p, Balanced, "True", "")
+        .wait_policy("quiet", "a first measurement", |p| {
+            has_condition(p, Balanced, "True", "")
         })
         .await;
-    let is_so = condition(&told, Balanced).unwrap().message.clone();
+    let is_so = find_condition(&told, Balanced).unwrap().message.clone();
     // Nothing is awaited: time is what is tested.
     tokio::time::sleep(QUIET).await;
-    assert_eq!(case.recycled("app").await, recycled);
+    assert_eq!(case.recycle_counts("app").await, recycled);
     println!(
         "evidence turned on, {is_so}: no recycle within {} s",
         QUIET.as_secs()
     );
-    case.without_policy("quiet").await;
+    case.delete_policy("quiet").await;
 }
 
 pub async fn a_restart_in_the_middle_goes_on(fixture: &ConvergenceFixture) {
     let case = fixture.case(&SHOP).await;
     let operator = fixture.operator(&case, "first").await;
-    case.baseline(shop_policy("restart")).await;
+    case.create_with_baseline(shop_policy("restart")).await;
     let control = fixture.control();
     control.observe(SHOP.cluster).unwrap();
     let wanted = count(fixture) + 1;
-    let recycled = case.recycled("app").await;
+    let recycled = case.recycle_counts("app").await;
     control.add_reader(SHOP.cluster).unwrap();
-    crate::support::until("the first recycle", CONVERGED, async || {
-        (case.recycled("app").await != recycled).then_some(())
+    dbbalance_testkit::wait_until("the first recycle", CONVERGED, async || {
+        (case.recycle_counts("app").await != recycled).then_some(())
     })
     .await;
     operator.kill();
-    let so_far: u64 = since(&recycled, &case.recycled("app").await).iter().sum();
+    let so_far: u64 = since(&recycled, &case.recycle_counts("app").await)
+        .iter()
+        .sum();
     let _operator = fixture.operator(&case, "second").await;
     let (took, after) = told(fixture, &case, "restart", wanted).await;
-    let moved = since(&recycled, &case.recycled("app").await);
+    let moved = since(&recycled, &case.recycle_counts("app").await);
     println!(
         "a restart after {so_far} recycles: {after:?} {:.1} s after the epoch opened, {} recycles, at most {} of a pod",
         f64::from(i32::try_from(took).unwrap()) / 1000.0,
@@ -152,7 +154,7 @@ pub async fn a_restart_in_the_middle_goes_on(fixture: &ConvergenceFixture) {
     );
     assert!(is_even(&after, PER_POD), "{after:?}");
     assert!(moved.iter().all(|n| *n <= 3), "{moved:?}");
-    case.without_policy("restart").await;
+    case.delete_policy("restart").await;
 }
 
 /// Readers that the cluster has now.
@@ -183,7 +185,7 @@ pub async fn masqueraded_pods_are_evened_out(fixture: &ConvergenceFixture) {
         assert!(command.args(rule.split(' ')).status().unwrap().success());
     }
     let _operator = fixture.operator(&case, "masked").await;
-    case.baseline(shop_policy("masked")).await;
+    case.create_with_baseline(shop_policy("masked")).await;
     // All anew, so all masqueraded; and all at once, so in few places.
     for pod in case.pods("app").await {
         let ip = pod.status.as_ref().and_then(|s| s.pod_ip.clone()).unwrap();
@@ -204,17 +206,19 @@ pub async fn masqueraded_pods_are_evened_out(fixture: &ConvergenceFixture) {
     .await;
     let before: Vec<usize> = readers(&masked).into_values().collect();
     let wanted = count(fixture) - 1;
-    let recycled = case.recycled("app").await;
+    let recycled = case.recycle_counts("app").await;
     let removed = status.cluster(SHOP.cluster).unwrap();
     let removed = removed.instances.last().unwrap().name.clone();
     control
         .send(&FleetCommand::RemoveReader { name: removed })
         .unwrap();
     let (took, after) = told(fixture, &case, "masked", wanted).await;
-    let moved: u64 = since(&recycled, &case.recycled("app").await).iter().sum();
+    let moved: u64 = since(&recycled, &case.recycle_counts("app").await)
+        .iter()
+        .sum();
     // What the operator has counted, beside what the databases have.
     let shares = case
-        .policy_where("masked", "the same figures", |p| {
+        .wait_policy("masked", "the same figures", |p| {
             let balance = &p.status.as_ref().unwrap().balance;
             let held = balance[0].shares.iter().map(|s| s.connections);
             held.sum::<i32>() == 100
@@ -241,5 +245,5 @@ pub async fn masqueraded_pods_are_evened_out(fixture: &ConvergenceFixture) {
         balance.measured_pods,
     );
     assert!(is_even(&after, PER_POD), "{after:?}");
-    case.without_policy("masked").await;
+    case.delete_policy("masked").await;
 }

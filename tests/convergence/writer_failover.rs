@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::database_view::{is_wrong, present, sees};
 use crate::fixture::{BANK, CONVERGED, ConvergenceFixture, policy, since};
-use crate::plugin_program::plugin_program;
 use crate::reader_changes::is_at_rest;
-use crate::sockets;
-use crate::support::policy::{epoch, says, signal};
-use crate::support::{Case, LIMIT, until};
+use dbbalance_testkit::plugin_program::find_plugin_program;
+use dbbalance_testkit::policies::{current_epoch, has_condition, signal_recycle};
+use dbbalance_testkit::sockets;
+use dbbalance_testkit::{LIMIT, TestCase, wait_until};
 
 /// Connections of each pool of a pod.
 const POOL: usize = 5;
@@ -32,7 +32,7 @@ fn bank_policy(name: &str) -> Value {
         {"endpoint": "Reader", "connectionsPerPod": POOL},
         {"endpoint": "Writer", "connectionsPerPod": POOL},
     ]);
-    policy(name, &BANK, "app", &pools, &signal())
+    policy(name, &BANK, "app", &pools, &signal_recycle())
 }
 
 fn writer(control: &AuroraControl) -> String {
@@ -77,11 +77,11 @@ fn flipped(events: &[FleetEvent]) -> i64 {
 pub async fn a_flickering_failover_leaves_nothing_behind(fixture: &ConvergenceFixture) {
     let case = fixture.case(&BANK).await;
     let _operator = fixture.operator(&case, "flicker").await;
-    case.baseline(bank_policy("flicker")).await;
+    case.create_with_baseline(bank_policy("flicker")).await;
     let control = fixture.control();
     control.observe(BANK.cluster).unwrap();
     sees(&control, BANK.cluster, "full pools", LIMIT, is_right).await;
-    let (recycled, before) = (case.recycled("app").await, case.queries("app").await);
+    let (recycled, before) = (case.recycle_counts("app").await, case.queries("app").await);
     let (old, new, start) = (writer(&control), another(&control), now_millis());
     let options = FailoverOptions {
         flicker: true,
@@ -89,8 +89,8 @@ pub async fn a_flickering_failover_leaves_nothing_behind(fixture: &ConvergenceFi
     };
     control.failover(BANK.cluster, Some(&new), options).unwrap();
     control.wait_idle(BANK.cluster, LIMIT).unwrap();
-    case.policy_within("flicker", "the failover's end", CONVERGED, |p| {
-        epoch(p) >= 2 && says(p, Balanced, "True", "") && is_at_rest(p)
+    case.wait_policy_within("flicker", "the failover's end", CONVERGED, |p| {
+        current_epoch(p) >= 2 && has_condition(p, Balanced, "True", "") && is_at_rest(p)
     })
     .await;
     sees(
@@ -119,7 +119,7 @@ pub async fn a_flickering_failover_leaves_nothing_behind(fixture: &ConvergenceFi
     let flip = flipped(&control.events(start).unwrap());
     let wrong = seen.lives.iter().filter(|l| is_wrong(l));
     let last = wrong.map(|l| l.last).max().unwrap_or(flip);
-    let moved = since(&recycled, &case.recycled("app").await);
+    let moved = since(&recycled, &case.recycle_counts("app").await);
     println!(
         "failover with flicker, 6 pods of ActiveRecord by HUP: the last connection on the wrong role was seen {:.1} s after the writer's \
          record came to rest (caches keep 5 s); {} pods, {} recycles, {} queries failed",
@@ -129,7 +129,7 @@ pub async fn a_flickering_failover_leaves_nothing_behind(fixture: &ConvergenceFi
         after.failed - before.failed,
     );
     assert!(moved.iter().all(|n| *n <= 3), "{moved:?}");
-    case.without_policy("flicker").await;
+    case.delete_policy("flicker").await;
 }
 
 fn seconds(ms: i64) -> f64 {
@@ -139,14 +139,14 @@ fn seconds(ms: i64) -> f64 {
 /// Sockets that pods hold to an address and the databases know nothing of.
 async fn zombies(
     fixture: &ConvergenceFixture,
-    case: &Case<'_>,
+    case: &TestCase<'_>,
     to: IpAddr,
     control: &AuroraControl,
 ) -> usize {
     let pods = case.pods("app").await;
     let seen = control.observation(BANK.cluster).unwrap();
     let of = |pod: &Pod| {
-        sockets::zombies(
+        sockets::count_zombies(
             &fixture.suite.testbed,
             &case.name,
             &pod.name_any(),
@@ -158,8 +158,12 @@ async fn zombies(
 }
 
 /// What `kubectl dbbalance connections` says of pods with half-open sockets.
-fn told_by_plugin(fixture: &ConvergenceFixture, case: &Case<'_>, policy: &str) -> Option<String> {
-    let mut command = Command::new(plugin_program());
+fn told_by_plugin(
+    fixture: &ConvergenceFixture,
+    case: &TestCase<'_>,
+    policy: &str,
+) -> Option<String> {
+    let mut command = Command::new(find_plugin_program());
     command.args(["connections", policy, "-n", &case.name]);
     command
         .arg("--kubeconfig")
@@ -173,11 +177,11 @@ fn told_by_plugin(fixture: &ConvergenceFixture, case: &Case<'_>, policy: &str) -
 pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixture) {
     let case = fixture.case(&BANK).await;
     let operator = fixture.operator(&case, "zombies").await;
-    case.baseline(bank_policy("zombies")).await;
+    case.create_with_baseline(bank_policy("zombies")).await;
     let control = fixture.control();
     control.observe(BANK.cluster).unwrap();
     sees(&control, BANK.cluster, "full pools", LIMIT, is_right).await;
-    let recycled = case.recycled("app").await;
+    let recycled = case.recycle_counts("app").await;
     let (old, new, start) = (writer(&control), another(&control), now_millis());
     let status = control.status().unwrap();
     let cluster = status.cluster(BANK.cluster).unwrap();
@@ -194,14 +198,14 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
     control
         .failover(BANK.cluster, Some(&new), FailoverOptions::default())
         .unwrap();
-    let most = until("zombies", LIMIT, async || {
+    let most = wait_until("zombies", LIMIT, async || {
         let found = zombies(fixture, &case, address, &control).await;
         (found > 0).then_some(found)
     })
     .await;
     // The sweep does not wait for who looks: the line is there for seconds.
     let mut plugin = None;
-    until("a swept old writer", CONVERGED, async || {
+    wait_until("a swept old writer", CONVERGED, async || {
         plugin = plugin
             .take()
             .or_else(|| told_by_plugin(fixture, &case, "zombies"));
@@ -212,8 +216,8 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
     control
         .send(&FleetCommand::Heal { name: old.clone() })
         .unwrap();
-    case.policy_within("zombies", "back to normal", CONVERGED, |p| {
-        epoch(p) >= 2 && says(p, Balanced, "True", "") && is_at_rest(p)
+    case.wait_policy_within("zombies", "back to normal", CONVERGED, |p| {
+        current_epoch(p) >= 2 && has_condition(p, Balanced, "True", "") && is_at_rest(p)
     })
     .await;
     sees(
@@ -225,11 +229,11 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
     )
     .await;
     let writes = case.queries("app").await.writes;
-    until("writes", LIMIT, async || {
+    wait_until("writes", LIMIT, async || {
         (case.queries("app").await.writes > writes).then_some(())
     })
     .await;
-    let moved = since(&recycled, &case.recycled("app").await);
+    let moved = since(&recycled, &case.recycle_counts("app").await);
     let flip = flipped(&control.events(start).unwrap());
     println!(
         "half-open {old}: {most} zombies, the last gone {:.1} s after the writer's record had moved; {} recycles\n  kubectl dbbalance \
@@ -247,5 +251,5 @@ pub async fn zombies_of_a_half_open_writer_are_swept(fixture: &ConvergenceFixtur
     {
         println!("  {line}");
     }
-    case.without_policy("zombies").await;
+    case.delete_policy("zombies").await;
 }

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::support::app::{claim, stamped, uid, workload};
-use crate::support::audit::Change;
-use crate::support::operator::{Operator, Settings};
-use crate::support::policy::{self, policy, target};
-use crate::support::{Case, LOOK, Suite, until};
+use dbbalance_testkit::audit::AuditedChange;
+use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
+use dbbalance_testkit::policies::{self, policy_object, target_object};
+use dbbalance_testkit::workloads::{find_claim, pod_uid, stamped_epoch, workload_object};
+use dbbalance_testkit::{POLL_INTERVAL, TestCase, TestSuite, wait_until};
 
 /// Deaths with stale pods left.
 const DEATHS: usize = 20;
@@ -41,29 +41,29 @@ struct Tally {
     in_flight: usize,
 }
 
-pub async fn signal(suite: &Suite) {
-    in_place(suite, "c-signal", &policy::signal()).await;
+pub async fn signal(suite: &TestSuite) {
+    in_place(suite, "c-signal", &policies::signal_recycle()).await;
 }
 
-pub async fn http(suite: &Suite) {
-    let mut recycle = policy::http("/recycle");
+pub async fn http(suite: &TestSuite) {
+    let mut recycle = policies::http_recycle("/recycle");
     // Claims run out as late as those of signals.
     recycle["http"]["timeoutSeconds"] = json!(10);
     in_place(suite, "c-http", &recycle).await;
 }
 
 /// Methods that leave the pod: at most twice, and twice only the pods in flight when the operator died.
-async fn in_place(suite: &Suite, name: &str, recycle: &Value) {
-    let case = Case::new(suite, name).await;
+async fn in_place(suite: &TestSuite, name: &str, recycle: &Value) {
+    let case = TestCase::new(suite, name).await;
     let mut tally = Tally::default();
     begin(&case, recycle).await;
     let mut epoch = 2;
     while tally.deaths < DEATHS {
         tally.rounds += 1;
         epoch += 1;
-        let before = case.counts("web").await;
+        let before = case.effect_counts("web").await;
         let in_flight = round(&case, epoch, &POINTS, &mut tally).await;
-        let after = case.counts("web").await;
+        let after = case.effect_counts("web").await;
         assert_eq!(after.len(), PODS);
         for (pod, count) in &after {
             let effects = count.effects() - before[pod].effects();
@@ -79,11 +79,11 @@ async fn in_place(suite: &Suite, name: &str, recycle: &Value) {
     println!("figures: {name}: {PODS} pods: {tally:?}");
 }
 
-pub async fn evict(suite: &Suite) {
-    let case = Case::new(suite, "c-evict").await;
+pub async fn evict(suite: &TestSuite) {
+    let case = TestCase::new(suite, "c-evict").await;
     let seen = case.watch_pods().await;
     let mut tally = Tally::default();
-    begin(&case, &policy::evict()).await;
+    begin(&case, &policies::evict_recycle()).await;
     let mut epoch = 2;
     while tally.deaths < DEATHS {
         tally.rounds += 1;
@@ -101,11 +101,11 @@ pub async fn evict(suite: &Suite) {
     println!("figures: c-evict: {PODS} pods: {tally:?}");
 }
 
-pub async fn rollout(suite: &Suite) {
-    let case = Case::new(suite, "c-rollout").await;
+pub async fn rollout(suite: &TestSuite) {
+    let case = TestCase::new(suite, "c-rollout").await;
     let seen = case.watch_pods().await;
     let mut tally = Tally::default();
-    begin(&case, &policy::rollout()).await;
+    begin(&case, &policies::rollout_recycle()).await;
     let mut epoch = 2;
     while tally.deaths < DEATHS {
         tally.rounds += 1;
@@ -120,26 +120,27 @@ pub async fn rollout(suite: &Suite) {
 }
 
 /// A target whose method has been seen to work: the canary of a later run would make all wait for one pod.
-async fn begin(case: &Case<'_>, recycle: &Value) {
-    let mut app = workload("Deployment", "web", u32::try_from(PODS).unwrap());
+async fn begin(case: &TestCase<'_>, recycle: &Value) {
+    let mut app = workload_object("Deployment", "web", u32::try_from(PODS).unwrap());
     // A rollout in a few steps, so that there is something to die in.
     app["spec"]["minReadySeconds"] = json!(1);
     app["spec"]["strategy"] = json!({
         "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 2},
     });
-    case.deploy(app).await;
-    let operator = Operator::start(case).await;
-    let target = target("Deployment", "web", recycle);
-    case.baseline(policy("p", &case.name, &[target])).await;
+    case.create_workload(app).await;
+    let operator = OperatorProcess::start(case).await;
+    let target = target_object("Deployment", "web", recycle);
+    case.create_with_baseline(policy_object("p", &case.name, &[target]))
+        .await;
     operator.kill();
-    let operator = Operator::start(case).await;
+    let operator = OperatorProcess::start(case).await;
     let before = case.changes();
     assert!(
-        !before.iter().any(Change::is_effect),
+        !before.iter().any(AuditedChange::is_effect),
         "first sight recycles nothing"
     );
     case.failover(2);
-    case.fresh("p", 2).await;
+    case.wait_fresh("p", 2).await;
     case.ready_pods("web", PODS).await;
     operator.kill();
 }
@@ -147,18 +148,18 @@ async fn begin(case: &Case<'_>, recycle: &Value) {
 /// One epoch: the operator dies until its time is up or no stale pod is left alone, then it may finish. Gives the
 /// pods that were in flight at a death.
 async fn round(
-    case: &Case<'_>,
+    case: &TestCase<'_>,
     epoch: i64,
     points: &[&str],
     tally: &mut Tally,
 ) -> BTreeSet<String> {
-    let slow = Settings::default().slow(5);
-    let initial: BTreeSet<String> = case.pods("web").await.iter().map(uid).collect();
+    let slow = OperatorSettings::default().slow(5);
+    let initial: BTreeSet<String> = case.pods("web").await.iter().map(pod_uid).collect();
     let stale = async || {
         let mut pods = case.pods("web").await;
         pods.retain(|p| {
             let stays = p.metadata.deletion_timestamp.is_none();
-            stays && initial.contains(&uid(p)) && stamped(p) < epoch
+            stays && initial.contains(&pod_uid(p)) && stamped_epoch(p) < epoch
         });
         pods
     };
@@ -173,29 +174,29 @@ async fn round(
             "claimed" => die(case, &slow, "claimed", &stale).await,
             "acted" => die(case, &slow, "acted", &stale).await,
             _ => {
-                let operator = Operator::with(case, "one", &slow).await;
+                let operator = OperatorProcess::with(case, "one", &slow).await;
                 let before = marks(&stale().await);
-                until("progress", Duration::from_mins(1), async || {
+                wait_until("progress", Duration::from_mins(1), async || {
                     let now = marks(&stale().await);
                     (now.is_empty() || now != before).then_some(())
                 })
                 .await;
                 let chance =
                     u32::try_from(Timestamp::now().subsec_nanosecond()).unwrap_or(0) / 1000;
-                tokio::time::sleep(LOOK * (chance % 5) / 2).await;
+                tokio::time::sleep(POLL_INTERVAL * (chance % 5) / 2).await;
                 operator.kill();
             }
         }
         first.get_or_insert_with(Instant::now);
         let left = stale().await;
-        in_flight.extend(left.iter().filter(|p| claim(p).is_some()).map(uid));
+        in_flight.extend(left.iter().filter(|p| find_claim(p).is_some()).map(pod_uid));
         tally.deaths += usize::from(!left.is_empty());
-        if left.iter().all(|p| claim(p).is_some()) {
+        if left.iter().all(|p| find_claim(p).is_some()) {
             break;
         }
     }
-    let operator = Operator::with(case, "one", &slow).await;
-    case.fresh("p", epoch).await;
+    let operator = OperatorProcess::with(case, "one", &slow).await;
+    case.wait_fresh("p", epoch).await;
     case.ready_pods("web", PODS).await;
     operator.kill();
     in_flight
@@ -203,23 +204,25 @@ async fn round(
 
 /// Lets the operator run into a kill point, or kills it when it does not come there.
 async fn die(
-    case: &Case<'_>,
-    settings: &Settings,
+    case: &TestCase<'_>,
+    settings: &OperatorSettings,
     point: &'static str,
     stale: &impl AsyncFn() -> Vec<Pod>,
 ) {
-    let operator = Operator::with(case, "one", &settings.clone().dying_at(point)).await;
+    let operator = OperatorProcess::with(case, "one", &settings.clone().dying_at(point)).await;
     let begun = Instant::now();
-    while operator.alive() && begun.elapsed() < Duration::from_secs(8) {
+    while operator.is_alive() && begun.elapsed() < Duration::from_secs(8) {
         if stale().await.is_empty() {
             break;
         }
-        tokio::time::sleep(LOOK / 2).await;
+        tokio::time::sleep(POLL_INTERVAL / 2).await;
     }
 }
 
 /// What shows that the operator has done something.
 fn marks(pods: &[Pod]) -> BTreeSet<(String, Option<String>)> {
-    let marks = pods.iter().map(|p| (uid(p), claim(p).map(str::to_owned)));
+    let marks = pods
+        .iter()
+        .map(|p| (pod_uid(p), find_claim(p).map(str::to_owned)));
     marks.collect()
 }

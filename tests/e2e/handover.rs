@@ -3,70 +3,80 @@
 //! Counted are the apps' own effects; the audit log tells that no two replicas acted at a time.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
 
-use crate::support::app::{claim, stamped, uid};
-use crate::support::operator::{Operator, Settings};
-use crate::support::policy::{evict, http, policy, signal, target};
-use crate::support::proxy::Proxy;
-use crate::support::{Case, LIMIT, Suite, until};
+use dbbalance_testbed::kubernetes::layout::API_PORT;
+use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
+use dbbalance_testkit::policies::{
+    evict_recycle, http_recycle, policy_object, signal_recycle, target_object,
+};
+use dbbalance_testkit::tcp_relay::TcpRelay;
+use dbbalance_testkit::workloads::{find_claim, pod_uid, stamped_epoch};
+use dbbalance_testkit::{LIMIT, TestCase, TestSuite, wait_until};
 
 /// Enough that the run outlasts the lease.
 const PODS: usize = 8;
 
-pub async fn a_frozen_leader_by_signal(suite: &Suite) {
-    lose_the_leader(suite, "h-frozen-signal", &signal(), false).await;
+pub async fn a_frozen_leader_by_signal(suite: &TestSuite) {
+    lose_the_leader(suite, "h-frozen-signal", &signal_recycle(), false).await;
 }
 
-pub async fn a_frozen_leader_by_eviction(suite: &Suite) {
-    lose_the_leader(suite, "h-frozen-evict", &evict(), false).await;
+pub async fn a_frozen_leader_by_eviction(suite: &TestSuite) {
+    lose_the_leader(suite, "h-frozen-evict", &evict_recycle(), false).await;
 }
 
-pub async fn a_leader_cut_off_by_http(suite: &Suite) {
-    lose_the_leader(suite, "h-cut-http", &http("/recycle"), true).await;
+pub async fn a_leader_cut_off_by_http(suite: &TestSuite) {
+    lose_the_leader(suite, "h-cut-http", &http_recycle("/recycle"), true).await;
 }
 
-async fn holder(case: &Case<'_>) -> Option<String> {
+async fn holder(case: &TestCase<'_>) -> Option<String> {
     let lease = case.api::<Lease>().get("dbbalance").await.ok()?;
     lease.spec?.holder_identity
 }
 
-async fn lose_the_leader(suite: &Suite, name: &str, recycle: &Value, cut: bool) {
-    let case = Case::new(suite, name).await;
+async fn lose_the_leader(suite: &TestSuite, name: &str, recycle: &Value, cut: bool) {
+    let case = TestCase::new(suite, name).await;
     let seen = case.watch_pods().await;
-    case.deployment("web", u32::try_from(PODS).unwrap()).await;
-    let slow = Settings::default().slow(1);
-    let proxy = Proxy::start();
-    let through_proxy = Settings {
-        api_port: Some(proxy.port),
+    case.create_deployment("web", u32::try_from(PODS).unwrap())
+        .await;
+    let slow = OperatorSettings::default().slow(1);
+    let relay = TcpRelay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT)));
+    let through_relay = OperatorSettings {
+        api_port: Some(relay.port),
         ..slow.clone()
     };
-    let first = Operator::with(&case, "first", &through_proxy).await;
-    let target = target("Deployment", "web", recycle);
-    case.baseline(policy("p", name, &[target])).await;
-    let second = Operator::with(&case, "second", &slow).await;
+    let first = OperatorProcess::with(&case, "first", &through_relay).await;
+    let target = target_object("Deployment", "web", recycle);
+    case.create_with_baseline(policy_object("p", name, &[target]))
+        .await;
+    let second = OperatorProcess::with(&case, "second", &slow).await;
     case.failover(2);
-    case.fresh("p", 2).await;
+    case.wait_fresh("p", 2).await;
     case.ready_pods("web", PODS).await;
     assert_eq!(holder(&case).await.as_deref(), Some("first"));
 
-    let before = case.counts("web").await;
+    let before = case.effect_counts("web").await;
     let initial: BTreeSet<String> = before.keys().cloned().collect();
     case.failover(1);
-    until("a second recycle of the run", LIMIT, async || {
+    wait_until("a second recycle of the run", LIMIT, async || {
         let pods = case.pods("web").await;
-        let done = pods
-            .iter()
-            .filter(|p| initial.contains(&uid(p)) && (claim(p).is_some() || stamped(p) == 3));
-        let gone = initial.len() - pods.iter().filter(|p| initial.contains(&uid(p))).count();
+        let done = pods.iter().filter(|p| {
+            initial.contains(&pod_uid(p)) && (find_claim(p).is_some() || stamped_epoch(p) == 3)
+        });
+        let gone = initial.len()
+            - pods
+                .iter()
+                .filter(|p| initial.contains(&pod_uid(p)))
+                .count();
         (done.count() + gone >= 2).then_some(())
     })
     .await;
     if cut {
-        proxy.cut();
+        relay.cut();
     } else {
         first.freeze();
     }
@@ -75,28 +85,29 @@ async fn lose_the_leader(suite: &Suite, name: &str, recycle: &Value, cut: bool) 
     let pods = case.pods("web").await;
     let in_flight: BTreeSet<String> = pods
         .iter()
-        .filter(|p| claim(p).is_some())
-        .map(uid)
+        .filter(|p| find_claim(p).is_some())
+        .map(pod_uid)
         .collect();
-    until("another leader", LIMIT, async || {
+    wait_until("another leader", LIMIT, async || {
         (holder(&case).await.as_deref() == Some("second")).then_some(())
     })
     .await;
-    until("its first effect", LIMIT, async || {
+    wait_until("its first effect", LIMIT, async || {
         let changes = case.changes();
-        let acted = |c: &&crate::support::audit::Change| c.user == "second" && c.is_effect();
+        let acted =
+            |c: &&dbbalance_testkit::audit::AuditedChange| c.user == "second" && c.is_effect();
         changes.iter().find(acted).map(drop)
     })
     .await;
     if cut {
-        proxy.mend();
+        relay.restore();
     } else {
         first.thaw();
     }
-    case.fresh("p", 3).await;
+    case.wait_fresh("p", 3).await;
     case.ready_pods("web", PODS).await;
 
-    let after = case.counts("web").await;
+    let after = case.effect_counts("web").await;
     let mut doubles = 0;
     if recycle["method"] == "Evict" {
         assert_eq!(seen.ever("web"), 3 * PODS, "every pod once in each run");

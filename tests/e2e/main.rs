@@ -4,9 +4,6 @@
 //! the last has ended. What a test measures it prints. Crash tests need the feature `failpoints`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../support/stand/mod.rs"]
-mod support;
-
 mod coexistence;
 mod crash;
 mod evidence;
@@ -19,16 +16,18 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use dbbalance_testkit::TestSuite;
 use libtest_mimic::{Arguments, Trial};
-use support::Suite;
 
 /// Tests at once, where the command line names no number: they wait more than they work.
 const THREADS: usize = 8;
 
-static SUITE: OnceLock<Arc<Suite>> = OnceLock::new();
+static SUITE: OnceLock<Arc<TestSuite>> = OnceLock::new();
 
-fn suite() -> Arc<Suite> {
-    Arc::clone(SUITE.get_or_init(|| Arc::new(Suite::up())))
+fn suite() -> Arc<TestSuite> {
+    Arc::clone(
+        SUITE.get_or_init(|| Arc::new(TestSuite::up(env!("CARGO_BIN_EXE_dbbalance").as_ref()))),
+    )
 }
 
 /// Lists async functions as tests.
@@ -84,7 +83,7 @@ fn main() -> ExitCode {
         !together.has_failed() && !last.has_failed()
     }));
     if SUITE.get().is_some() {
-        Suite::down();
+        TestSuite::down();
     }
     if result.unwrap_or(false) {
         ExitCode::SUCCESS

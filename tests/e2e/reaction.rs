@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use dbbalance_api::DbBalancePolicy;
 use serde_json::json;
 
-use crate::support::app::workload;
-use crate::support::operator::{Operator, Settings};
-use crate::support::policy::{policy, signal, target};
-use crate::support::{Case, LIMIT, Suite, until};
+use dbbalance_figures::quantile::quantile;
+use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
+use dbbalance_testkit::policies::{policy_object, signal_recycle, target_object};
+use dbbalance_testkit::workloads::workload_object;
+use dbbalance_testkit::{LIMIT, TestCase, TestSuite, wait_until};
 
 const CLUSTERS: usize = 20;
 /// Failovers at a time; each lot falls at another moment between two polls.
@@ -20,31 +21,31 @@ const POLL: Duration = Duration::from_secs(5);
 /// A poll, its confirmation a second later, and what a busy machine adds.
 const WORST: Duration = Duration::from_secs(15);
 
-pub async fn a_failover_is_acted_on_within_a_poll_and_its_confirmation(suite: &Suite) {
-    let case = Case::new(suite, "r").await;
+pub async fn a_failover_is_acted_on_within_a_poll_and_its_confirmation(suite: &TestSuite) {
+    let case = TestCase::new(suite, "r").await;
     let seen = case.watch_pods().await;
     let name = |n: usize| format!("r-{n:02}");
     for n in 0..CLUSTERS {
-        case.cluster(&name(n), 2);
-        let app = workload("Deployment", &name(n), 1);
+        case.create_cluster(&name(n), 2);
+        let app = workload_object("Deployment", &name(n), 1);
         case.create::<k8s_openapi::api::apps::v1::Deployment>(app)
             .await;
     }
     for n in 0..CLUSTERS {
         case.ready_pods(&name(n), 1).await;
     }
-    let settings = Settings {
+    let settings = OperatorSettings {
         default_cadence: true,
-        ..Settings::default()
+        ..OperatorSettings::default()
     };
-    let _operator = Operator::with(&case, "one", &settings).await;
+    let _operator = OperatorProcess::with(&case, "one", &settings).await;
     for n in 0..CLUSTERS {
-        let target = target("Deployment", &name(n), &signal());
-        let object = policy(&name(n), &name(n), &[target]);
+        let target = target_object("Deployment", &name(n), &signal_recycle());
+        let object = policy_object(&name(n), &name(n), &[target]);
         case.create::<DbBalancePolicy>(object).await;
     }
     for n in 0..CLUSTERS {
-        case.fresh(&name(n), 1).await;
+        case.wait_fresh(&name(n), 1).await;
     }
     let mut times = Vec::new();
     for lot in 0..CLUSTERS / LOT {
@@ -58,26 +59,24 @@ pub async fn a_failover_is_acted_on_within_a_poll_and_its_confirmation(suite: &S
             begun.push((name(n), Instant::now()));
         }
         for (app, begun) in begun {
-            let claimed = until("a claim", LIMIT, async || {
+            let claimed = wait_until("a claim", LIMIT, async || {
                 let all = seen.all();
                 let mut of_app = all.values().filter(|s| s.app == app);
                 of_app.find_map(|s| s.claimed)
             })
             .await;
             times.push(claimed.saturating_duration_since(begun));
-            case.fresh(&app, 2).await;
+            case.wait_fresh(&app, 2).await;
         }
     }
     times.sort();
-    let seconds: Vec<String> = times
-        .iter()
-        .map(|t| format!("{:.2}", t.as_secs_f64()))
-        .collect();
-    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    let seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+    let (median, worst) = (quantile(&seconds, 0.5).unwrap(), times[times.len() - 1]);
+    let seconds: Vec<String> = seconds.iter().map(|s| format!("{s:.2}")).collect();
     println!(
         "figures: reaction: {CLUSTERS} clusters, poll every {} s: median {:.2} s, worst {:.2} s; all: {}",
         POLL.as_secs(),
-        median.as_secs_f64(),
+        median,
         worst.as_secs_f64(),
         seconds.join(" ")
     );

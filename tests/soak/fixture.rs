@@ -15,8 +15,8 @@ use dbbalance_testbed::wait;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::relay::Relay;
-use crate::server::Server;
+use dbbalance_testkit::api_server::KubeApiServer;
+use dbbalance_testkit::rds_relay::RdsRelay;
 
 /// The namespace of the operator's lease and service account.
 const HOME: &str = "dbbalance";
@@ -28,8 +28,8 @@ const PROGRAM: &str = "operator";
 
 /// The parts.
 pub struct SoakFixture<'s> {
-    pub server: &'s Server<'s>,
-    pub relay: Relay,
+    pub server: &'s KubeApiServer<'s>,
+    pub relay: RdsRelay,
     pub rds: RdsClient,
 }
 
@@ -56,11 +56,11 @@ impl Noted {
 
 impl<'s> SoakFixture<'s> {
     /// Starts the RDS API; the operator is started by [`SoakFixture::start_operator`].
-    pub fn new(server: &'s Server<'s>) -> Self {
+    pub fn new(server: &'s KubeApiServer<'s>) -> Self {
         rds::start_servers(server.testbed, true).expect("moto and microburst");
         Self {
             server,
-            relay: Relay::start(NODE_IP, &format!("http://{NODE_IP}:{FAULTS_PORT}")),
+            relay: RdsRelay::start(NODE_IP, &format!("http://{NODE_IP}:{FAULTS_PORT}")),
             rds: RdsClient::in_testbed(server.testbed, REGION),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::fixture::{Noted, SoakFixture, condition, policy, used};
 use crate::seconds;
-use crate::server::{STRICT, Server};
+use dbbalance_testkit::api_server::{KubeApiServer, STRICT};
 
 const POLICIES: usize = 300;
 const CLUSTERS: usize = 30;
@@ -20,7 +20,7 @@ const MOVING_RATE: f64 = 2.0;
 /// What the bucket may give at once, on top.
 const BURST: u64 = 4;
 
-pub fn run(server: &Server<'_>) {
+pub fn run(server: &KubeApiServer<'_>) {
     let (idle, moving) = (seconds("IDLE", 600), seconds("MOVING", 60));
     let fixture = SoakFixture::new(server);
     for cluster in 0..CLUSTERS {

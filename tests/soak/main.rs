@@ -6,15 +6,11 @@
 //! image's. Each test prints a line of JSON with what it measured.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../api/server.rs"]
-#[allow(dead_code)]
-mod server;
-
 mod fixture;
 mod fleet;
-mod relay;
 mod throttling;
 
+use dbbalance_testkit::api_server::KubeApiServer;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,11 +26,11 @@ fn seconds(name: &str, default: u64) -> Duration {
 #[test]
 fn a_throttled_empty_or_alternating_rds_api_recycles_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    server::Server::with("dbb-soak", throttling::run);
+    KubeApiServer::with("dbb-soak", throttling::run);
 }
 
 #[test]
 fn a_quiet_fleet_costs_next_to_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    server::Server::with("dbb-soak", fleet::run);
+    KubeApiServer::with("dbb-soak", fleet::run);
 }

@@ -7,9 +7,9 @@ use dbbalance_testbed::rds;
 use serde_json::{Value, json};
 
 use crate::fixture::{Noted, SoakFixture, condition, policy};
-use crate::relay::Mode;
 use crate::seconds;
-use crate::server::{NAMESPACE, STRICT, Server};
+use dbbalance_testkit::api_server::{KubeApiServer, NAMESPACE, STRICT};
+use dbbalance_testkit::rds_relay::AnswerMode;
 
 /// The operator notices within two polls that fail, each of which the SDK tries a few times; it looks again at
 /// least every 30 s.
@@ -20,7 +20,7 @@ fn observed(policy: &Value) -> (String, String) {
     condition(policy, "TopologyObserved")
 }
 
-pub fn run(server: &Server<'_>) {
+pub fn run(server: &KubeApiServer<'_>) {
     let throttled = seconds("THROTTLE", 300);
     let fixture = SoakFixture::new(server);
     fixture.cluster("orders");
@@ -66,21 +66,21 @@ pub fn run(server: &Server<'_>) {
     let recovered = recovery(&fixture, "throttled");
 
     let part = throttled / 5;
-    fixture.relay.set(Mode::Empty);
+    fixture.relay.set_mode(AnswerMode::Empty);
     fixture.until("TopologyObserved=False, empty answers", NOTICED, || {
         observed(&read()).0 == "False"
     });
     let empty = observed(&read()).1;
     fixture.keep("calm while answers are empty", part, calm);
-    fixture.relay.set(Mode::Pass);
+    fixture.relay.set_mode(AnswerMode::Pass);
     let recovered_empty = recovery(&fixture, "empty answers");
 
-    fixture.relay.set(Mode::Alternating);
+    fixture.relay.set_mode(AnswerMode::Alternating);
     fixture.until("answers that alternate", NOTICED, || {
-        fixture.relay.alternated() >= 10
+        fixture.relay.swapped_lists() >= 10
     });
     fixture.keep("calm while answers alternate", part, calm);
-    fixture.relay.set(Mode::Pass);
+    fixture.relay.set_mode(AnswerMode::Pass);
     let recovered_alternating = recovery(&fixture, "alternating answers");
     fixture.keep("calm after all", Duration::from_secs(10), calm);
     assert_eq!(read()["status"]["topology"], before["status"]["topology"]);

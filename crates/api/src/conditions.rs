@@ -92,17 +92,31 @@ impl From<bool> for ConditionStatus {
     }
 }
 
+/// What a condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConditionState<'a> {
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One word in `CamelCase` for why.
+    pub reason: &'a str,
+    /// The same as a sentence, with figures. Longer messages than the API accepts are truncated.
+    pub message: &'a str,
+}
+
 /// Sets a condition, keeping `lastTransitionTime` while the status stays the same.
-pub fn set(
+pub fn set_condition(
     conditions: &mut Vec<Condition>,
     type_: ConditionType,
-    status: ConditionStatus,
-    reason: &str,
-    message: &str,
+    state: ConditionState,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let message = cut(message, MAX_MESSAGE_BYTES);
+    let ConditionState {
+        status,
+        reason,
+        message,
+    } = state;
+    let message = truncate_text(message, MAX_MESSAGE_BYTES);
     let found = conditions.iter_mut().find(|c| c.type_ == type_.as_str());
     match found {
         Some(old) => {
@@ -126,19 +140,19 @@ pub fn set(
 }
 
 /// Takes a condition away.
-pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
+pub fn remove_condition(conditions: &mut Vec<Condition>, type_: ConditionType) {
     conditions.retain(|c| c.type_ != type_.as_str());
 }
 
 /// Finds a condition.
 #[must_use]
-pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+pub fn find_condition(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == type_.as_str())
 }
 
 /// Cuts a text at a character boundary.
 #[must_use]
-pub fn cut(text: &str, max_bytes: usize) -> &str {
+pub fn truncate_text(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
         return text;
     }
@@ -160,21 +174,25 @@ mod tests {
     #[test]
     fn transition_time_stays_while_the_status_stays() {
         let mut c = Vec::new();
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::True,
-            "A",
-            "a",
+            ConditionState {
+                status: ConditionStatus::True,
+                reason: "A",
+                message: "a",
+            },
             Some(1),
             at(1),
         );
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::True,
-            "B",
-            "b",
+            ConditionState {
+                status: ConditionStatus::True,
+                reason: "B",
+                message: "b",
+            },
             Some(2),
             at(2),
         );
@@ -183,12 +201,14 @@ mod tests {
             (c[0].reason.as_str(), c[0].observed_generation),
             ("B", Some(2))
         );
-        set(
+        set_condition(
             &mut c,
             ConditionType::Fresh,
-            ConditionStatus::False,
-            "C",
-            "c",
+            ConditionState {
+                status: ConditionStatus::False,
+                reason: "C",
+                message: "c",
+            },
             Some(2),
             at(3),
         );
@@ -198,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_at_a_character_boundary() {
-        assert_eq!(cut("aü", 2), "a");
-        assert_eq!(cut("aü", 3), "aü");
+        assert_eq!(truncate_text("aü", 2), "a");
+        assert_eq!(truncate_text("aü", 3), "aü");
     }
 }

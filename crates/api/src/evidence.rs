@@ -14,7 +14,7 @@ pub struct DnsSpec {
     #[serde(default)]
     pub on_timeout: OnTimeout,
     /// How long DNS may take, from the moment the change has settled. With Proceed, 0 never waits.
-    #[serde(default = "five_minutes")]
+    #[serde(default = "default_dns_timeout_seconds")]
     #[schemars(range(min = 0, max = 3600))]
     pub timeout_seconds: i32,
 }
@@ -23,7 +23,7 @@ impl Default for DnsSpec {
     fn default() -> Self {
         Self {
             on_timeout: OnTimeout::Hold,
-            timeout_seconds: five_minutes(),
+            timeout_seconds: default_dns_timeout_seconds(),
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct EvidenceSpec {
     #[serde(default)]
     pub source: EvidenceSource,
     /// How far above its fair share a reader may be.
-    #[serde(default = "fifteen")]
+    #[serde(default = "default_tolerance_percent")]
     #[schemars(range(min = 5, max = 50))]
     pub tolerance_percent: i32,
 }
@@ -57,7 +57,7 @@ impl Default for EvidenceSpec {
     fn default() -> Self {
         Self {
             source: EvidenceSource::None,
-            tolerance_percent: fifteen(),
+            tolerance_percent: default_tolerance_percent(),
         }
     }
 }
@@ -84,9 +84,9 @@ impl EvidenceSource {
     }
 }
 
-fn fifteen() -> i32 {
+fn default_tolerance_percent() -> i32 {
     15
 }
-fn five_minutes() -> i32 {
+fn default_dns_timeout_seconds() -> i32 {
     300
 }

@@ -1,7 +1,7 @@
 //! What a decision leaves for the next one, small enough for the policy's status.
 //!
 //! Nothing here ticks: it changes when an episode, a batch or a wait begins or ends. No pods are
-//! listed; readers are bits, in the order of the topology.
+//! listed; readers are listed by name, in the order of the topology.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RebalanceState {
-    /// The topology that the bits below speak of.
+    /// The topology that seenInDNS and batch speak of.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
     /// The last event that opened an episode.
@@ -25,12 +25,13 @@ pub struct RebalanceState {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
     /// How well looks have predicted where pods land.
-    #[serde(skip_serializing_if = "Record::is_empty")]
-    pub record: Record,
-    /// Readers that a look has named since the topology changed, as bits.
-    #[serde(skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
-    pub named: u32,
+    #[serde(skip_serializing_if = "GateRecord::is_empty")]
+    pub record: GateRecord,
+    /// The readers that the reader endpoint has answered with since the topology changed.
+    // Aurora: at most 15 readers. Older versions kept a number here, in the field `named`, which is ignored.
+    #[serde(rename = "seenInDNS", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub seen_in_dns: Vec<String>,
     /// Since when a reader is far from its fair share without an episode.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -95,9 +96,11 @@ pub struct Batch {
     /// The connections that it moves.
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub connections: u32,
-    /// The readers that were to receive them, as bits.
-    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
-    pub receivers: u32,
+    /// The readers that are expected to receive the connections.
+    // Older versions kept a number here, in the field `receivers`, which is ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub receiver_names: Vec<String>,
     /// What those held before.
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub held: u32,
@@ -108,7 +111,7 @@ pub struct Batch {
 /// How well looks have predicted where pods land.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Record {
+pub struct GateRecord {
     /// Gated batches that were measured.
     #[schemars(range(min = 0, max = 1000))]
     pub batches: u32,
@@ -124,7 +127,7 @@ pub struct Record {
     pub dropped_until: Option<Timestamp>,
 }
 
-impl Record {
+impl GateRecord {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -148,9 +151,4 @@ pub enum GaveUpReason {
     BudgetSpent,
     /// Every pod that could help was recycled as often as a pod may be, or may not be recycled.
     PodsExhausted,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(bits: &u32) -> bool {
-    *bits == 0
 }

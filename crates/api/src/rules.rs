@@ -27,7 +27,7 @@ pub struct Triggers {
 #[serde(rename_all = "camelCase")]
 pub struct FailoverTrigger {
     /// Whether a failover begins a run.
-    #[serde(default = "yes")]
+    #[serde(default = "default_enabled")]
     pub enabled: bool,
     /// How long the new writer must hold before it counts.
     #[serde(default)]
@@ -49,10 +49,10 @@ impl Default for FailoverTrigger {
 #[serde(rename_all = "camelCase")]
 pub struct ReaderTrigger {
     /// Whether the change begins a run.
-    #[serde(default = "yes")]
+    #[serde(default = "default_enabled")]
     pub enabled: bool,
     /// How long the change must hold before it counts.
-    #[serde(default = "thirty")]
+    #[serde(default = "default_settle_seconds")]
     #[schemars(range(min = 0, max = 3600))]
     pub settle_seconds: i32,
 }
@@ -72,19 +72,19 @@ impl Default for ReaderTrigger {
 pub struct Pacing {
     /// The most pods of a target that are not Ready or being recycled at once: a number, or a
     /// percentage rounded down, at least 1.
-    #[serde(default = "quarter")]
+    #[serde(default = "default_max_unavailable")]
     #[schemars(schema_with = "super::schema::int_or_percent")]
     pub max_unavailable: IntOrString,
     /// The time between two steps.
-    #[serde(default = "ten")]
+    #[serde(default = "default_interval_seconds")]
     #[schemars(range(min = 1, max = 3600))]
     pub interval_seconds: i32,
     /// How much of the interval is random, so that policies do not move in step.
-    #[serde(default = "twenty")]
+    #[serde(default = "default_jitter_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub jitter_percent: i32,
     /// A run without progress for so long, while nothing else holds it, halts.
-    #[serde(default = "quarter_hour")]
+    #[serde(default = "default_progress_deadline_seconds")]
     #[schemars(range(min = 10, max = 86400))]
     pub progress_deadline_seconds: i32,
 }
@@ -92,10 +92,10 @@ pub struct Pacing {
 impl Default for Pacing {
     fn default() -> Self {
         Self {
-            max_unavailable: quarter(),
-            interval_seconds: ten(),
-            jitter_percent: twenty(),
-            progress_deadline_seconds: quarter_hour(),
+            max_unavailable: default_max_unavailable(),
+            interval_seconds: default_interval_seconds(),
+            jitter_percent: default_jitter_percent(),
+            progress_deadline_seconds: default_progress_deadline_seconds(),
         }
     }
 }
@@ -103,22 +103,22 @@ impl Default for Pacing {
 /// How often runs may begin. A failover and a token skip both.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct Limits {
+pub struct RunLimits {
     /// The time between the end of a target's run and the start of its next.
-    #[serde(default = "five_minutes")]
+    #[serde(default = "default_cooldown_seconds")]
     #[schemars(range(min = 0, max = 86400))]
     pub cooldown_seconds: i32,
     /// The most runs of a target that may begin within an hour.
-    #[serde(default = "six")]
+    #[serde(default = "default_max_runs_per_hour")]
     #[schemars(range(min = 1, max = 60))]
     pub max_runs_per_hour: i32,
 }
 
-impl Default for Limits {
+impl Default for RunLimits {
     fn default() -> Self {
         Self {
-            cooldown_seconds: five_minutes(),
-            max_runs_per_hour: six(),
+            cooldown_seconds: default_cooldown_seconds(),
+            max_runs_per_hour: default_max_runs_per_hour(),
         }
     }
 }
@@ -133,7 +133,7 @@ pub struct BudgetSpec {
     #[schemars(range(min = 1, max = 262_143))]
     pub max_connections: Option<i32>,
     /// The part of max_connections that is left to others.
-    #[serde(default = "fifteen")]
+    #[serde(default = "default_headroom_percent")]
     #[schemars(range(min = 0, max = 90))]
     pub headroom_percent: i32,
 }
@@ -142,7 +142,7 @@ impl Default for BudgetSpec {
     fn default() -> Self {
         Self {
             max_connections: None,
-            headroom_percent: fifteen(),
+            headroom_percent: default_headroom_percent(),
         }
     }
 }
@@ -168,7 +168,7 @@ pub struct WindowSpec {
     #[schemars(range(min = 60, max = 604_800))]
     pub duration_seconds: i32,
     /// The IANA time zone of the schedule.
-    #[serde(default = "utc")]
+    #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9+_/-]+$"))]
     pub time_zone: String,
     /// Policies that waited begin spread over so many seconds once they may act again.
@@ -186,33 +186,33 @@ pub enum WindowType {
     Deny,
 }
 
-fn yes() -> bool {
+fn default_enabled() -> bool {
     true
 }
-fn six() -> i32 {
+fn default_max_runs_per_hour() -> i32 {
     6
 }
-fn ten() -> i32 {
+fn default_interval_seconds() -> i32 {
     10
 }
-fn fifteen() -> i32 {
+fn default_headroom_percent() -> i32 {
     15
 }
-fn twenty() -> i32 {
+fn default_jitter_percent() -> i32 {
     20
 }
-fn thirty() -> i32 {
+fn default_settle_seconds() -> i32 {
     30
 }
-fn five_minutes() -> i32 {
+fn default_cooldown_seconds() -> i32 {
     300
 }
-fn quarter_hour() -> i32 {
+fn default_progress_deadline_seconds() -> i32 {
     900
 }
-fn quarter() -> IntOrString {
+fn default_max_unavailable() -> IntOrString {
     IntOrString::String("25%".to_owned())
 }
-fn utc() -> String {
+fn default_time_zone() -> String {
     "UTC".to_owned()
 }

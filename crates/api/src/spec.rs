@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::evidence::{DnsSpec, EvidenceSource, EvidenceSpec, OnTimeout};
 pub use super::rules::{
-    BudgetSpec, FailoverTrigger, Limits, Pacing, ReaderTrigger, Triggers, WindowSpec, WindowType,
+    BudgetSpec, FailoverTrigger, Pacing, ReaderTrigger, RunLimits, Triggers, WindowSpec, WindowType,
 };
 use super::status::DbBalancePolicyStatus;
 pub use super::target::{
@@ -135,7 +135,7 @@ pub struct DbBalancePolicySpec {
     pub pacing: Pacing,
     /// How often runs may begin.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: RunLimits,
     /// How many connections each instance may get.
     #[serde(default)]
     pub budget: BudgetSpec,

@@ -183,7 +183,7 @@ pub struct SignalSpec {
     )]
     pub container: Option<String>,
     /// The process, by its id inside the container.
-    #[serde(default = "one")]
+    #[serde(default = "default_process")]
     #[schemars(range(min = 1, max = 4_194_304))]
     pub process: i32,
 }
@@ -223,7 +223,7 @@ pub struct HttpSpec {
     #[serde(default)]
     pub verb: HttpVerb,
     /// How long to wait for the answer.
-    #[serde(default = "five")]
+    #[serde(default = "default_timeout_seconds")]
     #[schemars(range(min = 1, max = 60))]
     pub timeout_seconds: i32,
 }
@@ -247,9 +247,9 @@ pub enum Fallback {
     Evict,
 }
 
-fn one() -> i32 {
+fn default_process() -> i32 {
     1
 }
-fn five() -> i32 {
+fn default_timeout_seconds() -> i32 {
     5
 }

@@ -22,7 +22,7 @@ pub struct Load {
 impl Load {
     /// The load of so many pods with these pools.
     #[must_use]
-    pub fn of(pools: &[(Endpoint, u64)], pods: usize) -> Self {
+    pub fn from_pools(pools: &[(Endpoint, u64)], pods: usize) -> Self {
         let pods = pods as u64;
         let mut load = Self::default();
         for (endpoint, connections) in pools {
@@ -45,7 +45,7 @@ impl Load {
 }
 
 /// Measured connections by instance.
-pub type Measured = BTreeMap<InstanceId, u64>;
+pub type MeasuredConnections = BTreeMap<InstanceId, u64>;
 
 /// What is held on the cluster now: estimates of pods that were not measured, and what was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct Holding {
     /// By what pools may hold, of pods that were not measured.
     pub estimated: Load,
     /// As measured.
-    pub measured: Measured,
+    pub measured: MeasuredConnections,
 }
 
 impl Holding {
@@ -70,7 +70,7 @@ impl Holding {
 
 /// The budget's verdict on a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BudgetCheck {
     /// It fits.
     Fits,
     /// It does not; the sum in words.
@@ -81,7 +81,10 @@ pub enum Verdict {
 
 /// The limit of each instance, before headroom.
 #[must_use]
-pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Option<u64>> {
+pub fn find_instance_limits(
+    view: &ClusterView,
+    spec: &BudgetSpec,
+) -> BTreeMap<InstanceId, Option<u64>> {
     view.topology
         .members()
         .map(|(member, _)| {
@@ -90,7 +93,7 @@ pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Opt
                 .and_then(|n| u64::try_from(n).ok())
                 .or_else(|| {
                     let facts = view.facts.get(&member.instance)?;
-                    max_connections(&view.engine, facts.class.as_deref()?)
+                    find_max_connections(&view.engine, facts.class.as_deref()?)
                 });
             (member.instance.clone(), limit)
         })
@@ -99,13 +102,13 @@ pub fn limits(view: &ClusterView, spec: &BudgetSpec) -> BTreeMap<InstanceId, Opt
 
 /// Which endpoints may lead to a member.
 #[derive(Clone, Copy, Debug, Default)]
-struct Serves {
+struct ServedEndpoints {
     reader: bool,
     writer: bool,
 }
 
-impl Serves {
-    fn by(topologies: &[&Topology], instance: &InstanceId) -> Self {
+impl ServedEndpoints {
+    fn of_instance(topologies: &[&Topology], instance: &InstanceId) -> Self {
         let mut serves = Self::default();
         for topology in topologies {
             let role = topology.members().find(|(m, _)| m.instance == *instance);
@@ -122,7 +125,7 @@ impl Serves {
         serves
     }
 
-    const fn pick(self, load: Load) -> u64 {
+    const fn select_load(self, load: Load) -> u64 {
         (if self.reader { load.reader } else { 0 }) + (if self.writer { load.writer } else { 0 })
     }
 }
@@ -138,24 +141,24 @@ pub struct Members<'a> {
 
 /// Judges a step: for every instance, connections now plus all that is in flight plus the step.
 #[must_use]
-pub fn judge(
+pub fn check_budget(
     members: Members,
     spec: &BudgetSpec,
     now: &Holding,
     in_flight: Load,
     step: Load,
     surges: bool,
-) -> Verdict {
+) -> BudgetCheck {
     let view = members.view;
-    let limits = limits(view, spec);
+    let limits = find_instance_limits(view, spec);
     let topologies: Vec<&Topology> = members
         .settled
         .into_iter()
         .chain([&view.topology])
         .collect();
     for (member, _) in view.topology.members() {
-        let serves = Serves::by(&topologies, &member.instance);
-        let pick = |load: Load| serves.pick(load);
+        let serves = ServedEndpoints::of_instance(&topologies, &member.instance);
+        let pick = |load: Load| serves.select_load(load);
         if pick(step) == 0 {
             continue;
         }
@@ -165,7 +168,7 @@ pub fn judge(
                     .facts
                     .get(&member.instance)
                     .and_then(|f| f.class.clone());
-                return Verdict::Unknown(format!(
+                return BudgetCheck::Unknown(format!(
                     "no max_connections is known for class {} of instance {}: set budget.maxConnections",
                     class.as_deref().unwrap_or("(unknown)"),
                     member.instance
@@ -180,7 +183,7 @@ pub fn judge(
         let held = has + pick(in_flight);
         let needs = pick(step);
         if held + needs > budget {
-            return Verdict::Exceeds(format!(
+            return BudgetCheck::Exceeds(format!(
                 "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held, {} in flight)",
                 member.instance,
                 budget.saturating_sub(held),
@@ -189,13 +192,13 @@ pub fn judge(
             ));
         }
     }
-    Verdict::Fits
+    BudgetCheck::Fits
 }
 
 /// `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for
 /// what is not in them: a limit is never invented.
 #[must_use]
-pub fn max_connections(engine: &str, class: &str) -> Option<u64> {
+pub fn find_max_connections(engine: &str, class: &str) -> Option<u64> {
     let (family, size) = class.strip_prefix("db.")?.split_once('.')?;
     // r7g and r8g have the memory of r6g, r6i and r5 nearly so; the smaller figure of r5 is taken
     // only for the one size where the guide gives both.

@@ -1,6 +1,6 @@
 //! What two topologies differ in.
 //!
-//! Names the differences; when they count is decided in `settle`, what they start in `epoch`.
+//! Names the differences; when they count is decided in `debounce`, what they start in `epoch`.
 //! A member that only changed its role in a failover is part of the failover, not a reader that
 //! came or left.
 
@@ -46,7 +46,7 @@ impl Change {
 
 /// All differences from `old` to `new` of one cluster (equal ARN).
 #[must_use]
-pub fn diff(old: &Topology, new: &Topology) -> Vec<Change> {
+pub fn diff_topologies(old: &Topology, new: &Topology) -> Vec<Change> {
     if old.resource != new.resource {
         return vec![Change::Replaced(new.resource.0.clone())];
     }
@@ -75,7 +75,7 @@ pub fn diff(old: &Topology, new: &Topology) -> Vec<Change> {
 
 /// `old` with some of the differences to `new` taken over.
 #[must_use]
-pub fn merge(old: &Topology, new: &Topology, taken: &[Change]) -> Topology {
+pub fn merge_changes(old: &Topology, new: &Topology, taken: &[Change]) -> Topology {
     let mut merged = old.clone();
     for change in taken {
         match change {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_role_swap_is_a_failover_alone() {
-        let changes = diff(&topology("abc"), &topology("bac"));
+        let changes = diff_topologies(&topology("abc"), &topology("bac"));
         assert_eq!(
             changes.iter().map(Change::trigger).collect::<Vec<_>>(),
             [Trigger::Failover]
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn readers_that_came_and_left_are_told_apart() {
-        let changes = diff(&topology("abc"), &topology("acd"));
+        let changes = diff_topologies(&topology("abc"), &topology("acd"));
         assert_eq!(
             changes.iter().map(Change::describe).collect::<Vec<_>>(),
             ["reader d added", "reader b removed"]
@@ -133,14 +133,14 @@ mod tests {
             ("abc", "cde"),
         ] {
             let (old, new) = (topology(old), topology(new));
-            assert_eq!(merge(&old, &new, &diff(&old, &new)), new);
+            assert_eq!(merge_changes(&old, &new, &diff_topologies(&old, &new)), new);
         }
     }
 
     #[test]
     fn taking_over_the_failover_alone_keeps_the_unsettled_readers_out() {
         let (old, new) = (topology("ab"), topology("bac"));
-        let merged = merge(&old, &new, &[Change::Failover(new.writer.clone())]);
+        let merged = merge_changes(&old, &new, &[Change::Failover(new.writer.clone())]);
         assert_eq!(merged, topology("ba"));
     }
 
@@ -148,8 +148,8 @@ mod tests {
     fn another_resource_id_is_a_replacement_and_nothing_else() {
         let (old, mut new) = (topology("abc"), topology("xy"));
         new.resource = ResourceId("cluster-2".into());
-        let changes = diff(&old, &new);
+        let changes = diff_topologies(&old, &new);
         assert_eq!(changes, [Change::Replaced("cluster-2".into())]);
-        assert_eq!(merge(&old, &new, &changes), new);
+        assert_eq!(merge_changes(&old, &new, &changes), new);
     }
 }

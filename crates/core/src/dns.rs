@@ -3,15 +3,15 @@
 //! Holds values that `aurora::dns` fills; what they must say before an epoch opens is decided in [`gate`].
 //! Nothing here asks a resolver or reads a clock.
 
-pub mod book;
-pub mod gate;
+pub mod address_book;
+pub mod agreement;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use book::{AddressBook, Known};
+pub use address_book::{AddressBook, AddressRecord};
 
 use super::topology::InstanceId;
 
@@ -23,7 +23,7 @@ pub const AGREEING_LOOKS: usize = 8;
 
 /// One look-up of an endpoint's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct DnsSample {
     /// When it was asked: the answer is no older but for what a cache adds.
     pub at: Timestamp,
     /// The address that was answered, the first if there were several: it is what a driver connects to.
@@ -41,12 +41,12 @@ const KEPT_ADDRESSES: usize = 32;
 
 /// The last looks at one name, oldest first, and the newest of each answered address, which may be older.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looks(VecDeque<Look>, BTreeMap<IpAddr, Look>);
+pub struct DnsSamples(VecDeque<DnsSample>, BTreeMap<IpAddr, DnsSample>);
 
-impl Looks {
+impl DnsSamples {
     /// Takes in a look. Answers come in any order: they are kept in the order in which they were asked.
-    pub fn push(&mut self, look: Look) {
-        self.keep(&look);
+    pub fn push(&mut self, look: DnsSample) {
+        self.keep_by_address(&look);
         let place = self.0.iter().rposition(|l| l.at <= look.at);
         self.0.insert(place.map_or(0, |p| p + 1), look);
         if self.0.len() > KEPT_LOOKS {
@@ -54,7 +54,7 @@ impl Looks {
         }
     }
 
-    fn keep(&mut self, look: &Look) {
+    fn keep_by_address(&mut self, look: &DnsSample) {
         let Some(address) = look.address else {
             return;
         };
@@ -69,25 +69,25 @@ impl Looks {
 
     /// The newest look of each address that was ever answered, in the order of addresses.
     #[must_use]
-    pub fn by_address(&self) -> Vec<Look> {
+    pub fn by_address(&self) -> Vec<DnsSample> {
         self.1.values().cloned().collect()
     }
 
     /// All looks, oldest first.
     #[must_use]
-    pub fn to_vec(&self) -> Vec<Look> {
+    pub fn to_vec(&self) -> Vec<DnsSample> {
         self.0.iter().cloned().collect()
     }
 
     /// The newest look.
     #[must_use]
-    pub fn last(&self) -> Option<&Look> {
+    pub fn last(&self) -> Option<&DnsSample> {
         self.0.back()
     }
 
     /// The newest looks that all name one instance, if they are enough and were made within `span`.
     #[must_use]
-    pub fn agreed(&self, span: SignedDuration) -> Option<&InstanceId> {
+    pub fn agreed_instance(&self, span: SignedDuration) -> Option<&InstanceId> {
         let from = self.0.len().checked_sub(AGREEING_LOOKS)?;
         let last = self.last()?;
         let named = last.instance.as_ref()?;
@@ -102,12 +102,12 @@ impl Looks {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DnsView {
     /// The last looks at the cluster endpoint, oldest first.
-    pub writer: Vec<Look>,
+    pub writer: Vec<DnsSample>,
     /// The last looks at the reader endpoint, oldest first.
-    pub reader: Vec<Look>,
+    pub reader: Vec<DnsSample>,
     /// The newest look at the reader endpoint for each address that it answered: with many readers, the last
     /// looks may never hold all of them at once.
-    pub readers_named: Vec<Look>,
+    pub readers_named: Vec<DnsSample>,
     /// Whose address is whose.
     pub book: AddressBook,
 }
@@ -115,9 +115,9 @@ pub struct DnsView {
 impl DnsView {
     /// The instance that a look named, as far as it is known now: an address may have become known since.
     #[must_use]
-    pub fn instance(&self, look: &Look) -> Option<InstanceId> {
+    pub fn instance_of(&self, look: &DnsSample) -> Option<InstanceId> {
         look.instance.clone().or_else(|| {
-            let known = self.book.of(look.address?)?;
+            let known = self.book.record_of(look.address?)?;
             Some(known.instance.clone())
         })
     }
@@ -156,8 +156,8 @@ pub(crate) mod tests {
     }
 
     /// A look that named an instance, by a letter.
-    pub(crate) fn named(millis: i64, name: &str) -> Look {
-        Look {
+    pub(crate) fn named(millis: i64, name: &str) -> DnsSample {
+        DnsSample {
             at: at(millis),
             address: Some(address(name)),
             instance: Some(InstanceId(name.into())),
@@ -167,8 +167,8 @@ pub(crate) mod tests {
     }
 
     /// A look that failed.
-    pub(crate) fn failed(millis: i64, why: &'static str) -> Look {
-        Look {
+    pub(crate) fn failed(millis: i64, why: &'static str) -> DnsSample {
+        DnsSample {
             at: at(millis),
             address: None,
             instance: None,
@@ -179,7 +179,7 @@ pub(crate) mod tests {
 
     #[test]
     fn looks_are_kept_in_the_order_in_which_they_were_asked_and_only_so_many() {
-        let mut looks = Looks::default();
+        let mut looks = DnsSamples::default();
         for millis in [300, 100, 200, 200] {
             looks.push(named(millis, "a"));
         }
@@ -194,7 +194,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_newest_look_of_each_address_outlives_the_last_looks() {
-        let mut looks = Looks::default();
+        let mut looks = DnsSamples::default();
         looks.push(named(0, "d"));
         looks.push(failed(1, "NXDOMAIN"));
         for n in 0..100 {
@@ -212,20 +212,20 @@ pub(crate) mod tests {
     #[test]
     fn eight_looks_within_the_span_agree_and_seven_or_slow_ones_do_not() {
         let span = SignedDuration::from_secs(5);
-        let mut looks = Looks::default();
+        let mut looks = DnsSamples::default();
         for n in 0..7 {
             looks.push(named(n * 125, "b"));
         }
-        assert_eq!(looks.agreed(span), None);
+        assert_eq!(looks.agreed_instance(span), None);
         looks.push(named(7 * 125, "b"));
-        assert_eq!(looks.agreed(span).map(|i| i.0.as_str()), Some("b"));
+        assert_eq!(looks.agreed_instance(span).map(|i| i.0.as_str()), Some("b"));
         looks.push(named(8 * 125, "a"));
-        assert_eq!(looks.agreed(span), None, "flicker");
-        let mut slow = Looks::default();
+        assert_eq!(looks.agreed_instance(span), None, "flicker");
+        let mut slow = DnsSamples::default();
         for n in 0..8 {
             slow.push(named(n * 5000, "b"));
         }
-        assert_eq!(slow.agreed(span), None);
+        assert_eq!(slow.agreed_instance(span), None);
     }
 
     #[test]

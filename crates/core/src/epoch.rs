@@ -21,7 +21,7 @@ const KEPT_TIMES: usize = 8;
 
 /// Whether a trigger concerns a target: readers concern Reader pools, all else every pool.
 #[must_use]
-pub fn concerns(trigger: Trigger, target: &TargetSpec) -> bool {
+pub fn is_target_concerned(trigger: Trigger, target: &TargetSpec) -> bool {
     match trigger {
         Trigger::ReaderAdded | Trigger::ReaderRemoved => {
             target.pools.iter().any(|p| p.endpoint == Endpoint::Reader)
@@ -43,13 +43,13 @@ pub fn is_enabled(triggers: &Triggers, trigger: Trigger) -> bool {
 
 /// The names of the targets that an epoch with these triggers concerns.
 #[must_use]
-pub fn concerned(spec: &DbBalancePolicySpec, triggers: &BTreeSet<Trigger>) -> Vec<String> {
+pub fn concerned_targets(spec: &DbBalancePolicySpec, triggers: &BTreeSet<Trigger>) -> Vec<String> {
     spec.targets
         .iter()
         .filter(|t| {
             triggers
                 .iter()
-                .any(|g| is_enabled(&spec.triggers, *g) && concerns(*g, t))
+                .any(|g| is_enabled(&spec.triggers, *g) && is_target_concerned(*g, t))
         })
         .map(|t| t.name.clone())
         .collect()

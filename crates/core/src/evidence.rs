@@ -3,8 +3,8 @@
 //! Values and pure judgements. It must not know how a pod is read; a pod that was not read is unknown,
 //! and nothing here ever turns that into zero.
 
+pub mod descriptions;
 pub mod holdings;
-pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use holdings::{Addresses, Evidence, Held, Known, PodHoldings, Verdict, attribute};
+pub use holdings::{
+    AddressOwner, Addresses, ConnectionCount, Evidence, EvidenceQuality, PodHoldings,
+    attribute_connections,
+};
 
 /// What a socket is to a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -254,8 +257,10 @@ impl Measured {
 /// was closed by the pod to the same server again for a minute (`TIME_WAIT`).
 #[must_use]
 pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Socket> {
-    let old: BTreeSet<_> = connections(before).map(|s| (s.local, s.remote)).collect();
-    connections(after)
+    let old: BTreeSet<_> = list_connections(before)
+        .map(|s| (s.local, s.remote))
+        .collect();
+    list_connections(after)
         .filter(|s| !old.contains(&(s.local, s.remote)))
         .collect()
 }
@@ -263,13 +268,15 @@ pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Sock
 /// The connections of `before` that are still there in `after`.
 #[must_use]
 pub fn kept_sockets<'a>(before: &'a [Socket], after: &[Socket]) -> Vec<&'a Socket> {
-    let now: BTreeSet<_> = connections(after).map(|s| (s.local, s.remote)).collect();
-    connections(before)
+    let now: BTreeSet<_> = list_connections(after)
+        .map(|s| (s.local, s.remote))
+        .collect();
+    list_connections(before)
         .filter(|s| now.contains(&(s.local, s.remote)))
         .collect()
 }
 
-fn connections(sockets: &[Socket]) -> impl Iterator<Item = &Socket> {
+fn list_connections(sockets: &[Socket]) -> impl Iterator<Item = &Socket> {
     sockets.iter().filter(|s| s.is_connection())
 }
 

@@ -7,7 +7,7 @@ pub struct StableHash(u64);
 impl StableHash {
     /// Hashes the texts in their order; each is ended by a zero byte, so that `["ab", "c"]` and `["a", "bc"]` differ.
     #[must_use]
-    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hash = Self(0xcbf2_9ce4_8422_2325);
         for text in texts {
             hash.write(text);
@@ -30,7 +30,7 @@ impl StableHash {
 
     /// Returns the lower 32 bits as eight hex digits, for names and keys.
     #[must_use]
-    pub fn short(self) -> String {
+    pub fn short_hex(self) -> String {
         format!("{:08x}", self.0 & 0xffff_ffff)
     }
 }

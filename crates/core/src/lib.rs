@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod budget;
 pub mod change;
+pub mod debounce;
 pub mod dns;
 pub mod epoch;
 pub mod error_chain;
@@ -13,7 +14,6 @@ pub mod evidence;
 pub mod hash;
 pub mod pacing;
 pub mod pod;
-pub mod settle;
 pub mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -18,7 +18,7 @@ pub const MAX_RUNS_PER_CLUSTER: usize = 3;
 
 /// A number, or a percentage of `total` rounded down; `None` for text that is no percentage.
 #[must_use]
-pub fn resolve(value: &IntOrString, total: usize) -> Option<usize> {
+pub fn resolve_rounded_down(value: &IntOrString, total: usize) -> Option<usize> {
     match value {
         IntOrString::Int(n) => usize::try_from(*n).ok(),
         IntOrString::String(text) => {
@@ -30,7 +30,7 @@ pub fn resolve(value: &IntOrString, total: usize) -> Option<usize> {
 
 /// As [`resolve`], rounded up, as Kubernetes does for surge.
 #[must_use]
-pub fn resolve_up(value: &IntOrString, total: usize) -> Option<usize> {
+pub fn resolve_rounded_up(value: &IntOrString, total: usize) -> Option<usize> {
     match value {
         IntOrString::Int(n) => usize::try_from(*n).ok(),
         IntOrString::String(text) => {
@@ -42,16 +42,18 @@ pub fn resolve_up(value: &IntOrString, total: usize) -> Option<usize> {
 
 /// The most pods of `total` that may be unavailable at once: at least 1, or no run would ever move.
 #[must_use]
-pub fn max_unavailable(pacing: &Pacing, total: usize) -> usize {
-    resolve(&pacing.max_unavailable, total).unwrap_or(1).max(1)
+pub fn max_unavailable_pods(pacing: &Pacing, total: usize) -> usize {
+    resolve_rounded_down(&pacing.max_unavailable, total)
+        .unwrap_or(1)
+        .max(1)
 }
 
 /// When the next step may be taken: the interval after the last, shortened or lengthened by up to
 /// the jitter. The randomness comes from the key and the last step, so that every pass agrees.
 #[must_use]
-pub fn next_step(pacing: &Pacing, last: Timestamp, key: &str) -> Timestamp {
+pub fn next_step_time(pacing: &Pacing, last: Timestamp, key: &str) -> Timestamp {
     let second = last.as_second().to_string();
-    let hash = StableHash::of([key, second.as_str()]).value();
+    let hash = StableHash::from_texts([key, second.as_str()]).value();
     let millis = i64::from(pacing.interval_seconds) * 1000;
     let spread = millis * i64::from(pacing.jitter_percent) / 100;
     // -spread..=spread
@@ -74,15 +76,18 @@ mod tests {
 
     #[test]
     fn a_percentage_rounds_down_but_never_to_zero() {
-        assert_eq!(max_unavailable(&percent("25%"), 20), 5);
-        assert_eq!(max_unavailable(&percent("25%"), 7), 1);
-        assert_eq!(max_unavailable(&percent("25%"), 3), 1);
-        assert_eq!(max_unavailable(&percent("25%"), 0), 1);
+        assert_eq!(max_unavailable_pods(&percent("25%"), 20), 5);
+        assert_eq!(max_unavailable_pods(&percent("25%"), 7), 1);
+        assert_eq!(max_unavailable_pods(&percent("25%"), 3), 1);
+        assert_eq!(max_unavailable_pods(&percent("25%"), 0), 1);
     }
 
     #[test]
     fn surge_rounds_up_as_kubernetes_does() {
-        assert_eq!(resolve_up(&IntOrString::String("25%".into()), 6), Some(2));
+        assert_eq!(
+            resolve_rounded_up(&IntOrString::String("25%".into()), 6),
+            Some(2)
+        );
     }
 
     #[test]
@@ -91,7 +96,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for second in 0..500 {
             let last = Timestamp::from_second(second).unwrap_or_default();
-            let wait = next_step(&pacing, last, "p/web")
+            let wait = next_step_time(&pacing, last, "p/web")
                 .duration_since(last)
                 .as_millis();
             assert!((8_000..=12_000).contains(&wait), "{wait}");

@@ -6,12 +6,49 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::{Claim, Moved, PolicyMark, Stamp};
+use super::stamp::{Claim, MoveCounter, PolicyMark, Stamp};
 use dbbalance_api::status::TargetStatus;
 
 /// How much later than the open time a container must have started to count as born after it:
 /// its start is told by the node's clock, the open time by the API server's.
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// The controller of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Its kind, for example `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl OwnerRef {
+    /// Whether this controller replaces a pod that is evicted, so that an eviction is a recycle.
+    #[must_use]
+    pub fn is_recreating(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        )
+    }
+
+    /// Whether the controller starts a successor only after a pod is gone.
+    #[must_use]
+    pub fn is_replacing_after(&self) -> bool {
+        self.kind != "ReplicaSet"
+    }
+}
+
+/// One version of a pod, as a write tests it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodKey {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// The resource version that was seen.
+    pub version: String,
+}
 
 /// A pod, reduced to what decisions need.
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
@@ -43,18 +80,28 @@ pub struct PodFacts {
     /// How often it was recycled.
     pub recycles: u32,
     /// How often within one run, if it can be read.
-    pub moved: Option<Moved>,
+    pub moved: Option<MoveCounter>,
     /// Whether the topology annotations are there.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
     pub template: String,
-    /// Kind and name of the controller that owns it.
-    pub owner: Option<(String, String)>,
+    /// The controller that owns it.
+    pub owner: Option<OwnerRef>,
     /// Labels, for selectors.
     pub labels: BTreeMap<String, String>,
 }
 
 impl PodFacts {
+    /// Returns the version of the pod that these facts are of.
+    #[must_use]
+    pub fn key(&self) -> PodKey {
+        PodKey {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            version: self.resource_version.clone(),
+        }
+    }
+
     /// Whether the pod is counted: its app containers run and it is not on its way out.
     #[must_use]
     pub fn is_counted(&self) -> bool {
@@ -68,7 +115,7 @@ impl PodFacts {
             policy,
             target.baseline_epoch,
             target.due_epoch,
-            open(target),
+            open_time(target),
         )
     }
 
@@ -107,11 +154,11 @@ impl PodFacts {
     /// Whether the pod was created after the target's due epoch (or baseline) began.
     #[must_use]
     pub fn is_born_since(&self, target: &TargetStatus) -> bool {
-        open(target).is_some_and(|opened| self.created >= opened)
+        open_time(target).is_some_and(|opened| self.created >= opened)
     }
 }
 
-fn open(target: &TargetStatus) -> Option<Timestamp> {
+fn open_time(target: &TargetStatus) -> Option<Timestamp> {
     target.open_time.as_ref().map(|t| t.0)
 }
 
@@ -161,7 +208,7 @@ mod tests {
 
     fn stamped(policy: &str, epoch: i64) -> PodFacts {
         let stamp = Stamp {
-            policy: PolicyMark::of(policy),
+            policy: PolicyMark::from_uid(policy),
             epoch,
             fingerprint: Fingerprint("ffff".into()),
         };
@@ -173,26 +220,26 @@ mod tests {
 
     #[test]
     fn an_old_pod_without_a_stamp_is_stale() {
-        assert!(!pod(OPEN - 1, OPEN - 1).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(!pod(OPEN - 1, OPEN - 1).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_pod_created_at_the_open_time_is_fresh() {
-        assert!(pod(OPEN, OPEN).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(pod(OPEN, OPEN).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_container_restarted_well_after_the_open_time_is_fresh() {
-        assert!(!pod(OPEN - 100, OPEN + 30).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(pod(OPEN - 100, OPEN + 31).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(!pod(OPEN - 100, OPEN + 30).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(pod(OPEN - 100, OPEN + 31).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
     fn a_stamp_counts_only_from_the_same_policy_and_at_or_past_the_due_epoch() {
-        assert!(stamped("p", 3).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(stamped("p", 4).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(!stamped("p", 2).is_fresh(&PolicyMark::of("p"), &target()));
-        assert!(!stamped("q", 3).is_fresh(&PolicyMark::of("p"), &target()));
+        assert!(stamped("p", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(stamped("p", 4).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(!stamped("p", 2).is_fresh(&PolicyMark::from_uid("p"), &target()));
+        assert!(!stamped("q", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
     }
 
     #[test]
@@ -201,6 +248,6 @@ mod tests {
             baseline_epoch: 3,
             ..target()
         };
-        assert!(pod(0, 0).is_fresh(&PolicyMark::of("p"), &target));
+        assert!(pod(0, 0).is_fresh(&PolicyMark::from_uid("p"), &target));
     }
 }

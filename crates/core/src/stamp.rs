@@ -17,7 +17,7 @@ pub struct PolicyMark(String);
 impl PolicyMark {
     /// Takes the mark from a UID.
     #[must_use]
-    pub fn of(uid: &str) -> Self {
+    pub fn from_uid(uid: &str) -> Self {
         Self(uid.chars().take(8).collect())
     }
 
@@ -60,6 +60,77 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// Which attempt at recycling a pod a claim is for. On the wire it is a number, so that claims of older and newer
+/// operators compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Attempt {
+    /// The first attempt by the target's method: 1.
+    First,
+    /// The second and last attempt by the method, for a claim without a stamp: 2.
+    Retry,
+    /// The method has failed on this pod: 3.
+    Failed,
+    /// The first attempt by the fallback: 4.
+    Fallback,
+    /// The second and last attempt by the fallback: 5.
+    FallbackRetry,
+    /// The fallback has failed too: 6 and above.
+    FallbackFailed,
+}
+
+impl Attempt {
+    /// Reads the number of a claim; `None` for 0, which is not an attempt.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => return None,
+            1 => Self::First,
+            2 => Self::Retry,
+            3 => Self::Failed,
+            4 => Self::Fallback,
+            5 => Self::FallbackRetry,
+            6.. => Self::FallbackFailed,
+        })
+    }
+
+    /// Returns the number that claims hold.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::First => 1,
+            Self::Retry => 2,
+            Self::Failed => 3,
+            Self::Fallback => 4,
+            Self::FallbackRetry => 5,
+            Self::FallbackFailed => 6,
+        }
+    }
+
+    /// Whether the attempt acts on the pod, rather than recording that earlier ones have failed.
+    #[must_use]
+    pub const fn is_acting(self) -> bool {
+        matches!(
+            self,
+            Self::First | Self::Retry | Self::Fallback | Self::FallbackRetry
+        )
+    }
+
+    /// Whether the pod is recycled by the fallback rather than by the target's method.
+    #[must_use]
+    pub const fn is_fallback(self) -> bool {
+        matches!(
+            self,
+            Self::Fallback | Self::FallbackRetry | Self::FallbackFailed
+        )
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number())
+    }
+}
+
 /// `<policy>/<epoch> <attempt> <time>`: a recycle of the pod has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -67,28 +138,19 @@ pub struct Claim {
     pub policy: PolicyMark,
     /// For which epoch.
     pub epoch: i64,
-    /// 1 for the first try, 2 for the redo, then [`Claim::FAILED`] and the fallback's tries.
-    pub attempt: u8,
+    /// Which attempt at recycling the pod this is.
+    pub attempt: Attempt,
     /// When this attempt was claimed, to the second, by the operator's clock.
     pub time: Timestamp,
 }
 
 impl Claim {
-    /// The last attempt that acts: a claim without a stamp is redone once.
-    pub const LAST_ATTEMPT: u8 = 2;
-    /// The method has failed on this pod.
-    pub const FAILED: u8 = 3;
-    /// The first try of the fallback.
-    pub const FALLBACK: u8 = 4;
-    /// Its redo.
-    pub const FALLBACK_REDO: u8 = 5;
-
     /// What is left of the claim when its effect was refused before it began, as an eviction by a
     /// budget: nothing, but after the method has failed that is kept, or it would be tried again.
     #[must_use]
     pub fn released(self) -> Option<Self> {
-        (self.attempt > Self::FAILED).then_some(Self {
-            attempt: Self::FAILED,
+        (self.attempt > Attempt::Failed).then_some(Self {
+            attempt: Attempt::Failed,
             ..self
         })
     }
@@ -101,10 +163,10 @@ impl Claim {
         let claim = Self {
             policy: PolicyMark(policy.to_owned()),
             epoch: epoch.parse().ok()?,
-            attempt: words.next()?.parse().ok()?,
+            attempt: Attempt::from_number(words.next()?.parse().ok()?)?,
             time: words.next()?.parse().ok()?,
         };
-        (words.next().is_none() && claim.attempt > 0).then_some(claim)
+        words.next().is_none().then_some(claim)
     }
 }
 
@@ -131,7 +193,7 @@ impl fmt::Display for Claim {
 /// On the pod, not in the status, as the status lists no pods; written with the claim, so that a recycle
 /// whose maker died counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct MoveCounter {
     /// Whose run.
     pub policy: PolicyMark,
     /// The run's epoch.
@@ -144,7 +206,7 @@ pub struct Moved {
     pub time: Timestamp,
 }
 
-impl Moved {
+impl MoveCounter {
     /// Reads the mark; `None` for anything that is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -162,7 +224,7 @@ impl Moved {
     }
 }
 
-impl fmt::Display for Moved {
+impl fmt::Display for MoveCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             policy,
@@ -212,7 +274,7 @@ mod tests {
     #[test]
     fn a_mark_of_moves_reads_back_as_written() {
         let text = "0a1b2c3d/12@1777863721 2 2026-05-04T03:02:01.250Z";
-        assert_eq!(Moved::parse(text).unwrap().to_string(), text);
+        assert_eq!(MoveCounter::parse(text).unwrap().to_string(), text);
         for text in [
             "",
             "a/1 1",
@@ -220,7 +282,7 @@ mod tests {
             "a/1@2 1 now",
             "a/1@2 1 2026-05-04T03:02:01Z x",
         ] {
-            assert_eq!(Moved::parse(text), None, "{text}");
+            assert_eq!(MoveCounter::parse(text), None, "{text}");
         }
     }
 

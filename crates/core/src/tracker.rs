@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use reading::{MemberReading, Reading};
+pub use reading::{ClusterReading, MemberReading};
 
 use super::topology::{ClusterView, Endpoints, InstanceId, MemberId, Topology};
-use reading::Standing;
+use reading::MemberAvailability;
 
 /// Readings that must agree before a topology counts. Two, as a single answer may come from a replica of the
 /// API that lags (docs/adr/0002).
@@ -66,7 +66,7 @@ impl Tracker {
     /// A tracker that goes on from `hint`, the topology that the policy's status remembers: a member whose
     /// status word decides nothing is in if it was in there. So a restart of the operator changes nothing.
     #[must_use]
-    pub fn seeded(hint: Topology) -> Self {
+    pub fn with_hint(hint: Topology) -> Self {
         Self {
             hint: Some(hint),
             ..Self::default()
@@ -74,7 +74,7 @@ impl Tracker {
     }
 
     /// Gives a hint to a tracker that has none and has seen nothing yet; else does nothing.
-    pub fn seed(&mut self, hint: Topology) {
+    pub fn set_hint(&mut self, hint: Topology) {
         let blank = self.hint.is_none() && self.pending.is_none() && self.confirmed.is_none();
         if blank && self.inside.is_empty() {
             self.hint = Some(hint);
@@ -83,13 +83,13 @@ impl Tracker {
 
     /// Takes in which instance DNS agrees to be the writer, as of now: then one reading that says so is enough
     /// (docs/adr/0002).
-    pub fn hear(&mut self, writer: Option<InstanceId>) {
+    pub fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
         self.heard = writer;
     }
 
     /// Whether DNS confirms the change to this topology: another writer, the one that DNS names, and nobody left.
     /// A removal needs two readings in any case.
-    fn is_heard(&self, candidate: &Topology) -> bool {
+    fn is_confirmed_by_dns(&self, candidate: &Topology) -> bool {
         let Some(view) = &self.confirmed else {
             return false;
         };
@@ -109,10 +109,10 @@ impl Tracker {
     }
 
     /// Takes in a whole reading made at `now`.
-    pub fn observe(&mut self, reading: &Reading, now: Timestamp) -> Observed {
+    pub fn observe(&mut self, reading: &ClusterReading, now: Timestamp) -> Observed {
         self.judge_members(reading, now);
-        let changed = if let Some(candidate) = self.candidate(reading) {
-            self.weigh(candidate, reading, now)
+        let changed = if let Some(candidate) = self.candidate_topology(reading) {
+            self.confirm_if_agreed(candidate, reading, now)
         } else {
             // No writer says nothing about the topology, but it does break a row of agreeing readings.
             self.pending = None;
@@ -125,13 +125,13 @@ impl Tracker {
         Observed {
             changed,
             unconfirmed,
-            moving: unconfirmed || reading.restless(),
+            moving: unconfirmed || reading.is_restless(),
         }
     }
 
     /// Decides for each listed member whether it serves.
-    fn judge_members(&mut self, reading: &Reading, now: Timestamp) {
-        let known = self.known(reading).cloned();
+    fn judge_members(&mut self, reading: &ClusterReading, now: Timestamp) {
+        let known = self.known_topology(reading).cloned();
         let was_in = |inside: &BTreeSet<MemberId>, member: &MemberId| {
             inside.contains(member)
                 || known
@@ -141,16 +141,16 @@ impl Tracker {
         let mut inside = BTreeSet::new();
         let mut down_since = BTreeMap::new();
         for (member, facts) in &reading.members {
-            let stays = match facts.standing() {
-                Standing::Serves => true,
-                Standing::Leaves => false,
-                Standing::Down => {
+            let stays = match facts.availability() {
+                MemberAvailability::Serves => true,
+                MemberAvailability::Leaves => false,
+                MemberAvailability::Down => {
                     let since = self.down_since.get(member).copied().unwrap_or(now);
                     down_since.insert(member.clone(), since);
-                    was_in(&self.inside, member) && !at_least(DOWN_FOR, since, now)
+                    was_in(&self.inside, member) && !has_passed(DOWN_FOR, since, now)
                 }
                 // At first sight a listed member counts, as nothing tells otherwise.
-                Standing::Undecided => known.is_none() || was_in(&self.inside, member),
+                MemberAvailability::Undecided => known.is_none() || was_in(&self.inside, member),
             };
             if stays {
                 inside.insert(member.clone());
@@ -161,7 +161,7 @@ impl Tracker {
     }
 
     /// What was known of this very cluster before the reading. Another cluster is seen for the first time.
-    fn known(&self, reading: &Reading) -> Option<&Topology> {
+    fn known_topology(&self, reading: &ClusterReading) -> Option<&Topology> {
         self.confirmed
             .as_ref()
             .map(|view| &view.topology)
@@ -170,7 +170,7 @@ impl Tracker {
     }
 
     /// The topology that the reading alone would give; none without a writer.
-    fn candidate(&self, reading: &Reading) -> Option<Topology> {
+    fn candidate_topology(&self, reading: &ClusterReading) -> Option<Topology> {
         let writer = reading
             .writer
             .as_ref()
@@ -189,9 +189,14 @@ impl Tracker {
     }
 
     /// Counts the readings that agree, and confirms when they are enough.
-    fn weigh(&mut self, candidate: Topology, reading: &Reading, now: Timestamp) -> bool {
+    fn confirm_if_agreed(
+        &mut self,
+        candidate: Topology,
+        reading: &ClusterReading,
+        now: Timestamp,
+    ) -> bool {
         self.superseded
-            .retain(|(_, at)| !at_least(RECENT, *at, now));
+            .retain(|(_, at)| !has_passed(RECENT, *at, now));
         if self
             .confirmed
             .as_ref()
@@ -207,7 +212,7 @@ impl Tracker {
         let restores = self.superseded.iter().any(|(old, _)| *old == candidate);
         let needed = if restores {
             AGREEING_TO_RESTORE
-        } else if self.is_heard(&candidate) {
+        } else if self.is_confirmed_by_dns(&candidate) {
             1
         } else {
             AGREEING
@@ -234,12 +239,12 @@ impl Tracker {
 }
 
 /// Whether `span` has passed between the two. A clock that was set back has passed nothing.
-fn at_least(span: Duration, since: Timestamp, now: Timestamp) -> bool {
+fn has_passed(span: Duration, since: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(since)).is_ok_and(|passed| passed >= span)
 }
 
 /// Facts are no part of a topology: the last answer counts, and what it leaves out stays as it was.
-fn refresh_facts(view: &mut ClusterView, reading: &Reading) {
+fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
     let (known, read) = (&mut view.endpoints, &reading.endpoints);
     for (known, read) in [
         (&mut known.writer, &read.writer),

@@ -24,7 +24,7 @@ pub struct Window {
 
 /// A closed gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedWindow {
     /// Why, in words.
     pub message: String,
     /// When it opens, if that is known.
@@ -77,12 +77,12 @@ impl Window {
     }
 
     /// This policy's turn within the spread: everything that waited must not begin at once.
-    fn turn(&self, key: &str) -> SignedDuration {
+    fn policy_turn(&self, key: &str) -> SignedDuration {
         let seconds = self.spread.as_secs();
         if seconds == 0 {
             return SignedDuration::ZERO;
         }
-        let hash = StableHash::of([key, self.name.as_str()]).value();
+        let hash = StableHash::from_texts([key, self.name.as_str()]).value();
         let share = hash % u64::try_from(seconds).unwrap_or(1);
         SignedDuration::from_secs(i64::try_from(share).unwrap_or(0))
     }
@@ -90,23 +90,25 @@ impl Window {
     /// For Deny: until when it holds, if it holds now.
     fn denies_until(&self, now: Timestamp, key: &str) -> Option<Timestamp> {
         let opened = self.last_opening(now)?;
-        let end = add(add(opened, self.duration), self.turn(key));
+        let end = add_saturating(add_saturating(opened, self.duration), self.policy_turn(key));
         (now < end).then_some(end)
     }
 
     /// For Allow: `Ok` inside; otherwise when it will be this policy's turn.
     fn allows(&self, now: Timestamp, key: &str) -> Result<(), Option<Timestamp>> {
         if let Some(opened) = self.last_opening(now)
-            && now < add(opened, self.duration)
+            && now < add_saturating(opened, self.duration)
         {
-            let turn = add(opened, self.turn(key));
+            let turn = add_saturating(opened, self.policy_turn(key));
             return if now >= turn { Ok(()) } else { Err(Some(turn)) };
         }
-        Err(self.next_opening(now).map(|next| add(next, self.turn(key))))
+        Err(self
+            .next_opening(now)
+            .map(|next| add_saturating(next, self.policy_turn(key))))
     }
 }
 
-fn add(time: Timestamp, duration: SignedDuration) -> Timestamp {
+fn add_saturating(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
@@ -114,11 +116,11 @@ fn add(time: Timestamp, duration: SignedDuration) -> Timestamp {
 ///
 /// # Errors
 /// The window that holds.
-pub fn check(windows: &[Window], now: Timestamp, key: &str) -> Result<(), Closed> {
+pub fn check_windows(windows: &[Window], now: Timestamp, key: &str) -> Result<(), ClosedWindow> {
     for window in windows.iter().filter(|w| w.kind == WindowType::Deny) {
         if let Some(until) = window.denies_until(now, key) {
             let message = format!("Deny window {} holds", window.name);
-            return Err(Closed {
+            return Err(ClosedWindow {
                 message,
                 until: Some(until),
             });
@@ -142,11 +144,11 @@ pub fn check(windows: &[Window], now: Timestamp, key: &str) -> Result<(), Closed
         }
     }
     Err(match soonest {
-        Some((at, name)) => Closed {
+        Some((at, name)) => ClosedWindow {
             message: format!("outside every Allow window; {name} is next"),
             until: Some(at),
         },
-        None => Closed {
+        None => ClosedWindow {
             message: "no Allow window ever opens again".into(),
             until: None,
         },
@@ -184,12 +186,12 @@ mod tests {
             0,
         )];
         // Monday 2026-06-01, Berlin is UTC+2: 09:00–17:00 is 07:00–15:00 UTC.
-        assert_eq!(check(&w, at("2026-06-01T06:59:59Z"), "p"), Ok(()));
-        let held = check(&w, at("2026-06-01T07:00:00Z"), "p").unwrap_err();
+        assert_eq!(check_windows(&w, at("2026-06-01T06:59:59Z"), "p"), Ok(()));
+        let held = check_windows(&w, at("2026-06-01T07:00:00Z"), "p").unwrap_err();
         assert_eq!(held.until, Some(at("2026-06-01T15:00:00Z")));
-        assert_eq!(check(&w, at("2026-06-01T15:00:00Z"), "p"), Ok(()));
+        assert_eq!(check_windows(&w, at("2026-06-01T15:00:00Z"), "p"), Ok(()));
         // Saturday.
-        assert_eq!(check(&w, at("2026-06-06T10:00:00Z"), "p"), Ok(()));
+        assert_eq!(check_windows(&w, at("2026-06-06T10:00:00Z"), "p"), Ok(()));
     }
 
     #[test]
@@ -202,14 +204,14 @@ mod tests {
             0,
         )];
         assert!(
-            check(&w, at("2026-03-28T08:30:00Z"), "p").is_err(),
+            check_windows(&w, at("2026-03-28T08:30:00Z"), "p").is_err(),
             "winter time"
         );
         assert!(
-            check(&w, at("2026-03-29T07:30:00Z"), "p").is_err(),
+            check_windows(&w, at("2026-03-29T07:30:00Z"), "p").is_err(),
             "summer time"
         );
-        assert!(check(&w, at("2026-03-29T08:30:00Z"), "p").is_ok());
+        assert!(check_windows(&w, at("2026-03-29T08:30:00Z"), "p").is_ok());
     }
 
     #[test]
@@ -222,11 +224,11 @@ mod tests {
             0,
         )];
         for minute in 0..(24 * 60) {
-            let now = add(
+            let now = add_saturating(
                 at("2026-03-28T12:00:00Z"),
                 SignedDuration::from_mins(minute),
             );
-            if let Err(closed) = check(&w, now, "p") {
+            if let Err(closed) = check_windows(&w, now, "p") {
                 assert!(closed.until.is_some_and(|u| u > now));
             }
         }
@@ -238,8 +240,8 @@ mod tests {
             window(WindowType::Allow, "0 2 * * *", 3600, "UTC", 0),
             window(WindowType::Allow, "0 22 * * *", 3600, "UTC", 0),
         ];
-        assert_eq!(check(&w, at("2026-06-01T02:10:00Z"), "p"), Ok(()));
-        let held = check(&w, at("2026-06-01T12:00:00Z"), "p").unwrap_err();
+        assert_eq!(check_windows(&w, at("2026-06-01T02:10:00Z"), "p"), Ok(()));
+        let held = check_windows(&w, at("2026-06-01T12:00:00Z"), "p").unwrap_err();
         assert_eq!(held.until, Some(at("2026-06-01T22:00:00Z")));
     }
 
@@ -249,7 +251,7 @@ mod tests {
             window(WindowType::Allow, "* * * * *", 60, "UTC", 0),
             window(WindowType::Deny, "0 12 * * *", 3600, "UTC", 0),
         ];
-        assert!(check(&w, at("2026-06-01T12:30:00Z"), "p").is_err());
+        assert!(check_windows(&w, at("2026-06-01T12:30:00Z"), "p").is_err());
     }
 
     #[test]
@@ -257,7 +259,7 @@ mod tests {
         let w = [window(WindowType::Deny, "0 9 * * *", 3600, "UTC", 900)];
         let turns: std::collections::BTreeSet<_> = (0..50)
             .map(|p| {
-                check(&w, at("2026-06-01T09:30:00Z"), &format!("p{p}"))
+                check_windows(&w, at("2026-06-01T09:30:00Z"), &format!("p{p}"))
                     .unwrap_err()
                     .until
             })

@@ -4,13 +4,13 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::pacing::{resolve, resolve_up};
+use super::pacing::{resolve_rounded_down, resolve_rounded_up};
 use super::stamp::Stamp;
 use dbbalance_api::spec::WorkloadKind;
 
 /// How a workload replaces its pods.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Strategy {
+pub enum RolloutStrategy {
     /// A few at a time.
     RollingUpdate {
         /// How many may be missing.
@@ -48,7 +48,7 @@ pub struct WorkloadFacts {
     /// `spec.paused` of a Deployment.
     pub paused: bool,
     /// How it replaces its pods.
-    pub strategy: Strategy,
+    pub strategy: RolloutStrategy,
     /// The stamp on its pod template.
     pub template_stamp: Option<Stamp>,
     /// The controller that owns it, as kind and name.
@@ -74,18 +74,20 @@ impl WorkloadFacts {
 
     /// How many pods a rollout would have beyond the wanted.
     #[must_use]
-    pub fn surge(&self) -> usize {
+    pub fn surge_pods(&self) -> usize {
         match &self.strategy {
-            Strategy::RollingUpdate { max_surge, .. } => {
-                resolve_up(max_surge, self.wanted).unwrap_or(0)
+            RolloutStrategy::RollingUpdate { max_surge, .. } => {
+                resolve_rounded_up(max_surge, self.wanted).unwrap_or(0)
             }
-            Strategy::Recreate | Strategy::OnDelete | Strategy::Partition(_) => 0,
+            RolloutStrategy::Recreate
+            | RolloutStrategy::OnDelete
+            | RolloutStrategy::Partition(_) => 0,
         }
     }
 
     /// Why a rollout is refused, with what to do about it; `None` if it may be taken.
     #[must_use]
-    pub fn refuses_rollout(&self, max_unavailable: usize) -> Option<String> {
+    pub fn rollout_refusal(&self, max_unavailable: usize) -> Option<String> {
         let name = self.describe();
         if let Some(owner) = &self.owner {
             return Some(format!(
@@ -93,20 +95,20 @@ impl WorkloadFacts {
             ));
         }
         match &self.strategy {
-            Strategy::Recreate => Some(format!(
+            RolloutStrategy::Recreate => Some(format!(
                 "{name} has strategy Recreate, which stops all pods at once: use RollingUpdate or another method"
             )),
-            Strategy::OnDelete => Some(format!(
+            RolloutStrategy::OnDelete => Some(format!(
                 "{name} has strategy OnDelete, which never rolls by itself: use Evict or another method"
             )),
-            Strategy::Partition(n) => Some(format!(
+            RolloutStrategy::Partition(n) => Some(format!(
                 "{name} has partition {n}, which keeps the pods below it: set it to 0 or use another method"
             )),
-            Strategy::RollingUpdate {
+            RolloutStrategy::RollingUpdate {
                 max_unavailable: own,
                 ..
             } => {
-                let own = resolve(own, self.wanted).unwrap_or(self.wanted);
+                let own = resolve_rounded_down(own, self.wanted).unwrap_or(self.wanted);
                 (own > max_unavailable).then(|| {
                     format!(
                         "{name} rolls with {own} pods unavailable, pacing.maxUnavailable allows {max_unavailable}: lower the one or raise the other"
@@ -132,7 +134,7 @@ mod tests {
             updated: 8,
             observed: true,
             paused: false,
-            strategy: Strategy::RollingUpdate {
+            strategy: RolloutStrategy::RollingUpdate {
                 max_unavailable: IntOrString::String("25%".into()),
                 max_surge: IntOrString::String("25%".into()),
             },
@@ -144,24 +146,24 @@ mod tests {
 
     #[test]
     fn a_rollout_within_max_unavailable_is_taken() {
-        assert_eq!(deployment().refuses_rollout(2), None);
-        assert!(deployment().refuses_rollout(1).is_some());
-        assert_eq!(deployment().surge(), 2);
+        assert_eq!(deployment().rollout_refusal(2), None);
+        assert!(deployment().rollout_refusal(1).is_some());
+        assert_eq!(deployment().surge_pods(), 2);
     }
 
     #[test]
     fn recreate_on_delete_partition_and_owned_workloads_are_refused_with_a_reason() {
         for strategy in [
-            Strategy::Recreate,
-            Strategy::OnDelete,
-            Strategy::Partition(2),
+            RolloutStrategy::Recreate,
+            RolloutStrategy::OnDelete,
+            RolloutStrategy::Partition(2),
         ] {
             assert!(
                 WorkloadFacts {
                     strategy,
                     ..deployment()
                 }
-                .refuses_rollout(8)
+                .rollout_refusal(8)
                 .is_some()
             );
         }
@@ -171,7 +173,7 @@ mod tests {
         };
         assert!(
             owned
-                .refuses_rollout(8)
+                .rollout_refusal(8)
                 .is_some_and(|m| m.contains("Foo bar"))
         );
     }

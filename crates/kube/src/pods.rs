@@ -6,8 +6,8 @@ use kube::ResourceExt;
 
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
-use dbbalance_core::pod::PodFacts;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 /// The labels under which controllers name the template that a pod was made from.
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
@@ -36,14 +36,17 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         recycles: note(annotations::RECYCLES)
             .and_then(|n| n.parse().ok())
             .unwrap_or(0),
-        moved: note(annotations::MOVED).and_then(Moved::parse),
+        moved: note(annotations::MOVED).and_then(MoveCounter::parse),
         has_topology: note(annotations::WRITER).is_some(),
         template: TEMPLATE_LABELS
             .iter()
             .find_map(|l| pod.labels().get(*l))
             .cloned()
             .unwrap_or_default(),
-        owner: find_controller(pod.owner_references()).map(|o| (o.kind.clone(), o.name.clone())),
+        owner: find_controller(pod.owner_references()).map(|o| OwnerRef {
+            kind: o.kind.clone(),
+            name: o.name.clone(),
+        }),
         labels: pod.labels().clone(),
     })
 }

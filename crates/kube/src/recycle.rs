@@ -11,7 +11,7 @@ use kube::Client;
 use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
 use crate::methods::{BlockedBy, EffectFault, EffectOutcome, PodRef, evict, signal};
 use dbbalance_api::spec::{HttpSpec, Method, TargetSpec};
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, Stamp};
 
 /// One pod to recycle, and what to write on it.
 pub struct PodRecycle<'a> {
@@ -28,7 +28,7 @@ pub struct PodRecycle<'a> {
     /// The claim, as it is on the pod from [`Self::claim`] on.
     pub claim: Claim,
     /// Why the pod is moved, if a rebalance chose it; written with the claim.
-    pub moved: Option<Moved>,
+    pub moved: Option<MoveCounter>,
     /// The stamp that ends the claim.
     pub stamp: Stamp,
     /// The topology that the stamp writes beside it.
@@ -126,10 +126,12 @@ impl PodRecycle<'_> {
             return Some((self.release().await, "releasing the claim"));
         }
         let next = match self.claim.attempt {
-            1 if fault.is_structural() => Claim::FAILED,
-            Claim::LAST_ATTEMPT => Claim::FAILED,
-            Claim::FALLBACK_REDO => Claim::FALLBACK_REDO + 1,
-            _ => return None,
+            Attempt::First if fault.is_structural() => Attempt::Failed,
+            Attempt::Retry => Attempt::Failed,
+            Attempt::FallbackRetry => Attempt::FallbackFailed,
+            Attempt::First | Attempt::Failed | Attempt::Fallback | Attempt::FallbackFailed => {
+                return None;
+            }
         };
         let failed = Claim {
             attempt: next,

@@ -42,21 +42,21 @@ pub(super) fn pods_of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<Co
 }
 
 fn is_of_target(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bool {
-    let Some((kind, owner)) = &pod.owner else {
+    let Some(owner) = &pod.owner else {
         return false; // bare pods are nobody's
     };
     if let Some(workload) = &target.workload_ref {
         return match workload.kind {
             // The Deployment controller names its ReplicaSets by their pods' template.
             WorkloadKind::Deployment => {
-                kind == "ReplicaSet" && *owner == format!("{}-{}", workload.name, pod.template)
+                owner.kind == "ReplicaSet"
+                    && owner.name == format!("{}-{}", workload.name, pod.template)
             }
-            WorkloadKind::StatefulSet => kind == "StatefulSet" && *owner == workload.name,
-            WorkloadKind::DaemonSet => kind == "DaemonSet" && *owner == workload.name,
+            WorkloadKind::StatefulSet => owner.kind == "StatefulSet" && owner.name == workload.name,
+            WorkloadKind::DaemonSet => owner.kind == "DaemonSet" && owner.name == workload.name,
         };
     }
-    matches!(kind.as_str(), "ReplicaSet" | "StatefulSet" | "DaemonSet")
-        && selector.is_some_and(|s| s.matches(&pod.labels))
+    owner.is_recreating() && selector.is_some_and(|s| s.matches(&pod.labels))
 }
 
 #[cfg(test)]

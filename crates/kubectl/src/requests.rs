@@ -149,7 +149,7 @@ fn request_state(policy: &DbBalancePolicy, token: &str) -> RequestState {
             .as_ref()
             .is_some_and(|r| r.result == RunResult::Running)
     });
-    let fresh = conditions::get(&status.conditions, ConditionType::Fresh)
+    let fresh = conditions::find_condition(&status.conditions, ConditionType::Fresh)
         .is_some_and(|c| c.status == "True");
     let epoch = status.epoch.unwrap_or_default();
     if fresh && !running && status.pending_epoch.is_none() {

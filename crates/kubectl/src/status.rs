@@ -172,7 +172,7 @@ fn condition_mark(condition: &Condition) -> (Tone, &'static str) {
 fn render_conditions(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> String {
     let known = ConditionType::ALL
         .iter()
-        .filter_map(|t| conditions::get(&status.conditions, *t));
+        .filter_map(|t| conditions::find_condition(&status.conditions, *t));
     let rows: Vec<&Condition> = known.collect();
     let types = rows.iter().map(|c| c.type_.len()).max().unwrap_or(0);
     let reasons = rows.iter().map(|c| c.reason.len()).max().unwrap_or(0);
@@ -362,7 +362,7 @@ pub(super) fn render_list(policies: &[DbBalancePolicy], canvas: Canvas, now: Tim
     let empty = DbBalancePolicyStatus::default();
     for policy in policies {
         let status = policy.status.as_ref().unwrap_or(&empty);
-        let cell = |type_| match conditions::get(&status.conditions, type_) {
+        let cell = |type_| match conditions::find_condition(&status.conditions, type_) {
             Some(c) => Cell(condition_mark(c).0, c.status.clone()),
             None => Cell(Tone::Warn, "Unknown".to_owned()),
         };

@@ -22,17 +22,18 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{Gate, Plan, PodStep, Step, plan};
-use crate::validate::validate;
-use crate::world::{Others, PolicyFacts, Reading, TargetWorld, World};
+use crate::policy::{ParsedPolicy, Policy, PolicyFindings};
+use crate::target::{PassContext, TargetContext};
+use crate::world::{ClusterPeers, PolicyFacts, TargetWorld, TopologyState, World};
 use dbbalance_api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
-use dbbalance_core::dns::{DnsView, Look};
-use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, PolicyMark, Stamp};
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::dns::{DnsSample, DnsView};
+use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
-use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 
 /// The UID of the policy in tests.
 pub(crate) const UID: &str = "0a1b2c3d-0000-4000-8000-000000000000";
@@ -73,7 +74,7 @@ pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
         let first = i64::try_from(letters.len()).unwrap() - 1;
         let look = |(n, letter): (i64, char)| {
             let found = (letter != '-').then(|| InstanceId(letter.to_string()));
-            Look {
+            DnsSample {
                 at: at(end) - SignedDuration::from_millis((first - n) * 125),
                 address: found.as_ref().map(|_| [10, 0, 0, letter as u8].into()),
                 failure: found.is_none().then_some("NXDOMAIN"),
@@ -123,6 +124,14 @@ pub(crate) fn spec(targets: Vec<TargetSpec>) -> DbBalancePolicySpec {
     spec
 }
 
+/// A pod's controller.
+pub(crate) fn owner(kind: &str, name: &str) -> OwnerRef {
+    OwnerRef {
+        kind: kind.into(),
+        name: name.into(),
+    }
+}
+
 /// A Ready pod, created and started at this time.
 pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
     PodFacts {
@@ -141,7 +150,7 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         moved: None,
         has_topology: true,
         template: "t1".into(),
-        owner: Some(("ReplicaSet".into(), "rs".into())),
+        owner: Some(owner("ReplicaSet", "rs")),
         labels: BTreeMap::new(),
     }
 }
@@ -158,7 +167,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
-        strategy: Strategy::RollingUpdate {
+        strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),
         },
@@ -176,7 +185,7 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
             .map(|n| pod(&format!("{name}-{n}"), -3600))
             .collect(),
         owned_by: None,
-        blockade: None,
+        backoff: None,
         evidence: crate::world::TargetEvidence::default(),
     }
 }
@@ -196,13 +205,13 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         },
         spec: spec(targets),
         status: DbBalancePolicyStatus::default(),
-        reading: Reading::Current(view("abc")),
+        topology: TopologyState::Current(view("abc")),
         dns: Arc::default(),
-        settling: Settling::default(),
+        settling: SettlingChanges::default(),
         targets: worlds,
-        others: Others::default(),
+        peers: ClusterPeers::default(),
         highest_stamp: None,
-        quiet_until: None,
+        effects_not_before: None,
         role_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,
@@ -257,26 +266,31 @@ pub(crate) fn verified(method: Method, pods: usize, trigger: Trigger) -> World {
 /// Marks every target's method as verified.
 pub(crate) fn verify(world: &mut World) {
     for index in 0..world.spec.targets.len() {
-        let key = scene(world, index).verify_key();
+        let key = verify_key(world, index);
         world.status.targets[index].method_verified = Some(key);
     }
 }
 
-fn scene(world: &World, index: usize) -> super::pods::Scene<'_> {
-    super::pods::Scene::new(
-        &world.spec.targets[index],
-        &world.targets[index],
-        &world.status,
-        &world.settling,
-        world.status.targets[index].clone(),
-        world.policy.mark(),
-        super::runs::is_measured(world),
-    )
+fn verify_key(world: &World, index: usize) -> String {
+    let policy = parse_policy(world);
+    let pass = PassContext {
+        world,
+        policy: crate::policy::readable_policy(&policy),
+        status: &world.status,
+        settling: &world.settling,
+        now: at(0),
+    };
+    TargetContext::new(pass, index, world.status.targets[index].clone()).verify_key()
+}
+
+/// Parses the policy of a world.
+pub(crate) fn parse_policy(world: &World) -> ParsedPolicy {
+    Policy::try_from_spec(&world.spec, PolicyFindings::of(world))
 }
 
 /// Plans the world at a time.
 pub(crate) fn look(world: &World, second: i64) -> Plan {
-    plan(world, &validate(world), at(second))
+    plan(world, &parse_policy(world), at(second))
 }
 
 /// Plans and records, without effects.
@@ -290,7 +304,7 @@ pub(crate) fn record(mut world: World, second: i64) -> World {
 /// The stamp of the tests' policy at an epoch.
 pub(crate) fn stamp(epoch: i64) -> Stamp {
     Stamp {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
         fingerprint: Fingerprint("ffff".into()),
     }
@@ -299,9 +313,9 @@ pub(crate) fn stamp(epoch: i64) -> Stamp {
 /// A claim of the tests' policy.
 pub(crate) fn claim(epoch: i64, attempt: u8, time: i64) -> Claim {
     Claim {
-        policy: PolicyMark::of(UID),
+        policy: PolicyMark::from_uid(UID),
         epoch,
-        attempt,
+        attempt: Attempt::from_number(attempt).unwrap(),
         time: at(time),
     }
 }

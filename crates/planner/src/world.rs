@@ -1,22 +1,20 @@
-//! The world as one pass sees it: everything that `validate` and `plan` may know.
-//!
-//! Values only. `observe` fills it; nothing here reads anything.
+//! The world as one pass sees it: everything that the planner may know. The operator fills it from its caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::Gate;
-use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, WorkloadKind};
-use dbbalance_api::status::DbBalancePolicyStatus;
+use crate::types::Gate;
+use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
+use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, RoleStatus, TopologyStatus};
 use dbbalance_core::budget::{Holding, Load};
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{AddressBook, DnsView};
-use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, Socket};
+use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, PodReading, Socket};
 use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
 use dbbalance_core::stamp::PolicyMark;
-use dbbalance_core::topology::{ClusterView, Topology};
+use dbbalance_core::topology::{ClusterView, InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// The policy object besides its spec and status.
@@ -34,38 +32,36 @@ pub struct PolicyFacts {
     pub token: Option<String>,
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<String>,
-    /// Deletion has begun.
+    /// Whether the object is being deleted.
     pub deleting: bool,
 }
 
 impl PolicyFacts {
-    /// The mark in stamps and claims.
+    /// Returns the mark that stamps and claims of this policy carry.
     #[must_use]
     pub fn mark(&self) -> PolicyMark {
-        PolicyMark::of(&self.uid)
+        PolicyMark::from_uid(&self.uid)
     }
 }
 
 /// What is known of the cluster's topology now.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reading {
-    /// It was never read whole.
+pub enum TopologyState {
+    /// It has not been read completely yet.
     Pending,
-    /// The last readings were whole.
+    /// The last readings were complete.
     Current(ClusterView),
-    /// The last readings failed; the last good view, if there is one.
+    /// The last readings failed.
     Failing {
-        /// A word for the condition.
-        reason: &'static str,
-        /// What is wrong and what to do.
-        message: String,
+        /// What failed.
+        error: TopologyError,
         /// The last good view.
         last: Option<ClusterView>,
     },
 }
 
-impl Reading {
-    /// The view that may be acted on.
+impl TopologyState {
+    /// Returns the view that may be acted on.
     #[must_use]
     pub fn current(&self) -> Option<&ClusterView> {
         match self {
@@ -75,29 +71,49 @@ impl Reading {
     }
 }
 
-/// What holds a target's effects for a while, learned from the last attempt.
+/// Why the topology could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blockade {
-    /// The gate that it is.
+pub struct TopologyError {
+    /// The reason of the condition.
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl TopologyError {
+    /// The reason of a cluster that does not exist: the policy names another one, so it is not ready.
+    pub const CLUSTER_NOT_FOUND: &'static str = "ClusterNotFound";
+
+    /// Whether the cluster does not exist.
+    #[must_use]
+    pub fn is_cluster_missing(&self) -> bool {
+        self.reason == Self::CLUSTER_NOT_FOUND
+    }
+}
+
+/// How long a target's effects are put off, after the last attempt was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectBackoff {
+    /// The gate that is shown meanwhile.
     pub gate: Gate,
-    /// In words.
+    /// Why the attempt was refused.
     pub message: String,
     /// When to try again.
     pub until: Timestamp,
 }
 
-/// One target, found.
+/// One target as it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetWorld {
-    /// Its workload, if it names one and it is there.
+    /// Its workload, if the spec names one and it exists.
     pub workload: Option<WorkloadFacts>,
-    /// The pods that belong to it and to no older policy.
+    /// The pods that belong to it and not to an older policy.
     pub pods: Vec<PodFacts>,
     /// The older policy that owns some of its pods, or its workload.
     pub owned_by: Option<String>,
-    /// What the last attempt met.
-    pub blockade: Option<Blockade>,
-    /// What was measured; nothing without evidence.
+    /// Until when effects are put off.
+    pub backoff: Option<EffectBackoff>,
+    /// What was measured; empty without evidence.
     pub evidence: TargetEvidence,
 }
 
@@ -106,103 +122,88 @@ pub struct TargetWorld {
 pub struct TargetEvidence {
     /// The last reading of each pod, by UID.
     pub measured: Measured,
-    /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers: by them
-    /// a recycle is proved.
+    /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers them: a recycle
+    /// is proved by them.
     pub before: BTreeMap<String, Vec<Socket>>,
 }
 
-/// What others do on the same cluster.
+impl TargetEvidence {
+    /// Returns the last successful reading of a pod.
+    pub(crate) fn reading(&self, uid: &str) -> Option<&PodReading> {
+        self.measured
+            .pods
+            .get(uid)
+            .and_then(PodMeasurement::reading)
+    }
+}
+
+/// What other policies do on the same cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct ClusterPeers {
     /// Their connections.
     pub held: Holding,
-    /// What they have in flight.
+    /// What their recycles in progress may add.
     pub in_flight: Load,
     /// Their runs in progress.
     pub running: usize,
 }
 
+/// A pod that two targets of one policy select.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetOverlap {
+    /// The name of the one target.
+    pub first: String,
+    /// The name of the other.
+    pub second: String,
+    /// The pod's name.
+    pub pod: String,
+}
+
 /// Everything that a pass knows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
-    /// The policy.
+    /// The policy object.
     pub policy: PolicyFacts,
-    /// Its spec.
+    /// Its spec, as read. The planner reads it only through [`crate::policy::Policy`].
     pub spec: DbBalancePolicySpec,
     /// Its status, as last recorded.
     pub status: DbBalancePolicyStatus,
     /// The cluster.
-    pub reading: Reading,
+    pub topology: TopologyState,
     /// What DNS has answered.
     pub dns: Arc<DnsView>,
     /// Since when differences have been there.
-    pub settling: Settling,
+    pub settling: SettlingChanges,
     /// One entry for each of `spec.targets`, in order.
     pub targets: Vec<TargetWorld>,
     /// Other policies of the cluster.
-    pub others: Others,
+    pub peers: ClusterPeers,
     /// The highest epoch on this policy's stamps on pods and templates.
     pub highest_stamp: Option<i64>,
-    /// No effect before: an epoch has just opened, or this replica has just begun to lead.
-    pub quiet_until: Option<Timestamp>,
+    /// No effect before: an epoch has just opened, or this replica has just become the leader.
+    pub effects_not_before: Option<Timestamp>,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.
     pub signal_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for evidence by `ProcNet`.
     pub evidence_allowed: bool,
-    /// Overlaps of targets within the policy: the names and a pod that both hold.
-    pub overlaps: Vec<(String, String, String)>,
+    /// Pods that two targets of the policy select.
+    pub overlaps: Vec<TargetOverlap>,
 }
 
-/// A target's reference as text, by which a change of it is noticed.
-#[must_use]
-pub fn reference(spec: &TargetSpec) -> String {
-    if let Some(workload) = &spec.workload_ref {
-        return format!("{:?}/{}", workload.kind, workload.name);
+impl World {
+    /// Returns the topology that has settled, as the status records it.
+    pub(crate) fn settled_topology(&self) -> Option<Topology> {
+        self.status.topology.as_ref().and_then(recorded_topology)
     }
-    let labels: BTreeMap<_, _> = spec
-        .selector
-        .iter()
-        .filter_map(|s| s.match_labels.as_ref())
-        .flatten()
-        .collect();
-    let mut parts: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let expressions = spec
-        .selector
-        .iter()
-        .filter_map(|s| s.match_expressions.as_ref())
-        .flatten();
-    parts.extend(expressions.map(|e| {
-        let mut values = e.values.clone().unwrap_or_default();
-        values.sort();
-        format!("{} {} ({})", e.key, e.operator, values.join(","))
-    }));
-    parts.sort();
-    format!("selector/{}", parts.join(","))
 }
 
-/// A target's pools as the budget counts them.
-#[must_use]
-pub fn pools(spec: &TargetSpec) -> Vec<(Endpoint, u64)> {
-    spec.pools
-        .iter()
-        .map(|p| {
-            (
-                p.endpoint,
-                p.connections_per_pod
-                    .and_then(|n| u64::try_from(n).ok())
-                    .unwrap_or(0),
-            )
-        })
-        .collect()
-}
-
-/// What these pods of a target hold: as measured, and of those that were not read by what their pools may
+/// Returns what these pods of a target hold: as measured, and for those that were not read by what their pools may
 /// hold.
 #[must_use]
-pub fn holding<'a>(
-    spec: &TargetSpec,
+pub fn count_connections<'a>(
+    pools: &[(Endpoint, u64)],
     uids: impl Iterator<Item = &'a str>,
     measured: &Measured,
     book: &AddressBook,
@@ -216,19 +217,29 @@ pub fn holding<'a>(
             unread += 1;
             continue;
         };
-        let pod = PodHoldings::of(&reading.sockets, book, topology);
+        let pod = PodHoldings::from_sockets(&reading.sockets, book, topology);
         for (instance, on) in pod.by_instance {
             *held.measured.entry(instance).or_default() += u64::from(on.connections);
         }
     }
-    held.estimated = Load::of(&pools(spec), unread);
+    held.estimated = Load::from_pools(pools, unread);
     held
 }
 
-/// Whether a pod's controller may recreate it, so that an eviction is a recycle.
+/// Returns the topology that a status records; `None` if it names no writer.
 #[must_use]
-pub fn is_recreated(owner_kind: &str) -> bool {
-    owner_kind == "ReplicaSet"
-        || owner_kind == format!("{:?}", WorkloadKind::StatefulSet)
-        || owner_kind == format!("{:?}", WorkloadKind::DaemonSet)
+pub fn recorded_topology(status: &TopologyStatus) -> Option<Topology> {
+    let members = |role: RoleStatus| {
+        let members = status.members.iter().filter(move |m| m.role == role);
+        members.map(|m: &MemberStatus| MemberId {
+            instance: InstanceId(m.instance.clone()),
+            resource: ResourceId(m.resource_id.clone()),
+        })
+    };
+    Some(Topology {
+        arn: status.cluster_arn.clone(),
+        resource: ResourceId(status.cluster_resource_id.clone()),
+        writer: members(RoleStatus::Writer).next()?,
+        readers: members(RoleStatus::Reader).collect::<BTreeSet<_>>(),
+    })
 }

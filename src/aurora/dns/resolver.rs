@@ -18,11 +18,11 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use thiserror::Error;
 
-use super::{Answer, Failure, Family, Resolve};
+use super::lookup::{IpFamily, LookupAnswer, LookupError, Resolve};
 
 /// How long an answer may take. A pod's own resolver gives up after 5 s (resolv.conf's default); by then forty
 /// looks would wait, and a cache that answers so late serves no pool.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no resolver.
 #[derive(Debug, Error)]
@@ -50,17 +50,17 @@ impl Resolver {
                 hickory_resolver::system_conf::read_system_conf().map_err(ResolverError::System)?;
             system.name_servers
         } else {
-            servers.iter().map(|s| server(*s)).collect()
+            servers.iter().map(|s| name_server(*s)).collect()
         };
         let config = ResolverConfig::from_parts(None, vec![], name_servers);
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = options();
+        *builder.options_mut() = resolver_options();
         builder.build().map(Self).map_err(ResolverError::Build)
     }
 }
 
-fn server(address: SocketAddr) -> NameServerConfig {
+fn name_server(address: SocketAddr) -> NameServerConfig {
     let mut udp = ConnectionConfig::udp();
     let mut tcp = ConnectionConfig::tcp();
     udp.port = address.port();
@@ -68,9 +68,9 @@ fn server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, vec![udp, tcp])
 }
 
-fn options() -> ResolverOpts {
+fn resolver_options() -> ResolverOpts {
     let mut options = ResolverOpts::default();
-    options.timeout = TIMEOUT;
+    options.timeout = ANSWER_TIMEOUT;
     // A look that fails is told as such; the next one comes soon enough.
     options.attempts = 0;
     options.cache_size = 0;
@@ -84,21 +84,21 @@ fn options() -> ResolverOpts {
 
 #[async_trait]
 impl Resolve for Resolver {
-    async fn resolve(&self, name: &str, family: Family) -> Result<Answer, Failure> {
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
         // Whole names alone: with search domains each miss would be several questions.
-        let mut name = Name::from_utf8(name).map_err(|_| Failure::NoSuchName)?;
+        let mut name = Name::from_utf8(name).map_err(|_| LookupError::NoSuchName)?;
         name.set_fqdn(true);
         let kind = match family {
-            Family::V4 => RecordType::A,
-            Family::V6 => RecordType::AAAA,
+            IpFamily::V4 => RecordType::A,
+            IpFamily::V6 => RecordType::AAAA,
         };
-        let found = tokio::time::timeout(TIMEOUT, self.0.lookup(name, kind))
+        let found = tokio::time::timeout(ANSWER_TIMEOUT, self.0.lookup(name, kind))
             .await
-            .map_err(|_| Failure::Unanswered)?
-            .map_err(|e| failure(&e))?;
-        let mut answer = Answer {
+            .map_err(|_| LookupError::Unanswered)?
+            .map_err(|e| lookup_error(&e))?;
+        let mut answer = LookupAnswer {
             ttl: u32::MAX,
-            ..Answer::default()
+            ..LookupAnswer::default()
         };
         for record in found.answers() {
             answer.ttl = answer.ttl.min(record.ttl);
@@ -110,23 +110,23 @@ impl Resolve for Resolver {
             }
         }
         if answer.addresses.is_empty() {
-            return Err(Failure::NoAddress);
+            return Err(LookupError::NoAddress);
         }
         Ok(answer)
     }
 }
 
-fn failure(error: &NetError) -> Failure {
+fn lookup_error(error: &NetError) -> LookupError {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => {
             if none.response_code == ResponseCode::NXDomain {
-                Failure::NoSuchName
+                LookupError::NoSuchName
             } else {
-                Failure::NoAddress
+                LookupError::NoAddress
             }
         }
-        NetError::Dns(_) => Failure::Refused,
+        NetError::Dns(_) => LookupError::Refused,
         // Too late, refused sockets, no route: nobody answered.
-        _ => Failure::Unanswered,
+        _ => LookupError::Unanswered,
     }
 }

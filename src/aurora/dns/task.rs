@@ -6,43 +6,48 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::names::Question;
-use super::{DnsNews, LookupResult, Seat, Shared};
+use super::cluster_names::DnsQuestion;
+use super::lookup::LookupResult;
+use super::state::{DnsUpdate, SampledCluster, SamplerShared};
 
 /// How long to sleep when nothing is due: until somebody stirs.
-const LONG: Duration = Duration::from_hours(1);
+const IDLE_SLEEP: Duration = Duration::from_hours(1);
 
 /// Looks until the seat is stopped.
-pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) {
+pub(super) async fn run_sampler(shared: Arc<SamplerShared>, seat: Arc<SampledCluster>) {
     tokio::select! {
         () = seat.stop.cancelled() => {}
-        () = go_on(&shared, &seat) => {}
+        () = sample_forever(&shared, &seat) => {}
     }
 }
 
-async fn go_on(shared: &Arc<Shared>, seat: &Arc<Seat>) {
+async fn sample_forever(shared: &Arc<SamplerShared>, seat: &Arc<SampledCluster>) {
     // With the task end its questions.
     let mut asking = JoinSet::new();
     loop {
         let now = Instant::now();
-        let (due, next) = seat.names().due(now);
+        let (due, next) = seat.lock_names().take_due(now);
         for question in due {
-            asking.spawn(ask(Arc::clone(shared), Arc::clone(seat), question));
+            asking.spawn(ask_question(Arc::clone(shared), Arc::clone(seat), question));
         }
         tokio::select! {
-            () = sleep_until(next.unwrap_or(now + LONG)) => {}
+            () = sleep_until(next.unwrap_or(now + IDLE_SLEEP)) => {}
             () = seat.stirred.notified() => {}
             Some(_) = asking.join_next() => {}
         }
     }
 }
 
-async fn ask(shared: Arc<Shared>, seat: Arc<Seat>, question: Question) {
-    shared.bucket.take().await;
+async fn ask_question(
+    shared: Arc<SamplerShared>,
+    seat: Arc<SampledCluster>,
+    question: DnsQuestion,
+) {
+    shared.bucket.acquire().await;
     let name = {
-        let mut names = seat.names();
-        names.asks(&question, Instant::now());
-        names.name(&question)
+        let mut names = seat.lock_names();
+        names.mark_asked(&question, Instant::now());
+        names.name_of(&question)
     };
     // Now that it is asked, its next turn has a time.
     seat.stirred.notify_one();
@@ -57,16 +62,16 @@ async fn ask(shared: Arc<Shared>, seat: Arc<Seat>, question: Question) {
         Ok(_) => LookupResult::Ok,
         Err(failure) => LookupResult::Failed(*failure),
     };
-    shared.config.stats.looked_up(result);
+    shared.config.stats.count_lookup(result);
     let (heard, writer) = {
-        let mut names = seat.names();
-        let heard = names.answered(&question, at, answer, Instant::now());
-        (heard, names.agreed())
+        let mut names = seat.lock_names();
+        let heard = names.record_answer(&question, at, answer, Instant::now());
+        (heard, names.agreed_writer())
     };
-    if heard.sensed || heard.wake || heard.turned {
-        shared.tell(&DnsNews {
+    if heard.ahead_of_rds || heard.wake || heard.writer_changed {
+        shared.notify_listeners(&DnsUpdate {
             key: seat.key.clone(),
-            sensed: heard.sensed,
+            ahead_of_rds: heard.ahead_of_rds,
             writer,
             wake: heard.wake,
         });

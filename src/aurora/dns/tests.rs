@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use tokio::time::sleep;
 
 use super::*;
 use crate::aurora::NoStats;
 use crate::aurora::access::SourceKey;
+use crate::clock::Clock;
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
 
@@ -27,24 +29,24 @@ struct Script {
 
 impl Script {
     fn set(&self, name: &str, row: &str) {
-        self.rows.lock().unwrap().insert(name.into(), row.into());
+        self.rows.lock().insert(name.into(), row.into());
     }
 
     fn asked(&self, name: &str) -> usize {
-        self.asked.lock().unwrap().get(name).copied().unwrap_or(0)
+        self.asked.lock().get(name).copied().unwrap_or(0)
     }
 }
 
 #[async_trait]
 impl Resolve for Script {
-    async fn resolve(&self, name: &str, family: Family) -> Result<Answer, Failure> {
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
         self.total.fetch_add(1, Ordering::SeqCst);
-        if family == Family::V6 {
-            return Err(Failure::NoAddress);
+        if family == IpFamily::V6 {
+            return Err(LookupError::NoAddress);
         }
-        *self.asked.lock().unwrap().entry(name.into()).or_default() += 1;
+        *self.asked.lock().entry(name.into()).or_default() += 1;
         let letter = {
-            let mut rows = self.rows.lock().unwrap();
+            let mut rows = self.rows.lock();
             let row = rows.entry(name.into()).or_insert_with(|| "-".into());
             let letter = row.chars().next().unwrap();
             if row.len() > 1 {
@@ -53,12 +55,12 @@ impl Resolve for Script {
             letter
         };
         match letter {
-            '-' => Err(Failure::NoSuchName),
+            '-' => Err(LookupError::NoSuchName),
             '?' => {
                 sleep(Duration::from_secs(2)).await;
-                Err(Failure::Unanswered)
+                Err(LookupError::Unanswered)
             }
-            letter => Ok(Answer {
+            letter => Ok(LookupAnswer {
                 addresses: vec![[10, 0, 0, letter as u8].into()],
                 aliases: if self.aliases {
                     vec![format!("{letter}.zone.")]
@@ -141,13 +143,13 @@ impl Bed {
 
     fn want(&self, seconds: i64) {
         let until = (self.clock)() + SignedDuration::from_secs(seconds);
-        self.dns.want(&key("c"), until);
+        self.dns.boost_until(&key("c"), until);
     }
 
     fn writers(&self) -> String {
         let view = self.dns.view(&key("c"));
-        let letter = |l: &dbbalance_core::dns::Look| {
-            view.instance(l)
+        let letter = |l: &dbbalance_core::dns::DnsSample| {
+            view.instance_of(l)
                 .map_or_else(|| l.failure.map_or("?", |_| "-").into(), |i| i.0)
         };
         view.writer.iter().map(letter).collect()
@@ -158,7 +160,7 @@ async fn pass(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 
-fn drain(news: &mut mpsc::UnboundedReceiver<DnsNews>) -> Vec<DnsNews> {
+fn drain(news: &mut mpsc::UnboundedReceiver<DnsUpdate>) -> Vec<DnsUpdate> {
     std::iter::from_fn(|| news.try_recv().ok()).collect()
 }
 
@@ -206,7 +208,7 @@ async fn all_clusters_together_stay_under_the_bound_and_share_it() {
         let key = key(&format!("c{n}"));
         bed.dns.watch(&key, &view("abc"));
         let until = (bed.clock)() + SignedDuration::from_secs(100);
-        bed.dns.want(&key, until);
+        bed.dns.boost_until(&key, until);
     }
     pass(10).await;
     let total = bed.script.total.load(Ordering::SeqCst);
@@ -235,7 +237,11 @@ async fn without_aliases_the_address_book_tells_the_instance() {
     assert_eq!(bed.writers(), "a");
     let view = bed.dns.view(&key("c"));
     assert_eq!(
-        view.book.of([10, 0, 0, b'c'].into()).unwrap().instance.0,
+        view.book
+            .record_of([10, 0, 0, b'c'].into())
+            .unwrap()
+            .instance
+            .0,
         "c"
     );
 }
@@ -251,7 +257,7 @@ async fn a_removed_instance_is_recognised_by_name_and_by_address() {
     let view = bed.dns.view(&key("c"));
     let last = view.reader.last().unwrap();
     assert_eq!(last.instance.as_ref().unwrap().0, "c");
-    let known = view.book.of(last.address.unwrap()).unwrap();
+    let known = view.book.record_of(last.address.unwrap()).unwrap();
     assert_eq!((known.instance.0.as_str(), known.current), ("c", false));
 }
 
@@ -268,12 +274,12 @@ async fn an_instance_that_was_removed_before_we_began_is_known_by_the_shape_of_i
 #[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_tells_nothing() {
     let bed = Bed::new(true, 50);
-    let mut news = bed.dns.news();
+    let mut news = bed.dns.updates();
     bed.script.set("c.cluster-ro-zone", "bcbcbcbbcb");
     bed.dns.watch(&key("c"), &view("abc"));
     pass(300).await;
     let told = drain(&mut news);
-    assert!(told.iter().all(|n| !n.sensed && !n.wake), "{told:?}");
+    assert!(told.iter().all(|n| !n.ahead_of_rds && !n.wake), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,12 +287,16 @@ async fn another_writer_is_sensed_looked_at_closely_and_agreed_on_within_two_sec
     let bed = Bed::new(true, 50);
     bed.dns.watch(&key("c"), &view("abc"));
     pass(9).await;
-    let mut news = bed.dns.news();
+    let mut news = bed.dns.updates();
     bed.script.set("c.cluster-zone", "b");
     pass(3).await;
     let told = drain(&mut news);
-    assert!(told[0].sensed && told[0].wake, "{told:?}");
-    assert_eq!(told.iter().filter(|n| n.sensed).count(), 1, "{told:?}");
+    assert!(told[0].ahead_of_rds && told[0].wake, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|n| n.ahead_of_rds).count(),
+        1,
+        "{told:?}"
+    );
     let agreed = told.last().unwrap().writer.as_ref();
     assert_eq!(agreed.map(|i| i.0.as_str()), Some("b"));
 }
@@ -296,11 +306,15 @@ async fn flicker_is_news_each_time_and_agreed_on_only_when_it_is_over() {
     let bed = Bed::new(true, 50);
     bed.dns.watch(&key("c"), &view("bac"));
     bed.script.set("c.cluster-zone", "bbbbbabbbbbbabbbbbbbbbbb");
-    let mut news = bed.dns.news();
+    let mut news = bed.dns.updates();
     bed.want(10);
     pass(3).await;
     let told = drain(&mut news);
-    assert_eq!(told.iter().filter(|n| n.sensed).count(), 2, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|n| n.ahead_of_rds).count(),
+        2,
+        "{told:?}"
+    );
     let agreed: Vec<_> = told.iter().filter(|n| n.writer.is_some()).collect();
     assert_eq!(agreed.len(), 1, "{told:?}");
 }
@@ -310,11 +324,15 @@ async fn a_reader_that_is_no_member_is_sensed_once() {
     let bed = Bed::new(true, 50);
     bed.dns.watch(&key("c"), &view("abc"));
     pass(9).await;
-    let mut news = bed.dns.news();
+    let mut news = bed.dns.updates();
     bed.script.set("c.cluster-ro-zone", "dbdbdbdbd");
     pass(8).await;
     let told = drain(&mut news);
-    assert_eq!(told.iter().filter(|n| n.sensed).count(), 1, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|n| n.ahead_of_rds).count(),
+        1,
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,13 +341,13 @@ async fn names_that_do_not_exist_are_looks_with_words_and_wake_who_waits() {
     bed.dns.watch(&key("c"), &view("abc"));
     pass(1).await;
     bed.want(20);
-    let mut news = bed.dns.news();
+    let mut news = bed.dns.updates();
     bed.script.set("c.cluster-zone", "-");
     bed.script.set("c.cluster-ro-zone", "-");
     pass(2).await;
-    assert!(drain(&mut news).iter().any(|n| n.wake && !n.sensed));
+    assert!(drain(&mut news).iter().any(|n| n.wake && !n.ahead_of_rds));
     let view = bed.dns.view(&key("c"));
-    assert_eq!(view.failure(), Some(Failure::NoSuchName.describe()));
+    assert_eq!(view.failure(), Some(LookupError::NoSuchName.describe()));
 }
 
 #[tokio::test(start_paused = true)]

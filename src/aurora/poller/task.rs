@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{ClusterKey, ClusterSource, PollResult, Seat, Shared};
-use crate::aurora::cadence::throw;
-use crate::aurora::{ReadingError, SourceError};
+use super::state::{PolledSource, PollerShared};
+use crate::aurora::access::ClusterKey;
+use crate::aurora::cadence::random_fraction;
+use crate::aurora::error::{ReadingError, SourceError};
+use crate::aurora::source::ClusterSource;
+use crate::aurora::stats::PollResult;
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
 /// How long one poll may take. The source's own time-outs end each request after seconds; a thousand clusters are
 /// some forty pages at two a second.
 const POLL_TIMEOUT: Duration = Duration::from_mins(2);
 
-type Answers = BTreeMap<ClusterId, Result<Reading, ReadingError>>;
+type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Polls until the seat is stopped.
-pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) {
+pub(super) async fn run_poller(shared: Arc<PollerShared>, seat: Arc<PolledSource>) {
     let mut poller = Poller {
         shared,
         seat: Arc::clone(&seat),
@@ -28,13 +31,13 @@ pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) {
     };
     tokio::select! {
         () = seat.stop.cancelled() => {}
-        () = poller.go_on() => {}
+        () = poller.poll_forever() => {}
     }
 }
 
 struct Poller {
-    shared: Arc<Shared>,
-    seat: Arc<Seat>,
+    shared: Arc<PollerShared>,
+    seat: Arc<PolledSource>,
     /// Made when first needed, and anew when its credentials fail.
     source: Option<Arc<dyn ClusterSource>>,
     /// Polls in a row that have failed.
@@ -42,15 +45,15 @@ struct Poller {
 }
 
 impl Poller {
-    async fn go_on(&mut self) {
-        let mut due = Instant::now() + self.gather();
+    async fn poll_forever(&mut self) {
+        let mut due = Instant::now() + self.gather_time();
         loop {
-            let newcomers = self.wait(due).await;
-            let ids = self.ids(newcomers);
+            let newcomers = self.wait_until_due(due).await;
+            let ids = self.ids_to_poll(newcomers);
             if !ids.is_empty() {
-                self.poll(&ids).await;
+                self.poll_clusters(&ids).await;
             }
-            let next = Instant::now() + self.delay();
+            let next = Instant::now() + self.next_delay();
             // Newcomers do not put off the others.
             due = if newcomers && self.failures == 0 {
                 due.min(next)
@@ -60,13 +63,13 @@ impl Poller {
         }
     }
 
-    fn gather(&self) -> Duration {
+    fn gather_time(&self) -> Duration {
         self.shared.config.cadence.gather
     }
 
     /// Waits until the next poll is due, or until newcomers have gathered. True for newcomers. A source that
     /// fails is not asked sooner for them.
-    async fn wait(&self, due: Instant) -> bool {
+    async fn wait_until_due(&self, due: Instant) -> bool {
         if self.failures > 0 {
             sleep_until(due).await;
             return false;
@@ -75,23 +78,23 @@ impl Poller {
             () = sleep_until(due) => false,
             () = self.seat.poke.notified() => false,
             () = self.seat.arrival.notified() => {
-                sleep(self.gather()).await;
+                sleep(self.gather_time()).await;
                 Instant::now() < due
             }
         }
     }
 
     /// What to ask for: all clusters, or only those that were never asked for.
-    fn ids(&self, newcomers: bool) -> BTreeSet<ClusterId> {
-        let clusters = self.seat.clusters();
+    fn ids_to_poll(&self, newcomers: bool) -> BTreeSet<ClusterId> {
+        let clusters = self.seat.lock_clusters();
         let asked = clusters
             .iter()
             .filter(|(_, entry)| !newcomers || entry.is_new());
         asked.map(|(id, _)| id.clone()).collect()
     }
 
-    async fn poll(&mut self, ids: &BTreeSet<ClusterId>) {
-        let answer = timeout(POLL_TIMEOUT, self.read(ids))
+    async fn poll_clusters(&mut self, ids: &BTreeSet<ClusterId>) {
+        let answer = timeout(POLL_TIMEOUT, self.read_source(ids))
             .await
             .unwrap_or_else(|_| {
                 let detail = format!("no answer within {} s", POLL_TIMEOUT.as_secs());
@@ -109,23 +112,32 @@ impl Poller {
                         "reading clusters works again"
                     );
                 }
-                self.fold(ids, answers, now)
+                self.record_answers(ids, answers, now)
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                self.fail(ids, &error)
+                self.record_failure(ids, &error)
             }
         };
         self.shared
             .config
             .stats
-            .polled(&self.seat.source, result, now);
+            .count_poll(&self.seat.source, result, now);
     }
 
-    async fn read(&mut self, ids: &BTreeSet<ClusterId>) -> Result<Answers, SourceError> {
+    async fn read_source(
+        &mut self,
+        ids: &BTreeSet<ClusterId>,
+    ) -> Result<SourceAnswers, SourceError> {
         let source = match &self.source {
             Some(source) => Arc::clone(source),
-            None => self.shared.config.factory.source(&self.seat.source).await?,
+            None => {
+                self.shared
+                    .config
+                    .factory
+                    .make_source(&self.seat.source)
+                    .await?
+            }
         };
         let answer = source.read(ids).await;
         let keep = !matches!(
@@ -137,15 +149,15 @@ impl Poller {
     }
 
     /// Takes in the answers, cluster by cluster.
-    fn fold(
+    fn record_answers(
         &self,
         ids: &BTreeSet<ClusterId>,
-        mut answers: Answers,
+        mut answers: SourceAnswers,
         now: jiff::Timestamp,
     ) -> PollResult {
         let mut result = PollResult::Ok;
         let mut news = Vec::new();
-        let mut clusters = self.seat.clusters();
+        let mut clusters = self.seat.lock_clusters();
         for id in ids {
             // Dropped by everybody in the meantime.
             let Some(entry) = clusters.get_mut(id) else {
@@ -159,12 +171,12 @@ impl Poller {
                 })
             });
             let changed = match answer {
-                Ok(reading) => entry.read(reading, now, Instant::now()),
+                Ok(reading) => entry.record_reading(reading, now, Instant::now()),
                 Err(error) => {
                     if let ReadingError::NotWhole { .. } = error {
                         result = PollResult::NotWhole;
                     }
-                    entry.fail(error.reason(), &error.to_string())
+                    entry.record_failure(error.reason(), &error.to_string())
                 }
             };
             if changed {
@@ -172,12 +184,12 @@ impl Poller {
             }
         }
         drop(clusters);
-        self.tell(news);
+        self.notify_changed(news);
         result
     }
 
     /// Takes in that nothing could be read.
-    fn fail(&self, ids: &BTreeSet<ClusterId>, error: &SourceError) -> PollResult {
+    fn record_failure(&self, ids: &BTreeSet<ClusterId>, error: &SourceError) -> PollResult {
         let (reason, message) = (error.reason(), error.to_string());
         if self.failures == 1 {
             tracing::warn!(
@@ -187,24 +199,24 @@ impl Poller {
                 "reading clusters failed"
             );
         }
-        let mut clusters = self.seat.clusters();
+        let mut clusters = self.seat.lock_clusters();
         let mut news = Vec::new();
         for id in ids {
             if clusters
                 .get_mut(id)
-                .is_some_and(|entry| entry.fail(reason, &message))
+                .is_some_and(|entry| entry.record_failure(reason, &message))
             {
                 news.push(id.clone());
             }
         }
         drop(clusters);
-        self.tell(news);
+        self.notify_changed(news);
         error.class().into()
     }
 
-    fn tell(&self, news: Vec<ClusterId>) {
+    fn notify_changed(&self, news: Vec<ClusterId>) {
         for cluster in news {
-            self.shared.tell(&ClusterKey {
+            self.shared.notify_listeners(&ClusterKey {
                 source: self.seat.source.clone(),
                 cluster,
             });
@@ -212,17 +224,17 @@ impl Poller {
     }
 
     /// How long to wait for the next poll.
-    fn delay(&self) -> Duration {
+    fn next_delay(&self) -> Duration {
         let cadence = &self.shared.config.cadence;
         if self.failures > 0 {
-            return cadence.after_failure(self.failures, throw());
+            return cadence.after_failure(self.failures, random_fraction());
         }
         let (now, span) = (Instant::now(), cadence.restless_for);
         let moving = self
             .seat
-            .clusters()
+            .lock_clusters()
             .values()
             .any(|entry| entry.is_restless(now, span));
-        cadence.after_success(moving, throw())
+        cadence.after_success(moving, random_fraction())
     }
 }

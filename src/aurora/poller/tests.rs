@@ -5,11 +5,15 @@ mod fake;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::*;
-use crate::aurora::{Observation, RoleKey, SourceError};
+use crate::aurora::{
+    Cadence, ObservationState, PollResult, RoleAllowList, RoleKey, SourceError, SourceKey,
+};
+use dbbalance_core::topology::ClusterId;
 use fake::Fake;
 
 fn pollers(fake: &Fake) -> Pollers {
@@ -49,7 +53,7 @@ async fn seconds(seconds: f64) {
 }
 
 fn shown(pollers: &Pollers, key: &ClusterKey) -> String {
-    let Some(view) = pollers.sight(key).view else {
+    let Some(view) = pollers.snapshot(key).view else {
         return String::new();
     };
     let names: Vec<_> = view
@@ -66,16 +70,19 @@ async fn new_cluster_is_read_at_once_and_confirmed_a_second_later() {
     fake.say("a", "w1 r2");
     let pollers = pollers(&fake);
     pollers.watch(&a, None);
-    assert_eq!(pollers.sight(&a), Sight::default());
+    assert_eq!(pollers.snapshot(&a), ClusterSnapshot::default());
     seconds(0.1).await;
     assert_eq!(
-        (fake.polls(), pollers.sight(&a).observation),
-        (1, Observation::Pending)
+        (fake.polls(), pollers.snapshot(&a).observation),
+        (1, ObservationState::Pending)
     );
     seconds(1.0).await;
     assert_eq!(shown(&pollers, &a), "a-1 a-2");
-    assert_eq!(pollers.sight(&a).observation, Observation::Current);
-    assert_eq!(pollers.sight(&a).last_read_ok, Some(Timestamp::UNIX_EPOCH));
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
+    assert_eq!(
+        pollers.snapshot(&a).last_read_ok,
+        Some(Timestamp::UNIX_EPOCH)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,11 +159,11 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
     let (started, before) = (Instant::now(), fake.polls());
     seconds(4.0).await;
     assert_eq!(
-        pollers.sight(&a).observation,
-        Observation::Current,
+        pollers.snapshot(&a).observation,
+        ObservationState::Current,
         "once is no failure yet"
     );
-    assert_eq!(pollers.sight(&a).failures, 1);
+    assert_eq!(pollers.snapshot(&a).failures, 1);
     seconds(110.0).await;
     let waits: Vec<u64> = fake.with("r1", |w| {
         w.polls[before..]
@@ -165,7 +172,7 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
             .collect()
     });
     assert_eq!(waits, [3, 5, 9, 17, 33, 63, 93]);
-    let Observation::Failing { reason, message } = pollers.sight(&a).observation else {
+    let ObservationState::Failing { reason, message } = pollers.snapshot(&a).observation else {
         panic!()
     };
     assert_eq!(reason, "Throttled");
@@ -173,7 +180,7 @@ async fn failures_back_off_and_keep_the_last_good_topology() {
     assert_eq!(shown(&pollers, &a), "a-1 a-2");
     fake.fail(None);
     seconds(30.0).await;
-    assert_eq!(pollers.sight(&a).observation, Observation::Current);
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
     assert!(fake.with("r1", |w| w.results.contains(&PollResult::Throttled)));
 }
 
@@ -202,10 +209,10 @@ async fn bad_cluster_does_not_stop_the_others() {
         pollers.watch(&key("r1", cluster), None);
     }
     seconds(10.0).await;
-    let reason = |cluster: &str| match pollers.sight(&key("r1", cluster)).observation {
-        Observation::Failing { reason, .. } => reason,
-        Observation::Current => "current",
-        Observation::Pending => "pending",
+    let reason = |cluster: &str| match pollers.snapshot(&key("r1", cluster)).observation {
+        ObservationState::Failing { reason, .. } => reason,
+        ObservationState::Current => "current",
+        ObservationState::Pending => "pending",
     };
     assert_eq!(
         ["good", "torn", "gone"].map(reason),
@@ -228,8 +235,8 @@ async fn source_that_hangs_holds_up_no_other_and_is_given_up() {
     assert_eq!(shown(&pollers, &key("r1", "a")), "a-1");
     seconds(300.0).await;
     assert!(matches!(
-        pollers.sight(&key("r2", "a")).observation,
-        Observation::Failing { .. }
+        pollers.snapshot(&key("r2", "a")).observation,
+        ObservationState::Failing { .. }
     ));
 }
 
@@ -246,7 +253,7 @@ async fn expired_credentials_are_fetched_anew() {
     assert_eq!(fake.with("r1", |w| w.sources_made), 2);
     fake.fail(None);
     seconds(10.0).await;
-    assert_eq!(pollers.sight(&a).observation, Observation::Current);
+    assert_eq!(pollers.snapshot(&a).observation, ObservationState::Current);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +293,7 @@ async fn clusters_that_nobody_watches_are_not_read() {
     pollers.retain(&HashSet::from([a.clone()]));
     seconds(5.0).await;
     fake.with("r1", |w| assert_eq!(w.polls.last().unwrap().1.len(), 1));
-    assert_eq!(pollers.sight(&b), Sight::default());
+    assert_eq!(pollers.snapshot(&b), ClusterSnapshot::default());
     pollers.retain(&HashSet::new());
     let before = fake.polls();
     seconds(60.0).await;
@@ -307,14 +314,14 @@ async fn hint_keeps_members_that_words_do_not_decide() {
     let before = pollers(&fake);
     before.watch(&a, None);
     seconds(2.0).await;
-    let hint = before.sight(&a).view.unwrap().topology.clone();
+    let hint = before.snapshot(&a).view.unwrap().topology.clone();
     fake.say("a", "w1 r2:stopped r3:modifying r4:modifying");
     let after = pollers(&fake);
     // Another policy without a status may be the first to watch.
     after.watch(&a, None);
     after.watch(&a, Some(hint.clone()));
     seconds(2.0).await;
-    assert_eq!(after.sight(&a).view.unwrap().topology, hint);
+    assert_eq!(after.snapshot(&a).view.unwrap().topology, hint);
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,10 +334,10 @@ async fn role_that_is_not_allowed_is_never_used() {
     });
     let pollers = pollers(&fake);
     pollers.watch(&a, None);
-    let observation = pollers.sight(&a).observation;
+    let observation = pollers.snapshot(&a).observation;
     assert!(matches!(
         observation,
-        Observation::Failing {
+        ObservationState::Failing {
             reason: "RoleNotAllowed",
             ..
         }
@@ -362,8 +369,8 @@ async fn a_poke_reads_at_once_and_what_dns_agrees_on_needs_one_reading() {
     seconds(30.0).await;
     fake.say("a", "r1 w2");
     let before = fake.polls();
-    pollers.hear(&a, Some(InstanceId("a-2".to_owned())));
-    pollers.poke(&a);
+    pollers.set_dns_writer(&a, Some(InstanceId("a-2".to_owned())));
+    pollers.poll_now(&a);
     seconds(0.01).await;
     assert_eq!(fake.polls(), before + 1);
     assert_eq!(shown(&pollers, &a), "a-2 a-1");
@@ -380,7 +387,7 @@ async fn a_source_that_fails_is_not_read_sooner_for_a_poke() {
     seconds(10.0).await;
     let before = fake.polls();
     for _ in 0..100 {
-        pollers.poke(&a);
+        pollers.poll_now(&a);
     }
     seconds(0.1).await;
     assert!(fake.polls() <= before + 1);

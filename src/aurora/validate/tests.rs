@@ -42,11 +42,14 @@ fn instances() -> Vec<DbInstance> {
     vec![instance("orders-1"), instance("orders-2")]
 }
 
-fn read(cluster: DbClusterBuilder, instances: &[DbInstance]) -> Result<Reading, ReadingError> {
-    reading(&asked(), &[cluster.build()], instances)
+fn read(
+    cluster: DbClusterBuilder,
+    instances: &[DbInstance],
+) -> Result<ClusterReading, ReadingError> {
+    build_reading(&asked(), &[cluster.build()], instances)
 }
 
-fn reason(result: &Result<Reading, ReadingError>) -> &'static str {
+fn reason(result: &Result<ClusterReading, ReadingError>) -> &'static str {
     result
         .as_ref()
         .map_or_else(ReadingError::reason, |_| "whole")
@@ -90,7 +93,13 @@ fn rows_of_other_clusters_are_dropped() {
         cluster().db_cluster_identifier("orders-two").build(),
         cluster().build(),
     ];
-    assert_eq!(reading(&asked(), &clusters, &all).unwrap().members.len(), 2);
+    assert_eq!(
+        build_reading(&asked(), &clusters, &all)
+            .unwrap()
+            .members
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -192,7 +201,7 @@ fn deleting_and_unknown_clusters_are_not_found() {
         "ClusterNotFound"
     );
     assert_eq!(
-        reason(&reading(&asked(), &[], &instances())),
+        reason(&build_reading(&asked(), &[], &instances())),
         "ClusterNotFound"
     );
 }

@@ -12,15 +12,16 @@ use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::controller::context::Context;
-use crate::controller::errors::Error;
+use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::Method;
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::pod::PodKey;
+use dbbalance_core::stamp::Stamp;
 use dbbalance_kube::methods::annotate::{self, TopologyNote};
 use dbbalance_kube::methods::rollout::WorkloadTarget;
 use dbbalance_kube::methods::{BlockedBy, EffectOutcome, PodRef, rollout};
 use dbbalance_kube::recycle::Recycled;
-use dbbalance_planner::world::{Blockade, World};
+use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
 use recycle::{PodBatch, recycle_planned_pod, report_lost};
 
@@ -52,7 +53,7 @@ pub struct TargetApplied {
     /// A failure that every pod of the template would meet, on the canary.
     pub structural: Option<String>,
     /// What holds the target for a while.
-    pub blockade: Option<Blockade>,
+    pub blockade: Option<EffectBackoff>,
     /// The workload's generation after its template was stamped.
     pub template_generation: Option<i64>,
 }
@@ -61,12 +62,12 @@ pub struct TargetApplied {
 ///
 /// # Errors
 /// When the pending epoch could not be opened. Failures of effects are no errors.
-pub async fn apply(
+pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
     ctx: &Context,
-) -> Result<Applied, Error> {
+) -> Result<Applied, ReconcileError> {
     let Plan {
         status,
         settling: _,
@@ -77,15 +78,15 @@ pub async fn apply(
     } = plan;
     let mut applied = Applied::default();
     if let Some(opening) = open {
-        if !ctx.leadership.leads() {
+        if !ctx.leadership.is_leading() {
             return Ok(applied);
         }
         let created = ctx
             .events
             .open_epoch(policy, opening.epoch, &opening.note)
             .await?;
-        ctx.memory
-            .note(&world.policy.uid, |m| m.be_quiet((ctx.clock)()));
+        ctx.state
+            .update(&world.policy.uid, |m| m.start_grace((ctx.clock)()));
         // The API server's clock has whole seconds; a pod created within this one may be older.
         let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
@@ -100,9 +101,9 @@ pub async fn apply(
             annotate,
             in_flight: _,
             running: _,
-            measure: _,
-            closely: _,
-            look: _,
+            max_reading_age: _,
+            watch_pods: _,
+            boost_dns: _,
         } = target;
         let done = match step {
             None => TargetApplied::default(),
@@ -124,7 +125,7 @@ pub async fn apply(
                     name: name.clone(),
                     uid,
                 };
-                roll(&workload, stamp, ctx).await
+                roll_workload(&workload, stamp, ctx).await
             }
             Some(Step::Pods {
                 pods,
@@ -143,21 +144,21 @@ pub async fn apply(
                 recycle_all(batch, ctx).await
             }
         };
-        annotate_born(world, annotate, &note, ctx).await;
+        annotate_new_pods(world, annotate, &note, ctx).await;
         applied.targets.insert(name.clone(), done);
     }
     Ok(applied)
 }
 
-async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
+async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
     let mut done = TargetApplied::default();
-    ctx.limiter.take().await;
-    if !ctx.leadership.leads() {
+    ctx.effect_limiter.acquire().await;
+    if !ctx.leadership.is_leading() {
         return done;
     }
     fail::fail_point!("claimed");
     let rolled = rollout::roll_workload(&ctx.clients.effects, workload, &stamp.to_string()).await;
-    ctx.metrics.effect(
+    ctx.metrics.count_effect(
         Method::Rollout,
         rolled.as_ref().err().unwrap_or(&EffectOutcome::Done),
     );
@@ -173,11 +174,11 @@ async fn roll(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> Target
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
-                done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
+                done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
             }
         }
         Err(EffectOutcome::Blocked { by: _, message }) => {
-            done.blockade = Some(blockade(ctx, Gate::ApiServer, message));
+            done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
         }
         Err(EffectOutcome::Gone | EffectOutcome::Done) => {}
     }
@@ -202,7 +203,7 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
             pod = pod.name,
             method = ?pod.method,
             epoch = pod.claim.epoch,
-            attempt = pod.claim.attempt,
+            attempt = pod.claim.attempt.number(),
             result = result_word,
             "recycle"
         );
@@ -210,10 +211,10 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
             Recycled::Untouched => {}
             Recycled::Done => {
                 done.stepped = true;
-                done.fallbacks += usize::from(pod.claim.attempt >= Claim::FALLBACK);
+                done.fallbacks += usize::from(pod.claim.attempt.is_fallback());
             }
             Recycled::Blocked(by, message) => {
-                done.blockade = Some(blockade(ctx, gate_of(by), message));
+                done.blockade = Some(new_blockade(ctx, gate_of(by), message));
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
@@ -243,10 +244,12 @@ fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
         return;
     };
     let read = |uid: &str| found.evidence.measured.pods.get(uid)?.reading().cloned();
-    ctx.memory.note(&world.policy.uid, |memory| {
+    ctx.state.update(&world.policy.uid, |memory| {
         for pod in pods {
             if let Some(reading) = read(&pod.uid) {
-                memory.before.insert(pod.uid.clone(), reading.sockets);
+                memory
+                    .sockets_before_recycle
+                    .insert(pod.uid.clone(), reading.sockets);
             }
         }
     });
@@ -255,14 +258,14 @@ fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
 /// Stamps pods that need no effect. A stamp that does not go through is planned again.
 async fn stamp_all(
     world: &World,
-    pods: &[(String, String, String)],
+    pods: &[PodKey],
     stamp: &Stamp,
     note: &TopologyNote,
     ctx: &Context,
 ) {
-    for (name, uid, version) in pods {
-        ctx.limiter.take().await;
-        if !ctx.leadership.leads() {
+    for PodKey { name, uid, version } in pods {
+        ctx.effect_limiter.acquire().await;
+        if !ctx.leadership.is_leading() {
             return;
         }
         let of = PodRef {
@@ -285,26 +288,21 @@ fn gate_of(by: BlockedBy) -> Gate {
     }
 }
 
-fn blockade(ctx: &Context, gate: Gate, message: String) -> Blockade {
+fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
-    Blockade {
+    EffectBackoff {
         gate,
         message,
         until,
     }
 }
 
-async fn annotate_born(
-    world: &World,
-    pods: &[(String, String)],
-    note: &TopologyNote,
-    ctx: &Context,
-) {
-    for (name, uid) in pods {
-        ctx.limiter.take().await;
-        if !ctx.leadership.leads() {
+async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, ctx: &Context) {
+    for PodKey { name, uid, .. } in pods {
+        ctx.effect_limiter.acquire().await;
+        if !ctx.leadership.is_leading() {
             return;
         }
         let of = PodRef {

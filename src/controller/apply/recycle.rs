@@ -63,7 +63,7 @@ pub(super) async fn recycle_planned_pod(
         method: *method,
         ctx,
     };
-    recycle_pod(&recycle, batch.is_canary, &ctx.caller, &hooks).await
+    recycle_pod(&recycle, batch.is_canary, &ctx.pod_caller, &hooks).await
 }
 
 /// What the operator does between the steps of a recycle.
@@ -78,23 +78,23 @@ struct OperatorHooks<'a> {
 
 impl RecycleHooks for OperatorHooks<'_> {
     async fn wait_for_permit(&self) {
-        self.ctx.limiter.take().await;
+        self.ctx.effect_limiter.acquire().await;
     }
 
     fn may_act(&self) -> bool {
-        self.ctx.leadership.leads()
+        self.ctx.leadership.is_leading()
     }
 
     fn on_claimed(&self, claim: &Claim) {
         let (uid, version) = (self.pod_ref.uid.clone(), self.resource_version.to_owned());
-        self.ctx.memory.note(self.policy_uid, |m| {
+        self.ctx.state.update(self.policy_uid, |m| {
             m.claimed.insert(uid, (version, claim.clone()));
         });
         fail::fail_point!("claimed");
     }
 
     fn on_effect(&self, outcome: &EffectOutcome) {
-        self.ctx.metrics.effect(self.method, outcome);
+        self.ctx.metrics.count_effect(self.method, outcome);
         if *outcome == EffectOutcome::Done {
             fail::fail_point!("acted");
         }

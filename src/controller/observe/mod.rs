@@ -12,12 +12,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
-use super::errors::Error;
-use super::memory::{PolicyMemory, Recorded};
+use super::errors::ReconcileError;
+use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::ClusterKey;
-use crate::aurora::{Observation, RoleKey, Sight, SourceKey};
-use crate::evidence::TargetKey;
+use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
 use crate::k8s::watch::Workload;
+use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
 use dbbalance_api::status::RunResult;
@@ -27,24 +27,26 @@ use dbbalance_core::stamp::Stamp;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::workload::WorkloadFacts;
 use dbbalance_kube::pods;
+use dbbalance_planner::policy::pool_loads;
 use dbbalance_planner::world::{
-    Others, PolicyFacts, Reading, TargetEvidence, TargetWorld, World, holding,
+    ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
+    TopologyState, World, count_connections,
 };
 use dbbalance_planner::{recorded_addresses, recorded_topology};
-use owners::{Lineage, Taker, older_policies, owner_among};
+use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
 
 /// Gathers the world of one policy, and the policy as it is now.
 ///
 /// # Errors
 /// When the policy must be read from the API server and cannot be.
-pub async fn observe(
+pub async fn observe_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
-) -> Result<(DbBalancePolicy, World), Error> {
+) -> Result<(DbBalancePolicy, World), ReconcileError> {
     let uid = policy.uid().unwrap_or_default();
-    let memory = ctx.memory.recall(&uid);
-    let current = current(policy, ctx, memory.as_ref()).await?;
-    let memory = ctx.memory.recall(&uid).unwrap_or_default();
+    let memory = ctx.state.get(&uid);
+    let current = current_policy(policy, ctx, memory.as_ref()).await?;
+    let memory = ctx.state.get(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
     let hint = current
         .status
@@ -52,51 +54,51 @@ pub async fn observe(
         .and_then(|s| s.topology.as_ref())
         .and_then(recorded_topology);
     ctx.pollers.watch(&key, hint);
-    let sight = ctx.pollers.sight(&key);
+    let sight = ctx.pollers.snapshot(&key);
     if let Some(view) = &sight.view {
         ctx.dns.watch(&key, view);
         if let Some(topology) = current.status.as_ref().and_then(|s| s.topology.as_ref()) {
-            ctx.dns.recall(&key, &recorded_addresses(topology));
+            ctx.dns.seed_addresses(&key, &recorded_addresses(topology));
         }
     }
-    let world = gather(&current, ctx, &memory, sight, &key);
+    let world = gather_world(&current, ctx, &memory, sight, &key);
     Ok((current, world))
 }
 
 /// The policy as it is now: the cache may be behind our own last write, and behind another
 /// leader's when this replica has just begun to lead.
-async fn current(
+async fn current_policy(
     policy: &DbBalancePolicy,
     ctx: &Context,
-    memory: Option<&PolicyMemory>,
-) -> Result<DbBalancePolicy, Error> {
+    memory: Option<&PolicyState>,
+) -> Result<DbBalancePolicy, ReconcileError> {
     let Some(fit) = memory.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
         let read = api
             .get(&policy.name_any())
             .await
-            .map_err(|source| Error::Kube {
+            .map_err(|source| ReconcileError::Kube {
                 doing: format!("reading policy {namespace}/{}", policy.name_any()),
                 source: Box::new(source),
             })?;
         // From here on the cache counts only once it is as new as this.
         let first = memory.is_none();
-        ctx.memory.note(&policy.uid().unwrap_or_default(), |m| {
+        ctx.state.update(&policy.uid().unwrap_or_default(), |m| {
             m.must_read = false;
             if first {
-                m.be_quiet((ctx.clock)());
+                m.start_grace((ctx.clock)());
             }
-            m.recorded = Some(Recorded {
-                version: version(&read),
+            m.written = Some(WrittenStatus {
+                version: parse_version(&read),
                 status: read.status.clone().unwrap_or_default(),
             });
         });
         return Ok(read);
     };
     let mut current = policy.clone();
-    if let Some(recorded) = &fit.recorded
-        && version(policy) < recorded.version
+    if let Some(recorded) = &fit.written
+        && parse_version(policy) < recorded.version
     {
         current.status = Some(recorded.status.clone());
         current.metadata.resource_version = Some(recorded.version.to_string());
@@ -105,30 +107,30 @@ async fn current(
 }
 
 /// The resource version as a number, by which Kubernetes lets versions of one object be compared.
-pub(super) fn version(policy: &DbBalancePolicy) -> u64 {
+pub(super) fn parse_version(policy: &DbBalancePolicy) -> u64 {
     policy
         .resource_version()
         .and_then(|v| v.parse().ok())
         .unwrap_or(0)
 }
 
-fn gather(
+fn gather_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
-    memory: &PolicyMemory,
-    sight: Sight,
+    memory: &PolicyState,
+    sight: ClusterSnapshot,
     key: &ClusterKey,
 ) -> World {
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
     let all = ctx.stores.pods_in(&namespace);
-    let lineage = Lineage::of(&ctx.stores, &namespace);
+    let lineage = OwnerIndex::from_stores(&ctx.stores, &namespace);
     let older = older_policies(policy, &ctx.stores, &namespace);
     let mut targets: Vec<TargetWorld> = Vec::new();
     let mut takers: BTreeMap<String, String> = BTreeMap::new();
     let mut overlaps = Vec::new();
     for spec in &policy.spec.targets {
-        let taken = Taker::new(spec);
+        let taken = PodMatcher::new(spec);
         let mut owned_by = spec.workload_ref.as_ref().and_then(|reference| {
             older.iter().find_map(|(name, targets)| {
                 targets
@@ -142,7 +144,7 @@ fn gather(
             let Some(mut facts) = pods::extract_facts(pod, spec) else {
                 continue;
             };
-            if !taken.takes(&facts, &lineage) {
+            if !taken.is_match(&facts, &lineage) {
                 continue;
             }
             if let Some(owner) = owner_among(&older, &facts, &lineage) {
@@ -150,22 +152,26 @@ fn gather(
                 continue;
             }
             if let Some(other) = takers.insert(facts.uid.clone(), spec.name.clone()) {
-                overlaps.push((other, spec.name.clone(), facts.name.clone()));
+                overlaps.push(TargetOverlap {
+                    first: other,
+                    second: spec.name.clone(),
+                    pod: facts.name.clone(),
+                });
             }
-            memory.correct(&mut facts);
+            memory.correct_claim(&mut facts);
             found.push(facts);
         }
         let workload = spec
             .workload_ref
             .as_ref()
             .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
-            .and_then(|w| reduce(&w));
-        let evidence = evidence(policy, spec, &found, memory, ctx);
+            .and_then(|w| workload_facts(&w));
+        let evidence = target_evidence(policy, spec, &found, memory, ctx);
         targets.push(TargetWorld {
             workload,
             pods: found,
             owned_by,
-            blockade: memory.blockades.get(&spec.name).cloned(),
+            backoff: memory.blockades.get(&spec.name).cloned(),
             evidence,
         });
     }
@@ -184,35 +190,35 @@ fn gather(
     let highest_stamp = highest_stamp(&facts, &targets);
     World {
         highest_stamp,
-        quiet_until: memory.quiet_until,
-        role_allowed: ctx.allowed.check(&key.source).is_ok(),
+        effects_not_before: memory.effects_not_before,
+        role_allowed: ctx.allowed_roles.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
         evidence_allowed: ctx.may_measure_in(&facts.namespace),
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
-        reading: reading(sight),
+        topology: topology_reading(sight),
         dns: ctx.dns.view(key),
         settling: memory.settling.clone(),
         targets,
-        others: Others::default(),
+        peers: ClusterPeers::default(),
         overlaps,
     }
 }
 
 /// What was measured of a target's pods; nothing where nothing is.
-fn evidence(
+fn target_evidence(
     policy: &DbBalancePolicy,
     spec: &TargetSpec,
     pods: &[PodFacts],
-    memory: &PolicyMemory,
+    memory: &PolicyState,
     ctx: &Context,
 ) -> TargetEvidence {
     if policy.spec.evidence.source == EvidenceSource::None {
         return TargetEvidence::default();
     }
     let known = |uid: &str| pods.iter().any(|p| p.uid == uid);
-    let mut before = memory.before.clone();
+    let mut before = memory.sockets_before_recycle.clone();
     before.retain(|uid, _| known(uid));
     TargetEvidence {
         measured: ctx.probe.measured(&probe_key(policy, spec)),
@@ -231,16 +237,15 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
     }
 }
 
-fn reading(sight: Sight) -> Reading {
+fn topology_reading(sight: ClusterSnapshot) -> TopologyState {
     let view = sight.view.map(|v| (*v).clone());
     match (sight.observation, view) {
-        (Observation::Current, Some(view)) => Reading::Current(view),
-        (Observation::Failing { reason, message }, last) => Reading::Failing {
-            reason,
-            message,
+        (ObservationState::Current, Some(view)) => TopologyState::Current(view),
+        (ObservationState::Failing { reason, message }, last) => TopologyState::Failing {
+            error: TopologyError { reason, message },
             last,
         },
-        (Observation::Pending | Observation::Current, _) => Reading::Pending,
+        (ObservationState::Pending | ObservationState::Current, _) => TopologyState::Pending,
     }
 }
 
@@ -280,16 +285,16 @@ pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
 
 /// What the other policies of the cluster hold and do. Called under the ledger's lock.
 #[must_use]
-pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
-    let mut sum = Others::default();
+pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> ClusterPeers {
+    let mut sum = ClusterPeers::default();
     for other in ctx.stores.policies() {
         let Ok(other) = &other.0 else { continue };
         let uid = other.uid().unwrap_or_default();
         if uid == policy_uid || cluster_key(&other.spec.cluster, ctx) != *key {
             continue;
         }
-        sum.held = sum.held.plus(&held(other, key, ctx));
-        if let Some(memory) = ctx.memory.recall(&uid) {
+        sum.held = sum.held.plus(&policy_holding(other, key, ctx));
+        if let Some(memory) = ctx.state.get(&uid) {
             sum.in_flight = sum.in_flight.plus(memory.in_flight);
             sum.running += memory.running;
         } else {
@@ -307,33 +312,39 @@ pub fn others(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Others {
     sum
 }
 
-fn held(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
+fn policy_holding(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
     let namespace = policy.namespace().unwrap_or_default();
     let all = ctx.stores.pods_in(&namespace);
-    let lineage = Lineage::of(&ctx.stores, &namespace);
-    let view = ctx.pollers.sight(key).view;
+    let lineage = OwnerIndex::from_stores(&ctx.stores, &namespace);
+    let view = ctx.pollers.snapshot(key).view;
     let dns = ctx.dns.view(key);
     let mut sum = Holding::default();
     for spec in &policy.spec.targets {
-        let taker = Taker::new(spec);
+        let taker = PodMatcher::new(spec);
         let pods: Vec<PodFacts> = all
             .iter()
             .filter_map(|p| pods::extract_facts(p, spec))
-            .filter(|p| p.started.is_some() && !p.finished && taker.takes(p, &lineage))
+            .filter(|p| p.started.is_some() && !p.finished && taker.is_match(p, &lineage))
             .collect();
         let measured = ctx.probe.measured(&probe_key(policy, spec));
         let uids = pods.iter().map(|p| p.uid.as_str());
         let topology = view.as_ref().map(|v| &v.topology);
-        sum = sum.plus(&holding(spec, uids, &measured, &dns.book, topology));
+        sum = sum.plus(&count_connections(
+            &pool_loads(spec),
+            uids,
+            &measured,
+            &dns.book,
+            topology,
+        ));
     }
     sum
 }
 
-fn reduce(workload: &Workload) -> Option<WorkloadFacts> {
+fn workload_facts(workload: &Workload) -> Option<WorkloadFacts> {
     match workload {
-        Workload::Deployment(d) => workloads::deployment(d),
-        Workload::StatefulSet(s) => workloads::stateful_set(s),
-        Workload::DaemonSet(d) => workloads::daemon_set(d),
+        Workload::Deployment(d) => workloads::deployment_facts(d),
+        Workload::StatefulSet(s) => workloads::stateful_set_facts(s),
+        Workload::DaemonSet(d) => workloads::daemon_set_facts(d),
     }
 }
 

@@ -10,9 +10,8 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::k8s::watch::Stores;
 use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
-use dbbalance_core::pod::PodFacts;
+use dbbalance_core::pod::{OwnerRef, PodFacts};
 use dbbalance_kube::pods;
-use dbbalance_planner::world::is_recreated;
 
 /// The older policies of the namespace: of two policies that take a pod, the older one owns it;
 /// of equal age, the one with the smaller UID.
@@ -40,19 +39,23 @@ pub(super) fn older_policies(
 pub(super) fn owner_among(
     older: &[(String, Vec<TargetSpec>)],
     pod: &PodFacts,
-    lineage: &Lineage,
+    lineage: &OwnerIndex,
 ) -> Option<String> {
     older
         .iter()
-        .find(|(_, targets)| targets.iter().any(|t| Taker::new(t).takes(pod, lineage)))
+        .find(|(_, targets)| {
+            targets
+                .iter()
+                .any(|t| PodMatcher::new(t).is_match(pod, lineage))
+        })
         .map(|(name, _)| name.clone())
 }
 
 /// Which Deployment each `ReplicaSet` belongs to.
-pub(super) struct Lineage(BTreeMap<String, String>);
+pub(super) struct OwnerIndex(BTreeMap<String, String>);
 
-impl Lineage {
-    pub(super) fn of(stores: &Stores, namespace: &str) -> Self {
+impl OwnerIndex {
+    pub(super) fn from_stores(stores: &Stores, namespace: &str) -> Self {
         let sets = stores.replica_sets_in(namespace);
         Self(
             sets.iter()
@@ -64,9 +67,10 @@ impl Lineage {
         )
     }
 
-    fn workload(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
-        let (kind, name) = pod.owner.as_ref()?;
-        match kind.as_str() {
+    fn workload_of(&self, pod: &PodFacts) -> Option<(WorkloadKind, String)> {
+        let owner = pod.owner.as_ref()?;
+        let name = &owner.name;
+        match owner.kind.as_str() {
             "ReplicaSet" => self
                 .0
                 .get(name)
@@ -79,12 +83,12 @@ impl Lineage {
 }
 
 /// Says whether a pod belongs to a target.
-pub(super) struct Taker<'a> {
+pub(super) struct PodMatcher<'a> {
     spec: &'a TargetSpec,
     selector: Option<Selector>,
 }
 
-impl<'a> Taker<'a> {
+impl<'a> PodMatcher<'a> {
     pub(super) fn new(spec: &'a TargetSpec) -> Self {
         let selector = spec
             .selector
@@ -93,17 +97,14 @@ impl<'a> Taker<'a> {
         Self { spec, selector }
     }
 
-    pub(super) fn takes(&self, pod: &PodFacts, lineage: &Lineage) -> bool {
+    pub(super) fn is_match(&self, pod: &PodFacts, lineage: &OwnerIndex) -> bool {
         if let Some(reference) = &self.spec.workload_ref {
             return lineage
-                .workload(pod)
+                .workload_of(pod)
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
         // Jobs and bare pods are never taken: nobody would bring them back.
-        let recreated = pod
-            .owner
-            .as_ref()
-            .is_some_and(|(kind, _)| is_recreated(kind));
+        let recreated = pod.owner.as_ref().is_some_and(OwnerRef::is_recreating);
         recreated
             && self
                 .selector

@@ -8,34 +8,34 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::stamp::Stamp;
-use dbbalance_core::workload::{Strategy, WorkloadFacts};
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 use dbbalance_kube::pods::{find_controller, is_ignored};
 
 /// Kubernetes' default for Deployments.
-fn quarter() -> IntOrString {
+fn default_quarter() -> IntOrString {
     IntOrString::String("25%".to_owned())
 }
 
 /// Reduces a Deployment.
-pub(super) fn deployment(object: &Deployment) -> Option<WorkloadFacts> {
+pub(super) fn deployment_facts(object: &Deployment) -> Option<WorkloadFacts> {
     let spec = object.spec.as_ref()?;
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.strategy.clone().unwrap_or_default();
     let rolling = strategy.rolling_update.unwrap_or_default();
     Some(WorkloadFacts {
-        wanted: count(Some(spec.replicas.unwrap_or(1))),
-        present: count(status.replicas),
-        updated: count(status.updated_replicas),
+        wanted: to_count(Some(spec.replicas.unwrap_or(1))),
+        present: to_count(status.replicas),
+        updated: to_count(status.updated_replicas),
         paused: spec.paused.unwrap_or(false),
         strategy: if strategy.type_.as_deref() == Some("Recreate") {
-            Strategy::Recreate
+            RolloutStrategy::Recreate
         } else {
-            Strategy::RollingUpdate {
-                max_unavailable: rolling.max_unavailable.unwrap_or_else(quarter),
-                max_surge: rolling.max_surge.unwrap_or_else(quarter),
+            RolloutStrategy::RollingUpdate {
+                max_unavailable: rolling.max_unavailable.unwrap_or_else(default_quarter),
+                max_surge: rolling.max_surge.unwrap_or_else(default_quarter),
             }
         },
-        ..common(
+        ..common_facts(
             WorkloadKind::Deployment,
             &object.metadata,
             &spec.template,
@@ -45,7 +45,7 @@ pub(super) fn deployment(object: &Deployment) -> Option<WorkloadFacts> {
 }
 
 /// Reduces a StatefulSet.
-pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
+pub(super) fn stateful_set_facts(object: &StatefulSet) -> Option<WorkloadFacts> {
     let spec = object.spec.as_ref()?;
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.clone().unwrap_or_default();
@@ -54,22 +54,22 @@ pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
     // When nothing rolls, updatedReplicas may be left out while the revisions agree.
     let settled = status.current_revision == status.update_revision;
     Some(WorkloadFacts {
-        wanted: count(Some(spec.replicas.unwrap_or(1))),
-        present: count(Some(status.replicas)),
+        wanted: to_count(Some(spec.replicas.unwrap_or(1))),
+        present: to_count(Some(status.replicas)),
         updated: if settled {
-            count(Some(status.replicas))
+            to_count(Some(status.replicas))
         } else {
-            count(status.updated_replicas)
+            to_count(status.updated_replicas)
         },
         strategy: match strategy.type_.as_deref() {
-            Some("OnDelete") => Strategy::OnDelete,
-            _ if partition > 0 => Strategy::Partition(partition),
-            _ => Strategy::RollingUpdate {
+            Some("OnDelete") => RolloutStrategy::OnDelete,
+            _ if partition > 0 => RolloutStrategy::Partition(partition),
+            _ => RolloutStrategy::RollingUpdate {
                 max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
                 max_surge: IntOrString::Int(0),
             },
         },
-        ..common(
+        ..common_facts(
             WorkloadKind::StatefulSet,
             &object.metadata,
             &spec.template,
@@ -79,24 +79,24 @@ pub(super) fn stateful_set(object: &StatefulSet) -> Option<WorkloadFacts> {
 }
 
 /// Reduces a DaemonSet.
-pub(super) fn daemon_set(object: &DaemonSet) -> Option<WorkloadFacts> {
+pub(super) fn daemon_set_facts(object: &DaemonSet) -> Option<WorkloadFacts> {
     let spec = object.spec.as_ref()?;
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     let rolling = strategy.rolling_update.unwrap_or_default();
     Some(WorkloadFacts {
-        wanted: count(Some(status.desired_number_scheduled)),
-        present: count(Some(status.current_number_scheduled)),
-        updated: count(status.updated_number_scheduled),
+        wanted: to_count(Some(status.desired_number_scheduled)),
+        present: to_count(Some(status.current_number_scheduled)),
+        updated: to_count(status.updated_number_scheduled),
         strategy: if strategy.type_.as_deref() == Some("OnDelete") {
-            Strategy::OnDelete
+            RolloutStrategy::OnDelete
         } else {
-            Strategy::RollingUpdate {
+            RolloutStrategy::RollingUpdate {
                 max_unavailable: rolling.max_unavailable.unwrap_or(IntOrString::Int(1)),
                 max_surge: rolling.max_surge.unwrap_or(IntOrString::Int(0)),
             }
         },
-        ..common(
+        ..common_facts(
             WorkloadKind::DaemonSet,
             &object.metadata,
             &spec.template,
@@ -105,7 +105,7 @@ pub(super) fn daemon_set(object: &DaemonSet) -> Option<WorkloadFacts> {
     })
 }
 
-fn common(
+fn common_facts(
     kind: WorkloadKind,
     metadata: &ObjectMeta,
     template: &PodTemplateSpec,
@@ -127,7 +127,7 @@ fn common(
         updated: 0,
         observed: observed.unwrap_or(0) >= generation,
         paused: false,
-        strategy: Strategy::OnDelete,
+        strategy: RolloutStrategy::OnDelete,
         template_stamp: template
             .metadata
             .as_ref()
@@ -138,7 +138,7 @@ fn common(
     })
 }
 
-fn count(pods: Option<i32>) -> usize {
+fn to_count(pods: Option<i32>) -> usize {
     usize::try_from(pods.unwrap_or(0)).unwrap_or(0)
 }
 
@@ -157,7 +157,7 @@ mod tests {
             "status": {"replicas": 3, "observedGeneration": 2, "currentRevision": "a", "updateRevision": "a"}
         }))
         .unwrap();
-        assert!(!stateful_set(&object).unwrap().is_rolling());
+        assert!(!stateful_set_facts(&object).unwrap().is_rolling());
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             "status": {"replicas": 2, "updatedReplicas": 2, "observedGeneration": 2}
         }))
         .unwrap();
-        let facts = deployment(&object).unwrap();
+        let facts = deployment_facts(&object).unwrap();
         assert!(facts.is_rolling() && facts.ignored);
         assert_eq!(facts.template_stamp.unwrap().epoch, 4);
     }

@@ -8,7 +8,7 @@ use dbbalance_api::status::{BalanceState, BalanceStatus, LimitedBy};
 
 /// Status, reason and message. One target that is not even makes it False; one of which nothing can be told
 /// makes it Unknown, whatever the others are.
-pub(super) fn balanced(
+pub(super) fn balanced_condition(
     source: EvidenceSource,
     balance: &[BalanceStatus],
 ) -> (ConditionStatus, String, String) {
@@ -32,7 +32,10 @@ pub(super) fn balanced(
         // A target that whole pods limit says more than one that is simply even.
         let limited = found.iter().find(|b| b.limited_by.is_some());
         let reason = limited.unwrap_or(first).reason.clone();
-        let words: Vec<String> = found.iter().map(|b| words(b, balance.len() > 1)).collect();
+        let words: Vec<String> = found
+            .iter()
+            .map(|b| describe_target(b, balance.len() > 1))
+            .collect();
         return (status, reason, words.join("; "));
     }
     (
@@ -42,7 +45,7 @@ pub(super) fn balanced(
     )
 }
 
-fn words(balance: &BalanceStatus, named: bool) -> String {
+fn describe_target(balance: &BalanceStatus, named: bool) -> String {
     let limit = match balance.limited_by {
         Some(LimitedBy::PodQuantum) => ", as even as whole pods allow (limited by PodQuantum)",
         None => "",
@@ -72,7 +75,7 @@ mod tests {
     }
 
     fn verdict(balance: &[BalanceStatus]) -> (ConditionStatus, String, String) {
-        balanced(EvidenceSource::ProcNet, balance)
+        balanced_condition(EvidenceSource::ProcNet, balance)
     }
 
     #[test]
@@ -135,7 +138,7 @@ mod tests {
             assert_eq!(message, "b: why");
         }
         assert_eq!(verdict(&[]).1, "Pending");
-        let without = balanced(EvidenceSource::None, &[]);
+        let without = balanced_condition(EvidenceSource::None, &[]);
         assert_eq!(
             (without.0, without.1.as_str()),
             (ConditionStatus::Unknown, "NoEvidence")

@@ -5,105 +5,104 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::balanced::balanced;
-use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use super::balanced::balanced_condition;
+use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
-use dbbalance_planner::validate::Valid;
-use dbbalance_planner::world::{Reading, World};
+use dbbalance_planner::policy::ParsedPolicy;
+use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{Gate, Plan};
 
 /// A condition's status, reason and message.
-type Verdict = (ConditionStatus, &'static str, String);
+type ConditionValue = (ConditionStatus, &'static str, String);
 
 /// Sets all conditions.
-pub(super) fn set_all(
+pub(super) fn set_conditions(
     status: &mut DbBalancePolicyStatus,
     world: &World,
-    valid: &Valid,
+    parsed: &ParsedPolicy,
     plan: &Plan,
     now: Timestamp,
 ) {
     let generation = world.policy.generation;
-    let ready = ready(status, world, valid, plan);
-    let observed = observed(world);
-    let fresh = fresh(status);
-    let recycling = recycling(status);
+    let ready = ready_condition(status, world, parsed, plan);
+    let observed = observed_condition(world);
+    let fresh = fresh_condition(status);
+    let recycling = recycling_condition(status);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
-    let stalled = stalled(status, plan, &ready);
-    let (evenness, reason, message) = balanced(world.spec.evidence.source, &status.balance);
+    let stalled = stalled_condition(status, plan, &ready);
+    let (evenness, reason, message) =
+        balanced_condition(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
-    let mut put = |type_, verdict: Verdict| {
-        conditions::set(
-            list, type_, verdict.0, verdict.1, &verdict.2, generation, now,
-        );
+    let mut put = |type_, value: ConditionValue| {
+        let state = ConditionState {
+            status: value.0,
+            reason: value.1,
+            message: &value.2,
+        };
+        conditions::set_condition(list, type_, state, generation, now);
     };
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Recycling, recycling);
-    let type_ = ConditionType::Balanced;
-    conditions::set(list, type_, evenness, &reason, &message, generation, now);
-    only_while_true(
+    let state = ConditionState {
+        status: evenness,
+        reason: &reason,
+        message: &message,
+    };
+    conditions::set_condition(list, ConditionType::Balanced, state, generation, now);
+    set_only_while_true(
         list,
         ConditionType::Reconciling,
         reconciling,
         generation,
         now,
     );
-    only_while_true(list, ConditionType::Stalled, stalled, generation, now);
+    set_only_while_true(list, ConditionType::Stalled, stalled, generation, now);
 }
 
-fn only_while_true(
+fn set_only_while_true(
     list: &mut Vec<Condition>,
     type_: ConditionType,
-    verdict: Option<Verdict>,
+    verdict: Option<ConditionValue>,
     generation: Option<i64>,
     now: Timestamp,
 ) {
     match verdict {
         Some((_, reason, message)) => {
-            conditions::set(
-                list,
-                type_,
-                ConditionStatus::True,
+            let state = ConditionState {
+                status: ConditionStatus::True,
                 reason,
-                &message,
-                generation,
-                now,
-            );
+                message: &message,
+            };
+            conditions::set_condition(list, type_, state, generation, now);
         }
-        None => conditions::remove(list, type_),
+        None => conditions::remove_condition(list, type_),
     }
 }
 
-fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Plan) -> Verdict {
-    if let Some(problem) = valid.problems.first() {
-        let message = valid
-            .problems
+fn ready_condition(
+    status: &DbBalancePolicyStatus,
+    world: &World,
+    parsed: &ParsedPolicy,
+    plan: &Plan,
+) -> ConditionValue {
+    if let Err(problems) = parsed
+        && let Some(problem) = problems.list.first()
+    {
+        let message = problems
+            .list
             .iter()
             .map(|p| p.message.as_str())
             .collect::<Vec<_>>()
             .join("; ");
         return (ConditionStatus::False, problem.reason, message);
     }
-    match (&world.reading, &status.topology) {
-        (
-            Reading::Failing {
-                reason, message, ..
-            },
-            None,
-        ) => {
-            return (ConditionStatus::False, reason, message.clone());
-        }
-        (
-            Reading::Failing {
-                reason: "ClusterNotFound",
-                message,
-                ..
-            },
-            _,
-        ) => {
-            return (ConditionStatus::False, "ClusterNotFound", message.clone());
+    match (&world.topology, &status.topology) {
+        (TopologyState::Failing { error, .. }, recorded)
+            if recorded.is_none() || error.is_cluster_missing() =>
+        {
+            return (ConditionStatus::False, error.reason, error.message.clone());
         }
         (_, None) => {
             return (
@@ -155,25 +154,25 @@ fn ready(status: &DbBalancePolicyStatus, world: &World, valid: &Valid, plan: &Pl
     )
 }
 
-fn observed(world: &World) -> Verdict {
-    match &world.reading {
-        Reading::Pending => (
+fn observed_condition(world: &World) -> ConditionValue {
+    match &world.topology {
+        TopologyState::Pending => (
             ConditionStatus::Unknown,
             "Pending",
             "the topology has not been read yet".to_owned(),
         ),
-        Reading::Current(_) => (
+        TopologyState::Current(_) => (
             ConditionStatus::True,
             "Observed",
             "the last readings were whole".to_owned(),
         ),
-        Reading::Failing {
-            reason, message, ..
-        } => (ConditionStatus::False, reason, message.clone()),
+        TopologyState::Failing { error, .. } => {
+            (ConditionStatus::False, error.reason, error.message.clone())
+        }
     }
 }
 
-fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
+fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
     let Some(epoch) = status.epoch else {
         return (
             ConditionStatus::Unknown,
@@ -227,7 +226,7 @@ fn fresh(status: &DbBalancePolicyStatus) -> Verdict {
     )
 }
 
-fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
+fn recycling_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
     let runs: Vec<String> = status
         .targets
         .iter()
@@ -250,7 +249,11 @@ fn recycling(status: &DbBalancePolicyStatus) -> Verdict {
     }
 }
 
-fn stalled(status: &DbBalancePolicyStatus, plan: &Plan, ready: &Verdict) -> Option<Verdict> {
+fn stalled_condition(
+    status: &DbBalancePolicyStatus,
+    plan: &Plan,
+    ready: &ConditionValue,
+) -> Option<ConditionValue> {
     let halted = status.targets.iter().find_map(|t| {
         let run = t
             .run
@@ -270,7 +273,7 @@ fn stalled(status: &DbBalancePolicyStatus, plan: &Plan, ready: &Verdict) -> Opti
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotFound"
+        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

@@ -17,14 +17,14 @@ use serde_json::json;
 
 use super::apply::Applied;
 use super::context::Context;
-use super::errors::Error;
-use super::memory::Recorded;
+use super::errors::ReconcileError;
+use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
-use dbbalance_planner::validate::Valid;
-use dbbalance_planner::world::{Blockade, World};
-use dbbalance_planner::{Notice, Plan, halt, open, status_time};
+use dbbalance_planner::policy::ParsedPolicy;
+use dbbalance_planner::world::{EffectBackoff, World};
+use dbbalance_planner::{Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
 
 /// What the pass comes to.
 #[derive(Debug)]
@@ -37,27 +37,27 @@ pub struct Reported {
 ///
 /// # Errors
 /// When the status could not be written.
-pub async fn report(
+pub async fn report_results(
     policy: &DbBalancePolicy,
     world: &World,
-    valid: &Valid,
+    parsed: &ParsedPolicy,
     plan: &Plan,
     applied: &Applied,
     ctx: &Context,
-) -> Result<Reported, Error> {
+) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
-    let (mut status, mut told) = merge(world, plan, applied, now);
-    conditions::set_all(&mut status, world, valid, plan, now);
+    let (mut status, mut told) = merge_status(world, plan, applied, now);
+    conditions::set_conditions(&mut status, world, parsed, plan, now);
     let uid = &world.policy.uid;
     let changed = status != world.status;
     if changed {
         // A replica that does not lead any more leaves the status to the one that does.
-        if !ctx.leadership.leads() {
+        if !ctx.leadership.is_leading() {
             return Ok(Reported { changed: false });
         }
-        write(policy, world, &status, ctx).await?;
+        write_status(policy, world, &status, ctx).await?;
     }
-    ctx.memory.note(uid, |memory| {
+    ctx.state.update(uid, |memory| {
         memory.settling = plan.settling.clone();
         for target in &plan.targets {
             let blockade = applied
@@ -78,11 +78,13 @@ pub async fn report(
             .map(|p| p.uid.as_str())
             .collect();
         memory.claimed.retain(|uid, _| pods.contains(uid.as_str()));
-        memory.before.retain(|uid, _| pods.contains(uid.as_str()));
+        memory
+            .sockets_before_recycle
+            .retain(|uid, _| pods.contains(uid.as_str()));
     });
     told.splice(0..0, plan.notices.iter().cloned());
     count_pods(world, &status, ctx);
-    notices::tell(policy, world, &status, &told, ctx).await;
+    notices::publish_notices(policy, world, &status, &told, ctx).await;
     Ok(Reported { changed })
 }
 
@@ -103,23 +105,23 @@ fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
             let after = (ctx.clock)().duration_since(open.0);
             for trigger in &run.triggers {
                 ctx.metrics
-                    .reacted(*trigger, Duration::try_from(after).unwrap_or_default());
+                    .observe_reaction(*trigger, Duration::try_from(after).unwrap_or_default());
             }
         }
         let (recycled, failed) = before.map_or((0, 0), |b| (b.recycled, b.failed));
         for _ in recycled..run.recycled {
             ctx.metrics
-                .recycled(spec.recycle.method, RecycleResult::Fresh);
+                .count_recycle(spec.recycle.method, RecycleResult::Fresh);
         }
         for _ in failed..run.failed {
             ctx.metrics
-                .recycled(spec.recycle.method, RecycleResult::Failed);
+                .count_recycle(spec.recycle.method, RecycleResult::Failed);
         }
     }
 }
 
 /// The planned status with what was done.
-fn merge(
+fn merge_status(
     world: &World,
     plan: &Plan,
     applied: &Applied,
@@ -128,7 +130,7 @@ fn merge(
     let mut status = plan.status.clone();
     let mut told = Vec::new();
     if let Some((epoch, time)) = applied.opened {
-        open(&mut status, epoch, time);
+        open_epoch(&mut status, epoch, time);
     }
     let mut ended = Vec::new();
     for target in &mut status.targets {
@@ -163,15 +165,9 @@ fn merge(
             )));
         }
         if let Some(message) = &done.structural
-            && let Some(run) = halt(target, message, world.policy.generation, now)
+            && let Some(run) = mark_halted(target, message, world.policy.generation, now)
         {
-            told.push(Notice::RunHalted(
-                format!(
-                    "target {}: the run for epoch {} has halted: {message}",
-                    run.target, run.epoch
-                ),
-                run.triggers.clone(),
-            ));
+            told.push(halt_notice(&run, message));
             ended.push(run);
         }
     }
@@ -188,7 +184,7 @@ fn stay_blocked(
     world: &World,
     target: &mut TargetStatus,
     plan: &mut [PlanStatus],
-    blockade: &Blockade,
+    blockade: &EffectBackoff,
 ) {
     let gate = blockade.gate.as_str();
     let Some(shown) = plan.iter_mut().find(|p| p.target == target.name) else {
@@ -215,12 +211,12 @@ fn stay_blocked(
     }
 }
 
-async fn write(
+async fn write_status(
     policy: &DbBalancePolicy,
     world: &World,
     status: &DbBalancePolicyStatus,
     ctx: &Context,
-) -> Result<(), Error> {
+) -> Result<(), ReconcileError> {
     let facts = &world.policy;
     let version = policy.resource_version();
     let patch = json!([
@@ -237,7 +233,7 @@ async fn write(
     let patch: Patch<PartialObjectMeta<DbBalancePolicy>> = match serde_json::from_value(patch) {
         Ok(patch) => Patch::Json(patch),
         Err(error) => {
-            return Err(Error::Kube {
+            return Err(ReconcileError::Kube {
                 doing: doing(),
                 source: Box::new(kube::Error::SerdeError(error)),
             });
@@ -249,10 +245,10 @@ async fn write(
         .await
     {
         Ok(written) => {
-            let version = super::observe::version(&written);
-            ctx.memory.note(&facts.uid, |m| {
+            let version = super::observe::parse_version(&written);
+            ctx.state.update(&facts.uid, |m| {
                 m.must_read = false;
-                m.recorded = Some(Recorded {
+                m.written = Some(WrittenStatus {
                     version,
                     status: written.status.unwrap_or_default(),
                 });
@@ -263,10 +259,10 @@ async fn write(
         Err(kube::Error::Api(s))
             if s.is_conflict() || s.is_invalid() && s.message.contains("test") =>
         {
-            ctx.memory.note(&facts.uid, |m| m.must_read = true);
-            Err(Error::Conflict)
+            ctx.state.update(&facts.uid, |m| m.must_read = true);
+            Err(ReconcileError::Conflict)
         }
-        Err(source) => Err(Error::Kube {
+        Err(source) => Err(ReconcileError::Kube {
             doing: doing(),
             source: Box::new(source),
         }),

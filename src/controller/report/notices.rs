@@ -15,7 +15,7 @@ use dbbalance_planner::Notice;
 use dbbalance_planner::world::World;
 
 /// Tells people what happened.
-pub(super) async fn tell(
+pub(super) async fn publish_notices(
     policy: &DbBalancePolicy,
     world: &World,
     status: &DbBalancePolicyStatus,
@@ -23,8 +23,8 @@ pub(super) async fn tell(
     ctx: &Context,
 ) {
     for notice in notices {
-        count(notice, status, ctx);
-        let (type_, reason, note) = words(notice);
+        count_notice(notice, status, ctx);
+        let (type_, reason, note) = event_for(notice);
         tracing::info!(
             policy = world.policy.name,
             namespace = world.policy.namespace,
@@ -38,7 +38,8 @@ pub(super) async fn tell(
         (ConditionType::Ready, EventReason::InvalidSpec),
     ] {
         if let Some(message) = turned_false(&world.status, status, type_) {
-            let reason = match conditions::get(&status.conditions, type_).map(|c| c.reason.as_str())
+            let reason = match conditions::find_condition(&status.conditions, type_)
+                .map(|c| c.reason.as_str())
             {
                 Some("TargetConflict") => EventReason::TargetConflict,
                 Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => {
@@ -102,13 +103,14 @@ fn turned_false(
     after: &DbBalancePolicyStatus,
     type_: ConditionType,
 ) -> Option<String> {
-    let was = conditions::get(&before.conditions, type_);
-    let is = conditions::get(&after.conditions, type_).filter(|c| c.status == "False")?;
+    let was = conditions::find_condition(&before.conditions, type_);
+    let is =
+        conditions::find_condition(&after.conditions, type_).filter(|c| c.status == "False")?;
     let same = was.is_some_and(|w| w.status == "False" && w.reason == is.reason);
     (!same).then(|| format!("{type_} is False: {}: {}", is.reason, is.message))
 }
 
-fn words(notice: &Notice) -> (EventType, EventReason, &str) {
+fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
     use EventType::{Normal, Warning};
     match notice {
         Notice::Baseline(n) => (Normal, EventReason::TopologyBaseline, n),
@@ -129,7 +131,7 @@ fn words(notice: &Notice) -> (EventType, EventReason, &str) {
     }
 }
 
-fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
+fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
     let ended = |triggers: &[Trigger], result: RunResult| {
         let took = status
             .history
@@ -142,20 +144,20 @@ fn count(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
             .and_then(|d| Duration::try_from(d).ok())
             .unwrap_or_default();
         for trigger in triggers {
-            ctx.metrics.run_ended(*trigger, result, took);
+            ctx.metrics.count_run(*trigger, result, took);
         }
     };
     match notice {
         Notice::Settled(_) => {
             if let Some(pending) = &status.pending_epoch {
-                ctx.metrics.epoch(&pending.triggers);
+                ctx.metrics.count_epoch(&pending.triggers);
             }
         }
         Notice::RunSucceeded(_, t) => ended(t, RunResult::Succeeded),
         Notice::RunUneven(_, t) => ended(t, RunResult::Uneven),
         Notice::RunHalted(_, t) => ended(t, RunResult::Halted),
         Notice::RunSuperseded(_, t) => ended(t, RunResult::Superseded),
-        Notice::RevertDetected(_) => ctx.metrics.reverted(),
+        Notice::RevertDetected(_) => ctx.metrics.count_revert(),
         Notice::Baseline(_)
         | Notice::StatusLost(_)
         | Notice::DnsLate(_)

@@ -15,19 +15,19 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Claim, Leadership, LeaseConfig};
+use super::{Leadership, LeaseConfig, LeaseState};
 use dbbalance_api::FIELD_MANAGER;
 
 /// How often a standby looks, and a leader tries again after a failed renewal: a released lease is
 /// taken over in about this time. One GET a second is nothing to an API server.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest one request may take; less where the lease is shorter.
-const REQUEST: Duration = Duration::from_secs(4);
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a conflict is followed by another look within one round.
-const LOOKS_PER_ROUND: u32 = 3;
+const ATTEMPTS_PER_ROUND: u32 = 3;
 
 /// The lease as we last saw it.
-struct Seen {
+struct SeenLease {
     lease: Lease,
     /// When we first saw it with this resourceVersion.
     since: Instant,
@@ -38,15 +38,15 @@ pub struct LeaseKeeper {
     api: Api<Lease>,
     config: LeaseConfig,
     identity: Arc<str>,
-    seen: Option<Seen>,
+    seen: Option<SeenLease>,
     /// After another's lease was deleted: when that holder will have noticed at the latest.
     free_at: Option<Instant>,
-    claim: watch::Sender<Claim>,
+    claim: watch::Sender<LeaseState>,
     tick: watch::Sender<Instant>,
 }
 
 /// What a write came to.
-enum Write {
+enum WriteOutcome {
     Stored(Box<Lease>),
     /// Somebody else wrote in between.
     Conflict,
@@ -58,7 +58,7 @@ impl LeaseKeeper {
     #[must_use]
     pub fn new(client: Client, config: LeaseConfig) -> (Self, Leadership) {
         let now = Instant::now();
-        let (claim, claims) = watch::channel(Claim {
+        let (claim, claims) = watch::channel(LeaseState {
             holder: None,
             valid_until: now,
         });
@@ -86,7 +86,7 @@ impl LeaseKeeper {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             // Not cut short: a write under way that may be stored would make the release a conflict.
-            let pause = self.round().await;
+            let pause = self.run_round().await;
             self.tick.send_replace(Instant::now());
             let rest = shutdown.run_until_cancelled(tokio::time::sleep(pause));
             if rest.await.is_none() {
@@ -97,40 +97,40 @@ impl LeaseKeeper {
     }
 
     /// One round: renew what we hold, or look whether we can get it. Returns the time to the next.
-    pub(super) async fn round(&mut self) -> Duration {
-        let mut known = self.holds();
-        for _ in 0..LOOKS_PER_ROUND {
+    pub(super) async fn run_round(&mut self) -> Duration {
+        let mut known = self.is_held();
+        for _ in 0..ATTEMPTS_PER_ROUND {
             if !known {
-                match self.look().await {
+                match self.read_lease().await {
                     Ok(()) => {}
                     Err(error) => {
-                        self.complain("reading", &error);
-                        return LOOK;
+                        self.log_failure("reading", &error);
+                        return CHECK_INTERVAL;
                     }
                 }
             }
             if !self.may_take() {
-                return LOOK;
+                return CHECK_INTERVAL;
             }
-            match self.take().await {
-                Write::Stored(_) => return self.config.renew,
-                Write::Conflict => known = false,
-                Write::Failed(error) => {
-                    self.complain("writing", &error);
+            match self.acquire_or_renew().await {
+                WriteOutcome::Stored(_) => return self.config.renew,
+                WriteOutcome::Conflict => known = false,
+                WriteOutcome::Failed(error) => {
+                    self.log_failure("writing", &error);
                     // It may have been stored all the same, so what we have seen is not to be
                     // trusted; a conflict would tell, and so does a look.
-                    return LOOK.min(self.config.renew);
+                    return CHECK_INTERVAL.min(self.config.renew);
                 }
             }
         }
-        LOOK
+        CHECK_INTERVAL
     }
 
     /// True if by what we last saw the lease is ours.
-    fn holds(&self) -> bool {
+    fn is_held(&self) -> bool {
         self.seen
             .as_ref()
-            .is_some_and(|seen| holder(&seen.lease) == Some(&*self.identity))
+            .is_some_and(|seen| holder_of(&seen.lease) == Some(&*self.identity))
     }
 
     /// True if it is ours, nobody's, or has not been renewed for its duration while we watched.
@@ -138,7 +138,7 @@ impl LeaseKeeper {
         let Some(seen) = &self.seen else {
             return self.free_at.is_none_or(|free| Instant::now() >= free);
         };
-        match holder(&seen.lease) {
+        match holder_of(&seen.lease) {
             None => true,
             Some(other) if *other == *self.identity => true,
             Some(_) => Instant::now() >= seen.since + self.duration_of(&seen.lease),
@@ -156,7 +156,7 @@ impl LeaseKeeper {
     }
 
     /// Reads the lease and takes note of when it changed.
-    async fn look(&mut self) -> Result<(), String> {
+    async fn read_lease(&mut self) -> Result<(), String> {
         let read = self.api.get_opt(&self.config.name);
         let lease = match tokio::time::timeout(self.request_limit(), read).await {
             Ok(Ok(lease)) => lease,
@@ -166,11 +166,11 @@ impl LeaseKeeper {
         let Some(lease) = lease else {
             let now = Instant::now();
             if let Some(seen) = self.seen.take()
-                && holder(&seen.lease).is_some_and(|h| *h != *self.identity)
+                && holder_of(&seen.lease).is_some_and(|h| *h != *self.identity)
             {
                 self.free_at = Some(now + self.duration_of(&seen.lease));
             }
-            self.publish(None, now);
+            self.publish_state(None, now);
             return Ok(());
         };
         let changed = self.seen.as_ref().is_none_or(|seen| {
@@ -182,31 +182,31 @@ impl LeaseKeeper {
             _ => Instant::now(),
         };
         // Ours by what we read is not ours to act on: only our own write sets a deadline.
-        let other = holder(&lease).filter(|h| **h != *self.identity);
+        let other = holder_of(&lease).filter(|h| **h != *self.identity);
         if let Some(other) = other {
             let until = since + self.duration_of(&lease);
-            self.publish(Some(other.into()), until);
-        } else if holder(&lease).is_none() {
-            self.publish(None, since);
+            self.publish_state(Some(other.into()), until);
+        } else if holder_of(&lease).is_none() {
+            self.publish_state(None, since);
         }
-        self.seen = Some(Seen { lease, since });
+        self.seen = Some(SeenLease { lease, since });
         Ok(())
     }
 
     /// Creates, renews or takes over the lease, on the condition that it is as last seen.
-    async fn take(&mut self) -> Write {
-        let (wanted, exists) = self.wanted();
+    async fn acquire_or_renew(&mut self) -> WriteOutcome {
+        let (wanted, exists) = self.desired_lease();
         // Before the request is sent: another counts from when it sees the write, which is later.
         let asked = Instant::now();
-        let written = self.write(&wanted, exists).await;
-        if let Write::Stored(lease) = &written {
-            let taken = !self.holds();
+        let written = self.write_lease(&wanted, exists).await;
+        if let WriteOutcome::Stored(lease) = &written {
+            let taken = !self.is_held();
             self.free_at = None;
-            self.seen = Some(Seen {
+            self.seen = Some(SeenLease {
                 lease: (**lease).clone(),
                 since: Instant::now(),
             });
-            self.publish(Some(self.identity.clone()), asked + self.config.held());
+            self.publish_state(Some(self.identity.clone()), asked + self.config.held_for());
             if taken {
                 tracing::info!(lease = %self.config.name, identity = %self.identity, "leading");
             }
@@ -214,7 +214,7 @@ impl LeaseKeeper {
         written
     }
 
-    fn wanted(&self) -> (Lease, bool) {
+    fn desired_lease(&self) -> (Lease, bool) {
         let now = MicroTime(Timestamp::now());
         let mut lease = match &self.seen {
             Some(seen) => seen.lease.clone(),
@@ -227,7 +227,7 @@ impl LeaseKeeper {
                 spec: None,
             },
         };
-        let ours = holder(&lease) == Some(&*self.identity);
+        let ours = holder_of(&lease) == Some(&*self.identity);
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         if !ours {
             let before = spec.lease_transitions;
@@ -242,7 +242,7 @@ impl LeaseKeeper {
         (lease, self.seen.is_some())
     }
 
-    async fn write(&self, lease: &Lease, exists: bool) -> Write {
+    async fn write_lease(&self, lease: &Lease, exists: bool) -> WriteOutcome {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
@@ -255,29 +255,31 @@ impl LeaseKeeper {
             }
         };
         match tokio::time::timeout(self.request_limit(), request).await {
-            Ok(Ok(stored)) => Write::Stored(Box::new(stored)),
+            Ok(Ok(stored)) => WriteOutcome::Stored(Box::new(stored)),
             // 409 on create: another was first. 404 on replace: somebody deleted it.
-            Ok(Err(kube::Error::Api(s))) if s.code == 409 || s.code == 404 => Write::Conflict,
-            Ok(Err(error)) => Write::Failed(error.to_string()),
-            Err(_) => Write::Failed("no answer".to_owned()),
+            Ok(Err(kube::Error::Api(s))) if s.code == 409 || s.code == 404 => {
+                WriteOutcome::Conflict
+            }
+            Ok(Err(error)) => WriteOutcome::Failed(error.to_string()),
+            Err(_) => WriteOutcome::Failed("no answer".to_owned()),
         }
     }
 
     /// Gives the lease back, so that a successor need not wait for it to expire.
     async fn release(&mut self) {
-        let held = self.holds();
+        let held = self.is_held();
         // First stop acting, then let another begin.
-        self.publish(None, Instant::now());
+        self.publish_state(None, Instant::now());
         let Some(seen) = self.seen.take().filter(|_| held) else {
             return;
         };
         let mut lease = seen.lease;
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = None;
-        match self.write(&lease, true).await {
-            Write::Stored(_) => tracing::info!(lease = %self.config.name, "released"),
-            Write::Conflict => {} // another has it
-            Write::Failed(error) => self.complain("releasing", &error),
+        match self.write_lease(&lease, true).await {
+            WriteOutcome::Stored(_) => tracing::info!(lease = %self.config.name, "released"),
+            WriteOutcome::Conflict => {} // another has it
+            WriteOutcome::Failed(error) => self.log_failure("releasing", &error),
         }
     }
 
@@ -286,8 +288,8 @@ impl LeaseKeeper {
         request_limit(self.config.duration)
     }
 
-    fn publish(&self, holder: Option<Arc<str>>, valid_until: Instant) {
-        let claim = Claim {
+    fn publish_state(&self, holder: Option<Arc<str>>, valid_until: Instant) {
+        let claim = LeaseState {
             holder,
             valid_until,
         };
@@ -298,7 +300,7 @@ impl LeaseKeeper {
         });
     }
 
-    fn complain(&self, verb: &str, error: &str) {
+    fn log_failure(&self, verb: &str, error: &str) {
         tracing::warn!(
             lease = %self.config.name,
             namespace = %self.config.namespace,
@@ -309,15 +311,15 @@ impl LeaseKeeper {
 }
 
 fn request_limit(duration: Duration) -> Duration {
-    REQUEST.min(duration / 4)
+    MAX_REQUEST_TIMEOUT.min(duration / 4)
 }
 
 /// The longest a round can take: a look and a write, each time up to the limit.
 pub(super) fn longest_round(duration: Duration) -> Duration {
-    request_limit(duration) * 2 * LOOKS_PER_ROUND
+    request_limit(duration) * 2 * ATTEMPTS_PER_ROUND
 }
 
-fn holder(lease: &Lease) -> Option<&str> {
+fn holder_of(lease: &Lease) -> Option<&str> {
     lease
         .spec
         .as_ref()?

@@ -48,18 +48,18 @@ impl LeaseConfig {
     /// liveness.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        keeper::longest_round(self.duration) + self.renew.max(keeper::LOOK)
+        keeper::longest_round(self.duration) + self.renew.max(keeper::CHECK_INTERVAL)
     }
 
     /// How long a renewal holds for ourselves.
-    fn held(&self) -> Duration {
+    fn held_for(&self) -> Duration {
         self.duration.saturating_sub(self.margin())
     }
 }
 
 /// Who leads, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct LeaseState {
     /// The holder; `None` if there is none or it is not known yet.
     pub holder: Option<Arc<str>>,
     /// For ourselves: when we stop, unless renewed. For another: when we may take over.
@@ -70,21 +70,21 @@ pub struct Claim {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     identity: Arc<str>,
-    claim: watch::Receiver<Claim>,
+    claim: watch::Receiver<LeaseState>,
     tick: watch::Receiver<Instant>,
 }
 
 impl Leadership {
     /// True if this replica leads at this moment. Ask right before each effect.
     #[must_use]
-    pub fn leads(&self) -> bool {
+    pub fn is_leading(&self) -> bool {
         let claim = self.claim.borrow();
         claim.holder.as_ref() == Some(&self.identity) && Instant::now() < claim.valid_until
     }
 
     /// The last known claim.
     #[must_use]
-    pub fn claim(&self) -> Claim {
+    pub fn state(&self) -> LeaseState {
         self.claim.borrow().clone()
     }
 
@@ -101,11 +101,11 @@ impl Leadership {
     }
 
     /// Waits until this replica leads. Never ends if the keeper has ended.
-    pub async fn acquired(&self) {
+    pub async fn wait_until_acquired(&self) {
         let mut claim = self.claim.clone();
         loop {
             claim.mark_unchanged();
-            if self.leads() {
+            if self.is_leading() {
                 return;
             }
             if claim.changed().await.is_err() {
@@ -115,11 +115,11 @@ impl Leadership {
     }
 
     /// Waits until this replica does not lead, be it by its own deadline.
-    pub async fn lost(&self) {
+    pub async fn wait_until_lost(&self) {
         let mut claim = self.claim.clone();
         loop {
             claim.mark_unchanged();
-            if !self.leads() {
+            if !self.is_leading() {
                 return;
             }
             let until = self.claim.borrow().valid_until;
@@ -134,7 +134,7 @@ impl Leadership {
 
     /// A leadership that somebody else keeps; for tests of what asks it.
     #[must_use]
-    pub fn from_claims(identity: &str, claim: watch::Receiver<Claim>) -> Self {
+    pub fn from_states(identity: &str, claim: watch::Receiver<LeaseState>) -> Self {
         let (_, tick) = watch::channel(Instant::now());
         Self {
             identity: identity.into(),

@@ -134,7 +134,10 @@ fn replica(server: &Server, identity: &str) -> Replica {
 async fn watch_for(seconds: u64, replicas: &[&Replica]) {
     for _ in 0..seconds * 20 {
         sleep(Duration::from_millis(50)).await;
-        let leaders = replicas.iter().filter(|r| r.leadership.leads()).count();
+        let leaders = replicas
+            .iter()
+            .filter(|r| r.leadership.is_leading())
+            .count();
         assert!(leaders <= 1, "two replicas lead at once");
     }
 }
@@ -144,7 +147,7 @@ async fn one_of_two_replicas_leads_and_goes_on_leading() {
     let server = Server::default();
     let (a, b) = (replica(&server, "a"), replica(&server, "b"));
     watch_for(120, &[&a, &b]).await;
-    assert!(a.leadership.leads() != b.leadership.leads());
+    assert!(a.leadership.is_leading() != b.leadership.is_leading());
     assert_eq!(server.transitions(), 0);
 }
 
@@ -155,21 +158,21 @@ async fn a_leader_that_is_cut_off_stops_before_another_begins_and_can_lead_again
     watch_for(3, &[&a]).await;
     let b = replica(&server, "b");
     watch_for(5, &[&a, &b]).await;
-    assert!(a.leadership.leads());
+    assert!(a.leadership.is_leading());
 
     a.cut.store(true, Ordering::SeqCst);
     watch_for(13, &[&a, &b]).await;
-    assert!(!a.leadership.leads(), "fenced by its own clock");
+    assert!(!a.leadership.is_leading(), "fenced by its own clock");
     watch_for(8, &[&a, &b]).await;
-    assert!(b.leadership.leads());
+    assert!(b.leadership.is_leading());
     assert_eq!(server.transitions(), 1);
 
     a.cut.store(false, Ordering::SeqCst);
     watch_for(10, &[&a, &b]).await;
-    assert!(b.leadership.leads());
+    assert!(b.leadership.is_leading());
     b.cut.store(true, Ordering::SeqCst);
     watch_for(25, &[&a, &b]).await;
-    assert!(a.leadership.leads(), "leads again in the same life");
+    assert!(a.leadership.is_leading(), "leads again in the same life");
     assert_eq!(server.transitions(), 2);
 }
 
@@ -178,12 +181,12 @@ async fn a_short_partition_costs_nothing() {
     let server = Server::default();
     let (a, b) = (replica(&server, "a"), replica(&server, "b"));
     watch_for(5, &[&a, &b]).await;
-    let leader = if a.leadership.leads() { &a } else { &b };
+    let leader = if a.leadership.is_leading() { &a } else { &b };
     leader.cut.store(true, Ordering::SeqCst);
     watch_for(5, &[&a, &b]).await;
     leader.cut.store(false, Ordering::SeqCst);
     watch_for(30, &[&a, &b]).await;
-    assert!(leader.leadership.leads());
+    assert!(leader.leadership.is_leading());
     assert_eq!(server.transitions(), 0);
 }
 
@@ -196,10 +199,10 @@ async fn release_on_shutdown_lets_a_successor_lead_within_about_a_second() {
     watch_for(3, &[&a, &b]).await;
     a.stop.cancel();
     a.task.await.unwrap();
-    assert!(!a.leadership.leads());
+    assert!(!a.leadership.is_leading());
     assert!(server.lease()["spec"].get("holderIdentity").is_none());
     let before = Instant::now();
-    b.leadership.acquired().await;
+    b.leadership.wait_until_acquired().await;
     assert!(before.elapsed() <= Duration::from_millis(1100));
     assert_eq!(server.transitions(), 1);
 }
@@ -221,16 +224,16 @@ async fn a_frozen_leader_does_not_lead_when_it_thaws() {
     let server = Server::default();
     let (client, _cut) = server.client();
     let (mut keeper, frozen) = LeaseKeeper::new(client, config("frozen"));
-    keeper.round().await;
-    assert!(frozen.leads());
+    keeper.run_round().await;
+    assert!(frozen.is_leading());
     // Frozen: nothing of it runs, the clock goes on. Another takes over.
     let other = replica(&server, "other");
     watch_for(20, &[&other]).await;
-    assert!(!frozen.leads(), "before it has looked at anything");
-    assert!(other.leadership.leads());
-    keeper.round().await;
-    assert!(!frozen.leads());
-    assert_eq!(frozen.claim().holder.as_deref(), Some("other"));
+    assert!(!frozen.is_leading(), "before it has looked at anything");
+    assert!(other.leadership.is_leading());
+    keeper.run_round().await;
+    assert!(!frozen.is_leading());
+    assert_eq!(frozen.state().holder.as_deref(), Some("other"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,13 +242,13 @@ async fn a_renewal_that_took_long_counts_from_before_it_was_sent() {
     let (client, _cut) = server.client();
     let (mut keeper, leadership) = LeaseKeeper::new(client, config("a"));
     let before = Instant::now();
-    keeper.round().await;
+    keeper.run_round().await;
     assert_eq!(
-        leadership.claim().valid_until,
+        leadership.state().valid_until,
         before + Duration::from_secs(12)
     );
     advance(Duration::from_secs(12)).await;
-    assert!(!leadership.leads());
+    assert!(!leadership.is_leading());
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,16 +256,16 @@ async fn a_conflict_is_followed_by_another_look() {
     let server = Server::default();
     let (client, _cut) = server.client();
     let (mut keeper, leadership) = LeaseKeeper::new(client, config("a"));
-    keeper.round().await;
+    keeper.run_round().await;
     // Somebody labels the lease: another resourceVersion, the same holder.
     {
         let mut stored = server.0.lock().unwrap();
         stored.lease.as_mut().unwrap()["metadata"]["resourceVersion"] = json!("900");
         stored.version = 900;
     }
-    keeper.round().await;
+    keeper.run_round().await;
     assert_eq!(server.0.lock().unwrap().conflicts, 1);
-    assert!(leadership.leads());
+    assert!(leadership.is_leading());
     assert_eq!(server.lease()["metadata"]["resourceVersion"], "901");
 }
 
@@ -278,9 +281,9 @@ async fn another_s_lease_expires_by_our_own_watching_and_not_by_its_dates() {
     }));
     let a = replica(&server, "a");
     watch_for(14, &[&a]).await;
-    assert!(!a.leadership.leads(), "an old date proves nothing");
+    assert!(!a.leadership.is_leading(), "an old date proves nothing");
     watch_for(3, &[&a]).await;
-    assert!(a.leadership.leads());
+    assert!(a.leadership.is_leading());
     assert_eq!(server.transitions(), 4);
 }
 
@@ -294,17 +297,17 @@ async fn a_deleted_lease_is_not_taken_while_its_holder_may_not_have_noticed() {
     a.cut.store(true, Ordering::SeqCst);
     server.0.lock().unwrap().lease = None;
     watch_for(30, &[&a, &b]).await;
-    assert!(b.leadership.leads());
+    assert!(b.leadership.is_leading());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_loss_is_noticed_by_who_waits_for_it() {
     let server = Server::default();
     let a = replica(&server, "a");
-    a.leadership.acquired().await;
+    a.leadership.wait_until_acquired().await;
     a.cut.store(true, Ordering::SeqCst);
     let before = Instant::now();
-    a.leadership.lost().await;
+    a.leadership.wait_until_lost().await;
     assert!(before.elapsed() <= Duration::from_secs(12));
-    assert!(!a.leadership.leads());
+    assert!(!a.leadership.is_leading());
 }

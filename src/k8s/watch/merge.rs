@@ -12,17 +12,17 @@ use kube::runtime::reflector::Store;
 use kube::runtime::watcher::{self, Event};
 
 /// The events of one watch.
-pub(super) type Events<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+pub(super) type WatchEvents<K> = BoxStream<'static, watcher::Result<Event<K>>>;
 
 /// Merges the watches of several namespaces. `store` is the cache that the result is fed to.
-pub(super) fn merge<K>(
-    parts: Vec<(String, Events<K>)>,
+pub(super) fn merge_watches<K>(
+    parts: Vec<(String, WatchEvents<K>)>,
     store: Store<K>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    let mut merger = Merger::new(parts.iter().map(|(ns, _)| ns.clone()), store);
+    let mut merger = WatchMerger::new(parts.iter().map(|(ns, _)| ns.clone()), store);
     let all: SelectAll<_> = parts
         .into_iter()
         .map(|(ns, events)| events.map(move |event| (ns.clone(), event)).boxed())
@@ -30,7 +30,7 @@ where
     all.flat_map(move |(namespace, event)| {
         stream::iter(match event {
             Ok(event) => merger
-                .feed(&namespace, event)
+                .handle_event(&namespace, event)
                 .into_iter()
                 .map(Ok)
                 .collect::<Vec<_>>(),
@@ -39,7 +39,7 @@ where
     })
 }
 
-struct Merger<K: Resource<DynamicType = ()> + Clone + 'static> {
+struct WatchMerger<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<K>,
     /// The namespaces whose first list is not whole yet; empty when all are.
     waiting: HashSet<String>,
@@ -49,7 +49,7 @@ struct Merger<K: Resource<DynamicType = ()> + Clone + 'static> {
     again: HashMap<String, HashSet<String>>,
 }
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Merger<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> WatchMerger<K> {
     fn new(namespaces: impl Iterator<Item = String>, store: Store<K>) -> Self {
         Self {
             store,
@@ -59,22 +59,22 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Merger<K> {
         }
     }
 
-    fn feed(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+    fn handle_event(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
         if self.waiting.is_empty() {
-            self.after_start(namespace, event)
+            self.handle_after_start(namespace, event)
         } else {
-            self.at_start(namespace, event)
+            self.handle_at_start(namespace, event)
         }
     }
 
-    fn at_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+    fn handle_at_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
         match event {
             Event::Init => self.first.retain(|(ns, _), _| ns != namespace),
             Event::InitApply(object) | Event::Apply(object) => {
-                self.first.insert(key(namespace, &object), object);
+                self.first.insert(object_key(namespace, &object), object);
             }
             Event::Delete(object) => {
-                self.first.remove(&key(namespace, &object));
+                self.first.remove(&object_key(namespace, &object));
             }
             Event::InitDone => {
                 self.waiting.remove(namespace);
@@ -90,14 +90,14 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Merger<K> {
         Vec::new()
     }
 
-    fn after_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
+    fn handle_after_start(&mut self, namespace: &str, event: Event<K>) -> Vec<Event<K>> {
         match event {
             Event::Init => {
                 self.again.insert(namespace.to_owned(), HashSet::new());
                 Vec::new()
             }
             Event::InitApply(object) => {
-                let (_, name) = key(namespace, &object);
+                let (_, name) = object_key(namespace, &object);
                 self.again
                     .entry(namespace.to_owned())
                     .or_default()
@@ -117,7 +117,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Merger<K> {
     }
 }
 
-fn key<K: Resource>(namespace: &str, object: &K) -> (String, String) {
+fn object_key<K: Resource>(namespace: &str, object: &K) -> (String, String) {
     (
         namespace.to_owned(),
         object.meta().name.clone().unwrap_or_default(),

@@ -4,8 +4,8 @@
 //! Whether one watch sees all namespaces or several see one each is hidden here. Which policy a
 //! touched object concerns is decided in the controller.
 
+mod feed;
 mod merge;
-mod pump;
 mod trim;
 
 use std::fmt::Debug;
@@ -34,11 +34,11 @@ pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
 pub type ReplicaSetMeta = PartialObjectMeta<ReplicaSet>;
 
 /// How many notices may wait for a slow reader. Who falls behind gets `Touched::Everything`.
-const NOTICES: usize = 4096;
+const CHANGE_BUFFER: usize = 4096;
 
 /// What kind of object was touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// A policy: its spec, its annotations, its creation or deletion. Not its status.
     Policy,
     /// A pod.
@@ -55,11 +55,11 @@ pub enum Kind {
 
 /// A notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Touched {
+pub enum CacheChange {
     /// One object came, changed or went. It may be gone from the caches.
     Object {
         /// Its kind.
-        kind: Kind,
+        kind: ObjectKind,
         /// Its namespace.
         namespace: Arc<str>,
         /// Its name.
@@ -90,7 +90,7 @@ pub struct Stores {
     stateful_sets: Store<StatefulSet>,
     daemon_sets: Store<DaemonSet>,
     replica_sets: Store<ReplicaSetMeta>,
-    notices: broadcast::Sender<Touched>,
+    notices: broadcast::Sender<CacheChange>,
 }
 
 impl Stores {
@@ -102,8 +102,8 @@ impl Stores {
         shutdown: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
-        let (notices, _) = broadcast::channel(NOTICES);
-        let watch = Watch {
+        let (notices, _) = broadcast::channel(CHANGE_BUFFER);
+        let watch = WatchStarter {
             client,
             namespaces,
             shutdown,
@@ -111,16 +111,32 @@ impl Stores {
             notices: &notices,
         };
         Self {
-            policies: watch.start(Kind::Policy, trim::policy, trim::same_policy),
-            pods: watch.start(Kind::Pod, trim::pod, trim::same_pod),
-            deployments: watch.start(Kind::Deployment, trim::deployment, trim::same_deployment),
-            stateful_sets: watch.start(
-                Kind::StatefulSet,
-                trim::stateful_set,
-                trim::same_stateful_set,
+            policies: watch.start_watch(
+                ObjectKind::Policy,
+                trim::trim_policy,
+                trim::is_same_policy,
             ),
-            daemon_sets: watch.start(Kind::DaemonSet, trim::daemon_set, trim::same_daemon_set),
-            replica_sets: watch.start(Kind::ReplicaSet, trim::replica_set, trim::same_replica_set),
+            pods: watch.start_watch(ObjectKind::Pod, trim::trim_pod, trim::is_same_pod),
+            deployments: watch.start_watch(
+                ObjectKind::Deployment,
+                trim::trim_deployment,
+                trim::is_same_deployment,
+            ),
+            stateful_sets: watch.start_watch(
+                ObjectKind::StatefulSet,
+                trim::trim_stateful_set,
+                trim::is_same_stateful_set,
+            ),
+            daemon_sets: watch.start_watch(
+                ObjectKind::DaemonSet,
+                trim::trim_daemon_set,
+                trim::is_same_daemon_set,
+            ),
+            replica_sets: watch.start_watch(
+                ObjectKind::ReplicaSet,
+                trim::trim_replica_set,
+                trim::is_same_replica_set,
+            ),
             notices,
         }
     }
@@ -143,11 +159,13 @@ impl Stores {
     }
 
     /// Notices from now on. A reader that falls behind gets `Everything` in place of what it missed.
-    pub fn touched(&self) -> impl Stream<Item = Touched> + Send + 'static + use<> {
+    pub fn changes(&self) -> impl Stream<Item = CacheChange> + Send + 'static + use<> {
         stream::unfold(self.notices.subscribe(), |mut notices| async move {
             match notices.recv().await {
                 Ok(touched) => Some((touched, notices)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some((Touched::Everything, notices)),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Some((CacheChange::Everything, notices))
+                }
                 Err(broadcast::error::RecvError::Closed) => None,
             }
         })
@@ -168,37 +186,37 @@ impl Stores {
     /// The policies of a namespace.
     #[must_use]
     pub fn policies_in(&self, namespace: &str) -> Vec<Arc<WatchedPolicy>> {
-        within(&self.policies, namespace)
+        objects_in(&self.policies, namespace)
     }
 
     /// One policy.
     #[must_use]
     pub fn policy(&self, namespace: &str, name: &str) -> Option<Arc<WatchedPolicy>> {
-        one(&self.policies, namespace, name)
+        find_object(&self.policies, namespace, name)
     }
 
     /// The pods of a namespace, without what nobody here needs (environment, volumes, probes).
     #[must_use]
     pub fn pods_in(&self, namespace: &str) -> Vec<Arc<Pod>> {
-        within(&self.pods, namespace)
+        objects_in(&self.pods, namespace)
     }
 
     /// One pod.
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        one(&self.pods, namespace, name)
+        find_object(&self.pods, namespace, name)
     }
 
     /// One `ReplicaSet`: the link from a pod to its Deployment.
     #[must_use]
     pub fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<ReplicaSetMeta>> {
-        one(&self.replica_sets, namespace, name)
+        find_object(&self.replica_sets, namespace, name)
     }
 
     /// The `ReplicaSets` of a namespace.
     #[must_use]
     pub fn replica_sets_in(&self, namespace: &str) -> Vec<Arc<ReplicaSetMeta>> {
-        within(&self.replica_sets, namespace)
+        objects_in(&self.replica_sets, namespace)
     }
 
     /// One workload.
@@ -206,42 +224,47 @@ impl Stores {
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Option<Workload> {
         match kind {
             WorkloadKind::Deployment => {
-                one(&self.deployments, namespace, name).map(Workload::Deployment)
+                find_object(&self.deployments, namespace, name).map(Workload::Deployment)
             }
             WorkloadKind::StatefulSet => {
-                one(&self.stateful_sets, namespace, name).map(Workload::StatefulSet)
+                find_object(&self.stateful_sets, namespace, name).map(Workload::StatefulSet)
             }
             WorkloadKind::DaemonSet => {
-                one(&self.daemon_sets, namespace, name).map(Workload::DaemonSet)
+                find_object(&self.daemon_sets, namespace, name).map(Workload::DaemonSet)
             }
         }
     }
 }
 
-fn within<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
+fn objects_in<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.state_filter(|k| k.meta().namespace.as_deref() == Some(namespace))
 }
 
-fn one<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
+fn find_object<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.get(&ObjectRef::new(name).within(namespace))
 }
 
-struct Watch<'a> {
+struct WatchStarter<'a> {
     client: &'a Client,
     namespaces: &'a [String],
     shutdown: &'a CancellationToken,
     tasks: &'a TaskTracker,
-    notices: &'a broadcast::Sender<Touched>,
+    notices: &'a broadcast::Sender<CacheChange>,
 }
 
-impl Watch<'_> {
-    fn start<K>(&self, kind: Kind, trim: fn(&mut K), same: fn(&K, &K) -> bool) -> Store<K>
+impl WatchStarter<'_> {
+    fn start_watch<K>(
+        &self,
+        kind: ObjectKind,
+        trim: fn(&mut K),
+        same: fn(&K, &K) -> bool,
+    ) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -275,9 +298,9 @@ impl Watch<'_> {
                     )
                 })
                 .collect();
-            merge::merge(parts, store.clone()).boxed()
+            merge::merge_watches(parts, store.clone()).boxed()
         };
-        let pump = pump::Pump {
+        let pump = feed::CacheFeed {
             kind,
             writer,
             same,

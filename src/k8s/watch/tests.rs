@@ -18,7 +18,7 @@ fn pod(namespace: &str, name: &str, note: &str) -> Pod {
 struct Stand {
     parts: Vec<mpsc::UnboundedSender<watcher::Result<Event<Pod>>>>,
     store: Store<Pod>,
-    notices: broadcast::Receiver<Touched>,
+    notices: broadcast::Receiver<CacheChange>,
 }
 
 impl Stand {
@@ -34,13 +34,13 @@ impl Stand {
             parts.push(tx);
             streams.push(((*ns).to_owned(), rx.boxed()));
         }
-        let pump = pump::Pump {
-            kind: Kind::Pod,
+        let pump = feed::CacheFeed {
+            kind: ObjectKind::Pod,
             writer,
-            same: trim::same_pod,
+            same: trim::is_same_pod,
             notices,
         };
-        let merged = merge::merge(streams, store.clone());
+        let merged = merge::merge_watches(streams, store.clone());
         tokio::spawn(pump.run(merged));
         Self {
             parts,
@@ -111,9 +111,9 @@ async fn several_namespaces_are_ready_when_the_last_one_is() {
         .await;
     assert!(ready(&stand.store));
     assert_eq!(stand.names(), ["a2", "b1"]);
-    assert_eq!(within(&stand.store, "b").len(), 1);
-    assert!(one(&stand.store, "a", "a2").is_some());
-    assert!(one(&stand.store, "b", "a2").is_none());
+    assert_eq!(objects_in(&stand.store, "b").len(), 1);
+    assert!(find_object(&stand.store, "a", "a2").is_some());
+    assert!(find_object(&stand.store, "b", "a2").is_none());
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_list_read_anew_in_one_namespace_leaves_the_others_alone() {
             )
             .await;
     }
-    assert_eq!(stand.notices.try_recv().unwrap(), Touched::Everything);
+    assert_eq!(stand.notices.try_recv().unwrap(), CacheChange::Everything);
     stand
         .feed(
             0,
@@ -145,8 +145,8 @@ async fn a_list_read_anew_in_one_namespace_leaves_the_others_alone() {
         )
         .await;
     assert_eq!(stand.names(), ["a2", "b1", "b2"]);
-    let touched = |name: &str| Touched::Object {
-        kind: Kind::Pod,
+    let touched = |name: &str| CacheChange::Object {
+        kind: ObjectKind::Pod,
         namespace: "a".into(),
         name: name.into(),
     };
@@ -167,12 +167,12 @@ async fn a_change_of_nothing_that_matters_is_stored_and_not_noticed() {
             ],
         )
         .await;
-    assert_eq!(stand.notices.try_recv().unwrap(), Touched::Everything);
+    assert_eq!(stand.notices.try_recv().unwrap(), CacheChange::Everything);
     let mut again = pod("a", "a1", "x");
     again.metadata.resource_version = Some("9".to_owned());
     stand.feed(0, vec![Event::Apply(again)]).await;
     assert!(stand.notices.try_recv().is_err());
-    let stored = one(&stand.store, "a", "a1").unwrap();
+    let stored = find_object(&stand.store, "a", "a1").unwrap();
     assert_eq!(stored.metadata.resource_version.as_deref(), Some("9"));
 }
 
@@ -198,12 +198,15 @@ fn policy(status: &Value, generation: i64) -> WatchedPolicy {
 fn only_a_wiped_status_of_a_policy_matters() {
     let with = policy(&json!({"epoch": 3, "stale": "1/2"}), 1);
     assert!(with.0.is_ok());
-    assert!(trim::same_policy(
+    assert!(trim::is_same_policy(
         &with,
         &policy(&json!({"epoch": 4, "stale": "0/2"}), 1)
     ));
-    assert!(!trim::same_policy(&with, &policy(&json!({}), 1)));
-    assert!(!trim::same_policy(&with, &policy(&json!({"epoch": 3}), 2)));
+    assert!(!trim::is_same_policy(&with, &policy(&json!({}), 1)));
+    assert!(!trim::is_same_policy(
+        &with,
+        &policy(&json!({"epoch": 3}), 2)
+    ));
 }
 
 #[test]
@@ -245,7 +248,7 @@ fn a_trimmed_pod_keeps_what_is_decided_on_and_drops_the_rest() {
         }
     }))
     .unwrap();
-    trim::pod(&mut full);
+    trim::trim_pod(&mut full);
     assert!(!serde_json::to_string(&full).unwrap().contains("secret"));
     assert_eq!(
         full.metadata

@@ -15,7 +15,7 @@ use super::{ReplicaSetMeta, WatchedPolicy};
 /// kubectl's copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-fn meta(meta: &mut ObjectMeta) {
+fn trim_metadata(meta: &mut ObjectMeta) {
     meta.managed_fields = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
@@ -23,7 +23,7 @@ fn meta(meta: &mut ObjectMeta) {
 }
 
 /// True if both say the same, but for the resourceVersion.
-fn same_meta(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+fn is_same_metadata(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     a.uid == b.uid
         && a.generation == b.generation
         && a.deletion_timestamp == b.deletion_timestamp
@@ -32,30 +32,30 @@ fn same_meta(a: &ObjectMeta, b: &ObjectMeta) -> bool {
         && a.owner_references == b.owner_references
 }
 
-pub(super) fn policy(policy: &mut WatchedPolicy) {
+pub(super) fn trim_policy(policy: &mut WatchedPolicy) {
     // The annotations stay whole: the controller may hash them.
     policy.meta_mut().managed_fields = None;
 }
 
 /// A write of the status changes nothing that matters: the operator wrote it.
-pub(super) fn same_policy(a: &WatchedPolicy, b: &WatchedPolicy) -> bool {
+pub(super) fn is_same_policy(a: &WatchedPolicy, b: &WatchedPolicy) -> bool {
     // A wiped status matters, though: the counter must be found again.
     let wiped = |p: &WatchedPolicy| {
         p.0.as_ref()
             .is_ok_and(|p| p.status.as_ref().is_none_or(|s| s.epoch.is_none()))
     };
-    a.0.is_ok() == b.0.is_ok() && wiped(a) == wiped(b) && same_meta(a.meta(), b.meta())
+    a.0.is_ok() == b.0.is_ok() && wiped(a) == wiped(b) && is_same_metadata(a.meta(), b.meta())
 }
 
-pub(super) fn pod(pod: &mut Pod) {
-    meta(&mut pod.metadata);
+pub(super) fn trim_pod(pod: &mut Pod) {
+    trim_metadata(&mut pod.metadata);
     if let Some(spec) = &mut pod.spec {
         *spec = PodSpec {
-            containers: spec.containers.drain(..).map(container).collect(),
+            containers: spec.containers.drain(..).map(trim_container).collect(),
             init_containers: spec
                 .init_containers
                 .take()
-                .map(|all| all.into_iter().map(container).collect()),
+                .map(|all| all.into_iter().map(trim_container).collect()),
             host_network: spec.host_network,
             node_name: spec.node_name.take(),
             restart_policy: spec.restart_policy.take(),
@@ -66,7 +66,7 @@ pub(super) fn pod(pod: &mut Pod) {
     }
     if let Some(status) = &mut pod.status {
         let states = |all: Option<Vec<ContainerStatus>>| {
-            all.map(|all| all.into_iter().map(container_status).collect())
+            all.map(|all| all.into_iter().map(trim_container_status).collect())
         };
         *status = PodStatus {
             phase: status.phase.take(),
@@ -81,11 +81,11 @@ pub(super) fn pod(pod: &mut Pod) {
     }
 }
 
-pub(super) fn same_pod(a: &Pod, b: &Pod) -> bool {
-    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+pub(super) fn is_same_pod(a: &Pod, b: &Pod) -> bool {
+    is_same_metadata(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
 }
 
-fn container(all: Container) -> Container {
+fn trim_container(all: Container) -> Container {
     Container {
         name: all.name,
         image: all.image,
@@ -95,19 +95,19 @@ fn container(all: Container) -> Container {
     }
 }
 
-fn container_status(all: ContainerStatus) -> ContainerStatus {
+fn trim_container_status(all: ContainerStatus) -> ContainerStatus {
     ContainerStatus {
         name: all.name,
         ready: all.ready,
         started: all.started,
         restart_count: all.restart_count,
-        state: all.state.map(container_state),
+        state: all.state.map(trim_container_state),
         ..ContainerStatus::default()
     }
 }
 
 /// Without messages, in which apps leave up to 4 KiB of their last words.
-fn container_state(mut state: ContainerState) -> ContainerState {
+fn trim_container_state(mut state: ContainerState) -> ContainerState {
     if let Some(ended) = &mut state.terminated {
         ended.message = None;
     }
@@ -117,10 +117,10 @@ fn container_state(mut state: ContainerState) -> ContainerState {
     state
 }
 
-fn template(template: &mut PodTemplateSpec) {
+fn trim_template(template: &mut PodTemplateSpec) {
     if let Some(spec) = &mut template.spec {
         *spec = PodSpec {
-            containers: spec.containers.drain(..).map(container).collect(),
+            containers: spec.containers.drain(..).map(trim_container).collect(),
             host_network: spec.host_network,
             termination_grace_period_seconds: spec.termination_grace_period_seconds,
             ..PodSpec::default()
@@ -128,45 +128,45 @@ fn template(template: &mut PodTemplateSpec) {
     }
 }
 
-pub(super) fn deployment(object: &mut Deployment) {
-    meta(&mut object.metadata);
+pub(super) fn trim_deployment(object: &mut Deployment) {
+    trim_metadata(&mut object.metadata);
     if let Some(spec) = &mut object.spec {
-        template(&mut spec.template);
+        trim_template(&mut spec.template);
     }
 }
 
-pub(super) fn same_deployment(a: &Deployment, b: &Deployment) -> bool {
-    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+pub(super) fn is_same_deployment(a: &Deployment, b: &Deployment) -> bool {
+    is_same_metadata(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
 }
 
-pub(super) fn stateful_set(object: &mut StatefulSet) {
-    meta(&mut object.metadata);
+pub(super) fn trim_stateful_set(object: &mut StatefulSet) {
+    trim_metadata(&mut object.metadata);
     if let Some(spec) = &mut object.spec {
-        template(&mut spec.template);
+        trim_template(&mut spec.template);
         spec.volume_claim_templates = None;
     }
 }
 
-pub(super) fn same_stateful_set(a: &StatefulSet, b: &StatefulSet) -> bool {
-    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+pub(super) fn is_same_stateful_set(a: &StatefulSet, b: &StatefulSet) -> bool {
+    is_same_metadata(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
 }
 
-pub(super) fn daemon_set(object: &mut DaemonSet) {
-    meta(&mut object.metadata);
+pub(super) fn trim_daemon_set(object: &mut DaemonSet) {
+    trim_metadata(&mut object.metadata);
     if let Some(spec) = &mut object.spec {
-        template(&mut spec.template);
+        trim_template(&mut spec.template);
     }
 }
 
-pub(super) fn same_daemon_set(a: &DaemonSet, b: &DaemonSet) -> bool {
-    same_meta(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
+pub(super) fn is_same_daemon_set(a: &DaemonSet, b: &DaemonSet) -> bool {
+    is_same_metadata(&a.metadata, &b.metadata) && a.spec == b.spec && a.status == b.status
 }
 
-pub(super) fn replica_set(object: &mut ReplicaSetMeta) {
-    meta(&mut object.metadata);
+pub(super) fn trim_replica_set(object: &mut ReplicaSetMeta) {
+    trim_metadata(&mut object.metadata);
 }
 
-pub(super) fn same_replica_set(a: &ReplicaSetMeta, b: &ReplicaSetMeta) -> bool {
+pub(super) fn is_same_replica_set(a: &ReplicaSetMeta, b: &ReplicaSetMeta) -> bool {
     // Its generation follows every scaling, which the Deployment tells as well.
     let (a, b) = (&a.metadata, &b.metadata);
     a.uid == b.uid

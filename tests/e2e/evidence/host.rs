@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 
 use super::Ends;
 use super::server::{PORT, output};
-use crate::support::Suite;
+use dbbalance_testkit::TestSuite;
 
 /// The network namespace of a pod.
 pub struct Host {
@@ -52,7 +52,7 @@ pub struct Seen {
 }
 
 impl Host {
-    pub fn of(suite: &Suite, pod: &Pod, container: &str) -> Self {
+    pub fn of(suite: &TestSuite, pod: &Pod, container: &str) -> Self {
         let (namespace, name) = (
             pod.metadata.namespace.as_ref().unwrap(),
             pod.metadata.name.as_ref().unwrap(),

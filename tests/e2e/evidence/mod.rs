@@ -9,9 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use dbbalance_core::evidence::{
-    Known, Measured, PodMeasurement, Socket, UnreadableReason, attribute, words,
+    AddressOwner, Measured, PodMeasurement, Socket, UnreadableReason, attribute_connections,
+    descriptions,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_figures::quantile::quantile_of;
 use dbbalance_testbed::image::PAUSE;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -19,8 +21,9 @@ use kube::config::Kubeconfig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::support::app::{uid, workload};
-use crate::support::{Case, LIMIT, Suite, client_of, until};
+use dbbalance_testkit::suite::connect_client;
+use dbbalance_testkit::workloads::{pod_uid, workload_object};
+use dbbalance_testkit::{LIMIT, TestCase, TestSuite, wait_until};
 use host::{Connection, Host};
 use reader::{Reader, to_read};
 use server::{PORT, Server};
@@ -34,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 /// A pod whose first container has no `cat`, and whose second holds one connection by a program of its own.
 fn app(name: &str, replicas: u32, server: IpAddr) -> Value {
-    let mut app = workload("Deployment", name, replicas);
+    let mut app = workload_object("Deployment", name, replicas);
     let containers = &mut app["spec"]["template"]["spec"]["containers"];
     let mut side = containers[0].take();
     side["name"] = json!("side");
@@ -59,10 +62,10 @@ fn topology(servers: &[Server]) -> Topology {
     }
 }
 
-fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, Known> {
+fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, AddressOwner> {
     let known = |(n, server): (usize, &Server)| {
         let instance = InstanceId(format!("orders-{}", n + 1));
-        let known = Known {
+        let known = AddressOwner {
             instance,
             current: true,
         };
@@ -98,10 +101,12 @@ impl Dice {
 }
 
 /// A hundred random worlds: connections open and close at either end, by IPv4 and by IPv4 in IPv6.
-pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
-    let case = Case::new(suite, "ev-worlds").await;
+pub async fn a_hundred_worlds_are_counted_right(suite: &TestSuite) {
+    let case = TestCase::new(suite, "ev-worlds").await;
     let servers = Server::start_all(suite, [201, 202, 203]).await;
-    let pods = case.deploy(app("web", PODS, servers[0].address)).await;
+    let pods = case
+        .create_workload(app("web", PODS, servers[0].address))
+        .await;
     let hosts: Vec<Host> = pods.iter().map(|p| Host::of(suite, p, "side")).collect();
     let (topology, addresses) = (topology(&servers), addresses(&servers));
     let mut reader = Reader::new(suite.client().await, to_read(&pods, None));
@@ -124,7 +129,7 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
             mapped += all(true).filter(|c| c.is_mapped).count();
             wanted.push((open, all(false).map(Connection::ends).collect()));
         }
-        until("a settled world", SETTLED, async || {
+        wait_until("a settled world", SETTLED, async || {
             let settled = hosts.iter().zip(&wanted).all(|(host, (open, gone))| {
                 let served: Ends = servers.iter().flat_map(|s| s.of(host.address)).collect();
                 let told = host.ss();
@@ -136,9 +141,9 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
         let began = Instant::now();
         let measured = reader.measure().await;
         took.push(began.elapsed());
-        let uids: Vec<String> = pods.iter().map(uid).collect();
+        let uids: Vec<String> = pods.iter().map(pod_uid).collect();
         let counted_pods = uids.iter().map(String::as_str);
-        let found = attribute(counted_pods, &measured, &addresses, &topology);
+        let found = attribute_connections(counted_pods, &measured, &addresses, &topology);
         assert_eq!(found.verdict.reason(), None, "{:?}", found.verdict);
         for ((host, uid), (open, gone)) in hosts.iter().zip(&uids).zip(&wanted) {
             let sockets = sockets(&measured, uid);
@@ -147,23 +152,23 @@ pub async fn a_hundred_worlds_are_counted_right(suite: &Suite) {
             assert_eq!(ends(sockets, false), *gone, "{of}");
             for (n, server) in servers.iter().enumerate() {
                 let instance = InstanceId(format!("orders-{}", n + 1));
-                let held = usize::try_from(found.pods[uid].to(&instance)).unwrap();
+                let held = usize::try_from(found.pods[uid].connections_to(&instance)).unwrap();
                 assert_eq!(held, server.of(host.address).count(), "{of} {instance}");
             }
             counted += open.len();
             closed += gone.len();
         }
     }
-    took.sort();
+    let took: Vec<f64> = took.iter().map(Duration::as_secs_f64).collect();
+    let median_ms = quantile_of(took.clone(), 0.5).unwrap() * 1000.0;
+    let p95_ms = quantile_of(took, 0.95).unwrap() * 1000.0;
     println!(
         "ProcNet: {WORLDS} random worlds of {PODS} pods, {counted} connections counted ({mapped} of them IPv4 in IPv6), {closed} that \
-         the server had closed: the same by ProcNet, ss and the servers in every world; a round of {PODS} reads took {} ms median, {} ms p95; all in {} s",
-        took[WORLDS / 2].as_millis(),
-        took[WORLDS * 95 / 100].as_millis(),
+         the server had closed: the same by ProcNet, ss and the servers in every world; a round of {PODS} reads took {median_ms:.0} ms median, {p95_ms:.0} ms p95; all in {} s",
         started.elapsed().as_secs(),
     );
     assert!(counted > 10 * WORLDS && mapped > WORLDS && closed > WORLDS);
-    let first = uid(&pods[0]);
+    let first = pod_uid(&pods[0]);
     let large = a_large_table_is_read_whole(&hosts[0], &servers[1], &mut reader, &first);
     Box::pin(large).await;
 }
@@ -177,7 +182,7 @@ async fn a_large_table_is_read_whole(host: &Host, server: &Server, reader: &mut 
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(files), hard.max(files)).unwrap();
     let wanted = vec![(SocketAddr::new(server.address, PORT), true); LARGE];
     let many = host.connect(&wanted);
-    until("a large table", LIMIT, async || {
+    wait_until("a large table", LIMIT, async || {
         (host.ss().open.len() == before + LARGE).then_some(())
     })
     .await;
@@ -198,7 +203,7 @@ async fn a_large_table_is_read_whole(host: &Host, server: &Server, reader: &mut 
 async fn own_connections(server: &Server, hosts: &[Host]) -> Vec<(SocketAddr, SocketAddr)> {
     let mut own = Vec::new();
     for host in hosts {
-        let found = until("the pod's own connection", LIMIT, async || {
+        let found = wait_until("the pod's own connection", LIMIT, async || {
             server.of(host.address).next()
         });
         own.push(found.await);
@@ -237,26 +242,26 @@ fn change(dice: &mut Dice, host: &Host, held: &mut Vec<Connection>, servers: &[S
 }
 
 /// Each pod that cannot be read tells why, in a word and with what to do.
-pub async fn pods_that_cannot_be_read_say_why(suite: &Suite) {
-    let case = Case::new(suite, "ev-unread").await;
-    let mut bare = workload("Deployment", "bare", 1);
+pub async fn pods_that_cannot_be_read_say_why(suite: &TestSuite) {
+    let case = TestCase::new(suite, "ev-unread").await;
+    let mut bare = workload_object("Deployment", "bare", 1);
     bare["spec"]["template"]["spec"]["containers"] =
         json!([{"name": "app", "image": PAUSE, "imagePullPolicy": "Never"}]);
-    let mut host = workload("Deployment", "host", 1);
+    let mut host = workload_object("Deployment", "host", 1);
     host["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
     host["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": "PORT", "value": "18080"}]);
     let (bare, host, web) = futures::join!(
-        case.deploy(bare),
-        case.deploy(host),
-        case.deployment("web", 1)
+        case.create_workload(bare),
+        case.create_workload(host),
+        case.create_deployment("web", 1)
     );
     let client = suite.client().await;
     let why = async |client: &Client, pods: &[Pod], named: Option<&str>| {
         let measured = Reader::new(client.clone(), to_read(pods, named))
             .measure()
             .await;
-        match &measured.pods[&uid(&pods[0])] {
+        match &measured.pods[&pod_uid(&pods[0])] {
             PodMeasurement::Unreadable { why, .. } => (why.reason, why.message.clone()),
             PodMeasurement::Read(reading) => panic!("{reading:?}"),
         }
@@ -274,7 +279,7 @@ pub async fn pods_that_cannot_be_read_say_why(suite: &Suite) {
         let info = user.auth_info.as_mut().unwrap();
         info.impersonate = Some("system:serviceaccount:ev-unread:default".to_owned());
     }
-    let (reason, message) = why(&client_of(config).await, &web, None).await;
+    let (reason, message) = why(&connect_client(config).await, &web, None).await;
     assert_eq!(reason, UnreadableReason::NotGranted, "{message}");
     assert!(message.contains("evidence.namespaces"), "{message}");
     println!("no right: {message}");
@@ -286,7 +291,7 @@ pub async fn pods_that_cannot_be_read_say_why(suite: &Suite) {
         )
         .await
         .unwrap();
-    let (reason, message) = until("a pod that is gone", LIMIT, async || {
+    let (reason, message) = wait_until("a pod that is gone", LIMIT, async || {
         let (reason, message) = match Reader::new(client.clone(), gone.clone())
             .measure()
             .await
@@ -303,16 +308,18 @@ pub async fn pods_that_cannot_be_read_say_why(suite: &Suite) {
 }
 
 /// A server that has fallen silent is a suspect; an address that is rewritten on the way hides nothing.
-pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suite) {
-    let case = Case::new(suite, "ev-silent").await;
+pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &TestSuite) {
+    let case = TestCase::new(suite, "ev-silent").await;
     let servers = Server::start_all(suite, [205, 206]).await;
-    let pods = case.deploy(app("web", 1, servers[0].address)).await;
+    let pods = case
+        .create_workload(app("web", 1, servers[0].address))
+        .await;
     let host = Host::of(suite, &pods[0], "side");
     let own = own_connections(&servers[0], std::slice::from_ref(&host)).await;
     let mut reader = Reader::new(suite.client().await, to_read(&pods, Some("side")));
     let to = |server: &Server| (SocketAddr::new(server.address, PORT), false);
     let mut two = host.connect(&[to(&servers[0]), to(&servers[1])]);
-    until("both ends", SETTLED, async || {
+    wait_until("both ends", SETTLED, async || {
         let served = servers.iter().map(|s| s.of(host.address).count());
         (served.sum::<usize>() == 3).then_some(())
     })
@@ -324,15 +331,15 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
             host.address, servers[1].address
         ),
     );
-    let before = sockets(&reader.measure().await, &uid(&pods[0])).to_vec();
+    let before = sockets(&reader.measure().await, &pod_uid(&pods[0])).to_vec();
     two[1].write();
     let (topology, addresses) = (topology(&servers), addresses(&servers));
-    let line = until("a suspect", Duration::from_secs(20), async || {
+    let line = wait_until("a suspect", Duration::from_secs(20), async || {
         let measured = reader.measure().await;
-        let found = attribute([&*uid(&pods[0])], &measured, &addresses, &topology);
-        let pod = &found.pods[&uid(&pods[0])];
+        let found = attribute_connections([&*pod_uid(&pods[0])], &measured, &addresses, &topology);
+        let pod = &found.pods[&pod_uid(&pods[0])];
         assert!(pod.suspects() <= 1, "only the one that is silent: {pod:?}");
-        (pod.suspects() == 1).then(|| words::lines(pod, &topology).remove(1))
+        (pod.suspects() == 1).then(|| descriptions::describe_holdings(pod, &topology).remove(1))
     })
     .await;
     println!("half-open: {line}");
@@ -356,14 +363,14 @@ pub async fn a_silent_server_and_a_masqueraded_pod_are_seen_through(suite: &Suit
     two.clear();
     let masked = host.connect(&[to(&servers[0]), to(&servers[1]), to(&servers[1])]);
     let node: IpAddr = dbbalance_testbed::kubernetes::NODE_IP.parse().unwrap();
-    until("masqueraded connections", SETTLED, async || {
+    wait_until("masqueraded connections", SETTLED, async || {
         let seen: usize = servers.iter().map(|s| s.of(node).count()).sum();
         let real: usize = servers.iter().map(|s| s.of(host.address).count()).sum();
         (seen == 3 && real == 1).then_some(())
     })
     .await;
     let measured = reader.measure().await;
-    let after = sockets(&measured, &uid(&pods[0]));
+    let after = sockets(&measured, &pod_uid(&pods[0]));
     let mut wanted: Ends = masked.iter().map(Connection::ends).collect();
     wanted.extend(own);
     assert_eq!(ends(after, true), wanted);

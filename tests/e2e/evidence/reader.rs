@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dbbalance::evidence::{Freshness, Probe, ProbeConfig, TargetKey};
+use dbbalance::sockets::{MaxAge, Probe, ProbeConfig, TargetKey};
 use dbbalance_core::evidence::Measured;
 use dbbalance_kube::sockets::PodToRead;
 use dbbalance_kube::sockets::procnet::ProcNet;
@@ -44,8 +44,8 @@ impl Reader {
     /// Reads all pods once. News of a heartbeat may come in between, so what counts is when each was read.
     pub async fn measure(&mut self) -> Measured {
         let since = Timestamp::now();
-        let want = Freshness::Since(since);
-        self.probe.want(&self.key, self.pods.clone(), want);
+        let want = MaxAge::Since(since);
+        self.probe.measure(&self.key, self.pods.clone(), want);
         loop {
             let measured = self.probe.measured(&self.key);
             let fresh = measured.pods.values().filter(|p| p.at() >= since);

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::Suite;
+use dbbalance_testkit::TestSuite;
 
 /// The database's port; the next one is another service of the same host.
 pub const PORT: u16 = 5432;
@@ -24,7 +24,7 @@ pub struct Server {
 
 impl Server {
     /// Servers at these hosts of 198.18.0.0/24.
-    pub async fn start_all<const N: usize>(suite: &Suite, hosts: [u8; N]) -> Vec<Self> {
+    pub async fn start_all<const N: usize>(suite: &TestSuite, hosts: [u8; N]) -> Vec<Self> {
         let mut servers = Vec::new();
         for host in hosts {
             servers.push(Self::start(suite, host).await);
@@ -32,7 +32,7 @@ impl Server {
         servers
     }
 
-    async fn start(suite: &Suite, host: u8) -> Self {
+    async fn start(suite: &TestSuite, host: u8) -> Self {
         let address = IpAddr::from([198, 18, 0, host]);
         output(suite.testbed.command("ip").args([
             "addr",
@@ -82,13 +82,13 @@ async fn serve(listener: TcpListener, peers: Peers) {
 
 /// A rule of the testbed's packet filter, while the value lives.
 pub struct Rule<'a> {
-    suite: &'a Suite,
+    suite: &'a TestSuite,
     rule: Vec<String>,
 }
 
 impl<'a> Rule<'a> {
     /// `table CHAIN rule…`
-    pub fn add(suite: &'a Suite, rule: &str) -> Self {
+    pub fn add(suite: &'a TestSuite, rule: &str) -> Self {
         let rule = Self {
             suite,
             rule: rule.split(' ').map(str::to_owned).collect(),

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_core::balance::{self, Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 const PODS: usize = 20;
@@ -77,7 +79,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
     let topology = two_member_topology();
     let mut pods: Vec<WriterPod> = (0..PODS).map(stale_pod).collect();
     let mut memory = RebalanceState::default();
-    let mut answers: Vec<Look> = vec![];
+    let mut answers: Vec<EndpointAnswer> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
     let mut outcome = FailoverOutcome {
         seconds: 0.0,
@@ -103,7 +105,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             });
             for _ in 0..looks {
                 let name = if world.ask(now) { "new" } else { "old" };
-                answers.push(Look {
+                answers.push(EndpointAnswer {
                     at: simulated_time(now),
                     instance: Some(InstanceId(name.into())),
                     via: None,
@@ -123,7 +125,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             }
         }
         let views: Vec<PodView> = pods.iter().map(|p| p.view.clone()).collect();
-        let decision = balance::decide(&Inputs {
+        let decision = balance::decide_balance(&Inputs {
             now: simulated_time(now),
             topology: &topology,
             previous_writer: None,

@@ -1,5 +1,6 @@
 //! Figures over many runs of a case.
 
+use dbbalance_figures::quantile::{quantile_of, to_f64};
 use serde::Serialize;
 
 use crate::case::{RecycleStrategy, SimulationCase};
@@ -68,15 +69,10 @@ pub struct Spread {
 }
 
 impl Spread {
-    #[allow(clippy::cast_precision_loss)] // counts of runs
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let at = (values.len() * 95 / 100).min(values.len().saturating_sub(1));
-        Self {
-            mean,
-            p95: values.get(at).copied().unwrap_or(0.0),
-        }
+    pub(crate) fn of(values: Vec<f64>) -> Self {
+        let mean = values.iter().sum::<f64>() / to_f64(values.len().max(1));
+        let p95 = quantile_of(values, 0.95).unwrap_or(0.0);
+        Self { mean, p95 }
     }
 }
 

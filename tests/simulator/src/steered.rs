@@ -9,7 +9,7 @@ use crate::dns::Millis;
 use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    self, Decision, Holdings, Inputs, Look, PodView, Pools, Reach, Settings,
+    self, Decision, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
@@ -26,7 +26,7 @@ struct Controller<'a> {
     topology: Topology,
     names: Vec<InstanceId>,
     memory: RebalanceState,
-    looks: VecDeque<Look>,
+    looks: VecDeque<EndpointAnswer>,
     views: BTreeMap<String, (Holdings, Millis)>,
     reading: Option<Millis>,
 }
@@ -134,8 +134,8 @@ impl Controller<'_> {
                 }
             })
             .collect();
-        let looks: Vec<Look> = self.looks.iter().cloned().collect();
-        balance::decide(&Inputs {
+        let looks: Vec<EndpointAnswer> = self.looks.iter().cloned().collect();
+        balance::decide_balance(&Inputs {
             now: simulated_time(world.now),
             topology: &self.topology,
             previous_writer: None,
@@ -209,7 +209,7 @@ impl Controller<'_> {
         }
         for (at, via) in places {
             let answer = world.dns.ask(at, world.now, &mut world.rng);
-            self.looks.push_back(Look {
+            self.looks.push_back(EndpointAnswer {
                 at: simulated_time(world.now),
                 instance: self.names.get(answer).cloned(),
                 via,

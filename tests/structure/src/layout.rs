@@ -19,22 +19,44 @@ pub const IMPURE_CRATES: &[&str] = &[
 ];
 
 /// The layers of each package, from top to bottom. See [`CrateLayers::lines`] for the notation.
-pub const LAYERS: &[CrateLayers] = &[CrateLayers {
-    folder: ".",
-    lines: &[
-        "run | telemetry | failpoint",
-        "controller | cli | http",
-        "controller::reconcile",
-        "controller::report | controller::wishes",
-        "controller::apply",
-        "controller::observe",
-        "controller::context, controller::errors",
-        "metrics",
-        "evidence | controller::memory",
-        "aurora | k8s",
-        "rate_limit",
-    ],
-}];
+pub const LAYERS: &[CrateLayers] = &[
+    CrateLayers {
+        folder: "crates/planner",
+        lines: &[
+            "advance",
+            "descriptions",
+            "selection",
+            "runs",
+            "epochs | gates",
+            "target",
+            "world, policy",
+            "types, gate_names, times",
+        ],
+    },
+    CrateLayers {
+        folder: ".",
+        lines: &[
+            "run | telemetry | failpoint",
+            "controller | cli | http",
+            "controller::reconcile",
+            "controller::report | controller::sampling",
+            "controller::apply",
+            "controller::observe",
+            "controller::context, controller::errors",
+            "metrics",
+            "sockets | aurora | k8s | controller::state_cache",
+            "aurora::poller | aurora::dns | aurora::factory",
+            "aurora::poller::task | aurora::dns::task | aurora::dns::resolver | aurora::rds | sockets::task",
+            "aurora::poller::state | aurora::dns::state | sockets::state",
+            "aurora::dns::cluster_names | aurora::snapshot | aurora::rds_fault | aurora::validate | sockets::schedule",
+            "aurora::dns::lookup | aurora::source | aurora::whole_body | aurora::cadence",
+            "aurora::stats",
+            "aurora::access",
+            "aurora::error",
+            "rate_limit | clock",
+        ],
+    },
+];
 
 /// What each package may depend on. Each package outside of `tests/` needs a row.
 pub const DEPENDENCIES: &[DependencyRule] = &[

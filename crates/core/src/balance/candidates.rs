@@ -5,52 +5,57 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{Fleet, Row, is_usable};
-use super::gate::{Answers, share};
+use super::dns_gate::{RecentAnswers, compute_share};
 use super::inputs::Inputs;
-use super::pick::{Candidate, pick};
-use super::shares::Judged;
-use super::verdict::{Wait, after};
+use super::pod_shares::{PodShare, PodShares, is_usable};
+use super::reader_set::ReaderSet;
+use super::selection::{MoveCandidate, select_pods};
+use super::shares::ShareStats;
+use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 
 /// The pods that may be taken, as far as they themselves are concerned.
-pub(super) enum Able<'a> {
-    Rows(Vec<&'a Row<'a>>),
+pub(super) enum Eligible<'a> {
+    Rows(Vec<&'a PodShare<'a>>),
     Wait(Wait, Timestamp),
     None,
 }
 
-pub(super) fn able<'a>(inputs: &Inputs, fleet: &'a Fleet<'a>, judged: &Judged) -> Able<'a> {
+pub(super) fn eligible_pods<'a>(
+    inputs: &Inputs,
+    fleet: &'a PodShares<'a>,
+    judged: &ShareStats,
+) -> Eligible<'a> {
     let by = inputs.settings;
-    let helps = |rows: &[&'a Row<'a>]| {
-        let candidates = all(rows, judged.under);
-        !pick(&candidates, &judged.band, &judged.held, 1)
+    let helps = |rows: &[&'a PodShare<'a>]| {
+        let candidates = candidates_without_gate(rows, judged.under);
+        !select_pods(&candidates, &judged.band, &judged.held, 1)
             .pods
             .is_empty()
     };
-    let rows: Vec<&Row> = fleet
+    let rows: Vec<&PodShare> = fleet
         .rows
         .iter()
         .filter(|r| r.pod.movable && !r.pod.in_flight && r.pod.recycles < by.max_recycles)
         .filter(|r| is_usable(inputs, r.pod))
         .collect();
-    let until = |r: &Row| {
+    let until = |r: &PodShare| {
         let done = r.pod.last_recycled?;
-        let until = after(done, by.pod_cooldown);
+        let until = add_saturating(done, by.pod_cooldown);
         (inputs.now < until).then_some(until)
     };
-    let (cooling, rested): (Vec<&Row>, Vec<&Row>) =
+    let (cooling, rested): (Vec<&PodShare>, Vec<&PodShare>) =
         rows.into_iter().partition(|r| until(r).is_some());
     if helps(&rested) {
-        return Able::Rows(rested);
+        return Eligible::Rows(rested);
     }
-    let helpful: Vec<&Row> = cooling.into_iter().filter(|r| helps(&[*r])).collect();
+    let helpful: Vec<&PodShare> = cooling.into_iter().filter(|r| helps(&[*r])).collect();
     if let Some(first) = helpful.iter().filter_map(|r| until(r)).min() {
         let wait = Wait::PodCooldown {
             pods: helpful.len(),
             until: first,
         };
-        return Able::Wait(wait, first);
+        return Eligible::Wait(wait, first);
     }
     let flying = inputs.pods.iter().filter(|p| p.in_flight).count();
     if flying > 0 {
@@ -59,35 +64,46 @@ pub(super) fn able<'a>(inputs: &Inputs, fleet: &'a Fleet<'a>, judged: &Judged) -
             in_flight: flying,
             until: None,
         };
-        return Able::Wait(wait, after(inputs.now, SignedDuration::from_secs(5)));
+        return Eligible::Wait(
+            wait,
+            add_saturating(inputs.now, SignedDuration::from_secs(5)),
+        );
     }
-    Able::None
+    Eligible::None
 }
 
-pub(super) fn all<'a>(rows: &[&'a Row<'a>], receivers: u32) -> Vec<Candidate<'a>> {
+pub(super) fn candidates_without_gate<'a>(
+    rows: &[&'a PodShare<'a>],
+    receivers: ReaderSet,
+) -> Vec<MoveCandidate<'a>> {
     rows.iter()
-        .map(|row| Candidate { row, receivers })
+        .map(|row| MoveCandidate { row, receivers })
         .collect()
 }
 
 /// The pods whose cache serves the wanted readers often enough, each with those that it serves.
-pub(super) fn behind_gate<'a>(
-    rows: &[&'a Row<'a>],
-    answers: &Answers,
-    fleet: &Fleet,
+pub(super) fn candidates_behind_gate<'a>(
+    rows: &[&'a PodShare<'a>],
+    answers: &RecentAnswers,
+    fleet: &PodShares,
     wanted: &[&InstanceId],
     need: u32,
     inputs: &Inputs,
-) -> Vec<Candidate<'a>> {
+) -> Vec<MoveCandidate<'a>> {
     rows.iter()
         .filter_map(|row| {
-            let seen = answers.of(row.pod);
-            let open = seen.len() >= answers.least(inputs.settings)
-                && share(seen, |id| wanted.contains(&id)) >= need;
+            let seen = answers.for_pod(row.pod);
+            let open = seen.len() >= answers.required_answers(inputs.settings)
+                && compute_share(seen, |id| wanted.contains(&id)) >= need;
             let named = seen.iter().flatten().copied();
-            open.then(|| Candidate {
+            open.then(|| MoveCandidate {
                 row,
-                receivers: fleet.bits(named.filter(|id| wanted.contains(id))),
+                receivers: ReaderSet::from_names(
+                    &fleet.places,
+                    named
+                        .filter(|id| wanted.contains(id))
+                        .map(|id| id.0.as_str()),
+                ),
             })
         })
         .collect()

@@ -2,14 +2,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::excess::{self, Steer};
-use super::fleet::Fleet;
 use super::inputs::{Inputs, Reach};
-use super::pick::is_stuck;
-use super::shares::judge;
-use super::urgent::sweep;
-use super::verdict::{Decision, Figures, Unknown, Verdict, after};
-use dbbalance_api::rebalance_state::{Episode, RebalanceState, Record};
+use super::misplaced::select_misplaced;
+use super::pod_shares::PodShares;
+use super::reader_set::ReaderSet;
+use super::rebalance::{self, RebalanceStep};
+use super::selection::is_stuck;
+use super::shares::compute_share_stats;
+use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, add_saturating};
+use crate::topology::InstanceId;
+use dbbalance_api::rebalance_state::{Episode, GateRecord, RebalanceState};
 
 /// Evidence and looks come by themselves; this is how long a decision that waits for them trusts that.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
@@ -19,34 +21,34 @@ const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// Total: it has an answer for every input, and the same one each time. Fed with its own memory and an
 /// unchanged world it moves nothing more.
 #[must_use]
-pub fn decide(inputs: &Inputs) -> Decision {
-    let mut memory = recall(inputs);
-    let fleet = match Fleet::read(inputs) {
+pub fn decide_balance(inputs: &Inputs) -> Decision {
+    let mut memory = refresh_state(inputs);
+    let fleet = match PodShares::from_inputs(inputs) {
         Ok(fleet) => fleet,
-        Err(reason) => return unknown(reason, memory, inputs.now),
+        Err(reason) => return decide_unknown(reason, memory, inputs.now),
     };
-    let judged = judge(&fleet, inputs.settings, |band, held| {
+    let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
         is_stuck(&fleet.rows, band, held)
     });
-    let sweep = sweep(inputs, &fleet);
-    let Steer {
+    let sweep = select_misplaced(inputs, &fleet);
+    let RebalanceStep {
         moves,
         wait,
         wake,
         measure,
         look,
         unnamed,
-    } = excess::steer(inputs, &fleet, &judged, &mut memory, sweep.is_open);
+    } = rebalance::plan_rebalance(inputs, &fleet, &judged, &mut memory, sweep.is_open);
     let figures = judged.figures;
     let verdict = if figures.misplaced.is_none() && judged.is_even {
-        Verdict::Balanced {
+        BalanceVerdict::Balanced {
             figures,
             limited_by: judged.limited_by,
         }
     } else {
-        Verdict::Unbalanced { figures }
+        BalanceVerdict::Unbalanced { figures }
     };
-    let second = after(inputs.now, SignedDuration::from_secs(1));
+    let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
     let wake = if sweep.is_open { Some(second) } else { wake };
     // An epoch's open time lies a second ahead.
     let event = inputs.event.filter(|at| *at > inputs.now);
@@ -67,21 +69,21 @@ pub fn decide(inputs: &Inputs) -> Decision {
 ///
 /// # Errors
 /// What cannot be told from this evidence.
-pub fn figures(inputs: &Inputs) -> Result<Figures, Unknown> {
-    let fleet = Fleet::read(inputs)?;
-    let judged = judge(&fleet, inputs.settings, |band, held| {
+pub fn compute_figures(inputs: &Inputs) -> Result<BalanceFigures, Unknown> {
+    let fleet = PodShares::from_inputs(inputs)?;
+    let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
         is_stuck(&fleet.rows, band, held)
     });
     Ok(judged.figures)
 }
 
-/// RebalanceState, brought up to date with topology, event, looks and time.
-fn recall(inputs: &Inputs) -> RebalanceState {
+/// Returns the remembered state, brought up to date with topology, event, DNS answers and time.
+fn refresh_state(inputs: &Inputs) -> RebalanceState {
     let mut memory = inputs.memory.clone();
     let fingerprint = inputs.topology.fingerprint().0;
     if memory.fingerprint != fingerprint {
         memory.fingerprint = fingerprint;
-        memory.named = 0;
+        memory.seen_in_dns.clear();
         memory.batch = None;
         memory.drift_since = None;
         // An episode goes on towards the new readers, with a new count.
@@ -99,31 +101,33 @@ fn recall(inputs: &Inputs) -> RebalanceState {
         .dropped_until
         .is_some_and(|until| until <= inputs.now)
     {
-        memory.record = Record::default();
+        memory.record = GateRecord::default();
     }
-    let readers = inputs.topology.readers.iter().enumerate();
-    for (i, reader) in readers {
-        let is_named = inputs
+    if inputs.reach != Reach::Unseen {
+        let readers = inputs.topology.readers.iter();
+        let readers: Vec<InstanceId> = readers.map(|r| r.instance.clone()).collect();
+        let answered = inputs
             .looks
             .iter()
-            .any(|look| look.instance.as_ref() == Some(&reader.instance));
-        if is_named && inputs.reach != Reach::Unseen {
-            memory.named |= super::fleet::bit(i);
-        }
+            .filter_map(|look| look.instance.as_ref());
+        let seen = memory.seen_in_dns.iter().map(String::as_str);
+        memory.seen_in_dns =
+            ReaderSet::from_names(&readers, seen.chain(answered.map(|id| id.0.as_str())))
+                .to_names(&readers);
     }
     memory
 }
 
 /// Nothing is done on evidence that tells nothing.
-fn unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> Decision {
+fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> Decision {
     // Reading again helps only against reads that failed.
     let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
-        verdict: Verdict::Unknown { reason },
+        verdict: BalanceVerdict::Unknown { reason },
         urgent: vec![],
         moves: vec![],
         wait: None,
-        wake: measure.then(|| after(now, RETRY)),
+        wake: measure.then(|| add_saturating(now, RETRY)),
         measure,
         look: false,
         unnamed: vec![],

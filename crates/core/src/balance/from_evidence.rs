@@ -21,7 +21,7 @@ impl From<&PodHoldings> for Holdings {
 impl Pools {
     /// As a target declares them. A pool without a number holds `unsaid`: with it, any number is right.
     #[must_use]
-    pub fn of(declared: &[PoolSpec], unsaid: u32) -> Self {
+    pub fn from_specs(declared: &[PoolSpec], unsaid: u32) -> Self {
         let of = |endpoint| {
             let pool = declared.iter().find(|p| p.endpoint == endpoint)?;
             let said = pool.connections_per_pod;

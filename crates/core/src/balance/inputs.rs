@@ -23,7 +23,7 @@ pub struct Holdings {
 impl Holdings {
     /// Connections to one instance.
     #[must_use]
-    pub fn to(&self, instance: &InstanceId) -> u32 {
+    pub fn connections_to(&self, instance: &InstanceId) -> u32 {
         self.by_instance.get(instance).copied().unwrap_or(0)
     }
 
@@ -63,7 +63,7 @@ pub struct PodView {
 
 /// One answer of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct EndpointAnswer {
     /// When.
     pub at: Timestamp,
     /// The instance whose address was answered, one that has left included; `None`: the look-up
@@ -90,11 +90,11 @@ pub enum Pools {
 }
 
 impl Pools {
-    pub(super) const fn reads(self) -> bool {
+    pub(super) const fn has_reader_pools(self) -> bool {
         !matches!(self, Self::Writer)
     }
 
-    pub(super) const fn writes(self) -> bool {
+    pub(super) const fn has_writer_pools(self) -> bool {
         !matches!(self, Self::Reader)
     }
 }
@@ -128,9 +128,9 @@ pub struct Inputs<'a> {
     /// The target's counted pods.
     pub pods: &'a [PodView],
     /// Recent answers of the reader endpoint.
-    pub looks: &'a [Look],
+    pub looks: &'a [EndpointAnswer],
     /// Recent answers of the cluster endpoint.
-    pub writer_looks: &'a [Look],
+    pub writer_looks: &'a [EndpointAnswer],
     /// How many pods may be taken now: what `maxUnavailable` leaves after those not Ready and those in
     /// flight, and no more than the connection budget has room for.
     pub free: usize,

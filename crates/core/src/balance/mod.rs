@@ -19,15 +19,16 @@
 
 mod candidates;
 mod decide;
-mod excess;
-mod fleet;
+mod dns_gate;
 mod from_evidence;
-mod gate;
 pub mod inputs;
+mod misplaced;
 pub mod odds;
-mod pick;
+mod pod_shares;
+mod reader_set;
+mod rebalance;
+mod selection;
 mod shares;
-mod urgent;
 pub mod verdict;
 
 #[cfg(test)]
@@ -37,8 +38,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{decide, figures};
-pub use fleet::{WrongRole, misplaced, wrong_role};
-pub use inputs::{Holdings, Inputs, Look, PodView, Pools, Reach, Settings};
-pub use odds::{Blind, Odds, Pace};
-pub use verdict::{Decision, Figures, LimitedBy, Misplaced, Share, Unknown, Verdict, Wait};
+pub use decide::{compute_figures, decide_balance};
+pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+pub use odds::{BlindPace, BlindRecycling, Odds};
+pub use pod_shares::{WrongRole, count_wrong_role, find_misplaced_pods};
+pub use verdict::{
+    BalanceFigures, BalanceVerdict, Decision, InstanceShare, Misplaced, Unknown, Wait,
+};

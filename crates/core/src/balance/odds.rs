@@ -7,7 +7,7 @@
 use jiff::SignedDuration;
 
 use super::inputs::Settings;
-use super::shares::{Band, real};
+use super::shares::{ToleranceBand, to_f64};
 
 /// More draws than this are reckoned as this many: they are even for any number of readers.
 const MOST_DRAWS: usize = 1000;
@@ -21,7 +21,7 @@ const LEAST_GAP: SignedDuration = SignedDuration::from_secs(6);
 
 /// A blind recycle of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blind {
+pub struct BlindRecycling {
     /// Pods that are recycled.
     pub pods: usize,
     /// Readers that DNS draws from.
@@ -43,7 +43,7 @@ pub struct Odds {
 
 /// A pace at which the odds are worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct BlindPace {
     /// How long the whole takes.
     pub duration: SignedDuration,
     /// Pods a step.
@@ -52,15 +52,17 @@ pub struct Pace {
     pub gap: SignedDuration,
 }
 
-impl Blind {
+impl BlindRecycling {
     /// The odds when the recycles are spread evenly over `duration`: 1 / (1/P + W/(R·T)) draws.
     #[must_use]
     pub fn odds(&self, duration: SignedDuration, by: &Settings) -> Odds {
-        let pods = real(self.pods.max(1));
-        let windows = real(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.seconds();
+        let pods = to_f64(self.pods.max(1));
+        let windows =
+            to_f64(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.window_seconds();
         // All at once is still one draw a cache.
-        let draws = (1.0 / (1.0 / pods + 1.0 / windows.max(real(self.caches.max(1))))).max(1.0);
-        let percent = within(self.pods, self.readers, nearest(draws), by) * 100.0;
+        let draws = (1.0 / (1.0 / pods + 1.0 / windows.max(to_f64(self.caches.max(1))))).max(1.0);
+        let percent =
+            compute_even_chance(self.pods, self.readers, round_to_usize(draws), by) * 100.0;
         Odds { draws, percent }
     }
 
@@ -69,37 +71,38 @@ impl Blind {
     ///
     /// T ≥ (W/R) / (1/N − 1/P), batches of max(1, floor(P·gap/T)).
     #[must_use]
-    pub fn pace(&self, by: &Settings) -> Option<Pace> {
-        let draws = (1..self.pods.min(MOST_DRAWS))
-            .find(|n| within(self.pods, self.readers, *n, by) * 100.0 >= WORTH_PERCENT)?;
-        let spare = 1.0 / real(draws) - 1.0 / real(self.pods);
-        let seconds = self.seconds() / real(self.caches.max(1)) / spare;
+    pub fn pace(&self, by: &Settings) -> Option<BlindPace> {
+        let draws = (1..self.pods.min(MOST_DRAWS)).find(|n| {
+            compute_even_chance(self.pods, self.readers, *n, by) * 100.0 >= WORTH_PERCENT
+        })?;
+        let spare = 1.0 / to_f64(draws) - 1.0 / to_f64(self.pods);
+        let seconds = self.window_seconds() / to_f64(self.caches.max(1)) / spare;
         let gap = LEAST_GAP.as_secs_f64();
-        let batch = whole((real(self.pods) * gap / seconds).floor()).max(1);
-        let gap = (seconds * real(batch) / real(self.pods)).max(gap);
-        Some(Pace {
+        let batch = truncate_to_usize((to_f64(self.pods) * gap / seconds).floor()).max(1);
+        let gap = (seconds * to_f64(batch) / to_f64(self.pods)).max(gap);
+        Some(BlindPace {
             duration: SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::MAX),
             batch,
             gap: SignedDuration::try_from_secs_f64(gap).unwrap_or(SignedDuration::MAX),
         })
     }
 
-    fn seconds(&self) -> f64 {
+    fn window_seconds(&self) -> f64 {
         self.window.as_secs_f64().max(0.001)
     }
 }
 
 /// The chance that `draws` readers drawn at random leave every reader within the band of so many pods.
 #[must_use]
-pub fn within(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
+pub fn compute_even_chance(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
     let readers = readers.max(1);
     let draws = draws.clamp(1, MOST_DRAWS);
     // In units of a pod: what one reader may hold of the draws.
     let total = u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
-    let band = Band::new(total, readers, pods.max(1), 1, by);
-    let scale = real(draws) / f64::from(total);
-    let least = whole((band.lo * scale - 1e-6).ceil());
-    let most = whole((band.hi * scale + 1e-6).floor()).min(draws);
+    let band = ToleranceBand::new(total, readers, pods.max(1), 1, by);
+    let scale = to_f64(draws) / f64::from(total);
+    let least = truncate_to_usize((band.lo * scale - 1e-6).ceil());
+    let most = truncate_to_usize((band.hi * scale + 1e-6).floor()).min(draws);
     // chances[m]: that the readers so far got m of the draws, each within bounds. The last of n readers
     // gets each of the draws that are left with chance 1/n.
     let logs = log_factorials(draws);
@@ -107,12 +110,12 @@ pub fn within(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
     chances[0] = 1.0;
     for reader in 1..=readers {
         let mut next = vec![0.0; draws + 1];
-        let p = 1.0 / real(reader);
+        let p = 1.0 / to_f64(reader);
         for (m, sum) in next.iter_mut().enumerate() {
             for k in least..=most.min(m) {
                 let before = chances[m - k];
                 if before > 0.0 {
-                    *sum += before * binomial(&logs, m, k, p);
+                    *sum += before * binomial_probability(&logs, m, k, p);
                 }
             }
         }
@@ -121,30 +124,30 @@ pub fn within(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
     chances[draws].clamp(0.0, 1.0)
 }
 
-fn binomial(logs: &[f64], n: usize, k: usize, p: f64) -> f64 {
+fn binomial_probability(logs: &[f64], n: usize, k: usize, p: f64) -> f64 {
     let misses = n - k;
     let miss = if misses == 0 {
         0.0
     } else {
-        real(misses) * (1.0 - p).ln()
+        to_f64(misses) * (1.0 - p).ln()
     };
-    (logs[n] - logs[k] - logs[misses] + real(k) * p.ln() + miss).exp()
+    (logs[n] - logs[k] - logs[misses] + to_f64(k) * p.ln() + miss).exp()
 }
 
 fn log_factorials(n: usize) -> Vec<f64> {
     let mut logs = vec![0.0; n + 1];
     for i in 1..=n {
-        logs[i] = logs[i - 1] + real(i).ln();
+        logs[i] = logs[i - 1] + to_f64(i).ln();
     }
     logs
 }
 
-fn nearest(x: f64) -> usize {
-    whole(x.round())
+fn round_to_usize(x: f64) -> usize {
+    truncate_to_usize(x.round())
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturating, and never negative
-fn whole(x: f64) -> usize {
+fn truncate_to_usize(x: f64) -> usize {
     x.max(0.0) as usize
 }
 
@@ -156,8 +159,8 @@ mod tests {
         SignedDuration::from_secs(n)
     }
 
-    fn blind(pods: usize, readers: usize) -> Blind {
-        Blind {
+    fn blind(pods: usize, readers: usize) -> BlindRecycling {
+        BlindRecycling {
             pods,
             readers,
             caches: 2,
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn twenty_independent_draws_over_three_readers_are_even_in_one_run_of_nine() {
         // 3 · 20! / (7!·7!·6!) / 3^20
-        let exact = within(20, 3, 20, &Settings::default());
+        let exact = compute_even_chance(20, 3, 20, &Settings::default());
         assert!((exact - 0.1144).abs() < 0.0001, "{exact}");
     }
 
@@ -189,8 +192,9 @@ mod tests {
     fn the_draws_needed_for_even_odds_grow_with_the_readers() {
         // Large fleets, so that whole pods do not widen the band.
         let needed = |readers, percent: f64| {
-            (1..MOST_DRAWS)
-                .find(|n| within(10_000, readers, *n, &Settings::default()) * 100.0 >= percent)
+            (1..MOST_DRAWS).find(|n| {
+                compute_even_chance(10_000, readers, *n, &Settings::default()) * 100.0 >= percent
+            })
         };
         let half: Vec<_> = [2, 3, 4].map(|n| needed(n, 50.0)).into_iter().collect();
         assert!(half.iter().all(Option::is_some), "{half:?}");
@@ -201,7 +205,7 @@ mod tests {
     fn an_ordinary_fleet_has_no_pace_that_is_worth_it_and_a_large_one_has() {
         assert_eq!(blind(20, 3).pace(&Settings::default()), None);
         let pace = blind(200, 2).pace(&Settings::default());
-        let pace = pace.unwrap_or(Pace {
+        let pace = pace.unwrap_or(BlindPace {
             duration: seconds(0),
             batch: 0,
             gap: seconds(0),

@@ -58,14 +58,14 @@ fn a_pod() -> impl Strategy<Value = PodView> {
         })
 }
 
-fn some_looks() -> impl Strategy<Value = Vec<Look>> {
+fn some_looks() -> impl Strategy<Value = Vec<EndpointAnswer>> {
     let look = (
         45_i64..61,
         option::weighted(0.9, 0_usize..8),
         option::weighted(0.1, 0_usize..3),
     );
     vec(
-        look.prop_map(|(seconds, i, node)| Look {
+        look.prop_map(|(seconds, i, node)| EndpointAnswer {
             at: at(seconds),
             instance: i.map(name),
             via: node.map(|n| format!("n{n}")),
@@ -187,7 +187,7 @@ proptest! {
                 .all(|c| c <= figures.hi + 0.001 && c >= figures.lo - 0.001);
             let broken = figures.misplaced.wrong_role + figures.misplaced.no_member > 0;
             match verdict {
-                Verdict::Balanced { limited_by, .. } => {
+                BalanceVerdict::Balanced { limited_by, .. } => {
                     prop_assert!(!broken);
                     prop_assert!(inside || limited_by.is_some());
                 }
@@ -211,13 +211,13 @@ proptest! {
                 let above = held.iter().any(|(reader, sum)| {
                     #[allow(clippy::cast_precision_loss)]
                     let sum = *sum as f64;
-                    holds.to(reader) > 0 && sum > figures.fair
+                    holds.connections_to(reader) > 0 && sum > figures.fair
                 });
                 prop_assert!(above, "{} holds nothing above the fair share", id);
                 let before = squares(&held);
                 let mut total = 0;
                 for (reader, sum) in &mut held {
-                    let n = i64::from(holds.to(reader));
+                    let n = i64::from(holds.connections_to(reader));
                     *sum -= n;
                     total += n;
                 }

@@ -2,13 +2,15 @@
 //!
 //! Judges sums. Which pods move is decided in `pick`.
 
-use super::fleet::{Fleet, bit};
 use super::inputs::Settings;
-use super::verdict::{Figures, LimitedBy, Misplaced, Share};
+use super::pod_shares::PodShares;
+use super::reader_set::ReaderSet;
+use super::verdict::{BalanceFigures, InstanceShare, Misplaced};
+use dbbalance_api::status::LimitedBy;
 
 /// The band of a fleet, in connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Band {
+pub(super) struct ToleranceBand {
     pub fair: f64,
     pub lo: f64,
     pub hi: f64,
@@ -16,21 +18,21 @@ pub(super) struct Band {
     pub unit: u32,
 }
 
-impl Band {
+impl ToleranceBand {
     /// `pods`: those that hold connections to the places, `unit`: those of the smallest.
     ///
     /// hi = max(1.15·f, ceil(P/n)·w, f + w/2), lo = min(0.5·f, floor(P/n)·w): what the tolerance
     /// asks for, but never more than whole pods can give.
     pub(super) fn new(total: u32, places: usize, pods: usize, unit: u32, by: &Settings) -> Self {
         let n = places.max(1);
-        let (fair, lo, hi) = tolerated(total, n, by);
+        let (fair, lo, hi) = compute_tolerated_range(total, n, by);
         let w = f64::from(unit);
-        let hi = hi.max(real(pods.div_ceil(n)) * w).max(fair + w / 2.0);
-        let lo = lo.min(real(pods / n) * w);
+        let hi = hi.max(to_f64(pods.div_ceil(n)) * w).max(fair + w / 2.0);
+        let lo = lo.min(to_f64(pods / n) * w);
         Self { fair, lo, hi, unit }
     }
 
-    pub(super) fn holds(&self, held: &[u32]) -> bool {
+    pub(super) fn contains_all(&self, held: &[u32]) -> bool {
         is_between(held, self.lo, self.hi)
     }
 
@@ -45,11 +47,11 @@ impl Band {
     }
 
     /// The least number of pods that must move to get inside.
-    fn least(&self, held: &[u32]) -> u32 {
+    fn least_moves(&self, held: &[u32]) -> u32 {
         let unit = f64::from(self.unit.max(1));
         let sum = |far: &dyn Fn(f64) -> f64| {
             held.iter()
-                .map(|c| ceil((far(f64::from(*c)) - 0.001).max(0.0) / unit))
+                .map(|c| ceil_to_u32((far(f64::from(*c)) - 0.001).max(0.0) / unit))
                 .fold(0_u32, u32::saturating_add)
         };
         sum(&|c| c - self.hi).max(sum(&|c| self.lo - c))
@@ -59,13 +61,13 @@ impl Band {
     pub(super) fn deepest_deficit(&self, held: &[u32]) -> usize {
         let least = held.iter().min().copied().unwrap_or(0);
         let gap = (self.fair - f64::from(least)).max(0.0);
-        usize::try_from(ceil(gap / f64::from(self.unit.max(1)))).unwrap_or(usize::MAX)
+        usize::try_from(ceil_to_u32(gap / f64::from(self.unit.max(1)))).unwrap_or(usize::MAX)
     }
 }
 
 /// The fair share, and the least and most that the tolerance alone allows.
-fn tolerated(total: u32, places: usize, by: &Settings) -> (f64, f64, f64) {
-    let fair = f64::from(total) / real(places.max(1));
+fn compute_tolerated_range(total: u32, places: usize, by: &Settings) -> (f64, f64, f64) {
+    let fair = f64::from(total) / to_f64(places.max(1));
     let lo = fair * f64::from(by.floor_percent) / 100.0;
     let hi = fair * f64::from(by.tolerance_percent.saturating_add(100)) / 100.0;
     (fair, lo, hi)
@@ -79,12 +81,12 @@ fn is_between(held: &[u32], lo: f64, hi: f64) -> bool {
 }
 
 /// What a fleet's sums say.
-pub(super) struct Judged {
-    pub figures: Figures,
-    pub band: Band,
+pub(super) struct ShareStats {
+    pub figures: BalanceFigures,
+    pub band: ToleranceBand,
     pub held: Vec<u32>,
-    /// Readers that hold too little, as bits.
-    pub under: u32,
+    /// Readers that hold too little.
+    pub under: ReaderSet,
     /// Inside the band, or as near as whole pods get.
     pub is_even: bool,
     pub limited_by: Option<LimitedBy>,
@@ -94,57 +96,58 @@ pub(super) struct Judged {
 
 /// Judges the sums. `is_stuck` tells whether no single pod's move would make them more even; it is asked
 /// only outside the band.
-pub(super) fn judge(
-    fleet: &Fleet,
+pub(super) fn compute_share_stats(
+    fleet: &PodShares,
     by: &Settings,
-    is_stuck: impl Fn(&Band, &[u32]) -> bool,
-) -> Judged {
-    let held = fleet.held();
+    is_stuck: impl Fn(&ToleranceBand, &[u32]) -> bool,
+) -> ShareStats {
+    let held = fleet.connections_by_place();
     let sizes: Vec<u32> = fleet
         .rows
         .iter()
-        .map(super::fleet::Row::total)
+        .map(super::pod_shares::PodShare::total)
         .filter(|n| *n > 0)
         .collect();
     let unit = sizes.iter().min().copied().unwrap_or(0);
     let total = held.iter().fold(0_u32, |sum, c| sum.saturating_add(*c));
-    let band = Band::new(total, fleet.places.len(), sizes.len(), unit, by);
-    let inside = band.holds(&held);
+    let band = ToleranceBand::new(total, fleet.places.len(), sizes.len(), unit, by);
+    let inside = band.contains_all(&held);
     let none_under = !held.iter().any(|c| band.is_under(*c));
     let is_even = inside || none_under || is_stuck(&band, &held);
-    let (_, least, most) = tolerated(total, held.len(), by);
+    let (_, least, most) = compute_tolerated_range(total, held.len(), by);
     let limited_by = (is_even && !is_between(&held, least, most)).then_some(LimitedBy::PodQuantum);
     let far = band.fair * f64::from(by.drift_percent) / 100.0;
     let is_far = !is_even
         && held
             .iter()
             .any(|c| f64::from(*c) > far || f64::from(*c) < band.lo - 0.001);
-    let sum =
-        |of: fn(&super::fleet::Row) -> u32| fleet.rows.iter().map(of).fold(0, u32::saturating_add);
+    let sum = |of: fn(&super::pod_shares::PodShare) -> u32| {
+        fleet.rows.iter().map(of).fold(0, u32::saturating_add)
+    };
     let excess = if is_even {
         0
     } else {
         held.iter()
-            .map(|c| c.saturating_sub(ceil(band.fair)))
+            .map(|c| c.saturating_sub(ceil_to_u32(band.fair)))
             .fold(0, u32::saturating_add)
     };
-    let mut under = 0;
+    let mut under = ReaderSet::default();
     let mut names = vec![];
     for (i, c) in held.iter().enumerate() {
         if !is_even && band.is_under(*c) {
-            under |= bit(i);
+            under.insert(i);
             names.push(fleet.places[i].clone());
         }
     }
-    let figures = Figures {
+    let figures = BalanceFigures {
         shares: fleet
             .places
             .iter()
             .zip(&held)
-            .map(|(instance, c)| Share {
+            .map(|(instance, c)| InstanceShare {
                 instance: instance.clone(),
                 connections: *c,
-                permille: permille(*c, total),
+                permille: round_to_permille(*c, total),
             })
             .collect(),
         fair: band.fair,
@@ -152,7 +155,11 @@ pub(super) fn judge(
         hi: band.hi,
         unit,
         under: names,
-        least: if is_even { 0 } else { band.least(&held).max(1) },
+        least: if is_even {
+            0
+        } else {
+            band.least_moves(&held).max(1)
+        },
         misplaced: Misplaced {
             wrong_role: sum(|r| r.wrong_role),
             no_member: sum(|r| r.no_member),
@@ -163,7 +170,7 @@ pub(super) fn judge(
         read: fleet.rows.len(),
         pods: fleet.pods,
     };
-    Judged {
+    ShareStats {
         figures,
         band,
         held,
@@ -175,19 +182,19 @@ pub(super) fn judge(
 }
 
 /// `part` of `whole` in thousandths, rounded; 0 of nothing.
-pub(super) fn permille(part: u32, whole: u32) -> u32 {
+pub(super) fn round_to_permille(part: u32, whole: u32) -> u32 {
     let (part, whole) = (u64::from(part), u64::from(whole));
     let rounded = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
     u32::try_from(rounded).unwrap_or(1000)
 }
 
 /// As a real number; counts of pods and readers are far below 2³².
-pub(super) fn real(n: usize) -> f64 {
+pub(super) fn to_f64(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 /// Rounded up, at least 0.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturating, and never negative
-pub(super) fn ceil(x: f64) -> u32 {
+pub(super) fn ceil_to_u32(x: f64) -> u32 {
     x.ceil().max(0.0) as u32
 }

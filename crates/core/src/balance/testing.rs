@@ -57,8 +57,8 @@ pub(super) struct Stage {
     pub previous_writer: Option<InstanceId>,
     pub pools: Pools,
     pub pods: Vec<PodView>,
-    pub looks: Vec<Look>,
-    pub writer_looks: Vec<Look>,
+    pub looks: Vec<EndpointAnswer>,
+    pub writer_looks: Vec<EndpointAnswer>,
     pub free: usize,
     pub canary: bool,
     pub event: Option<Timestamp>,
@@ -98,7 +98,7 @@ impl Stage {
     }
 
     pub(super) fn decide(&self) -> Decision {
-        decide(&Inputs {
+        decide_balance(&Inputs {
             now: self.now,
             topology: &self.topology,
             previous_writer: self.previous_writer.as_ref(),
@@ -154,10 +154,10 @@ impl Stage {
 }
 
 /// Look-ups of one moment, `-` for one that failed.
-pub(super) fn looks(at: Timestamp, names: &[&str]) -> Vec<Look> {
+pub(super) fn looks(at: Timestamp, names: &[&str]) -> Vec<EndpointAnswer> {
     names
         .iter()
-        .map(|name| Look {
+        .map(|name| EndpointAnswer {
             at,
             instance: (*name != "-").then(|| id(name)),
             via: None,

@@ -1,7 +1,7 @@
 //! What the rule says, one sentence a test.
 
 mod broken;
+mod dns_gate;
 mod episodes;
 mod evidence;
-mod gate;
 mod shares;

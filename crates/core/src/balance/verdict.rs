@@ -6,16 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{GaveUp, GaveUpReason, RebalanceState};
+use dbbalance_api::status::LimitedBy;
 
 /// What is to be done, said and remembered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Whether the connections are where they should be.
-    pub verdict: Verdict,
+    pub verdict: BalanceVerdict,
     /// UIDs of pods with connections to a wrong role or to no member, those not Ready first. Exempt from
     /// `maxUnavailable` where the method is; the storm cap is the caller's.
     pub urgent: Vec<String>,
-    /// UIDs of pods that hold the excess; never more than what is free.
+    /// UIDs of pods that hold the rebalance; never more than what is free.
     pub moves: Vec<String>,
     /// Why no more is done now.
     pub wait: Option<Wait>,
@@ -33,18 +34,18 @@ pub struct Decision {
 
 /// Whether the connections are where they should be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum BalanceVerdict {
     /// Every reader is within the band, and nothing is broken.
     Balanced {
         /// The figures.
-        figures: Figures,
+        figures: BalanceFigures,
         /// What keeps it from the tolerance that was asked for.
         limited_by: Option<LimitedBy>,
     },
     /// Not so.
     Unbalanced {
         /// The figures.
-        figures: Figures,
+        figures: BalanceFigures,
     },
     /// It cannot be told.
     Unknown {
@@ -53,10 +54,10 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl BalanceVerdict {
     /// The figures, where there are any.
     #[must_use]
-    pub const fn figures(&self) -> Option<&Figures> {
+    pub const fn figures(&self) -> Option<&BalanceFigures> {
         match self {
             Self::Balanced { figures, .. } | Self::Unbalanced { figures } => Some(figures),
             Self::Unknown { .. } => None,
@@ -68,13 +69,6 @@ impl Verdict {
     pub const fn is_balanced(&self) -> bool {
         matches!(self, Self::Balanced { .. })
     }
-}
-
-/// What keeps connections from being as even as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitedBy {
-    /// One pod's connections are the smallest thing that can be moved.
-    PodQuantum,
 }
 
 /// Why it cannot be told.
@@ -131,7 +125,7 @@ impl fmt::Display for Unknown {
 
 /// The connections of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct InstanceShare {
     /// Which.
     pub instance: InstanceId,
     /// Connections.
@@ -161,10 +155,10 @@ impl Misplaced {
 
 /// What the verdict rests on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
+pub struct BalanceFigures {
     /// The instances among which the target's pools are spread, in the topology's order: the readers,
     /// or the writer where it alone is right.
-    pub shares: Vec<Share>,
+    pub shares: Vec<InstanceShare>,
     /// The fair share, in connections.
     pub fair: f64,
     /// The least that a reader should hold.
@@ -189,7 +183,7 @@ pub struct Figures {
     pub pods: usize,
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for BalanceFigures {
     /// As in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("shares ")?;
@@ -316,7 +310,7 @@ impl fmt::Display for Wait {
             Self::Settling { in_flight, until } => {
                 write!(f, "{in_flight} recycled pods are not back")?;
                 match until {
-                    Some(until) => write!(f, "; measured as it is at {}", whole(*until)),
+                    Some(until) => write!(f, "; measured as it is at {}", round_to_second(*until)),
                     None => Ok(()),
                 }
             }
@@ -333,19 +327,19 @@ impl fmt::Display for Wait {
                 "{} % of the look-ups name a reader with too few connections, {} % are needed; waiting since {}",
                 (share + 5) / 10,
                 (need + 5) / 10,
-                whole(*since)
+                round_to_second(*since)
             ),
             Self::NeverNamed { readers, until } => {
                 f.write_str("no look-up has named ")?;
                 for (i, reader) in readers.iter().enumerate() {
                     write!(f, "{}{reader}", if i == 0 { "" } else { ", " })?;
                 }
-                write!(f, "; waiting for it until {}", whole(*until))
+                write!(f, "; waiting for it until {}", round_to_second(*until))
             }
             Self::PodCooldown { pods, until } => write!(
                 f,
                 "{pods} pods that could help were recycled just now, the first may go again at {}",
-                whole(*until)
+                round_to_second(*until)
             ),
             Self::NothingFree => f.write_str("no pod is free to be taken"),
             Self::GaveUp(GaveUp {
@@ -361,7 +355,7 @@ impl fmt::Display for Wait {
             } => write!(
                 f,
                 "uneven without a change of the topology; taken up at {} if it stays",
-                whole(*at)
+                round_to_second(*at)
             ),
             Self::NotTriggered { .. } => f.write_str("uneven without a change of the topology"),
         }
@@ -369,11 +363,11 @@ impl fmt::Display for Wait {
 }
 
 /// Whole seconds, for people.
-fn whole(at: Timestamp) -> Timestamp {
+fn round_to_second(at: Timestamp) -> Timestamp {
     at.round(jiff::Unit::Second).unwrap_or(at)
 }
 
 /// `at` and a while.
-pub(super) fn after(at: Timestamp, while_: SignedDuration) -> Timestamp {
+pub(super) fn add_saturating(at: Timestamp, while_: SignedDuration) -> Timestamp {
     at.saturating_add(while_).unwrap_or(Timestamp::MAX)
 }

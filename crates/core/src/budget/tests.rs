@@ -66,9 +66,9 @@ fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new()
         measured: [(InstanceId("c".into()), 95)].into(),
         ..Holding::default()
     };
-    let adds = |step| judge(members, &spec, &holding, Load::default(), step, false);
-    assert_eq!(adds(reader(5)), Verdict::Fits);
-    let Verdict::Exceeds(message) = adds(reader(6)) else {
+    let adds = |step| check_budget(members, &spec, &holding, Load::default(), step, false);
+    assert_eq!(adds(reader(5)), BudgetCheck::Fits);
+    let BudgetCheck::Exceeds(message) = adds(reader(6)) else {
         unreachable!("DNS may serve c as a reader still");
     };
     assert!(message.contains("on c, has 5"), "{message}");
@@ -76,7 +76,7 @@ fn an_instance_whose_role_has_not_settled_counts_in_the_old_one_and_in_the_new()
         reader: 0,
         writer: 6,
     };
-    assert!(matches!(adds(writer), Verdict::Exceeds(_)));
+    assert!(matches!(adds(writer), BudgetCheck::Exceeds(_)));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_step_that_fits_is_taken_and_one_more_is_not() {
     let spec = hundred(10);
     let v = view("abc", "db.r6g.large");
     assert_eq!(
-        judge(
+        check_budget(
             read(&v),
             &spec,
             &holds(reader(60)),
@@ -92,9 +92,9 @@ fn a_step_that_fits_is_taken_and_one_more_is_not() {
             reader(10),
             false
         ),
-        Verdict::Fits
+        BudgetCheck::Fits
     );
-    let Verdict::Exceeds(message) = judge(
+    let BudgetCheck::Exceeds(message) = check_budget(
         read(&v),
         &spec,
         &holds(reader(60)),
@@ -115,7 +115,7 @@ fn an_unknown_class_holds_only_what_surges() {
     let spec = BudgetSpec::default();
     let v = view("ab", "db.x99.tiny");
     assert!(matches!(
-        judge(
+        check_budget(
             read(&v),
             &spec,
             &holds(reader(0)),
@@ -123,10 +123,10 @@ fn an_unknown_class_holds_only_what_surges() {
             reader(1),
             true
         ),
-        Verdict::Unknown(_)
+        BudgetCheck::Unknown(_)
     ));
     assert_eq!(
-        judge(
+        check_budget(
             read(&v),
             &spec,
             &holds(reader(0)),
@@ -134,7 +134,7 @@ fn an_unknown_class_holds_only_what_surges() {
             reader(1),
             false
         ),
-        Verdict::Fits
+        BudgetCheck::Fits
     );
 }
 
@@ -146,7 +146,7 @@ fn a_lone_writer_serves_the_reader_endpoint_too() {
         writer: 50,
     };
     assert!(matches!(
-        judge(
+        check_budget(
             read(&view("a", "db.r6g.large")),
             &spec,
             &holds(now),
@@ -154,10 +154,10 @@ fn a_lone_writer_serves_the_reader_endpoint_too() {
             reader(1),
             false
         ),
-        Verdict::Exceeds(_)
+        BudgetCheck::Exceeds(_)
     ));
     assert_eq!(
-        judge(
+        check_budget(
             read(&view("ab", "db.r6g.large")),
             &spec,
             &holds(now),
@@ -165,7 +165,7 @@ fn a_lone_writer_serves_the_reader_endpoint_too() {
             reader(1),
             false
         ),
-        Verdict::Fits
+        BudgetCheck::Fits
     );
 }
 
@@ -180,7 +180,7 @@ fn measured_connections_count_only_where_they_are() {
         ..Holding::default()
     };
     let fits = |holding| {
-        judge(
+        check_budget(
             read(&v),
             &spec,
             &holding,
@@ -189,8 +189,8 @@ fn measured_connections_count_only_where_they_are() {
             false,
         )
     };
-    assert_eq!(fits(on(80, 80)), Verdict::Fits);
-    let Verdict::Exceeds(message) = fits(on(70, 81)) else {
+    assert_eq!(fits(on(80, 80)), BudgetCheck::Fits);
+    let BudgetCheck::Exceeds(message) = fits(on(70, 81)) else {
         unreachable!("it must not fit on c");
     };
     assert!(
@@ -202,10 +202,13 @@ fn measured_connections_count_only_where_they_are() {
 #[test]
 fn known_classes_have_the_limits_of_the_guides_and_others_none() {
     assert_eq!(
-        max_connections("aurora-postgresql", "db.r6g.large"),
+        find_max_connections("aurora-postgresql", "db.r6g.large"),
         Some(1600)
     );
-    assert_eq!(max_connections("aurora-mysql", "db.t3.medium"), Some(90));
+    assert_eq!(
+        find_max_connections("aurora-mysql", "db.t3.medium"),
+        Some(90)
+    );
     for class in [
         "db.serverless",
         "db.r6g.huge",
@@ -213,6 +216,10 @@ fn known_classes_have_the_limits_of_the_guides_and_others_none() {
         "db.m5.large",
         "",
     ] {
-        assert_eq!(max_connections("aurora-postgresql", class), None, "{class}");
+        assert_eq!(
+            find_max_connections("aurora-postgresql", class),
+            None,
+            "{class}"
+        );
     }
 }

@@ -18,7 +18,7 @@ const EXAMPLES: usize = 3;
 
 /// The instance behind an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct AddressOwner {
     /// Its name.
     pub instance: InstanceId,
     /// Whether it still has this address; else it once had.
@@ -28,13 +28,13 @@ pub struct Known {
 /// Tells whose an address is or was.
 pub trait Addresses {
     /// The instance behind the address; `None`: nobody that was ever looked up.
-    fn of(&self, address: IpAddr) -> Option<Known>;
+    fn owner_of(&self, address: IpAddr) -> Option<AddressOwner>;
     /// Whether an address of this instance is known now.
     fn is_resolved(&self, instance: &InstanceId) -> bool;
 }
 
-impl Addresses for BTreeMap<IpAddr, Known> {
-    fn of(&self, address: IpAddr) -> Option<Known> {
+impl Addresses for BTreeMap<IpAddr, AddressOwner> {
+    fn owner_of(&self, address: IpAddr) -> Option<AddressOwner> {
         self.get(&address).cloned()
     }
 
@@ -44,21 +44,21 @@ impl Addresses for BTreeMap<IpAddr, Known> {
 }
 
 impl Addresses for AddressBook {
-    fn of(&self, address: IpAddr) -> Option<Known> {
-        Self::of(self, address).map(|known| Known {
+    fn owner_of(&self, address: IpAddr) -> Option<AddressOwner> {
+        Self::record_of(self, address).map(|known| AddressOwner {
             instance: known.instance.clone(),
             current: known.current,
         })
     }
 
     fn is_resolved(&self, instance: &InstanceId) -> bool {
-        self.current(instance).next().is_some()
+        self.current_addresses(instance).next().is_some()
     }
 }
 
 /// Connections that lead to one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ConnectionCount {
     /// How many.
     pub connections: u32,
     /// Their local ports, ascending.
@@ -69,7 +69,7 @@ pub struct Held {
     pub retransmitting_for: std::time::Duration,
 }
 
-impl Held {
+impl ConnectionCount {
     fn add(&mut self, socket: &Socket) {
         self.connections = self.connections.saturating_add(1);
         let port = socket.local.port();
@@ -86,11 +86,11 @@ impl Held {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodHoldings {
     /// To members, at their addresses of now.
-    pub by_instance: BTreeMap<InstanceId, Held>,
+    pub by_instance: BTreeMap<InstanceId, ConnectionCount>,
     /// To instances that are no members any more, or to a former address of one that is.
-    pub no_member: BTreeMap<InstanceId, Held>,
+    pub no_member: BTreeMap<InstanceId, ConnectionCount>,
     /// To addresses that were never a member's, loopback (a pooler beside the app) included.
-    pub unknown: BTreeMap<IpAddr, Held>,
+    pub unknown: BTreeMap<IpAddr, ConnectionCount>,
     /// Sockets that the server has closed and the app still keeps. They are no connections.
     pub closed_by_server: u32,
 }
@@ -98,7 +98,11 @@ pub struct PodHoldings {
 impl PodHoldings {
     /// Attributes the sockets of one pod.
     #[must_use]
-    pub fn of(sockets: &[Socket], addresses: &dyn Addresses, topology: &Topology) -> Self {
+    pub fn from_sockets(
+        sockets: &[Socket],
+        addresses: &dyn Addresses,
+        topology: &Topology,
+    ) -> Self {
         let mut sum = Self::default();
         for socket in sockets {
             if socket.state == SocketState::ClosedByServer {
@@ -107,7 +111,7 @@ impl PodHoldings {
             }
             let remote = socket.remote.ip();
             // A tunnel on loopback is never a member, whatever a name has once been resolved to.
-            let known = (!remote.is_loopback()).then(|| addresses.of(remote));
+            let known = (!remote.is_loopback()).then(|| addresses.owner_of(remote));
             let held = match known.flatten() {
                 Some(known) if known.current && is_member(topology, &known.instance) => {
                     sum.by_instance.entry(known.instance).or_default()
@@ -124,25 +128,25 @@ impl PodHoldings {
     #[must_use]
     pub fn connections(&self) -> u32 {
         let held = self.by_instance.values().chain(self.no_member.values());
-        total(held.chain(self.unknown.values()))
+        sum_connections(held.chain(self.unknown.values()))
     }
 
     /// Connections to one member.
     #[must_use]
-    pub fn to(&self, instance: &InstanceId) -> u32 {
+    pub fn connections_to(&self, instance: &InstanceId) -> u32 {
         self.by_instance.get(instance).map_or(0, |h| h.connections)
     }
 
     /// Connections to former members and former addresses.
     #[must_use]
     pub fn to_no_member(&self) -> u32 {
-        total(self.no_member.values())
+        sum_connections(self.no_member.values())
     }
 
     /// Connections to addresses that nobody knows.
     #[must_use]
     pub fn to_unknown(&self) -> u32 {
-        total(self.unknown.values())
+        sum_connections(self.unknown.values())
     }
 
     /// Connections that are suspected to be half-open.
@@ -154,7 +158,7 @@ impl PodHoldings {
     }
 }
 
-fn total<'a>(held: impl Iterator<Item = &'a Held>) -> u32 {
+fn sum_connections<'a>(held: impl Iterator<Item = &'a ConnectionCount>) -> u32 {
     held.fold(0, |sum, h| sum.saturating_add(h.connections))
 }
 
@@ -164,7 +168,7 @@ fn is_member(topology: &Topology, instance: &InstanceId) -> bool {
 
 /// Whether what was measured may be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EvidenceQuality {
     /// It may. There may be no connection at all.
     Whole,
     /// Too few pods could be read.
@@ -184,7 +188,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl EvidenceQuality {
     /// The reason as the condition `Balanced` names it; `None` if there is nothing to say.
     #[must_use]
     pub const fn reason(&self) -> Option<&'static str> {
@@ -216,14 +220,14 @@ pub struct Evidence {
     /// The counted pods that are unknown, by UID.
     pub unread: BTreeMap<String, UnreadableReason>,
     /// Whether it may be relied on.
-    pub verdict: Verdict,
+    pub verdict: EvidenceQuality,
 }
 
 /// Attributes what was measured on the counted pods of a target.
 ///
 /// `measured` may hold other pods, which do not count here; a counted pod that it lacks was not read yet.
 #[must_use]
-pub fn attribute<'a>(
+pub fn attribute_connections<'a>(
     counted: impl IntoIterator<Item = &'a str>,
     measured: &Measured,
     addresses: &dyn Addresses,
@@ -235,7 +239,7 @@ pub fn attribute<'a>(
     for uid in counted {
         let (reason, said) = match measured.pods.get(uid) {
             Some(PodMeasurement::Read(reading)) => {
-                let holdings = PodHoldings::of(&reading.sockets, addresses, topology);
+                let holdings = PodHoldings::from_sockets(&reading.sockets, addresses, topology);
                 pods.insert(uid.to_owned(), holdings);
                 continue;
             }
@@ -246,7 +250,7 @@ pub fn attribute<'a>(
         let seen = why.entry(reason).or_insert((0, said));
         seen.0 += 1;
     }
-    let verdict = judge(&pods, unread.len(), &why, addresses, topology);
+    let verdict = assess_quality(&pods, unread.len(), &why, addresses, topology);
     Evidence {
         pods,
         unread,
@@ -254,17 +258,17 @@ pub fn attribute<'a>(
     }
 }
 
-fn judge(
+fn assess_quality(
     pods: &BTreeMap<String, PodHoldings>,
     unread: usize,
     why: &BTreeMap<UnreadableReason, (usize, &str)>,
     addresses: &dyn Addresses,
     topology: &Topology,
-) -> Verdict {
+) -> EvidenceQuality {
     let (read, all) = (pods.len(), pods.len() + unread);
     if read * 100 < all * READ_PERCENT {
-        return Verdict::Partial {
-            message: partial(read, all, why),
+        return EvidenceQuality::Partial {
+            message: describe_partial(read, all, why),
         };
     }
     let missing: Vec<&str> = topology
@@ -280,7 +284,7 @@ fn judge(
         .fold(0, |sum, p| sum.saturating_add(p.to_unknown()));
     // Without an unknown address nothing can be the missing member's.
     if !missing.is_empty() && unknown > 0 {
-        return Verdict::Unresolved {
+        return EvidenceQuality::Unresolved {
             message: format!(
                 "{unknown} connections lead to addresses that nobody knows, and the address of {} is not known yet",
                 missing.join(", ")
@@ -288,14 +292,18 @@ fn judge(
         };
     }
     if connections > 0 && unknown == connections {
-        return Verdict::Unattributable {
-            message: unattributable(connections, pods),
+        return EvidenceQuality::Unattributable {
+            message: describe_unattributable(connections, pods),
         };
     }
-    Verdict::Whole
+    EvidenceQuality::Whole
 }
 
-fn partial(read: usize, all: usize, why: &BTreeMap<UnreadableReason, (usize, &str)>) -> String {
+fn describe_partial(
+    read: usize,
+    all: usize,
+    why: &BTreeMap<UnreadableReason, (usize, &str)>,
+) -> String {
     let mut reasons: Vec<_> = why
         .iter()
         .map(|(reason, (count, said))| (*count, *reason, *said))
@@ -317,7 +325,7 @@ fn partial(read: usize, all: usize, why: &BTreeMap<UnreadableReason, (usize, &st
     text
 }
 
-fn unattributable(connections: u32, pods: &BTreeMap<String, PodHoldings>) -> String {
+fn describe_unattributable(connections: u32, pods: &BTreeMap<String, PodHoldings>) -> String {
     let mut remotes: BTreeMap<IpAddr, u32> = BTreeMap::new();
     for (address, held) in pods.values().flat_map(|p| &p.unknown) {
         let sum = remotes.entry(*address).or_default();
@@ -350,11 +358,11 @@ fn unattributable(connections: u32, pods: &BTreeMap<String, PodHoldings>) -> Str
 
 /// The members that no connection of the evidence leads to, for whoever shows it.
 #[must_use]
-pub fn unheld(evidence: &Evidence, topology: &Topology) -> BTreeSet<InstanceId> {
+pub fn find_unused_members(evidence: &Evidence, topology: &Topology) -> BTreeSet<InstanceId> {
     topology
         .members()
         .map(|(m, _)| m.instance.clone())
-        .filter(|i| evidence.pods.values().all(|p| p.to(i) == 0))
+        .filter(|i| evidence.pods.values().all(|p| p.connections_to(i) == 0))
         .collect()
 }
 

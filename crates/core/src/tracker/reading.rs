@@ -31,7 +31,7 @@ const SURELY_DOWN: [&str; 11] = [
 
 /// What a member's status word says of its membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum MemberAvailability {
     /// It serves.
     Serves,
     /// It serves nobody, perhaps for a moment.
@@ -47,7 +47,7 @@ pub(super) enum Standing {
 /// At most one member is the writer, by construction. No writer is what a failover looks like for a few
 /// seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClusterReading {
     /// The cluster's ARN.
     pub arn: String,
     /// The cluster's `DbClusterResourceId`.
@@ -64,10 +64,10 @@ pub struct Reading {
     pub members: BTreeMap<MemberId, MemberReading>,
 }
 
-impl Reading {
+impl ClusterReading {
     /// A member or the cluster is not `available`.
     #[must_use]
-    pub fn restless(&self) -> bool {
+    pub fn is_restless(&self) -> bool {
         self.writer.is_none()
             || self.status != AVAILABLE
             || self
@@ -90,12 +90,12 @@ pub struct MemberReading {
 
 impl MemberReading {
     /// What the status word decides.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn availability(&self) -> MemberAvailability {
         match self.status.as_str() {
-            AVAILABLE => Standing::Serves,
-            DELETING => Standing::Leaves,
-            word if SURELY_DOWN.contains(&word) => Standing::Down,
-            _ => Standing::Undecided,
+            AVAILABLE => MemberAvailability::Serves,
+            DELETING => MemberAvailability::Leaves,
+            word if SURELY_DOWN.contains(&word) => MemberAvailability::Down,
+            _ => MemberAvailability::Undecided,
         }
     }
 }

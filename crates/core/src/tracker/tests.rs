@@ -13,7 +13,7 @@ fn member(name: &str) -> MemberId {
 }
 
 /// `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not available.
-fn reading(text: &str) -> Reading {
+fn reading(text: &str) -> ClusterReading {
     let mut writer = None;
     let mut members = BTreeMap::new();
     for part in text.split_whitespace() {
@@ -29,7 +29,7 @@ fn reading(text: &str) -> Reading {
         };
         members.insert(id, facts);
     }
-    Reading {
+    ClusterReading {
         arn: "arn:c".to_owned(),
         resource: ResourceId("cluster-1".to_owned()),
         status: "available".to_owned(),
@@ -275,7 +275,7 @@ fn without_a_hint_doubtful_members_count_and_down_ones_do_not() {
 
 #[test]
 fn restart_with_a_hint_changes_nothing() {
-    let mut tracker = Tracker::seeded(topology("w1 r2 r3"));
+    let mut tracker = Tracker::with_hint(topology("w1 r2 r3"));
     assert!(tracker.view().is_none(), "a hint is not an observation");
     let text = "w1 r2:modifying r3:stopped r4:configuring-iam-database-auth r5:creating";
     feed(&mut tracker, 0, &[text, text]);
@@ -286,7 +286,7 @@ fn restart_with_a_hint_changes_nothing() {
 fn hint_of_another_cluster_is_not_followed() {
     let mut other = topology("w1 r3");
     other.resource = ResourceId("cluster-0".to_owned());
-    let mut tracker = Tracker::seeded(other);
+    let mut tracker = Tracker::with_hint(other);
     feed(&mut tracker, 0, &["w1 r2:modifying r3:stopped"; 2]);
     assert_eq!(shown(&tracker), "w1 r2");
 }
@@ -294,10 +294,10 @@ fn hint_of_another_cluster_is_not_followed() {
 #[test]
 fn seed_is_taken_only_before_the_first_reading() {
     let mut tracker = Tracker::default();
-    tracker.seed(topology("w1 r2"));
+    tracker.set_hint(topology("w1 r2"));
     feed(&mut tracker, 0, &["w1 r2:stopped r3:modifying"; 2]);
     assert_eq!(shown(&tracker), "w1 r2");
-    tracker.seed(topology("w1 r3"));
+    tracker.set_hint(topology("w1 r3"));
     assert_eq!(tracker.hint, Some(topology("w1 r2")));
 }
 
@@ -318,7 +318,7 @@ fn facts_follow_the_last_answer_and_survive_gaps() {
 
 /// What a random history is made of: for each of four members whether it is listed and its word, the writer,
 /// and the seconds that have passed since the reading before.
-fn history() -> impl Strategy<Value = Vec<(Reading, i64)>> {
+fn history() -> impl Strategy<Value = Vec<(ClusterReading, i64)>> {
     let word = prop::sample::select(vec![
         "-",
         "available",
@@ -356,7 +356,7 @@ fn history() -> impl Strategy<Value = Vec<(Reading, i64)>> {
 }
 
 /// Whether a single reading can have told this topology.
-fn tells(reading: &Reading, topology: &Topology) -> bool {
+fn tells(reading: &ClusterReading, topology: &Topology) -> bool {
     let status = |m: &MemberId| reading.members.get(m).map(|f| f.status.as_str());
     reading.writer.as_ref() == Some(&topology.writer)
         && topology
@@ -400,7 +400,7 @@ proptest! {
 }
 
 fn heard(tracker: &mut Tracker, writer: &str) {
-    tracker.hear(Some(InstanceId(writer.to_owned())));
+    tracker.set_dns_writer(Some(InstanceId(writer.to_owned())));
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn one_reading_confirms_the_writer_on_which_dns_agrees() {
 fn dns_that_names_another_writer_or_none_confirms_nothing() {
     for writer in [Some("3"), None] {
         let mut tracker = settled("w1 r2 r3");
-        tracker.hear(writer.map(|w| InstanceId(w.to_owned())));
+        tracker.set_dns_writer(writer.map(|w| InstanceId(w.to_owned())));
         feed(&mut tracker, 0, &["r1 w2 r3"]);
         assert_eq!(shown(&tracker), "w1 r2 r3");
     }

@@ -35,7 +35,7 @@ const REFUSED: i32 = 44;
 /// `SigCgt` is a 64-bit mask in hex. Of it only the last seven digits are looked at: 28 bits hold
 /// every signal that can be named (`SIGWINCH` is 28), and shells with 32-bit arithmetic can count
 /// with them. A process may end between the two steps: then `kill` fails and `/proc` says why.
-const SCRIPT: &str = r#"
+pub const SCRIPT: &str = r#"
 [ -d "/proc/$1" ] || { [ -d /proc/self ] && exit 41; exit 42; }
 caught=
 while read -r key value; do

@@ -51,7 +51,13 @@ fn a_running_pod_is_reduced_to_its_facts() {
     assert_eq!(facts.stamp.unwrap().epoch, 3);
     assert_eq!(facts.claim, None, "an unreadable claim is none");
     assert_eq!(facts.template, "abc");
-    assert_eq!(facts.owner, Some(("ReplicaSet".into(), "web-abc".into())));
+    assert_eq!(
+        facts.owner,
+        Some(OwnerRef {
+            kind: "ReplicaSet".into(),
+            name: "web-abc".into()
+        })
+    );
     assert_eq!(
         facts.started.unwrap().to_string(),
         "2026-05-04T03:00:05Z",

@@ -112,7 +112,7 @@ async fn recycle(
     let claim = Claim {
         policy: stamp.policy.clone(),
         epoch: stamp.epoch,
-        attempt: 1,
+        attempt: Attempt::First,
         time: "2026-05-04T15:52:35Z".parse().unwrap(),
     };
     let name = if method == Method::Http {

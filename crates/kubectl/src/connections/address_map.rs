@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use dbbalance_api::status::{RoleStatus, TopologyStatus};
-use dbbalance_core::evidence::{Addresses, Known};
+use dbbalance_core::evidence::{AddressOwner, Addresses};
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 
 /// The instance of each address.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AddressMap(BTreeMap<IpAddr, Known>);
+pub(crate) struct AddressMap(BTreeMap<IpAddr, AddressOwner>);
 
 impl AddressMap {
     /// Adds the current addresses, and marks all others as former.
@@ -22,7 +22,7 @@ impl AddressMap {
         for member in &topology.members {
             let address = member.address.as_deref().and_then(|a| a.parse().ok());
             if let Some::<IpAddr>(address) = address {
-                let known = Known {
+                let known = AddressOwner {
                     instance: InstanceId(member.instance.clone()),
                     current: true,
                 };
@@ -50,8 +50,8 @@ impl AddressMap {
 }
 
 impl Addresses for AddressMap {
-    fn of(&self, address: IpAddr) -> Option<Known> {
-        self.0.of(address)
+    fn owner_of(&self, address: IpAddr) -> Option<AddressOwner> {
+        self.0.owner_of(address)
     }
 
     fn is_resolved(&self, instance: &InstanceId) -> bool {

@@ -14,10 +14,11 @@ use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::BalanceStatus;
 use dbbalance_core::balance::{
-    Holdings, Inputs, PodView, Pools, Reach, Settings, figures, wrong_role,
+    Holdings, Inputs, PodView, Pools, Reach, Settings, compute_figures, count_wrong_role,
 };
 use dbbalance_core::evidence::{
-    Addresses as _, Evidence, Held, Measured, PodHoldings, PodMeasurement, attribute,
+    Addresses as _, ConnectionCount, Evidence, Measured, PodHoldings, PodMeasurement,
+    attribute_connections,
 };
 use dbbalance_core::topology::{InstanceId, Role, Topology};
 
@@ -132,7 +133,7 @@ impl ConnectionSnapshot {
 /// Draws the snapshot.
 pub(crate) fn build_snapshot(input: &SnapshotInput) -> ConnectionSnapshot {
     let uids = input.pods.iter().map(|(_, uid)| uid.as_str());
-    let evidence = attribute(uids, input.measured, input.address_map, input.topology);
+    let evidence = attribute_connections(uids, input.measured, input.address_map, input.topology);
     let pools = effective_pools(input.target, &evidence);
     let band = find_band(input, &evidence, pools);
     let places = list_places(input, &evidence, band);
@@ -197,7 +198,7 @@ fn compute_band(
             before_failover: false,
         })
         .collect();
-    let figures = figures(&Inputs {
+    let figures = compute_figures(&Inputs {
         now: input.time,
         topology: input.topology,
         previous_writer: None,
@@ -227,7 +228,7 @@ fn truncate_to_u32(n: f64) -> u32 {
 /// The most connections that any pod holds: what a pool without a number may hold.
 fn effective_pools(target: &TargetSpec, evidence: &Evidence) -> Pools {
     let held = evidence.pods.values().map(PodHoldings::connections);
-    Pools::of(&target.pools, held.max().unwrap_or(0))
+    Pools::from_specs(&target.pools, held.max().unwrap_or(0))
 }
 
 fn list_places(
@@ -247,13 +248,13 @@ fn list_places(
         .map(|(m, role)| (&m.instance, role))
         .collect();
     members.sort_by_key(|(id, role)| (*role, natural_key(&id.0)));
-    let to_members = members
-        .iter()
-        .fold(0_u32, |all, (id, _)| all.saturating_add(sum(&|p| p.to(id))));
+    let to_members = members.iter().fold(0_u32, |all, (id, _)| {
+        all.saturating_add(sum(&|p| p.connections_to(id)))
+    });
     let mut places: Vec<ConnectionPlace> = members
         .iter()
         .map(|(id, role)| {
-            let connections = sum(&|p| p.to(id));
+            let connections = sum(&|p| p.connections_to(id));
             let level = band.filter(|_| *role == Role::Reader).map(|b| {
                 if connections < b.lowest {
                     BandLevel::Below
@@ -341,13 +342,13 @@ fn build_row(
             read: false,
         };
     };
-    let connections = |held: Option<&Held>| held.map_or(0, |h| h.connections);
+    let connections = |held: Option<&ConnectionCount>| held.map_or(0, |h| h.connections);
     let held = places
         .iter()
         .map(|place| {
             let id = InstanceId(place.name.clone());
             match place.kind {
-                PlaceKind::Writer | PlaceKind::Reader => holdings.to(&id),
+                PlaceKind::Writer | PlaceKind::Reader => holdings.connections_to(&id),
                 PlaceKind::Former => connections(holdings.no_member.get(&id)),
                 PlaceKind::Unknown => place
                     .addresses
@@ -375,7 +376,7 @@ fn find_causes(
     pools: Pools,
 ) -> (u32, Vec<String>) {
     let mut notes = Vec::new();
-    let wrong = wrong_role(pools, input.topology, None, &Holdings::from(holdings));
+    let wrong = count_wrong_role(pools, input.topology, None, &Holdings::from(holdings));
     if wrong.count() > 0 {
         let which = if wrong.on_writer >= wrong.on_readers {
             "the writer"
@@ -393,7 +394,7 @@ fn find_causes(
         });
     }
     for place in places.iter().filter(|p| p.level == Some(BandLevel::Above)) {
-        let n = holdings.to(&InstanceId(place.name.clone()));
+        let n = holdings.connections_to(&InstanceId(place.name.clone()));
         if n > 0 {
             notes.push(format!("{n} on {} (too many)", place.name));
         }

@@ -49,7 +49,8 @@ pub(super) fn check_policy<'p>(
         ));
     }
     let status = policy.status.as_ref();
-    let ready = status.and_then(|s| conditions::get(&s.conditions, ConditionType::Ready));
+    let ready =
+        status.and_then(|s| conditions::find_condition(&s.conditions, ConditionType::Ready));
     if ready.is_none_or(|c| c.status != "True") {
         let why = ready.map_or_else(
             || "no operator has seen it yet".to_owned(),

@@ -23,7 +23,7 @@ use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_api::status::{TargetStatus, TopologyStatus};
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
-use dbbalance_core::stamp::{Claim, PolicyMark, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::topology::Fingerprint;
 use dbbalance_kube::methods::PodRef;
 use dbbalance_kube::methods::annotate::TopologyNote;
@@ -77,7 +77,7 @@ pub(super) async fn verify_pod(
         claim: Claim {
             policy: stamp.policy.clone(),
             epoch: stamp.epoch,
-            attempt: 1,
+            attempt: Attempt::First,
             time: Timestamp::now(),
         },
         moved: None,
@@ -168,7 +168,7 @@ fn due_stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &Topolog
         &target.fingerprint
     };
     Stamp {
-        policy: PolicyMark::of(&policy.uid().unwrap_or_default()),
+        policy: PolicyMark::from_uid(&policy.uid().unwrap_or_default()),
         epoch: target.due_epoch.max(target.baseline_epoch),
         fingerprint: Fingerprint(fingerprint.clone()),
     }

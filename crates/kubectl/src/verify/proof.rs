@@ -44,7 +44,7 @@ impl Proof {
         let name = |s: &Socket| {
             let ip = s.remote.ip();
             address_map
-                .of(ip)
+                .owner_of(ip)
                 .map_or_else(|| ip.to_string(), |k| k.instance.0)
         };
         for socket in before.iter().filter(|s| s.is_connection()) {

@@ -9,16 +9,17 @@ use std::fmt::{Display, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::recorder::{StoryNames, TopologyNames, describe_duration, describe_time};
-use crate::{Held, Notice, Opening, Plan, PodStep, Step, TargetPlan};
+use super::recorder::{StoryNames, describe_duration, describe_time};
+use crate::{ClosedGate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 use dbbalance_api::rebalance_state::{
-    Batch, Episode, GaveUp, GaveUpReason, RebalanceState, Record,
+    Batch, Episode, GateRecord, GaveUp, GaveUpReason, RebalanceState,
 };
-use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, Triggers};
+use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
 
 /// Writes a plan but for its status, one value a line.
@@ -66,38 +67,24 @@ impl Lines {
     }
 }
 
-/// Writes a status by its JSON, but for fingerprints and what the balance remembers. `reads` are the targets with
-/// pools of the reader endpoint.
-pub(super) fn describe_status(
-    status: &DbBalancePolicyStatus,
-    reads: &[String],
-    names: &mut StoryNames,
-) -> String {
+/// Writes a status by its JSON, but for fingerprints and what the balance remembers.
+pub(super) fn describe_status(status: &DbBalancePolicyStatus, names: &mut StoryNames) -> String {
     let mut out = Lines::default();
     let mut json = serde_json::to_value(status).unwrap();
     // What the JSON cannot hold, as parts of a second, would be lost with the write.
     let read_back: DbBalancePolicyStatus = serde_json::from_value(json.clone()).unwrap();
     out.put("status reads back as written", read_back == *status);
-    names.learn_topology(&json["topology"]);
     for target in json["targets"].as_array_mut().into_iter().flatten() {
         target.as_object_mut().unwrap().remove("balance");
     }
     describe_json(&mut out, "status", &json, names);
     for target in &status.targets {
         if let Some(memory) = &target.balance {
-            let reads = reads.contains(&target.name);
             let key = format!("status.balance memory of {}", target.name);
-            describe_memory(&mut out, &key, memory, reads, names);
+            describe_memory(&mut out, &key, memory, names);
         }
     }
     out.0
-}
-
-/// The names of the targets with pools of the reader endpoint.
-pub(super) fn name_reading_targets(spec: &DbBalancePolicySpec) -> Vec<String> {
-    let reads = |t: &&TargetSpec| t.pools.iter().any(|p| p.endpoint == Endpoint::Reader);
-    let targets = spec.targets.iter().filter(reads);
-    targets.map(|t| t.name.clone()).collect()
 }
 
 /// Any JSON, its keys sorted: with a feature of another crate maps keep the order of insertion.
@@ -125,32 +112,19 @@ fn describe_json(out: &mut Lines, path: &str, json: &Value, names: &mut StoryNam
     }
 }
 
-/// What evening out remembers of a target; `reads`: it has pools of the reader endpoint.
-fn describe_memory(
-    out: &mut Lines,
-    key: &str,
-    memory: &RebalanceState,
-    reads: bool,
-    names: &mut StoryNames,
-) {
+/// What evening out remembers of a target.
+fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &mut StoryNames) {
     let RebalanceState {
         fingerprint,
         event,
         episode,
         batch,
         record,
-        named,
+        seen_in_dns,
         drift_since,
         rest_until,
         gave_up,
     } = memory;
-    let TopologyNames { writer, readers } = names.members_of(fingerprint);
-    // Writer pools, and reader pools without readers, are all on the writer.
-    let places = if reads && !readers.is_empty() {
-        &readers
-    } else {
-        &writer
-    };
     out.put(
         format!("{key}: topology"),
         names.name_fingerprint(fingerprint),
@@ -176,7 +150,7 @@ fn describe_memory(
             settled,
             fleet,
             connections,
-            receivers,
+            receiver_names,
             held,
             gated,
         } = batch;
@@ -186,12 +160,12 @@ fn describe_memory(
         out.put(format!("{key}: batch connections"), connections);
         out.put(
             format!("{key}: batch receivers"),
-            name_readers(places, *receivers),
+            name_readers(receiver_names),
         );
         out.put(format!("{key}: batch held"), held);
         out.put(format!("{key}: batch gated"), gated);
     }
-    let Record {
+    let GateRecord {
         batches,
         landed,
         chance,
@@ -202,7 +176,7 @@ fn describe_memory(
         format!("{batches} batches, {landed} landed, {chance} by chance"),
     );
     out.put_time(format!("{key}: record dropped until"), *dropped_until);
-    out.put(format!("{key}: named"), name_readers(&readers, *named));
+    out.put(format!("{key}: named"), name_readers(seen_in_dns));
     out.put_time(format!("{key}: drift since"), *drift_since);
     out.put_time(format!("{key}: rest until"), *rest_until);
     if let Some(GaveUp { reason, moved }) = gave_up {
@@ -214,20 +188,12 @@ fn describe_memory(
     }
 }
 
-/// The names of the readers whose bits are set.
-fn name_readers(names: &[String], bits: u32) -> String {
-    let set = (0..u32::BITS).filter(|i| bits & (1 << i) != 0);
-    let named: Vec<String> = set
-        .map(|i| {
-            let name = names.get(usize::try_from(i).unwrap());
-            name.cloned().unwrap_or_else(|| format!("no reader {i}"))
-        })
-        .collect();
-    format!("[{}]", named.join(" "))
+fn name_readers(names: &[String]) -> String {
+    format!("[{}]", names.join(" "))
 }
 
 /// Which changes settle, and when each will have settled with the default settle times.
-fn describe_settling(out: &mut Lines, settling: &Settling) {
+fn describe_settling(out: &mut Lines, settling: &SettlingChanges) {
     let changes = settling.unsettled(&Triggers::default(), Timestamp::MIN);
     let mut lines: Vec<(String, String)> = changes
         .into_iter()
@@ -256,15 +222,15 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         annotate,
         in_flight: Load { reader, writer },
         running,
-        measure,
-        closely,
-        look,
+        max_reading_age,
+        watch_pods,
+        boost_dns,
     } = target;
     let key = format!("target[{index}]");
     out.put(format!("{key}.name"), target);
     out.put(format!("{key}.action"), action);
     if let Some(held) = held {
-        let Held {
+        let ClosedGate {
             gate,
             message,
             until,
@@ -276,7 +242,12 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
     if let Some(step) = step {
         describe_step(out, &format!("{key}.step"), step, names);
     }
-    for (name, uid) in annotate {
+    for PodKey {
+        name,
+        uid,
+        version: _,
+    } in annotate
+    {
         out.put(format!("{key}.annotate"), format!("{name} {uid}"));
     }
     out.put(
@@ -284,13 +255,13 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         format!("{reader} reader, {writer} writer"),
     );
     out.put(format!("{key}.running"), running);
-    if let Some(measure) = measure {
-        out.put(format!("{key}.measure"), describe_duration(*measure));
+    if let Some(age) = max_reading_age {
+        out.put(format!("{key}.measure"), describe_duration(*age));
     }
-    for uid in closely {
+    for uid in watch_pods {
         out.put(format!("{key}.closely"), uid);
     }
-    out.put(format!("{key}.look"), look);
+    out.put(format!("{key}.look"), boost_dns);
 }
 
 fn describe_step(out: &mut Lines, key: &str, step: &Step, names: &mut StoryNames) {
@@ -312,7 +283,7 @@ fn describe_step(out: &mut Lines, key: &str, step: &Step, names: &mut StoryNames
         Step::Stamp { pods, stamp } => {
             out.put(key, "stamp pods");
             out.put(format!("{key}.stamp"), describe_stamp(stamp, names));
-            for (name, uid, version) in pods {
+            for PodKey { name, uid, version } in pods {
                 out.put(format!("{key}.pod"), format!("{name} {uid} {version}"));
             }
         }

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::{at, seconds};
 use crate::world::TargetWorld;
-use dbbalance_core::pacing::{resolve, resolve_up};
+use dbbalance_core::pacing::{resolve_rounded_down, resolve_rounded_up};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Stamp;
-use dbbalance_core::workload::Strategy;
+use dbbalance_core::workload::RolloutStrategy;
 
 /// Seconds from a pod's creation to its start, and to Ready.
 const STARTS_AFTER: i64 = 1;
@@ -146,12 +146,12 @@ impl Kube {
         };
         let wanted = workload.wanted;
         let (surge, missing) = match &workload.strategy {
-            Strategy::RollingUpdate {
+            RolloutStrategy::RollingUpdate {
                 max_unavailable,
                 max_surge,
             } => (
-                resolve_up(max_surge, wanted).unwrap(),
-                resolve(max_unavailable, wanted).unwrap(),
+                resolve_rounded_up(max_surge, wanted).unwrap(),
+                resolve_rounded_down(max_unavailable, wanted).unwrap(),
             ),
             _ => (1, 0),
         };

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{baseline, pod, target, unseen};
 use crate::world::World;
 use dbbalance_api::spec::{EvidenceSource, Method};
-use dbbalance_core::dns::{DnsView, Look};
+use dbbalance_core::dns::{DnsSample, DnsView};
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, SocketState};
 use dbbalance_core::topology::InstanceId;
 
@@ -51,7 +51,8 @@ pub(crate) fn measured(method: Method, pods: &[&[(&str, u16)]]) -> World {
     let mut view = DnsView::default();
     for instance in ["a", "b", "c", "d"] {
         let id = InstanceId(instance.into());
-        view.book.note(&id, &[address(instance)], super::at(0));
+        view.book
+            .record_lookup(&id, &[address(instance)], super::at(0));
     }
     world.dns = Arc::new(view);
     read(&mut world, 0, pods);
@@ -89,9 +90,9 @@ pub(crate) fn unread(world: &mut World) {
 
 /// Lets the last eight looks before this time, one each 100 ms, name these instances.
 pub(crate) fn looks(world: &mut World, second: i64, reader: &str, writer: &str) {
-    let named = |instance: &str| -> Vec<Look> {
+    let named = |instance: &str| -> Vec<DnsSample> {
         (0..8)
-            .map(|n| Look {
+            .map(|n| DnsSample {
                 at: ago(second, 800 - 100 * n),
                 address: Some(address(instance)),
                 instance: Some(InstanceId(instance.into())),

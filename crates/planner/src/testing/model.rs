@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use super::kube::Kube;
 use super::recorder::PlanRecorder;
 use super::{at, rules, seconds};
-use crate::epochs::open;
-use crate::validate::validate;
-use crate::world::{Blockade, World};
+use crate::open_epoch;
+use crate::testing::parse_policy;
+use crate::world::{EffectBackoff, World};
 use crate::{Plan, PodStep, Step, plan};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
-use dbbalance_core::settle::Settling;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_core::workload::WorkloadFacts;
 
@@ -139,9 +139,9 @@ impl Model {
 
     /// The operator begins anew: what it only remembered is gone.
     pub(crate) fn restart(&mut self) {
-        self.world.settling = Settling::default();
+        self.world.settling = SettlingChanges::default();
         for found in &mut self.world.targets {
-            found.blockade = None;
+            found.backoff = None;
         }
     }
 
@@ -174,10 +174,10 @@ impl Model {
     /// One pass: observe, validate, plan, apply, report.
     pub(crate) fn pass(&mut self) -> Plan {
         self.observe();
-        let valid = validate(&self.world);
+        let valid = parse_policy(&self.world);
         let plan = plan(&self.world, &valid, self.now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.record_plan(&self.world, &plan, self.now);
+            recorder.record_plan(&plan, self.now);
         }
         rules::check(&self.world, &plan, self.now);
         let crash = self.crash.take();
@@ -215,7 +215,7 @@ impl Model {
         if let Some(opening) = &plan.open {
             let created = Timestamp::from_second(self.now.as_second()).unwrap();
             let created = *self.events.entry(opening.note.clone()).or_insert(created);
-            open(
+            open_epoch(
                 &mut status,
                 opening.epoch,
                 created.saturating_add(seconds(1)).unwrap(),
@@ -239,10 +239,10 @@ impl Model {
         self.world.status = status;
         self.world.settling = plan.settling.clone();
         for (index, part) in plan.targets.iter().enumerate() {
-            for (name, _) in &part.annotate {
+            for key in &part.annotate {
                 let pods = &mut self.world.targets[index].pods;
                 pods.iter_mut()
-                    .find(|p| p.name == *name)
+                    .find(|p| p.name == key.name)
                     .unwrap()
                     .has_topology = true;
             }
@@ -276,7 +276,7 @@ impl Model {
             if step.method == Method::Evict && self.blocked {
                 pod.claim = pod.claim.take().and_then(Claim::released);
                 let until = self.now.saturating_add(seconds(10)).unwrap();
-                found.blockade = Some(Blockade {
+                found.backoff = Some(EffectBackoff {
                     gate: crate::Gate::DisruptionBudget,
                     message: "429".into(),
                     until,

@@ -12,16 +12,16 @@ use super::kube::Kube;
 use super::model::Crash;
 use super::recorder::PlanRecorder;
 use super::{at, measured, pods_of, seconds};
-use crate::epochs::open;
-use crate::validate::validate;
-use crate::world::{Reading, World};
+use crate::open_epoch;
+use crate::testing::parse_policy;
+use crate::world::{TopologyState, World};
 use crate::{Plan, PodStep, Step, plan, recorded_topology};
 use dbbalance_api::spec::Method;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket};
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
-use dbbalance_core::pod::PodFacts;
-use dbbalance_core::settle::Settling;
-use dbbalance_core::stamp::{Claim, Moved, Stamp};
+use dbbalance_core::pod::{PodFacts, PodKey};
+use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 use dbbalance_core::topology::Topology;
 
 /// Connections of a pod's reader pool, and of its writer pool where it has one.
@@ -118,12 +118,12 @@ impl Pools {
 
     /// Pods of the target have another topology around them; DNS follows later.
     pub(crate) fn topology(&mut self, letters: &str) {
-        self.world.reading = Reading::Current(super::view(letters));
+        self.world.topology = TopologyState::Current(super::view(letters));
     }
 
     /// DNS follows the topology, and the pods can be read again.
     pub(crate) fn calm(&mut self) {
-        let Reading::Current(view) = &self.world.reading else {
+        let TopologyState::Current(view) = &self.world.topology else {
             return;
         };
         let names = view.topology.members().map(|(m, _)| m.instance.0.as_str());
@@ -139,9 +139,9 @@ impl Pools {
 
     /// The operator begins anew: what it only remembered is gone.
     pub(crate) fn restart(&mut self) {
-        self.world.settling = Settling::default();
+        self.world.settling = SettlingChanges::default();
         let found = &mut self.world.targets[0];
-        found.blockade = None;
+        found.backoff = None;
         found.evidence.before.clear();
         found.evidence.measured = Measured::default();
         self.read = None;
@@ -234,15 +234,15 @@ impl Pools {
         let mark = self.world.policy.mark();
         let stamps = self.pods().iter().filter_map(|p| p.stamp.as_ref());
         self.world.highest_stamp = stamps.filter(|s| s.policy == mark).map(|s| s.epoch).max();
-        let plan = plan(&self.world, &validate(&self.world), self.now);
+        let plan = plan(&self.world, &parse_policy(&self.world), self.now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.record_plan(&self.world, &plan, self.now);
+            recorder.record_plan(&plan, self.now);
         }
         let crash = self.crash.take();
         self.tell(&plan, crash);
         self.go_by(&plan);
         self.check(&plan);
-        self.wanted = plan.targets[0].measure.is_some();
+        self.wanted = plan.targets[0].max_reading_age.is_some();
         let mut status = plan.status.clone();
         match &plan.targets[0].step {
             Some(Step::Pods { pods, stamp, .. }) => {
@@ -255,7 +255,7 @@ impl Pools {
                 run.last_step_time = Some(super::Time(second));
             }
             Some(Step::Stamp { pods, stamp }) => {
-                for (_, uid, version) in pods {
+                for PodKey { uid, version, .. } in pods {
                     let serial = self.kube.next();
                     let pod = self.pod(uid);
                     assert_eq!(pod.resource_version, *version);
@@ -274,7 +274,7 @@ impl Pools {
             let created = Timestamp::from_second(self.now.as_second()).unwrap();
             let created = *self.events.entry(opening.note.clone()).or_insert(created);
             let time = created.saturating_add(seconds(1)).unwrap();
-            open(&mut status, opening.epoch, time);
+            open_epoch(&mut status, opening.epoch, time);
         }
         if crash == Some(Crash::BeforeStatus) {
             self.restart();
@@ -333,7 +333,7 @@ impl Pools {
             pod.moved = step
                 .moved
                 .as_ref()
-                .and_then(|m| Moved::parse(&m.to_string()));
+                .and_then(|m| MoveCounter::parse(&m.to_string()));
             if crash == Some(Crash::BeforeEffect) {
                 return false;
             }

@@ -9,13 +9,15 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{at, claim, dns_view, found, stamp, target, unseen, verify, view};
-use crate::epochs::recorded;
-use crate::world::{Blockade, Reading, TargetWorld, World, reference};
+use crate::epochs::record_topology;
+use crate::world::{
+    EffectBackoff, TargetOverlap, TargetWorld, TopologyError, TopologyState, World,
+};
 use dbbalance_api::spec::{DnsSpec, Fallback, Method, Mode, OnTimeout, TargetSpec};
 use dbbalance_api::status::{PendingEpochStatus, RunResult, RunStatus, TargetStatus, Trigger};
 use dbbalance_core::budget::Load;
-use dbbalance_core::stamp::PolicyMark;
-use dbbalance_core::workload::Strategy;
+use dbbalance_core::stamp::{Attempt, PolicyMark};
+use dbbalance_core::workload::RolloutStrategy;
 
 const METHODS: [Method; 5] = [
     Method::Signal,
@@ -114,26 +116,28 @@ pub(crate) fn world(bytes: &[u8]) -> World {
         world.spec.budget.max_connections = Some(tape.of(&[400, 100, 20, 200, 1]));
     }
     standing(tape, &mut world);
-    world.reading = match tape.below(12) {
-        10 => Reading::Pending,
-        11 => Reading::Failing {
-            reason: "Throttled",
-            message: "throttled".into(),
+    world.topology = match tape.below(12) {
+        10 => TopologyState::Pending,
+        11 => TopologyState::Failing {
+            error: TopologyError {
+                reason: "Throttled",
+                message: "throttled".into(),
+            },
             last: Some(view("abc")),
         },
-        _ => Reading::Current(view(tape.of(&TOPOLOGIES))),
+        _ => TopologyState::Current(view(tape.of(&TOPOLOGIES))),
     };
     if tape.rare(8) {
         for facts in reading_facts(&mut world) {
             facts.class = None;
         }
     }
-    world.others.running = tape.of(&[0, 1, 2, 3]);
-    world.others.held.estimated = Load {
+    world.peers.running = tape.of(&[0, 1, 2, 3]);
+    world.peers.held.estimated = Load {
         reader: tape.of(&[0, 100, 1000]),
         writer: tape.of(&[0, 50]),
     };
-    world.others.in_flight.reader = tape.of(&[0, 10, 100]);
+    world.peers.in_flight.reader = tape.of(&[0, 10, 100]);
     for index in 0..count {
         let name = format!("t{index}");
         world.targets[index] = target_world(tape, &name);
@@ -164,9 +168,9 @@ fn dns(tape: &mut Tape, world: &mut World) {
 fn reading_facts(
     world: &mut World,
 ) -> impl Iterator<Item = &mut dbbalance_core::topology::MemberFacts> {
-    match &mut world.reading {
-        Reading::Current(view) => Some(view.facts.values_mut()),
-        Reading::Pending | Reading::Failing { .. } => None,
+    match &mut world.topology {
+        TopologyState::Current(view) => Some(view.facts.values_mut()),
+        TopologyState::Pending | TopologyState::Failing { .. } => None,
     }
     .into_iter()
     .flatten()
@@ -181,7 +185,13 @@ pub(crate) fn standing(tape: &mut Tape, world: &mut World) {
         20 => world.policy.pause_until = Some("tomorrow".into()),
         19 => world.policy.pause_until = Some("1999-01-01T00:00:00Z".into()),
         18 => world.role_allowed = false,
-        17 => world.overlaps = vec![("t0".into(), "t1".into(), "p".into())],
+        17 => {
+            world.overlaps = vec![TargetOverlap {
+                first: "t0".into(),
+                second: "t1".into(),
+                pod: "p".into(),
+            }];
+        }
         16 => {
             let window = json!({ "name": "w", "type": "Deny", "schedule": "* * * * *", "durationSeconds": 60 });
             world.spec.windows = vec![serde_json::from_value(window).unwrap()];
@@ -211,7 +221,7 @@ fn target_world(tape: &mut Tape, name: &str) -> TargetWorld {
             14 => workload.updated /= 2,
             13 => workload.paused = true,
             12 => workload.observed = false,
-            11 => workload.strategy = Strategy::Recreate,
+            11 => workload.strategy = RolloutStrategy::Recreate,
             10 => workload.owner = Some("Foo bar".into()),
             9 => workload.ignored = true,
             8 => workload.template_stamp = Some(stamp(3)),
@@ -224,7 +234,7 @@ fn target_world(tape: &mut Tape, name: &str) -> TargetWorld {
         15 => found.workload = None,
         14 => found.owned_by = Some("older".into()),
         13 => {
-            found.blockade = Some(Blockade {
+            found.backoff = Some(EffectBackoff {
                 gate: crate::Gate::DisruptionBudget,
                 message: "429".into(),
                 until: at(NOW + 5),
@@ -251,15 +261,16 @@ fn random_pod(tape: &mut Tape, facts: &mut dbbalance_core::pod::PodFacts) {
         23 | 22 => facts.stamp = Some(stamp(tape.epoch())),
         14..=21 => {
             facts.claim = Some(claim(tape.epoch(), 1, 0));
-            facts.claim.as_mut().unwrap().attempt = tape.of(&[1, 2, 3, 4, 5, 9]);
+            facts.claim.as_mut().unwrap().attempt =
+                Attempt::from_number(tape.of(&[1, 2, 3, 4, 5, 9])).unwrap();
             facts.claim.as_mut().unwrap().time = tape.time();
             if tape.rare(6) {
-                facts.claim.as_mut().unwrap().policy = PolicyMark::of("somebody");
+                facts.claim.as_mut().unwrap().policy = PolicyMark::from_uid("somebody");
             }
         }
         13 => {
             facts.stamp = Some(stamp(tape.epoch()));
-            facts.stamp.as_mut().unwrap().policy = PolicyMark::of("somebody");
+            facts.stamp.as_mut().unwrap().policy = PolicyMark::from_uid("somebody");
         }
         _ => {}
     }
@@ -268,7 +279,7 @@ fn random_pod(tape: &mut Tape, facts: &mut dbbalance_core::pod::PodFacts) {
 fn status(tape: &mut Tape, world: &mut World) {
     let status = &mut world.status;
     status.epoch = Some(3);
-    status.topology = Some(recorded(&view(tape.of(&TOPOLOGIES)).topology));
+    status.topology = Some(record_topology(&view(tape.of(&TOPOLOGIES)).topology));
     if tape.rare(10) {
         status.topology = None;
     }
@@ -310,7 +321,7 @@ fn target_status(tape: &mut Tape, spec: &TargetSpec) -> TargetStatus {
     let due = tape.of(&[3, 2, 1]);
     let mut entry = TargetStatus {
         name: spec.name.clone(),
-        reference: reference(spec),
+        reference: crate::policy::describe_reference(spec),
         owned: !tape.rare(16),
         baseline_epoch: 1,
         due_epoch: due,

@@ -2,15 +2,11 @@
 //!
 //! The text itself is written in `describe`.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use super::at;
-use super::describe::{describe_plan, describe_status, name_reading_targets};
+use super::describe::{describe_plan, describe_status};
 use crate::Plan;
-use crate::world::World;
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::hash::StableHash;
 
@@ -20,7 +16,7 @@ pub(crate) struct PlanRecorder {
     plans: usize,
     names: StoryNames,
     /// The last status with its text, which costs most of the time: it seldom changes from plan to plan.
-    last: Option<(DbBalancePolicyStatus, Vec<String>, String)>,
+    last: Option<(DbBalancePolicyStatus, String)>,
     /// The text of all plans, where it is kept.
     text: Option<String>,
 }
@@ -36,7 +32,7 @@ impl PlanRecorder {
     /// Starts a record; `keeps_text` keeps the full text besides the hash.
     pub(crate) fn new(keeps_text: bool) -> Self {
         Self {
-            hash: StableHash::of([]),
+            hash: StableHash::from_texts([]),
             plans: 0,
             names: StoryNames::default(),
             last: None,
@@ -44,10 +40,10 @@ impl PlanRecorder {
         }
     }
 
-    /// Records the plan that was made of this world at this time.
-    pub(crate) fn record_plan(&mut self, world: &World, plan: &Plan, now: Timestamp) {
+    /// Records a plan that was made at this time.
+    pub(crate) fn record_plan(&mut self, plan: &Plan, now: Timestamp) {
         self.plans += 1;
-        let status = self.status_text(world, &plan.status);
+        let status = self.status_text(&plan.status);
         let rest = describe_plan(plan, &mut self.names);
         let time = describe_time(now);
         let text = format!("# plan {} at {time}\n{status}{rest}", self.plans);
@@ -58,15 +54,14 @@ impl PlanRecorder {
         }
     }
 
-    fn status_text(&mut self, world: &World, status: &DbBalancePolicyStatus) -> String {
-        let reads = name_reading_targets(&world.spec);
-        if let Some((last, last_reads, text)) = &self.last
-            && (last, last_reads) == (status, &reads)
+    fn status_text(&mut self, status: &DbBalancePolicyStatus) -> String {
+        if let Some((last, text)) = &self.last
+            && last == status
         {
             return text.clone();
         }
-        let text = describe_status(status, &reads, &mut self.names);
-        self.last = Some((status.clone(), reads, text.clone()));
+        let text = describe_status(status, &mut self.names);
+        self.last = Some((status.clone(), text.clone()));
         text
     }
 
@@ -84,21 +79,11 @@ impl PlanRecorder {
     }
 }
 
-/// Names of a story that do not depend on how topologies are hashed and readers are numbered.
+/// Names of a story that do not depend on how topologies are hashed.
 #[derive(Default)]
 pub(super) struct StoryNames {
     /// Fingerprints in the order of their first appearance.
     fingerprints: Vec<String>,
-    /// The members of each topology by its fingerprint.
-    topologies: BTreeMap<String, TopologyNames>,
-}
-
-/// The members of a topology by name.
-#[derive(Clone, Default)]
-pub(super) struct TopologyNames {
-    pub(super) writer: Vec<String>,
-    /// In the order of name and resource id, as the planner numbers them.
-    pub(super) readers: Vec<String>,
 }
 
 impl StoryNames {
@@ -113,39 +98,6 @@ impl StoryNames {
             self.fingerprints.len() - 1
         });
         format!("F{}", index + 1)
-    }
-
-    /// Learns the members of a recorded topology, `status.topology` as JSON.
-    pub(super) fn learn_topology(&mut self, topology: &Value) {
-        let Some(fingerprint) = topology["fingerprint"].as_str() else {
-            return;
-        };
-        if self.topologies.contains_key(fingerprint) {
-            return;
-        }
-        let members = topology["members"].as_array().into_iter().flatten();
-        let names_of = |role: &str| -> Vec<String> {
-            let members = members.clone().filter(|m| m["role"] == role);
-            let mut ids: Vec<(&str, &str)> = members
-                .map(|m| {
-                    let instance = m["instance"].as_str().unwrap();
-                    (instance, m["resourceID"].as_str().unwrap())
-                })
-                .collect();
-            ids.sort_unstable();
-            ids.into_iter().map(|(name, _)| name.to_owned()).collect()
-        };
-        let names = TopologyNames {
-            writer: names_of("Writer"),
-            readers: names_of("Reader"),
-        };
-        self.topologies.insert(fingerprint.to_owned(), names);
-    }
-
-    /// The members of the topology with this fingerprint; none before it was recorded.
-    pub(super) fn members_of(&self, fingerprint: &str) -> TopologyNames {
-        let known = self.topologies.get(fingerprint);
-        known.cloned().unwrap_or_default()
     }
 }
 

@@ -9,8 +9,8 @@ use crate::world::{TargetWorld, World};
 use crate::{Plan, Step};
 use dbbalance_api::spec::{Method, Mode, OnTimeout};
 use dbbalance_api::status::{RunResult, Trigger};
-use dbbalance_core::dns::Look;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve};
+use dbbalance_core::dns::DnsSample;
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::Role;
 
@@ -24,7 +24,7 @@ pub(crate) fn check(world: &World, plan: &Plan, now: Timestamp) {
     assert_eq!(world.spec.mode, Mode::Enforce, "a step in mode Observe");
     assert!(!world.spec.suspend, "a step while suspended");
     assert!(!world.policy.deleting, "a step of a deleted policy");
-    assert!(world.reading.current().is_some(), "a step on no topology");
+    assert!(world.topology.current().is_some(), "a step on no topology");
     assert!(world.role_allowed && world.overlaps.is_empty(), "invalid");
     if let Some(until) = &world.policy.pause_until {
         let until: Result<Timestamp, _> = until.parse();
@@ -51,10 +51,11 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
         return;
     }
     let topology = world.status.topology.as_ref().unwrap();
-    let named = |looks: &[Look]| -> Vec<String> {
+    let named = |looks: &[DnsSample]| -> Vec<String> {
         let since = pending.settled_time.as_ref();
-        let fresh =
-            |l: &Look| since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5);
+        let fresh = |l: &DnsSample| {
+            since.is_some_and(|s| l.at >= s.0) || now.duration_since(l.at) <= seconds(5)
+        };
         assert!(
             looks.iter().rev().take(8).all(fresh),
             "answers of another time"
@@ -133,7 +134,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
         return;
     }
     let wanted = wanted(found);
-    let may = resolve(&world.spec.pacing.max_unavailable, wanted)
+    let may = resolve_rounded_down(&world.spec.pacing.max_unavailable, wanted)
         .unwrap_or(1)
         .max(1);
     let up = found.pods.iter().filter(|p| is_up(p)).count();
@@ -150,7 +151,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
 }
 
 fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
-    let view = world.reading.current().unwrap();
+    let view = world.topology.current().unwrap();
     let percent = 100 - u64::try_from(world.spec.budget.headroom_percent).unwrap();
     for (member, role) in view.topology.members() {
         let lone = view.topology.readers.is_empty();
@@ -159,7 +160,7 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             (Role::Writer, false) => writer,
             (Role::Writer, true) => reader + writer,
         };
-        let others = world.others.held.estimated.plus(world.others.in_flight);
+        let others = world.peers.held.estimated.plus(world.peers.in_flight);
         let mut sum = pick(others.reader, others.writer);
         let mut adds = 0;
         for (index, spec) in world.spec.targets.iter().enumerate() {
@@ -273,7 +274,7 @@ fn is_in_flight(world: &World, index: usize, pod: &PodFacts, now: Timestamp) -> 
     let over = now.duration_since(claim.time) > seconds(timeout + 30);
     let resumed = recorded.run.as_ref().and_then(|r| r.resumed_time.as_ref());
     let before = resumed.is_some_and(|r| claim.time < r.0);
-    match claim.attempt {
+    match claim.attempt.number() {
         1 if claim.epoch == recorded.due_epoch && !before => true,
         1 | 2 | 4 | 5 => !over,
         _ => false,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crate::recorded_addresses;
 use crate::testing::{at, look, quiet, record, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use dbbalance_api::spec::Method;
 use dbbalance_core::topology::InstanceId;
 
 fn answered(world: &mut World, second: i64, instance: &str, address: &str) {
     let mut dns = (*world.dns).clone();
     let id = InstanceId(instance.into());
-    dns.book.note(&id, &[address.parse().unwrap()], at(second));
+    dns.book
+        .record_lookup(&id, &[address.parse().unwrap()], at(second));
     world.dns = Arc::new(dns);
 }
 
@@ -48,7 +49,7 @@ fn a_new_leader_that_has_looked_up_nothing_keeps_the_recorded_addresses_over_an_
     world = record(world, 2);
     world.dns = Arc::default();
     // The old writer stays as a reader, b becomes the writer.
-    world.reading = Reading::Current(view("bac"));
+    world.topology = TopologyState::Current(view("bac"));
     world = record(world, 10);
     assert_eq!(
         world.status.topology.as_ref().unwrap().writer.as_deref(),
@@ -67,9 +68,9 @@ fn the_clusters_port_is_recorded_and_stays_while_the_cluster_cannot_be_read() {
     let mut world = quiet(Method::Evict, 1);
     let mut read = view("abc");
     read.endpoints.port = Some(3306);
-    world.reading = Reading::Current(read);
+    world.topology = TopologyState::Current(read);
     world = record(world, 1);
     assert_eq!(world.status.topology.as_ref().unwrap().port, Some(3306));
-    world.reading = Reading::Pending;
+    world.topology = TopologyState::Pending;
     assert_eq!(look(&world, 2).status, world.status);
 }

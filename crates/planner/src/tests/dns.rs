@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::testing::model::{Crash, Model};
 use crate::testing::{at, dns_view, look, quiet, record, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use crate::{Gate, Notice, Plan};
 use dbbalance_api::spec::{DnsSpec, Method, OnTimeout};
 use dbbalance_api::status::{PendingEpochStatus, RunResult, Trigger};
@@ -18,7 +18,7 @@ fn holding() -> World {
 
 /// The world with another topology, looked at and recorded.
 fn change(mut world: World, second: i64, names: &str) -> World {
-    world.reading = Reading::Current(view(names));
+    world.topology = TopologyState::Current(view(names));
     record(world, second)
 }
 
@@ -217,7 +217,7 @@ fn a_failover_takes_the_place_of_a_reader_that_is_waited_for_which_settles_anew_
     let world = answer(world, 41, "bbbbbbbb", "acacacac");
     let opening = look(&world, 41).open.unwrap();
     let mut world = world;
-    crate::epochs::open(&mut world.status, opening.epoch, at(42));
+    crate::open_epoch(&mut world.status, opening.epoch, at(42));
     assert_eq!(world.status.targets[0].urgent_epoch, 2);
     let world = change(world, 70, "bacd");
     let reader = pending(&world);
@@ -283,7 +283,7 @@ fn dns_that_follows_late_recycles_every_pod_once_and_not_before() {
         world.spec.dns = DnsSpec::default();
         let mut model = Model::new(world, 10);
         model.dns = Some("abc".into());
-        model.world.reading = Reading::Current(view("bac"));
+        model.world.topology = TopologyState::Current(view("bac"));
         model.settle(20);
         assert!(model.effects.is_empty(), "DNS still names a");
         model.dns = Some("bac".into());

@@ -1,22 +1,22 @@
 //! Epochs: baseline, settling, raising, opening, and whom they concern.
 
-use crate::epochs::open;
+use crate::open_epoch;
 use crate::testing::{at, baseline, claim, look, quiet, record, target, unseen, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use crate::{Gate, Notice};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::Trigger;
 
 /// The world with another topology, settled and recorded at time 100.
 fn changed(mut world: World, names: &str) -> World {
-    world.reading = Reading::Current(view(names));
+    world.topology = TopologyState::Current(view(names));
     record(record(world, 60), 100)
 }
 
 /// Opens the pending epoch at this time.
 fn opened(mut world: World, second: i64) -> World {
     let opening = look(&world, second).open.expect("an epoch that opens");
-    open(&mut world.status, opening.epoch, at(second + 1));
+    open_epoch(&mut world.status, opening.epoch, at(second + 1));
     world
 }
 
@@ -78,9 +78,9 @@ fn another_cluster_is_a_new_baseline_in_whole_seconds() {
     let mut world = quiet(Method::Signal, 4);
     let mut other = view("xy");
     other.topology.arn = "arn:other".into();
-    world.reading = Reading::Current(other);
+    world.topology = TopologyState::Current(other);
     let now = at(50) + jiff::SignedDuration::from_millis(300);
-    let valid = crate::validate::validate(&world);
+    let valid = crate::testing::parse_policy(&world);
     let plan = crate::plan(&world, &valid, now);
     assert_eq!(plan.status.epoch, Some(2));
     let target = &plan.status.targets[0];
@@ -108,7 +108,7 @@ fn the_first_topology_is_epoch_one_and_recycles_nothing() {
 #[test]
 fn without_a_topology_nothing_is_counted() {
     let mut world = unseen(vec![target("web", Method::Signal)], 4);
-    world.reading = Reading::Pending;
+    world.topology = TopologyState::Pending;
     world.policy.token = Some("t".into());
     let plan = look(&world, 0);
     assert_eq!(
@@ -121,7 +121,7 @@ fn without_a_topology_nothing_is_counted() {
 #[test]
 fn a_change_settles_is_recorded_and_opens_in_a_later_pass() {
     let mut world = quiet(Method::Signal, 4);
-    world.reading = Reading::Current(view("abcd"));
+    world.topology = TopologyState::Current(view("abcd"));
     let plan = look(&world, 50);
     assert_eq!((plan.gate(), plan.wake), (Some(Gate::Settle), Some(at(80))));
     let world = record(world, 50);
@@ -272,7 +272,7 @@ fn a_replaced_cluster_is_urgent_and_concerns_every_target() {
     let mut world = quiet(Method::Signal, 4);
     let mut green = view("xyz");
     green.topology.resource.0 = "cluster-2".into();
-    world.reading = Reading::Current(green);
+    world.topology = TopologyState::Current(green);
     let world = opened(record(world, 50), 51);
     let target = &world.status.targets[0];
     assert_eq!((target.due_epoch, target.urgent_epoch), (2, 2));
@@ -338,16 +338,16 @@ fn a_workload_that_appears_later_is_at_the_baseline_of_that_moment() {
 fn opening_an_epoch_twice_or_another_one_changes_nothing() {
     let world = changed(quiet(Method::Signal, 4), "abcd");
     let mut status = world.status.clone();
-    open(&mut status, 7, at(200));
+    open_epoch(&mut status, 7, at(200));
     assert_eq!(status, world.status);
-    open(&mut status, 2, at(200));
+    open_epoch(&mut status, 2, at(200));
     let once = status.clone();
-    open(&mut status, 2, at(300));
+    open_epoch(&mut status, 2, at(300));
     assert_eq!(status, once);
 }
 
 /// The world with another topology.
 fn changed_to(mut world: World, names: &str) -> World {
-    world.reading = Reading::Current(view(names));
+    world.topology = TopologyState::Current(view(names));
     world
 }

@@ -8,10 +8,10 @@ use crate::testing::{
     at, baseline, due, due_at, look, quiet, record, running, stamp, target, unseen, verified,
     verify, view,
 };
-use crate::world::{Blockade, Reading, World};
+use crate::world::{EffectBackoff, TopologyError, TopologyState, World};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{PendingEpochStatus, RunResult, RunStatus, Trigger};
-use dbbalance_core::workload::Strategy;
+use dbbalance_core::workload::RolloutStrategy;
 
 const ADDED: Trigger = Trigger::ReaderAdded;
 
@@ -19,10 +19,12 @@ fn ready_to_begin() -> World {
     due(Method::Signal, 4, ADDED)
 }
 
-fn failing() -> Reading {
-    Reading::Failing {
-        reason: "Throttled",
-        message: "throttled twice".into(),
+fn failing() -> TopologyState {
+    TopologyState::Failing {
+        error: TopologyError {
+            reason: "Throttled",
+            message: "throttled twice".into(),
+        },
         last: Some(view("abc")),
     }
 }
@@ -86,7 +88,7 @@ fn a_paused_policy_at_rest_says_so_and_looks_again_when_the_pause_ends() {
 #[test]
 fn what_policies_of_other_namespaces_hold_is_looked_at_again_soon() {
     let mut world = ready_to_begin();
-    world.others.running = 3;
+    world.peers.running = 3;
     assert_eq!(gate(&world, 110), Some(Gate::Pacing));
     assert_eq!(look(&world, 110).wake, Some(at(115)));
 }
@@ -95,7 +97,7 @@ fn what_policies_of_other_namespaces_hold_is_looked_at_again_soon() {
 fn nothing_is_done_in_the_second_in_which_the_epoch_opened() {
     // A pod that an eviction brought forth in that second would look older than the epoch.
     let mut world = running(Method::Evict, 4, ADDED);
-    world.quiet_until = Some(at(112));
+    world.effects_not_before = Some(at(112));
     assert_eq!(gate(&world, 111), Some(Gate::EpochNotOpen));
     assert_eq!(look(&world, 111).wake, Some(at(112)));
     assert_eq!(gate(&world, 112), None);
@@ -111,7 +113,7 @@ fn gates_are_named_in_their_order() {
     world.policy.pause_until = Some(after);
     world.role_allowed = false;
     let workload = world.targets[0].workload.take();
-    world.reading = failing();
+    world.topology = failing();
     deny(&mut world);
     ended(&mut world, 100);
     let hour: Vec<Time> = (0..6).map(|n| Time(at(n))).collect();
@@ -133,7 +135,7 @@ fn gates_are_named_in_their_order() {
     assert_eq!(gate(&world, now), Some(Gate::TargetNotFound));
     world.targets[0].workload = workload;
     assert_eq!(gate(&world, now), Some(Gate::TopologyNotCurrent));
-    world.reading = Reading::Current(view("abc"));
+    world.topology = TopologyState::Current(view("abc"));
     assert_eq!(gate(&world, now), Some(Gate::EpochNotOpen));
     world.status.pending_epoch = None;
     assert_eq!(gate(&world, now), Some(Gate::Window));
@@ -147,9 +149,9 @@ fn gates_are_named_in_their_order() {
     world.targets[0].workload.as_mut().unwrap().paused = true;
     assert_eq!(gate(&world, now), Some(Gate::TargetNotSettled));
     world.targets[0].workload.as_mut().unwrap().paused = false;
-    world.others.running = 3;
+    world.peers.running = 3;
     assert_eq!(gate(&world, now), Some(Gate::Pacing));
-    world.others.running = 2;
+    world.peers.running = 2;
     assert_eq!(gate(&world, now), None);
 }
 
@@ -187,11 +189,11 @@ fn a_missing_workload_is_named_and_holds_no_other_target() {
 fn a_writer_change_that_is_settling_holds_the_steps_and_one_of_readers_does_not() {
     let mut world = running(Method::Signal, 4, ADDED);
     world.spec.triggers.failover.settle_seconds = 60;
-    world.reading = Reading::Current(view("bac"));
+    world.topology = TopologyState::Current(view("bac"));
     let plan = look(&world, 111);
     assert_eq!(plan.gate(), Some(Gate::Settle));
     assert_eq!(plan.wake, Some(at(171)));
-    world.reading = Reading::Current(view("abcd"));
+    world.topology = TopologyState::Current(view("abcd"));
     assert_eq!(look(&world, 111).takes(), ["web-0"]);
 }
 
@@ -246,9 +248,9 @@ fn a_workload_in_a_rollout_or_not_complete_is_left_alone() {
 #[test]
 fn a_rollout_of_a_workload_that_cannot_roll_within_the_limits_is_refused() {
     let refusals: [fn(&mut World); 4] = [
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::Recreate,
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::OnDelete,
-        |w| w.targets[0].workload.as_mut().unwrap().strategy = Strategy::Partition(1),
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::Recreate,
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::OnDelete,
+        |w| w.targets[0].workload.as_mut().unwrap().strategy = RolloutStrategy::Partition(1),
         |w| w.targets[0].workload.as_mut().unwrap().owner = Some("Foo bar".into()),
     ];
     for refuse in refusals {
@@ -272,21 +274,21 @@ fn the_budget_refuses_with_the_sum_and_an_unknown_limit_holds_what_surges() {
     world.spec.budget.max_connections = None;
     let mut unknown = view("abc");
     unknown.facts.clear();
-    world.reading = Reading::Current(unknown.clone());
+    world.topology = TopologyState::Current(unknown.clone());
     assert_eq!(gate(&world, 111), Some(Gate::BudgetUnknown));
     let mut world = verified(Method::Signal, 4, ADDED);
-    world.reading = Reading::Current(unknown);
+    world.topology = TopologyState::Current(unknown);
     assert_eq!(gate(&world, 111), None);
 }
 
 #[test]
 fn other_policies_count_in_the_budget() {
     let mut world = verified(Method::Signal, 4, ADDED);
-    world.others.held.estimated.reader = 1320;
+    world.peers.held.estimated.reader = 1320;
     assert_eq!(gate(&world, 111), Some(Gate::Budget));
-    world.others.held.estimated.reader = 1300;
+    world.peers.held.estimated.reader = 1300;
     assert_eq!(gate(&world, 111), None);
-    world.others.in_flight.reader = 20;
+    world.peers.in_flight.reader = 20;
     assert_eq!(gate(&world, 111), Some(Gate::Budget));
 }
 
@@ -329,7 +331,7 @@ fn the_pace_lies_between_two_steps() {
 #[test]
 fn a_disruption_budget_holds_until_the_next_try() {
     let mut world = verified(Method::Evict, 4, ADDED);
-    world.targets[0].blockade = Some(Blockade {
+    world.targets[0].backoff = Some(EffectBackoff {
         gate: Gate::DisruptionBudget,
         message: "Cannot evict pod".into(),
         until: at(120),
@@ -340,7 +342,7 @@ fn a_disruption_budget_holds_until_the_next_try() {
         (Some(Gate::DisruptionBudget), Some(at(120)))
     );
     let mut busy = world.clone();
-    busy.targets[0].blockade.as_mut().unwrap().gate = Gate::ApiServer;
+    busy.targets[0].backoff.as_mut().unwrap().gate = Gate::ApiServer;
     assert_eq!(
         gate(&busy, 119),
         Some(Gate::ApiServer),

@@ -232,6 +232,6 @@ fn an_only_pod_that_may_not_be_evicted_is_refused_and_not_read_again_and_again()
     model.dns = "bac".into();
     let plan = model.settle(300);
     assert_eq!(plan.gate(), Some(Gate::Refused), "{}", plan.why());
-    assert!(plan.targets[0].measure.is_none());
+    assert!(plan.targets[0].max_reading_age.is_none());
     assert!(model.effects.is_empty());
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::testing::{at, due, look, stamp, verified, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use dbbalance_api::spec::{EvidenceSource, Method};
 use dbbalance_api::status::Trigger;
 
@@ -69,6 +69,6 @@ fn nothing_is_said_where_chance_has_no_part() {
     assert_eq!(odds(&writers, 110), None);
     let mut measured = due(Method::Signal, 4, Trigger::ReaderAdded);
     measured.spec.evidence.source = EvidenceSource::ProcNet;
-    measured.reading = Reading::Current(view("abc"));
+    measured.topology = TopologyState::Current(view("abc"));
     assert_eq!(odds(&measured, 110), None);
 }

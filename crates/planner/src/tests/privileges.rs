@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::Gate;
 use crate::testing::{at, due, due_at, look, pod, record, stamp, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
 
@@ -72,7 +72,7 @@ fn a_failover_skips_neither_budget_nor_pace_nor_a_failing_topology() {
     world.spec.budget.max_connections = None;
     world.status.targets[0].run.as_mut().unwrap().last_step_time = Some(Time(at(111)));
     assert_eq!(look(&world, 112).gate(), Some(Gate::Pacing));
-    world.reading = Reading::Pending;
+    world.topology = TopologyState::Pending;
     assert_eq!(look(&world, 112).gate(), Some(Gate::TopologyNotCurrent));
 }
 
@@ -113,7 +113,7 @@ fn pods_born_after_a_failover_are_not_urgent_for_it() {
 fn a_token_skips_settling_and_is_held_by_a_pending_failover() {
     let mut world = record(due(Method::Signal, 4, Trigger::Manual), 110);
     world.spec.triggers.failover.settle_seconds = 60;
-    world.reading = Reading::Current(view("bac"));
+    world.topology = TopologyState::Current(view("bac"));
     assert_eq!(look(&world, 111).takes(), ["web-0"]);
     let world = record(record(world, 111), 171);
     assert_eq!(look(&world, 172).gate(), Some(Gate::EpochNotOpen));

@@ -9,7 +9,7 @@ use crate::world::World;
 use crate::{Gate, Notice, Step};
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::{RunResult, Trigger};
-use dbbalance_core::stamp::Claim;
+use dbbalance_core::stamp::Attempt;
 
 const ADDED: Trigger = Trigger::ReaderAdded;
 
@@ -60,7 +60,7 @@ fn the_deadline_does_not_count_while_a_gate_holds_all_but_failed_pods() {
     for pod in &mut world.targets[0].pods[1..] {
         pod.stamp = Some(stamp(2));
     }
-    world.targets[0].pods[0].claim = Some(claim(3, Claim::FAILED, 115));
+    world.targets[0].pods[0].claim = Some(claim(3, 3, 115));
     world.targets[0].workload.as_mut().unwrap().paused = true;
     let plan = look(&world, 5000);
     assert_eq!(plan.gate(), Some(Gate::TargetNotSettled));
@@ -271,7 +271,7 @@ fn a_run_that_waits_is_looked_at_again_at_its_deadline() {
 #[test]
 fn more_than_a_tenth_of_failed_pods_halt_a_run_and_one_may_fail() {
     let mut world = verified(Method::Signal, 8, ADDED);
-    world.targets[0].pods[0].claim = Some(claim(2, Claim::FAILED, 111));
+    world.targets[0].pods[0].claim = Some(claim(2, 3, 111));
     assert_eq!(look(&world, 120).gate(), None);
     world.targets[0].pods[1].claim = Some(claim(2, 2, 20));
     let run = world.status.targets[0].run.as_mut().unwrap();
@@ -290,7 +290,7 @@ fn more_than_a_tenth_of_failed_pods_halt_a_run_and_one_may_fail() {
 fn a_canary_that_fails_halts_the_run_and_is_not_evicted() {
     let mut world = running(Method::Signal, 8, ADDED);
     world.spec.targets[0].recycle.fallback = Some(Fallback::Evict);
-    world.targets[0].pods[0].claim = Some(claim(2, Claim::FAILED, 111));
+    world.targets[0].pods[0].claim = Some(claim(2, 3, 111));
     let plan = look(&world, 120);
     assert_eq!(plan.gate(), Some(Gate::Halted));
     assert!(plan.takes().is_empty());
@@ -304,12 +304,12 @@ fn after_the_canary_a_pod_on_which_the_method_failed_is_evicted_instead() {
     for pod in &mut world.targets[0].pods[1..] {
         pod.stamp = Some(stamp(2));
     }
-    world.targets[0].pods[0].claim = Some(claim(2, Claim::FAILED, 111));
+    world.targets[0].pods[0].claim = Some(claim(2, 3, 111));
     let plan = look(&world, 120);
     let steps = pods_of(plan.targets[0].step.as_ref());
     assert_eq!(
         (steps[0].method, steps[0].claim.attempt),
-        (Method::Evict, Claim::FALLBACK)
+        (Method::Evict, Attempt::Fallback)
     );
 }
 
@@ -325,7 +325,7 @@ fn a_claim_without_a_stamp_is_left_then_redone_once_then_failed() {
     assert_eq!(plan.wake, Some(at(147)));
     let plan = look(&world, 147);
     let steps = pods_of(plan.targets[0].step.as_ref());
-    assert_eq!(steps[0].claim.attempt, Claim::LAST_ATTEMPT);
+    assert_eq!(steps[0].claim.attempt, Attempt::Retry);
     world.targets[0].pods[0].claim = Some(claim(2, 2, 147));
     let world = record(world, 183);
     assert!(look(&world, 183).takes().is_empty());
@@ -394,7 +394,7 @@ fn pods_born_fresh_get_the_topology_on_sight_unless_nothing_may_be_written() {
     world.targets[0].pods.push(born);
     assert_eq!(
         look(&world, 111).targets[0].annotate,
-        [("web-new".to_owned(), "uid-web-new".to_owned())]
+        [pod("web-new", 105).key()]
     );
     world.spec.mode = dbbalance_api::spec::Mode::Observe;
     assert!(look(&world, 111).targets[0].annotate.is_empty());

@@ -9,7 +9,7 @@ use crate::testing::{UID, at, look, record, verify};
 use crate::world::World;
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{RunResult, Trigger};
-use dbbalance_core::stamp::{Moved, PolicyMark};
+use dbbalance_core::stamp::{MoveCounter, PolicyMark};
 
 /// A failover whose run has ended at 200, after each pod was recycled three times and still holds what it did.
 fn spent() -> World {
@@ -24,8 +24,8 @@ fn spent() -> World {
     run.end_time = Some(Time(at(200)));
     let (epoch, start) = (run.epoch, run.start_time.0.as_second());
     for pod in &mut world.targets[0].pods {
-        pod.moved = Some(Moved {
-            policy: PolicyMark::of(UID),
+        pod.moved = Some(MoveCounter {
+            policy: PolicyMark::from_uid(UID),
             epoch,
             run: start,
             count: 3,

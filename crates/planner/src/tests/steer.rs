@@ -2,11 +2,11 @@
 
 use crate::testing::measured::{looks, measured, read, read_one, sockets, unread};
 use crate::testing::{UID, at, due_at, look, pods_of, record, stamp, verify, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyState, World};
 use crate::{Gate, Notice, Plan, Step};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{BalanceState, RunResult, Trigger};
-use dbbalance_core::stamp::{Moved, PolicyMark};
+use dbbalance_core::stamp::{Attempt, MoveCounter, PolicyMark};
 
 const B: &[(&str, u16)] = &[("b", 10)];
 const C: &[(&str, u16)] = &[("c", 10)];
@@ -17,9 +17,11 @@ pub(super) const EVEN: [&[(&str, u16)]; 12] = [B, B, B, B, B, B, C, C, C, C, C, 
 
 /// The cluster has these members now, as settled in epoch 2 that opened at time 100.
 pub(super) fn changed(mut world: World, members: &str, trigger: Trigger) -> World {
-    world.reading = Reading::Current(view(members));
+    world.topology = TopologyState::Current(view(members));
     let before = world.status.topology.take();
-    world.status.topology = Some(super::super::epochs::recorded(&view(members).topology));
+    world.status.topology = Some(super::super::epochs::record_topology(
+        &view(members).topology,
+    ));
     let writer = before.and_then(|t| t.writer);
     world.status.topology.as_mut().unwrap().previous_writer = writer;
     due_at(world, 2, 100, &[trigger])
@@ -101,7 +103,7 @@ fn nothing_moves_while_dns_serves_a_reader_that_has_enough() {
     world.dns = std::sync::Arc::new(view);
     let plan = look(&world, 111);
     assert_eq!((names(&plan).len(), gate(&plan)), (0, Some(Gate::Dns)));
-    assert!(plan.targets[0].look, "looks are wanted");
+    assert!(plan.targets[0].boost_dns, "looks are wanted");
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn the_next_batch_waits_until_the_last_has_come_back_and_was_measured() {
     looks(&mut world, 112, "d", "a");
     let plan = look(&world, 112);
     assert_eq!((names(&plan).len(), gate(&plan)), (0, Some(Gate::Pacing)));
-    assert!(plan.targets[0].measure.is_some());
+    assert!(plan.targets[0].max_reading_age.is_some());
     // They have come back to d, on new ports.
     for (index, to) in EVEN.iter().enumerate() {
         let name = format!("web-{index}");
@@ -155,7 +157,7 @@ fn a_reading_from_before_the_epoch_stamps_nothing() {
     let plan = look(&world, 105);
     assert!(plan.targets[0].step.is_none());
     assert_eq!(gate(&plan), Some(Gate::Evidence));
-    assert!(plan.targets[0].measure.is_some());
+    assert!(plan.targets[0].max_reading_age.is_some());
 }
 
 #[test]
@@ -299,7 +301,7 @@ fn a_run_whose_pods_were_replaced_has_them_read_soon() {
     }
     unread(&mut world);
     let plan = look(&world, 113);
-    assert!(plan.targets[0].measure.is_some());
+    assert!(plan.targets[0].max_reading_age.is_some());
     assert_eq!(gate(&plan), Some(Gate::Evidence));
     assert!(plan.wake.is_some());
 }
@@ -327,7 +329,7 @@ fn a_claim_whose_maker_died_holds_up_nothing_and_its_pod_may_go_again() {
     let steps = pods_of(plan.targets[0].step.as_ref());
     assert_eq!(steps.len(), 3, "{:?}", plan.targets[0].held);
     if let Some(again) = steps.iter().find(|s| s.uid == step.uid) {
-        assert_eq!(again.claim.attempt, 2);
+        assert_eq!(again.claim.attempt, Attempt::Retry);
         assert_eq!(again.moved.as_ref().unwrap().count, 2);
     }
 }
@@ -381,13 +383,13 @@ fn the_last_moves_end_the_run_and_say_how_even_it_is() {
     let mut world = third_reader(Method::Signal);
     let even: Vec<&[(&str, u16)]> = vec![B, B, B, B, D, D, C, C, C, C, D, D];
     read(&mut world, 120, &even);
-    let mark = PolicyMark::of(UID);
+    let mark = PolicyMark::from_uid(UID);
     let born = stamp(2);
     let run = world.status.targets[0].run.clone().unwrap();
     for index in [4, 5, 10, 11] {
         let pod = &mut world.targets[0].pods[index];
         pod.stamp = Some(born.clone());
-        pod.moved = Some(Moved {
+        pod.moved = Some(MoveCounter {
             policy: mark.clone(),
             epoch: 2,
             run: run.start_time.0.as_second(),

@@ -5,12 +5,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Gate;
 use crate::testing::{
-    at, baseline, claim, due, due_at, look, pod, pods_of, quiet, record, running, target, unseen,
-    verified, verify,
+    at, baseline, claim, due, due_at, look, owner, pod, pods_of, quiet, record, running, target,
+    unseen, verified, verify,
 };
 use crate::world::World;
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::Trigger;
+use dbbalance_core::stamp::Attempt;
 
 const ADDED: Trigger = Trigger::ReaderAdded;
 
@@ -97,7 +98,7 @@ fn a_claim_of_the_second_in_which_a_run_was_resumed_counts() {
     run.result = dbbalance_api::status::RunResult::Halted;
     run.halted_generation = Some(0);
     let now = at(120) + jiff::SignedDuration::from_millis(300);
-    let plan = crate::plan(&world, &crate::validate::validate(&world), now);
+    let plan = crate::plan(&world, &crate::testing::parse_policy(&world), now);
     let resumed = plan.status.targets[0].run.clone().unwrap().resumed_time;
     assert_eq!(
         resumed,
@@ -143,7 +144,7 @@ fn one_step_takes_all_that_max_unavailable_leaves_free() {
     assert!(
         urgent
             .iter()
-            .all(|p| p.claim.attempt == 1 && p.recycles == 1)
+            .all(|p| p.claim.attempt == Attempt::First && p.recycles == 1)
     );
 }
 
@@ -171,7 +172,7 @@ fn a_selector_takes_pods_by_their_number_and_a_terminating_stateful_pod_is_missi
     verify(&mut world);
     assert_eq!(look(&world, 111).takes(), ["web-0"]);
     for pod in &mut world.targets[0].pods {
-        pod.owner = Some(("StatefulSet".into(), "web".into()));
+        pod.owner = Some(owner("StatefulSet", "web"));
     }
     world.targets[0].pods[0].terminating = true;
     assert!(look(&world, 111).takes().is_empty());

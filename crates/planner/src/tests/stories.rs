@@ -12,7 +12,7 @@ use crate::testing::model::{Crash, Model};
 use crate::testing::random::Tape;
 use crate::testing::recorder::PlanRecorder;
 use crate::testing::{baseline, look, quiet, target, unseen, view};
-use crate::world::{Reading, World};
+use crate::world::{TopologyError, TopologyState, World};
 use crate::{Gate, Plan};
 use dbbalance_api::spec::{DnsSpec, Fallback, Method, OnTimeout};
 use dbbalance_api::status::RunResult;
@@ -65,7 +65,7 @@ fn happen(tape: &mut Tape, model: &mut Model) {
     model.tell(|_| format!("happens {what} to {index}"));
     match what {
         0 => {}
-        1 | 2 => model.world.reading = Reading::Current(view(tape.of(&TOPOLOGIES))),
+        1 | 2 => model.world.topology = TopologyState::Current(view(tape.of(&TOPOLOGIES))),
         3 => model.world.policy.token = Some(format!("token-{}", tape.below(4))),
         4 => {
             if let Some(workload) = model.world.targets[index].workload.as_mut() {
@@ -98,11 +98,13 @@ fn happen(tape: &mut Tape, model: &mut Model) {
         13 => edit(tape, model),
         14 => model.world.spec.suspend = !model.world.spec.suspend,
         15 => {
-            let last = model.world.reading.current().cloned();
+            let last = model.world.topology.current().cloned();
             if let Some(last) = last {
-                model.world.reading = Reading::Failing {
-                    reason: "Throttled",
-                    message: "throttled".into(),
+                model.world.topology = TopologyState::Failing {
+                    error: TopologyError {
+                        reason: "Throttled",
+                        message: "throttled".into(),
+                    },
                     last: Some(last),
                 };
             }
@@ -143,7 +145,7 @@ fn stand(tape: &mut Tape, model: &mut Model, index: usize, what: usize) {
             }
         }
         22 => world.spec.budget.max_connections = tape.of(&[None, Some(60), Some(110), Some(200)]),
-        23 => world.others.running = tape.of(&[0, 3]),
+        23 => world.peers.running = tape.of(&[0, 3]),
         _ => {
             world.policy.generation = world.policy.generation.map(|g| g + 1);
             world.spec.targets[index].recycle = target("x", tape.of(&METHODS)).recycle;
@@ -160,7 +162,7 @@ fn edit(tape: &mut Tape, model: &mut Model) {
 
 /// DNS follows the topology.
 fn follow(model: &mut Model) {
-    if let (Some(dns), Some(view)) = (&mut model.dns, model.world.reading.current()) {
+    if let (Some(dns), Some(view)) = (&mut model.dns, model.world.topology.current()) {
         let letters = view.topology.members().map(|(m, _)| m.instance.0.as_str());
         *dns = letters.collect();
     }
@@ -174,14 +176,14 @@ fn calm(model: &mut Model) {
     model.blocked = false;
     model.kube.heals = true;
     model.world.spec.suspend = false;
-    model.world.others.running = 0;
+    model.world.peers.running = 0;
     model.world.spec.budget.max_connections = None;
     for (found, gone) in model.world.targets.iter_mut().zip(&mut model.gone) {
         found.owned_by = None;
         found.workload = found.workload.take().or(gone.take());
     }
-    if model.world.reading.current().is_none() {
-        model.world.reading = Reading::Current(view("abc"));
+    if model.world.topology.current().is_none() {
+        model.world.topology = TopologyState::Current(view("abc"));
     }
     follow(model);
 }
@@ -298,7 +300,7 @@ fn readers_that_come_and_go_within_the_settle_time_do_nothing() {
     let mut model = Model::new(quiet(Method::Evict, 4), 10);
     for _ in 0..20 {
         for names in ["abcd", "abc", "ab", "abc"] {
-            model.world.reading = Reading::Current(view(names));
+            model.world.topology = TopologyState::Current(view(names));
             model.pass();
             model.wait(14);
             model.pass();
@@ -313,7 +315,7 @@ fn readers_that_come_and_go_within_the_settle_time_do_nothing() {
 fn every_method_brings_every_pod_to_a_new_epoch_once_and_then_rests() {
     for method in METHODS {
         let mut model = Model::new(quiet(method, 8), 10);
-        model.world.reading = Reading::Current(view("abcd"));
+        model.world.topology = TopologyState::Current(view("abcd"));
         model.settle(LONG);
         let target = &model.world.status.targets[0];
         assert_eq!((target.due_epoch, target.stale), (2, 0), "{method:?}");

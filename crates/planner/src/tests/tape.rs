@@ -14,11 +14,11 @@ use std::time::Instant;
 use jiff::SignedDuration;
 
 use super::{measured, stories};
+use crate::testing::parse_policy;
 use crate::testing::random::{self, NOW, Tape};
 use crate::testing::recorder::{PlanDigest, PlanRecorder};
 use crate::testing::{at, rules, target};
-use crate::validate::validate;
-use crate::world::{Blockade, World};
+use crate::world::{EffectBackoff, World};
 use crate::{Gate, plan};
 use dbbalance_api::spec::{Fallback, Method};
 
@@ -140,8 +140,8 @@ impl StoryId {
             disturb_target(tape, &mut world);
             let recorder = model.recorder.as_mut()?;
             for _ in 0..2 {
-                let plan = plan(&world, &validate(&world), model.now);
-                recorder.record_plan(&world, &plan, model.now);
+                let plan = plan(&world, &parse_policy(&world), model.now);
+                recorder.record_plan(&plan, model.now);
                 world.status = plan.status;
                 world.settling = plan.settling;
             }
@@ -155,8 +155,8 @@ impl StoryId {
             for pass in 0..PASSES {
                 // At once, then later.
                 let now = at(NOW + 30 * (pass / 2)) + late;
-                let plan = plan(&world, &validate(&world), now);
-                recorder.record_plan(&world, &plan, now);
+                let plan = plan(&world, &parse_policy(&world), now);
+                recorder.record_plan(&plan, now);
                 rules::check(&world, &plan, now);
                 world.status = plan.status;
                 world.settling = plan.settling;
@@ -174,9 +174,9 @@ fn disturb_target(tape: &mut Tape, world: &mut World) {
     match (what, &mut found.workload) {
         (1, _) => found.owned_by = Some("older".into()),
         (2, _) => found.workload = None,
-        (3, _) => world.others.running = 3,
+        (3, _) => world.peers.running = 3,
         (4, _) => {
-            found.blockade = Some(Blockade {
+            found.backoff = Some(EffectBackoff {
                 gate: Gate::DisruptionBudget,
                 message: "429".into(),
                 until: at(100_000),

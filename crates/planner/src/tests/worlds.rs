@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use crate::plan;
+use crate::testing::parse_policy;
 use crate::testing::random::{NOW, world};
 use crate::testing::{at, rules, seconds};
-use crate::validate::validate;
 use crate::world::World;
 
 /// Passes after which a world without effects must have come to rest: baseline or raise, supersede,
@@ -33,7 +33,7 @@ pub(super) fn config(cases: u32) -> Config {
 
 fn holds(mut world: World) {
     let now = at(NOW);
-    let valid = validate(&world);
+    let valid = parse_policy(&world);
     let first = plan(&world, &valid, now);
     assert_eq!(first, plan(&world, &valid, now), "two plans of one world");
     rules::check(&world, &first, now);
@@ -79,7 +79,7 @@ fn a_tape_of_bytes_can_be_looked_at() {
     let bytes: Vec<u8> = tape.split(',').map(|b| b.trim().parse().unwrap()).collect();
     let world = world(&bytes);
     println!("{world:#?}");
-    let first = plan(&world, &validate(&world), at(NOW));
+    let first = plan(&world, &parse_policy(&world), at(NOW));
     println!("{:#?}", first.targets);
     holds(world);
 }

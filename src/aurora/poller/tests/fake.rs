@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::aurora::testing::reading;
+use crate::aurora::testing::parse_reading;
 use crate::aurora::{
     ClusterSource, PollResult, PollStats, ReadingError, SourceError, SourceFactory, SourceKey,
 };
 use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::Reading;
+use dbbalance_core::tracker::ClusterReading;
 
-type Answer = Result<BTreeMap<ClusterId, Result<Reading, ReadingError>>, SourceError>;
+type Answer = Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError>;
 
 /// What the fake says of a cluster: members in words, or `!` for not whole, `?` for not found.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl ClusterSource for FakeSource {
                     id: id.clone(),
                     detail: "x".to_owned(),
                 }),
-                text => Ok(reading(&id.0, text)),
+                text => Ok(parse_reading(&id.0, text)),
             };
             Ok(ids.iter().map(|id| (id.clone(), answer(id))).collect())
         })
@@ -82,14 +82,14 @@ impl ClusterSource for FakeSource {
 
 #[async_trait]
 impl SourceFactory for Fake {
-    async fn source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
+    async fn make_source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
         self.with(&key.region, |w| w.sources_made += 1);
         Ok(Arc::new(FakeSource(self.clone(), key.region.clone())))
     }
 }
 
 impl PollStats for Fake {
-    fn polled(&self, source: &SourceKey, result: PollResult, _: Timestamp) {
+    fn count_poll(&self, source: &SourceKey, result: PollResult, _: Timestamp) {
         self.with(&source.region, |w| w.results.push(result));
     }
 }

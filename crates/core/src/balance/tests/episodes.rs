@@ -15,7 +15,7 @@ fn a_batch_is_all_that_is_free_from_the_fullest_readers() {
         let holds = |id: &&String| {
             let pod = stage.pods.iter().find(|p| p.id == **id);
             pod.and_then(|p| p.holds.as_ref())
-                .is_some_and(|h| h.to(&id_of(name)) > 0)
+                .is_some_and(|h| h.connections_to(&id_of(name)) > 0)
         };
         decision.moves.iter().filter(holds).count()
     };
@@ -248,11 +248,11 @@ fn an_event_counts_once() {
 fn a_new_topology_starts_the_count_of_named_readers_anew() {
     let mut stage = Stage::readers(&[10, 10, 0]);
     stage.answers(&["r00", "r01", "r02", "r00", "r01", "r02", "r00", "r01"]);
-    assert_eq!(stage.pass().memory.named, 0b111);
+    assert_eq!(stage.pass().memory.seen_in_dns, ["r00", "r01", "r02"]);
     stage.topology = topology(4);
     stage.looks.clear();
     let decision = stage.pass();
-    assert_eq!(decision.memory.named, 0);
+    assert!(decision.memory.seen_in_dns.is_empty());
     assert!(decision.memory.episode.is_some());
 }
 
@@ -282,4 +282,52 @@ fn what_is_remembered_fits_a_status_and_survives_it() {
             .as_deref(),
         Some("{}")
     );
+}
+
+#[test]
+fn a_status_of_an_older_version_is_read_and_recycles_nothing() {
+    for pods in [[10, 10, 0], [7, 7, 6]] {
+        let mut stage = Stage::readers(&pods);
+        stage.answers(&["r02"; 8]);
+        // Four digits, and readers as bits.
+        stage.memory = serde_json::from_value(serde_json::json!({
+            "fingerprint": "3f9c",
+            "event": stage.event,
+            "named": 5,
+            "batch": {
+                "at": at(0), "settled": at(0), "fleet": 20, "connections": 40, "receivers": 4, "held": 0, "gated": true
+            },
+            "record": {"batches": 3, "landed": 2900, "chance": 1000},
+        }))
+        .expect("it is read");
+        let decision = stage.pass();
+        assert!(decision.moves.is_empty() && decision.urgent.is_empty());
+        assert!(stage.memory.episode.is_none() && stage.memory.batch.is_none());
+        assert_eq!(
+            stage.memory.seen_in_dns,
+            ["r02"],
+            "it starts with today's answers"
+        );
+        assert_eq!(stage.memory.record.batches, 3);
+        assert_eq!(stage.memory.fingerprint, stage.topology.fingerprint().0);
+    }
+}
+
+#[test]
+fn an_episode_of_an_older_version_goes_on_with_a_new_count() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    stage.memory = serde_json::from_value(serde_json::json!({
+        "fingerprint": "3f9c",
+        "event": stage.event,
+        "named": 7,
+        "episode": {"since": at(0), "budget": 30, "moved": 4},
+    }))
+    .expect("it is read");
+    let decision = stage.pass();
+    assert!(decision.moves.is_empty(), "no answer has named r02 yet");
+    let Some(Wait::NeverNamed { readers, .. }) = decision.wait else {
+        panic!("it waits for DNS")
+    };
+    assert_eq!(readers, [id("r02")]);
+    assert_eq!(stage.memory.episode.as_ref().map(|e| e.moved), Some(0));
 }

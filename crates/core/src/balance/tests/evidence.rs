@@ -7,7 +7,7 @@ use super::super::*;
 fn unknown(decision: &Decision) -> Unknown {
     assert!(decision.moves.is_empty() && decision.urgent.is_empty());
     match decision.verdict {
-        Verdict::Unknown { reason } => reason,
+        BalanceVerdict::Unknown { reason } => reason,
         ref other => panic!("{other:?}"),
     }
 }

@@ -1,14 +1,16 @@
 //! The band, the quantum and the words.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use dbbalance_api::status::LimitedBy;
+
 use super::super::testing::*;
 use super::super::*;
 
-fn verdict(pods: &[usize]) -> Verdict {
+fn verdict(pods: &[usize]) -> BalanceVerdict {
     Stage::readers(pods).decide().verdict
 }
 
-fn figures(pods: &[usize]) -> Figures {
+fn figures(pods: &[usize]) -> BalanceFigures {
     verdict(pods).figures().cloned().expect("there is evidence")
 }
 
@@ -21,7 +23,7 @@ fn most_even(pods: usize, readers: usize) -> Vec<usize> {
 
 #[test]
 fn twenty_pods_on_three_readers_are_balanced_at_seven_seven_six() {
-    let Verdict::Balanced { limited_by, .. } = verdict(&[7, 7, 6]) else {
+    let BalanceVerdict::Balanced { limited_by, .. } = verdict(&[7, 7, 6]) else {
         panic!("7/7/6 is balanced")
     };
     assert_eq!(limited_by, None);
@@ -53,7 +55,7 @@ fn what_whole_pods_cannot_reach_is_balanced_and_limited_by_them() {
     let limited = |readers: usize| -> Vec<usize> {
         (1..=20)
             .filter(|pods| match verdict(&most_even(*pods, readers)) {
-                Verdict::Balanced { limited_by, .. } => limited_by.is_some(),
+                BalanceVerdict::Balanced { limited_by, .. } => limited_by.is_some(),
                 other => panic!("{pods} pods, {readers} readers: {other:?}"),
             })
             .collect()
@@ -72,7 +74,7 @@ fn a_pod_larger_than_all_others_is_where_it_can_be() {
         holdings([("r01", 1)]),
     ];
     let stage = Stage::new(topology(2), Pools::Reader, holds);
-    let Verdict::Balanced { limited_by, .. } = stage.decide().verdict else {
+    let BalanceVerdict::Balanced { limited_by, .. } = stage.decide().verdict else {
         panic!("no move would help")
     };
     assert_eq!(limited_by, Some(LimitedBy::PodQuantum));

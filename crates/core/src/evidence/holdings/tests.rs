@@ -25,10 +25,13 @@ pub(in crate::evidence) fn topology(writer: &str, readers: &[&str]) -> Topology 
 }
 
 /// `orders-N` at `10.0.0.N`, and `orders-1` formerly at `10.0.0.11`.
-pub(in crate::evidence) fn addresses() -> BTreeMap<IpAddr, Known> {
+pub(in crate::evidence) fn addresses() -> BTreeMap<IpAddr, AddressOwner> {
     let known = |n: u8, at: u8, current| {
         let instance = InstanceId(format!("orders-{n}"));
-        (IpAddr::from([10, 0, 0, at]), Known { instance, current })
+        (
+            IpAddr::from([10, 0, 0, at]),
+            AddressOwner { instance, current },
+        )
     };
     [
         known(1, 1, true),
@@ -65,7 +68,7 @@ fn measured(pods: Vec<PodMeasurement>) -> Measured {
 }
 
 fn evidence(measured: &Measured) -> Evidence {
-    attribute(
+    attribute_connections(
         measured.pods.keys().map(String::as_str),
         measured,
         &addresses(),
@@ -84,11 +87,11 @@ fn connections_go_to_members_former_members_former_addresses_and_nobody_known() 
         socket(6, "192.168.1.1"),
     ]);
     let found = evidence(&measured(vec![pod]));
-    assert_eq!(found.verdict, Verdict::Whole);
+    assert_eq!(found.verdict, EvidenceQuality::Whole);
     let pod = &found.pods["u00"];
     assert_eq!(pod.connections(), 6);
-    assert_eq!(pod.to(&InstanceId("orders-1".to_owned())), 1);
-    assert_eq!(pod.to(&InstanceId("orders-2".to_owned())), 2);
+    assert_eq!(pod.connections_to(&InstanceId("orders-1".to_owned())), 1);
+    assert_eq!(pod.connections_to(&InstanceId("orders-2".to_owned())), 2);
     assert_eq!(pod.to_no_member(), 2, "orders-9, and an address of old");
     assert_eq!(pod.to_unknown(), 1);
 }
@@ -118,14 +121,14 @@ fn a_pooler_beside_the_app_is_unknown_even_if_loopback_was_once_resolved() {
     let instance = InstanceId("orders-1".to_owned());
     lookup.insert(
         [127, 0, 0, 1].into(),
-        Known {
+        AddressOwner {
             instance,
             current: true,
         },
     );
     let measured = measured(vec![read(vec![socket(1, "127.0.0.1")])]);
     let topology = topology("orders-1", &[]);
-    let found = attribute(["u00"], &measured, &lookup, &topology);
+    let found = attribute_connections(["u00"], &measured, &lookup, &topology);
     let message = found.verdict.message().unwrap();
     assert!(message.contains("beside the app"), "{message}");
 }
@@ -136,15 +139,15 @@ fn one_connection_to_a_former_member_is_enough_to_attribute() {
         socket(1, "10.0.0.9"),
         socket(2, "172.16.0.5"),
     ])]));
-    assert_eq!(found.verdict, Verdict::Whole);
+    assert_eq!(found.verdict, EvidenceQuality::Whole);
 }
 
 #[test]
 fn no_connection_at_all_is_whole_and_zero() {
     let found = evidence(&measured(vec![read(vec![]), read(vec![])]));
-    assert_eq!(found.verdict, Verdict::Whole);
+    assert_eq!(found.verdict, EvidenceQuality::Whole);
     assert_eq!(
-        unheld(&found, &topology("orders-1", &["orders-2"])).len(),
+        find_unused_members(&found, &topology("orders-1", &["orders-2"])).len(),
         2
     );
 }
@@ -161,7 +164,7 @@ fn under_ninety_percent_read_nothing_is_whole_and_the_reasons_are_counted() {
         });
         evidence(&measured(pods.collect()))
     };
-    assert_eq!(ten(1).verdict, Verdict::Whole);
+    assert_eq!(ten(1).verdict, EvidenceQuality::Whole);
     assert_eq!(ten(1).pods.len(), 9, "the tenth is unknown, not zero");
     let message = ten(3).verdict.message().unwrap().to_owned();
     assert_eq!(
@@ -173,7 +176,7 @@ fn under_ninety_percent_read_nothing_is_whole_and_the_reasons_are_counted() {
 #[test]
 fn a_counted_pod_that_was_never_read_is_unknown() {
     let topology = topology("orders-1", &[]);
-    let found = attribute(
+    let found = attribute_connections(
         ["u00", "u01"],
         &Measured::default(),
         &addresses(),
@@ -187,7 +190,7 @@ fn a_counted_pod_that_was_never_read_is_unknown() {
 fn pods_that_do_not_count_are_left_out() {
     let all = measured(vec![read(vec![socket(1, "10.0.0.1")]), read(vec![])]);
     let topology = topology("orders-1", &[]);
-    let found = attribute(["u01"], &all, &addresses(), &topology);
+    let found = attribute_connections(["u01"], &all, &addresses(), &topology);
     assert_eq!(found.pods.len(), 1);
     assert!(found.pods.contains_key("u01"));
 }
@@ -199,7 +202,7 @@ fn an_unresolved_member_makes_unknown_addresses_ambiguous() {
         socket(2, "10.0.0.4"),
     ])]);
     let topology = topology("orders-1", &["orders-4"]);
-    let found = attribute(["u00"], &measured, &addresses(), &topology);
+    let found = attribute_connections(["u00"], &measured, &addresses(), &topology);
     assert_eq!(found.verdict.reason(), Some("EvidenceUnresolved"));
     assert!(found.verdict.message().unwrap().contains("orders-4"));
 }
@@ -209,7 +212,7 @@ fn the_address_book_of_dns_tells_the_same() {
     let mut book = AddressBook::default();
     let instance = InstanceId("orders-1".to_owned());
     for at in [11, 1] {
-        book.note(
+        book.record_lookup(
             &instance,
             &[IpAddr::from([10, 0, 0, at])],
             Timestamp::UNIX_EPOCH,
@@ -221,9 +224,13 @@ fn the_address_book_of_dns_tells_the_same() {
         socket(2, "10.0.0.11"),
         socket(3, "10.0.0.2"),
     ];
-    let pod = PodHoldings::of(&sockets, &book, &topology);
+    let pod = PodHoldings::from_sockets(&sockets, &book, &topology);
     assert_eq!(
-        (pod.to(&instance), pod.to_no_member(), pod.to_unknown()),
+        (
+            pod.connections_to(&instance),
+            pod.to_no_member(),
+            pod.to_unknown()
+        ),
         (1, 1, 1)
     );
     assert!(book.is_resolved(&instance));
@@ -249,7 +256,7 @@ proptest! {
             s
         }).collect();
         let open = sockets.iter().filter(|s| s.is_connection()).count();
-        let pod = PodHoldings::of(&sockets, &addresses(), &topology("orders-1", &["orders-2", "orders-3"]));
+        let pod = PodHoldings::from_sockets(&sockets, &addresses(), &topology("orders-1", &["orders-2", "orders-3"]));
         let held: u32 = pod.by_instance.values().map(|h| h.connections).sum();
         prop_assert_eq!(held + pod.to_no_member() + pod.to_unknown(), u32::try_from(open).unwrap());
         prop_assert_eq!(pod.connections() + pod.closed_by_server, u32::try_from(sockets.len()).unwrap());

@@ -34,6 +34,12 @@ enum ReaderProgram {
     Shell,
 }
 
+/// The commands that may be run in a container, in the order in which they are tried.
+#[must_use]
+pub fn reader_commands() -> [Vec<String>; 2] {
+    ReaderProgram::ALL.map(ReaderProgram::command)
+}
+
 /// Builtins only. Nothing of a user's is in it.
 const SCRIPT: &str = r#"
 show() { while IFS= read -r line; do echo "$line"; done < "$1"; }

@@ -191,7 +191,7 @@ fn a_member_whose_address_has_changed_is_told_from_one_that_left() {
     let mut status = world.topology();
     status.members[1].address = Some("10.0.0.99".to_owned());
     world.address_map.update(&status);
-    let holdings = PodHoldings::of(
+    let holdings = PodHoldings::from_sockets(
         &world.measured.pods["web-1"].reading().unwrap().sockets,
         &world.address_map,
         &parse_topology(&status).unwrap(),

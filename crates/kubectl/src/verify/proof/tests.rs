@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use dbbalance_core::evidence::Known;
+use dbbalance_core::evidence::AddressOwner;
 use dbbalance_core::testing::socket;
 use dbbalance_core::topology::InstanceId;
 use std::net::IpAddr;
 
-fn address_map() -> BTreeMap<IpAddr, Known> {
-    let known = |name: &str| Known {
+fn address_map() -> BTreeMap<IpAddr, AddressOwner> {
+    let known = |name: &str| AddressOwner {
         instance: InstanceId(name.to_owned()),
         current: true,
     };

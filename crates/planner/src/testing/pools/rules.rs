@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::super::{pods_of, seconds};
 use super::{Pools, READER, WRITER};
-use crate::world::Reading;
+use crate::world::TopologyState;
 use crate::{Plan, PodStep};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
 use dbbalance_core::evidence::Socket;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve};
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::Topology;
 
@@ -127,7 +127,7 @@ impl Pools {
         }
         assert!(steps.len() <= STORM_CAP_PER_SECOND, "a storm");
         let wanted = found.workload.as_ref().unwrap().wanted;
-        let may = resolve(&self.world.spec.pacing.max_unavailable, wanted)
+        let may = resolve_rounded_down(&self.world.spec.pacing.max_unavailable, wanted)
             .unwrap_or(1)
             .max(1);
         let up = |p: &&PodFacts| p.ready && p.started.is_some() && !p.terminating;
@@ -157,12 +157,15 @@ impl Pools {
             return;
         };
         let each = usize::from(READER);
-        let fresh = steps.iter().filter(|s| s.claim.attempt == 1).count();
+        let fresh = steps
+            .iter()
+            .filter(|s| s.claim.attempt.number() == 1)
+            .count();
         if fresh == 0 {
             return;
         }
         let budget = usize::try_from(limit).unwrap() * 85 / 100;
-        let Reading::Current(view) = &self.world.reading else {
+        let TopologyState::Current(view) = &self.world.topology else {
             panic!("a step without a topology");
         };
         let is_reader = |topology: &Topology, name: &str| {

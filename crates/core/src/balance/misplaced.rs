@@ -1,0 +1,114 @@
+//! Broken pods: those with connections to the wrong role or to no member.
+//!
+//! They go at once, as their connections fail already; but only when DNS agrees on where they belong,
+//! as a pod sent back to the old writer is broken again.
+
+use super::dns_gate::RecentAnswers;
+use super::inputs::{Inputs, Reach};
+use super::pod_shares::{PodShares, is_usable};
+use super::verdict::{Wait, add_saturating};
+
+/// What is to be done about broken pods.
+#[derive(Default)]
+pub(super) struct UrgentBatch {
+    pub pods: Vec<String>,
+    pub wait: Option<Wait>,
+    /// There are broken pods that can still be helped: the excess waits for them.
+    pub is_open: bool,
+    /// Some have no evidence that can be acted on.
+    pub measure: bool,
+}
+
+pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatch {
+    let by = inputs.settings;
+    let mut due = vec![];
+    let (mut exhausted, mut recent, mut unmeasured) = (0, 0, 0);
+    for row in fleet.rows.iter().filter(|r| r.is_broken()) {
+        let pod = row.pod;
+        if !pod.movable || pod.recycles >= by.max_recycles {
+            exhausted += 1;
+        } else if pod.in_flight
+            || pod
+                .last_recycled
+                .is_some_and(|done| inputs.now < add_saturating(done, by.redo))
+        {
+            recent += 1;
+        } else if is_usable(inputs, pod) {
+            due.push(row);
+        } else {
+            unmeasured += 1;
+        }
+    }
+    let mut sweep = UrgentBatch {
+        is_open: !due.is_empty() || recent > 0 || unmeasured > 0,
+        // What was recycled just now is to be verified.
+        measure: unmeasured > 0 || recent > 0,
+        ..UrgentBatch::default()
+    };
+    if due.is_empty() {
+        if recent > 0 || exhausted > 0 {
+            sweep.wait = Some(Wait::Broken { exhausted, recent });
+        } else if unmeasured > 0 {
+            sweep.wait = Some(Wait::MeasureFirst {
+                usable: fleet.count_usable(inputs, None),
+                pods: fleet.pods,
+            });
+        }
+        return sweep;
+    }
+    if let Some(wait) = check_dns_agreement(inputs) {
+        sweep.wait = Some(wait);
+        return sweep;
+    }
+    // Those that serve nobody lose nothing.
+    due.sort_by(|a, b| {
+        let key = |r: &super::pod_shares::PodShare| {
+            let broken = r.wrong_role.saturating_add(r.no_member);
+            (r.pod.ready, std::cmp::Reverse(broken))
+        };
+        key(a).cmp(&key(b)).then_with(|| a.pod.id.cmp(&b.pod.id))
+    });
+    sweep.measure = true;
+    sweep.pods = due.into_iter().map(|r| r.pod.id.clone()).collect();
+    sweep
+}
+
+/// Whether the looks do not agree yet. Of each endpoint that the pods use, all of at least so many
+/// must: the cluster endpoint's on the writer; the reader endpoint's on readers alone, or, where
+/// there are none, on the writer.
+fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
+    if inputs.reach == Reach::Unseen {
+        return None;
+    }
+    let by = inputs.settings;
+    let topology = inputs.topology;
+    let writer = &topology.writer.instance;
+    let serves = |id: &crate::topology::InstanceId| {
+        if topology.readers.is_empty() {
+            id == writer
+        } else {
+            topology.readers.iter().any(|r| r.instance == *id)
+        }
+    };
+    let judge = |answers: RecentAnswers, right: &dyn Fn(&crate::topology::InstanceId) -> bool| {
+        let (agree, of) = answers.count_agreeing(right);
+        let agreed = agree == of && of >= by.looks && answers.count_unknown() <= of;
+        (!agreed).then_some(Wait::DnsDisagrees {
+            agree,
+            of,
+            need: by.looks,
+        })
+    };
+    let on_cluster = || {
+        let answers = RecentAnswers::from_fresh(inputs.writer_looks, inputs.now, by);
+        judge(answers, &|id| id == writer)
+    };
+    let on_reader = || {
+        judge(
+            RecentAnswers::from_fresh(inputs.looks, inputs.now, by),
+            &serves,
+        )
+    };
+    let cluster = inputs.pools.has_writer_pools().then(on_cluster).flatten();
+    cluster.or_else(|| inputs.pools.has_reader_pools().then(on_reader).flatten())
+}

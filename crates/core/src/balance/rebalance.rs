@@ -1,0 +1,360 @@
+//! The excess: an episode moves what a reader has too much of, batch by batch, until the shares are even.
+//!
+//! Each batch settles and is measured before the next: spacing is never a timer. Which pods may be
+//! taken is decided in `candidates`, which make a batch in `pick`, whether DNS serves the right readers in `gate`.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
+use super::dns_gate::{RecentAnswers, required_share, score_batch};
+use super::inputs::{Inputs, Reach};
+use super::pod_shares::{PodShares, is_at_least_percent};
+use super::reader_set::ReaderSet;
+use super::selection::{Selection, select_pods};
+use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
+use super::verdict::{Wait, add_saturating};
+use crate::topology::InstanceId;
+use dbbalance_api::rebalance_state::{Batch, Episode, GaveUp, GaveUpReason, RebalanceState};
+
+/// A gated recycle lands as foreseen in about this share of the cases; the episode's budget is reckoned
+/// with it.
+const GATED_SUCCESS: f64 = 0.8;
+
+/// What is to be done about the excess.
+#[derive(Debug, Default)]
+pub(super) struct RebalanceStep {
+    pub moves: Vec<String>,
+    pub wait: Option<Wait>,
+    pub wake: Option<Timestamp>,
+    pub measure: bool,
+    pub look: bool,
+    pub unnamed: Vec<InstanceId>,
+}
+
+impl RebalanceStep {
+    fn waiting(wait: Wait, wake: Option<Timestamp>) -> Self {
+        Self {
+            wait: Some(wait),
+            wake,
+            look: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// `broken`: there are broken pods that can be helped; the excess waits for them.
+pub(super) fn plan_rebalance(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+    broken: bool,
+) -> RebalanceStep {
+    let settling = check_settling(inputs, memory);
+    let since = memory.batch.as_ref().and_then(|b| b.settled);
+    let usable = fleet.count_usable(inputs, since);
+    let is_measured =
+        settling.is_none() && is_at_least_percent(usable, fleet.pods, inputs.settings.read_percent);
+    if memory.episode.is_none() && judged.is_even {
+        memory.drift_since = None;
+        if is_measured {
+            memory.batch = None;
+            memory.gave_up = None;
+            memory.rest_until = None;
+        }
+        return RebalanceStep::default();
+    }
+    if memory.episode.is_none()
+        && let Some(wait) = wait_for_trigger(inputs, judged, memory)
+    {
+        return wait;
+    }
+    if broken {
+        return RebalanceStep::default();
+    }
+    if let Some(wait) = settling {
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep::waiting(wait, Some(second));
+    }
+    if !is_measured {
+        let wait = Wait::MeasureFirst {
+            usable,
+            pods: fleet.pods,
+        };
+        return RebalanceStep {
+            measure: true,
+            ..RebalanceStep::waiting(
+                wait,
+                Some(add_saturating(inputs.now, SignedDuration::from_secs(5))),
+            )
+        };
+    }
+    close_batch(inputs, fleet, judged, memory);
+    if judged.is_even {
+        memory.episode = None;
+        return RebalanceStep::default();
+    }
+    select_batch(inputs, fleet, judged, memory)
+}
+
+/// What is not back yet. A batch that is, or that is overdue, is noted as settled.
+fn check_settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
+    let in_flight = inputs.pods.iter().filter(|p| p.in_flight).count();
+    let Some(batch) = &mut memory.batch else {
+        return (in_flight > 0).then_some(Wait::Settling {
+            in_flight,
+            until: None,
+        });
+    };
+    if batch.settled.is_some() {
+        return None;
+    }
+    let until = add_saturating(batch.at, inputs.settings.settle);
+    // Its claims may not be seen yet.
+    let is_young = inputs.now < add_saturating(batch.at, SignedDuration::from_secs(1));
+    // Evicted pods come back as others.
+    let is_short = matches!(inputs.reach, Reach::Slow { .. })
+        && (saturate_to_u32(inputs.pods.len()) < batch.fleet
+            || inputs.pods.iter().any(|p| !p.ready));
+    if (in_flight > 0 || is_young || is_short) && inputs.now < until {
+        return Some(Wait::Settling {
+            in_flight,
+            until: Some(until),
+        });
+    }
+    batch.settled = Some(inputs.now);
+    None
+}
+
+/// Outside the band and without an episode: what is waited for; `None`: one begins now.
+fn wait_for_trigger(
+    inputs: &Inputs,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) -> Option<RebalanceStep> {
+    let by = inputs.settings;
+    memory.drift_since = if judged.is_far {
+        memory.drift_since.or(Some(inputs.now))
+    } else {
+        None
+    };
+    let opens = memory
+        .drift_since
+        .map(|since| add_saturating(since, by.drift).max(memory.rest_until.unwrap_or(since)));
+    if opens.is_some_and(|at| at <= inputs.now) {
+        memory.episode = Some(Episode::new(inputs.now));
+        memory.drift_since = None;
+        memory.rest_until = None;
+        memory.gave_up = None;
+        return None;
+    }
+    let wait = memory.gave_up.map_or(
+        Wait::NotTriggered {
+            drift_since: memory.drift_since,
+            opens,
+        },
+        Wait::GaveUp,
+    );
+    Some(RebalanceStep {
+        look: false,
+        ..RebalanceStep::waiting(wait, opens)
+    })
+}
+
+/// The last batch has been measured: what the gate promised is held against what came.
+fn close_batch(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) {
+    let Some(batch) = memory.batch.take() else {
+        return;
+    };
+    if !batch.gated || batch.fleet != saturate_to_u32(inputs.pods.len()) || batch.connections == 0 {
+        return;
+    }
+    let places = judged.held.len();
+    let receivers = batch.receiver_names.iter().map(String::as_str);
+    let receivers = ReaderSet::from_names(&fleet.places, receivers);
+    let chance = round_to_permille(receivers.len(), saturate_to_u32(places));
+    let held = sum_held(judged, receivers);
+    memory.record = score_batch(memory.record, &batch, held, chance, inputs.settings);
+    if memory.record.dropped_until.is_some()
+        && let Some(episode) = &mut memory.episode
+    {
+        // Without the gate it takes more: reckoned anew from here.
+        let left = compute_budget(judged, false);
+        episode.budget = Some(episode.moved.saturating_add(left));
+    }
+}
+
+fn sum_held(judged: &ShareStats, readers: ReaderSet) -> u32 {
+    judged
+        .held
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| readers.contains(*i))
+        .fold(0, |sum, (_, n)| sum.saturating_add(*n))
+}
+
+/// ceil(4·M/p) + 2, p being the chance of a recycle to land where it should.
+fn compute_budget(judged: &ShareStats, gated: bool) -> u32 {
+    let chance = to_f64(judged.figures.under.len().max(1)) / to_f64(judged.held.len().max(1));
+    let p = if gated { GATED_SUCCESS } else { chance };
+    ceil_to_u32(4.0 * f64::from(judged.figures.least) / p).saturating_add(2)
+}
+
+/// Measured, uneven and in an episode: takes pods, or says why not.
+fn select_batch(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+) -> RebalanceStep {
+    let by = inputs.settings;
+    let now = inputs.now;
+    let asks = inputs.reach == Reach::Prompt && memory.record.dropped_until.is_none();
+    let Some(episode) = &mut memory.episode else {
+        return RebalanceStep::default();
+    };
+    let budget = *episode
+        .budget
+        .get_or_insert_with(|| compute_budget(judged, asks));
+    let left = budget.saturating_sub(episode.moved);
+    if left == 0 {
+        return give_up(GaveUpReason::BudgetSpent, inputs, memory);
+    }
+    let rows = match eligible_pods(inputs, fleet, judged) {
+        Eligible::Rows(rows) => rows,
+        Eligible::Wait(wait, wake) => return RebalanceStep::waiting(wait, Some(wake)),
+        Eligible::None => return give_up(GaveUpReason::PodsExhausted, inputs, memory),
+    };
+    if inputs.free == 0 {
+        return RebalanceStep::waiting(Wait::NothingFree, None);
+    }
+
+    let sees = !matches!(
+        inputs.reach,
+        Reach::Unseen | Reach::Slow { resolver: false }
+    );
+    let answers = RecentAnswers::from_fresh(inputs.looks, now, by);
+    let mut receivers = judged.under;
+    let mut unnamed = vec![];
+    let seen = memory.seen_in_dns.iter().map(String::as_str);
+    let seen = ReaderSet::from_names(&fleet.places, seen);
+    if sees && judged.under.intersection(seen).is_empty() {
+        unnamed = judged.under.instances(&fleet.places).cloned().collect();
+        let until = add_saturating(episode.since, by.naming);
+        // Where no look-up is answered, pods would find nobody either.
+        let (_, answered) = answers.count_agreeing(|_| true);
+        if now < until || answered == 0 {
+            let wait = Wait::NeverNamed {
+                readers: unnamed,
+                until,
+            };
+            let second = add_saturating(now, SignedDuration::from_secs(1));
+            return RebalanceStep::waiting(wait, Some(second));
+        }
+    } else if sees {
+        receivers = receivers.intersection(seen);
+    }
+    let gated = asks && unnamed.is_empty();
+
+    let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let wanted: Vec<&InstanceId> = receivers.instances(&fleet.places).collect();
+    let share = answers.best_share(|id| wanted.contains(&id));
+    let since = episode.waiting_since.unwrap_or(now);
+    let gated = gated && !(share > 0 && is_overdue(since, inputs));
+    let picked = if gated {
+        episode.waiting_since = Some(since);
+        let need = required_share(since, wanted.len(), fleet.places.len(), inputs);
+        let candidates = candidates_behind_gate(&rows, &answers, fleet, &wanted, need, inputs);
+        let picked = select_pods(&candidates, &judged.band, &judged.held, most);
+        if picked.pods.is_empty() {
+            let wait = Wait::GateClosed { share, need, since };
+            let second = add_saturating(now, SignedDuration::from_secs(1));
+            return RebalanceStep::waiting(wait, Some(second));
+        }
+        picked
+    } else {
+        let candidates = candidates_without_gate(&rows, receivers);
+        let most = most.min(limit_ungated_pods(inputs, fleet, judged));
+        select_pods(&candidates, &judged.band, &judged.held, most)
+    };
+    if picked.pods.is_empty() {
+        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
+    }
+    RebalanceStep {
+        unnamed,
+        ..record_batch(inputs, fleet, judged, memory, &picked, gated)
+    }
+}
+
+/// An answer that alternates can stay at chance for ever: the gate does not hold longer than it would
+/// for a reader that nobody names, as long as somebody does.
+fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
+    let by = inputs.settings;
+    [by.patience, by.yielding, by.naming]
+        .into_iter()
+        .fold(since, add_saturating)
+        <= inputs.now
+}
+
+/// The most pods of a batch that nobody looked up for.
+fn limit_ungated_pods(inputs: &Inputs, fleet: &PodShares, judged: &ShareStats) -> usize {
+    match inputs.reach {
+        Reach::Slow { .. } => usize::MAX,
+        Reach::Prompt | Reach::Unseen => (fleet.pods / 10)
+            .min(judged.band.deepest_deficit(&judged.held))
+            .max(1),
+    }
+}
+
+fn record_batch(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+    picked: &Selection,
+    gated: bool,
+) -> RebalanceStep {
+    memory.batch = Some(Batch {
+        at: inputs.now,
+        settled: None,
+        fleet: saturate_to_u32(inputs.pods.len()),
+        connections: picked.connections,
+        receiver_names: picked.receivers.to_names(&fleet.places),
+        held: sum_held(judged, picked.receivers),
+        // The canary's gate asked for little: it tells nothing about the others'.
+        gated: gated && !inputs.canary,
+    });
+    if let Some(episode) = &mut memory.episode {
+        episode.moved = episode
+            .moved
+            .saturating_add(saturate_to_u32(picked.pods.len()));
+        episode.waiting_since = None;
+    }
+    RebalanceStep {
+        moves: picked.pods.iter().map(|p| p.id.clone()).collect(),
+        wake: Some(add_saturating(inputs.now, SignedDuration::from_secs(1))),
+        look: true,
+        ..RebalanceStep::default()
+    }
+}
+
+fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut RebalanceState) -> RebalanceStep {
+    let moved = memory.episode.as_ref().map_or(0, |e| e.moved);
+    let gave_up = GaveUp { reason, moved };
+    memory.episode = None;
+    memory.gave_up = Some(gave_up);
+    memory.rest_until = Some(add_saturating(inputs.now, inputs.settings.rest));
+    RebalanceStep {
+        look: false,
+        ..RebalanceStep::waiting(Wait::GaveUp(gave_up), memory.rest_until)
+    }
+}
+
+fn saturate_to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,117 @@
+//! Which changes have held long enough to count.
+//!
+//! Each change settles alone. It remembers since when a change was seen without a break; that
+//! memory is small and may be lost: after a restart settling begins again, and nothing else.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::change::{Change, diff_topologies};
+use super::topology::Topology;
+use dbbalance_api::spec::Triggers;
+use dbbalance_api::status::Trigger;
+
+/// Since when each difference to the settled topology has been there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SettlingChanges {
+    since: BTreeMap<Change, Timestamp>,
+}
+
+impl SettlingChanges {
+    /// Follows a confirmed topology. A difference that is gone is forgotten, so A→B→A is nothing.
+    #[must_use]
+    pub fn observe(&self, settled: &Topology, confirmed: &Topology, now: Timestamp) -> Self {
+        let since = diff_topologies(settled, confirmed)
+            .into_iter()
+            .map(|change| {
+                let first = self.since.get(&change).copied().unwrap_or(now).min(now);
+                (change, first)
+            })
+            .collect();
+        Self { since }
+    }
+
+    /// The changes that have settled.
+    #[must_use]
+    pub fn settled(&self, triggers: &Triggers, now: Timestamp) -> Vec<Change> {
+        self.settle_times(triggers)
+            .filter(|(_, at)| *at <= now)
+            .map(|(c, _)| c.clone())
+            .collect()
+    }
+
+    /// The changes that have not, with the time at which they will have.
+    #[must_use]
+    pub fn unsettled(&self, triggers: &Triggers, now: Timestamp) -> Vec<(Change, Timestamp)> {
+        self.settle_times(triggers)
+            .filter(|(_, at)| *at > now)
+            .map(|(c, at)| (c.clone(), at))
+            .collect()
+    }
+
+    fn settle_times<'a>(
+        &'a self,
+        triggers: &'a Triggers,
+    ) -> impl Iterator<Item = (&'a Change, Timestamp)> {
+        self.since.iter().map(|(change, first)| {
+            let wait = SignedDuration::from_secs(settle_seconds(triggers, change.trigger()));
+            (change, first.saturating_add(wait).unwrap_or(Timestamp::MAX))
+        })
+    }
+}
+
+fn settle_seconds(triggers: &Triggers, trigger: Trigger) -> i64 {
+    i64::from(match trigger {
+        Trigger::ReaderAdded => triggers.reader_added.settle_seconds,
+        Trigger::ReaderRemoved => triggers.reader_removed.settle_seconds,
+        Trigger::Failover | Trigger::Replaced => triggers.failover.settle_seconds,
+        Trigger::Manual | Trigger::Imbalance => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::topology;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_failover_settles_at_once_and_a_reader_after_thirty_seconds() {
+        let triggers = Triggers::default();
+        let s = SettlingChanges::default().observe(&topology("ab"), &topology("bac"), at(0));
+        assert_eq!(s.settled(&triggers, at(0)).len(), 1);
+        assert_eq!(s.settled(&triggers, at(29)).len(), 1);
+        assert_eq!(s.settled(&triggers, at(30)).len(), 2);
+        assert_eq!(s.unsettled(&triggers, at(0))[0].1, at(30));
+    }
+
+    #[test]
+    fn there_and_back_within_the_settle_time_is_nothing() {
+        let triggers = Triggers::default();
+        let (a, b) = (topology("ab"), topology("abc"));
+        let s = SettlingChanges::default()
+            .observe(&a, &b, at(0))
+            .observe(&a, &a, at(10));
+        assert!(s.settled(&triggers, at(100)).is_empty());
+        let s = s.observe(&a, &b, at(20));
+        assert!(
+            s.settled(&triggers, at(49)).is_empty(),
+            "settling began again"
+        );
+    }
+
+    #[test]
+    fn a_second_change_does_not_restart_the_first() {
+        let triggers = Triggers::default();
+        let a = topology("ab");
+        let s = SettlingChanges::default()
+            .observe(&a, &topology("abc"), at(0))
+            .observe(&a, &topology("abcd"), at(20));
+        assert_eq!(s.settled(&triggers, at(30)).len(), 1);
+        assert_eq!(s.settled(&triggers, at(50)).len(), 2);
+    }
+}

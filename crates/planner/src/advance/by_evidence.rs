@@ -1,0 +1,277 @@
+//! Advances a target whose connections are measured: the balance decides which pods move, and stamps only record.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
+use crate::descriptions::actions::{describe_balance_step, describe_canary};
+use crate::descriptions::balance::describe_balance;
+use crate::descriptions::waiting::{balance_gate, exhausted_gate};
+use crate::gates::privilege::Privilege;
+use crate::gates::topology::check_epoch;
+use crate::gates::workload::single_replica_gate;
+use crate::runs::canary::{Canary, check_measured_canary};
+use crate::runs::lifecycle::{finish_run, mark_progress, mark_verified};
+use crate::selection::assessment::{Assessment, UsableEvidence, assess_target};
+use crate::selection::{by_evidence, single_pod_method};
+use crate::target::TargetContext;
+use crate::times::{add_duration, status_time};
+use crate::types::{ClosedGate, Gate, Step};
+use dbbalance_api::spec::Method;
+use dbbalance_api::status::{BalanceStatus, RunResult, Trigger};
+use dbbalance_core::balance::Wait;
+use dbbalance_core::workload::WorkloadFacts;
+
+/// If evidence is incomplete so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
+/// broken now.
+const BLIND_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// How soon a run that waits for DNS, a reading or a pod is planned again: each of these takes about a second.
+const TICK: SignedDuration = SignedDuration::from_millis(500);
+/// How old a reading may be that is waited for: twenty pods take a second or more to read.
+const NEW_READING: SignedDuration = SignedDuration::from_secs(3);
+/// How old a reading may be while DNS or pods are waited for, to act as soon as they are there: the balance wants
+/// another at 10 s, and a round of reads takes its time.
+const KEPT_READING: SignedDuration = SignedDuration::from_secs(6);
+
+impl TargetPlanner<'_, '_> {
+    /// Assesses the target's evidence, and describes its balance.
+    pub(super) fn assess(&mut self) -> (Option<Assessment>, Option<BalanceStatus>) {
+        let topology = self.ctx.pass.settled_topology();
+        let assessment = assess_target(&self.ctx, topology.as_ref());
+        let balance = assessment
+            .as_ref()
+            .map(|a| describe_balance(&self.ctx, a, topology.as_ref()));
+        if assessment.is_none() {
+            let target = &mut self.ctx.status;
+            target.balance = None;
+            target.template = None;
+            target.template_time = None;
+        }
+        (assessment, balance)
+    }
+
+    /// Whether evidence decides, rather than stamps.
+    pub(super) fn is_by_evidence(&self, assessment: &Assessment) -> bool {
+        let ctx = &self.ctx;
+        if !ctx.status.owned || ctx.stale.is_empty() {
+            return ctx.status.owned;
+        }
+        let opened = ctx.status.urgent_open_time.as_ref();
+        let waited = |from: Timestamp| ctx.pass.now.duration_since(from) >= BLIND_AFTER;
+        let is_blind = assessment.usable.is_none()
+            && ctx.has_urgent_pods()
+            && opened.is_some_and(|t| waited(t.0));
+        // A token recycles every pod; a rollout moves them all at once.
+        !is_blind
+            && !ctx.status.triggers.contains(&Trigger::Manual)
+            && ctx.policy.recycle.method != Method::Rollout
+    }
+
+    pub(super) fn advance_by_evidence(
+        &mut self,
+        assessment: &Assessment,
+        policy_gate: Result<(), ClosedGate>,
+    ) {
+        remember_templates(&mut self.ctx);
+        let wants_moves = assessment.wants_moves(&self.ctx);
+        let Some(usable) = &assessment.usable else {
+            return self.wait_for_evidence(assessment, policy_gate);
+        };
+        if !wants_moves {
+            self.ctx.status.balance = Some(usable.decision.memory.clone());
+            return self.stamp_or_finish(assessment, usable, policy_gate);
+        }
+        self.out.action = describe_balance_step(&self.ctx, Some(&usable.decision));
+        let selector = Selector::Evidence(assessment, usable);
+        let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
+        self.apply_outcome(selector, outcome);
+        if self.out.running {
+            self.out.watch_pods = usable.changing_pods();
+            if let Some(Step::Pods { pods, .. }) = &self.out.step {
+                let uids = pods.iter().map(|p| p.uid.clone());
+                self.out.watch_pods.extend(uids);
+            }
+        }
+    }
+
+    /// Waits for evidence that can be relied on, if something depends on it.
+    fn wait_for_evidence(&mut self, assessment: &Assessment, policy_gate: Result<(), ClosedGate>) {
+        let ctx = &self.ctx;
+        let memory = ctx.status.balance.as_ref();
+        let started = ctx.running().is_some() || memory.is_some_and(|m| m.episode.is_some());
+        if !started && ctx.stale.is_empty() {
+            self.out.held = policy_gate.err();
+            return;
+        }
+        self.out.action = describe_balance_step(ctx, None);
+        let closed = policy_gate.err();
+        self.wait_for_reading(
+            closed.unwrap_or_else(|| ClosedGate::new(Gate::Evidence, assessment.message.clone())),
+        );
+    }
+
+    fn wait_for_reading(&mut self, closed: ClosedGate) {
+        self.out.max_reading_age = Some(NEW_READING);
+        self.out.held = Some(closed);
+        self.changes.wake_at(self.next_tick());
+    }
+
+    pub(super) fn select_by_evidence(
+        &mut self,
+        usable: &UsableEvidence,
+        only_urgent: bool,
+    ) -> Result<TargetOutcome, ClosedGate> {
+        let ctx = &self.ctx;
+        let Some(method) = single_pod_method(ctx) else {
+            return Err(ClosedGate::new(
+                Gate::Refused,
+                "connections are uneven, and method Rollout moves no single pod: set recycle.fallback: Evict",
+            ));
+        };
+        match check_measured_canary(ctx, method) {
+            Canary::Passed => {
+                let message = describe_canary(ctx, method, "the first pod's connections are new");
+                mark_verified(&mut self.ctx, message, self.changes);
+                return Ok(TargetOutcome::Recorded);
+            }
+            Canary::Waiting(message) => {
+                return Ok(TargetOutcome::Wait {
+                    closed: ClosedGate::new(Gate::Canary, message),
+                    memory: usable.decision.memory.clone(),
+                    needs_reading: usable.decision.measure,
+                });
+            }
+            Canary::NotNeeded => {}
+        }
+        let in_flight = self.own_in_flight;
+        let free = by_evidence::count_free(ctx, usable, method, in_flight);
+        let decision = usable.decide_with_free(free, ctx.pass.now);
+        let selected = by_evidence::select_step(ctx, &decision, method, only_urgent, in_flight)?;
+        Ok(match selected {
+            Some((step, adds)) => TargetOutcome::Step(SelectedStep {
+                step,
+                adds,
+                memory: Some(decision.memory),
+            }),
+            None => TargetOutcome::Wait {
+                closed: balance_gate(ctx.pass.world, decision.wait.as_ref()),
+                memory: decision.memory,
+                needs_reading: decision.measure,
+            },
+        })
+    }
+
+    /// Takes a step. One of the balance is watched until its pods are back.
+    pub(super) fn take_step(&mut self, selected: SelectedStep) {
+        self.adds = selected.adds;
+        self.out.step = Some(selected.step);
+        if let Some(memory) = selected.memory {
+            self.ctx.status.balance = Some(memory);
+            mark_progress(&mut self.ctx);
+            self.watch_closely(true);
+            self.changes.wake_at(self.next_tick());
+        }
+    }
+
+    /// Asks for readings and DNS samples at the pace of a run.
+    pub(super) fn watch_closely(&mut self, needs_reading: bool) {
+        self.out.boost_dns = true;
+        self.out.max_reading_age = Some(if needs_reading {
+            NEW_READING
+        } else {
+            KEPT_READING
+        });
+    }
+
+    /// Returns when to plan again while something is waited for that takes about a second.
+    pub(super) fn next_tick(&self) -> Timestamp {
+        let now = self.ctx.pass.now;
+        now.saturating_add(TICK).unwrap_or(now)
+    }
+
+    /// Stamps stale pods that do not have to move, or finishes the run in progress.
+    fn stamp_or_finish(
+        &mut self,
+        assessment: &Assessment,
+        usable: &UsableEvidence,
+        policy_gate: Result<(), ClosedGate>,
+    ) {
+        if self.ctx.stale.is_empty() {
+            return self.finish_balanced(assessment, usable, policy_gate);
+        }
+        self.out.action = describe_balance_step(&self.ctx, Some(&usable.decision));
+        let ctx = &self.ctx;
+        let gate = policy_gate.and_then(|()| check_epoch(ctx, Privilege::default()));
+        if let Err(closed) = gate {
+            self.out.held = Some(closed);
+        } else if !ctx.is_due_epoch_recorded() {
+            self.changes.wake_at(ctx.pass.now);
+        } else if let Some(step) = by_evidence::select_stamps(ctx, usable) {
+            self.changes.wake_at(self.next_tick());
+            self.out.step = Some(step);
+        } else if usable.is_measured_since_opened(ctx) {
+            // Misplaced, and nothing that may be done about it: no reading soon would help.
+            let evicts = single_pod_method(ctx) == Some(Method::Evict);
+            self.out.held = Some(if evicts && ctx.is_single_replica() {
+                single_replica_gate()
+            } else {
+                exhausted_gate(ctx)
+            });
+            let at = add_duration(ctx.pass.now, RECHECK_INTERVAL);
+            self.changes.wake_at(at);
+        } else {
+            let message = "connections must be measured after the epoch has opened";
+            self.wait_for_reading(ClosedGate::new(Gate::Evidence, message));
+        }
+    }
+
+    /// Finishes the run in progress of a target without stale pods, and shows what comes next.
+    fn finish_balanced(
+        &mut self,
+        assessment: &Assessment,
+        usable: &UsableEvidence,
+        policy_gate: Result<(), ClosedGate>,
+    ) {
+        let decision = &usable.decision;
+        if self.ctx.status.owned && self.ctx.running().is_some() {
+            let even = decision.verdict.is_balanced();
+            if !even && matches!(decision.wait, Some(Wait::NotTriggered { .. })) {
+                // It was even for a moment, as pools came back one by one. What started the episode starts it
+                // once more; a pod is recycled three times in a run at most.
+                if let Some(memory) = &mut self.ctx.status.balance {
+                    memory.event = None;
+                }
+                self.changes.wake_at(self.next_tick());
+                self.out.running = true;
+                return;
+            }
+            let result = if even {
+                RunResult::Succeeded
+            } else {
+                RunResult::Uneven
+            };
+            let message = assessment.describe_outcome();
+            finish_run(&mut self.ctx, result, &message, self.changes);
+        }
+        self.show_next(policy_gate);
+        if let (None, Some(wake)) = (&self.out.held, decision.wake) {
+            self.changes.wake_at(wake);
+        }
+    }
+}
+
+/// Remembers the pods' templates while no rollout is in progress. Other ones than before mean that a rollout has ended.
+fn remember_templates(ctx: &mut TargetContext) {
+    let workload = ctx.found.workload.as_ref();
+    let rolling = workload.is_some_and(WorkloadFacts::is_rolling);
+    if rolling || ctx.counted.is_empty() {
+        return;
+    }
+    let templates = ctx.hash_templates();
+    if ctx.status.template.as_ref() == Some(&templates) {
+        return;
+    }
+    if ctx.status.template.is_some() {
+        ctx.status.template_time = Some(status_time(ctx.pass.now));
+    }
+    ctx.status.template = Some(templates);
+}

@@ -1,0 +1,75 @@
+//! Advances a target by its stamps alone.
+
+use super::{SelectedStep, Selector, TargetOutcome, TargetPlanner};
+use crate::descriptions::actions::{
+    describe_balance_run, describe_canary, describe_stale_run, describe_stamp_step,
+};
+use crate::descriptions::waiting::show_upcoming;
+use crate::runs::canary::{Canary, check_stamped_canary};
+use crate::runs::lifecycle::{finish_fresh_run, halt_run, mark_verified};
+use crate::selection::by_stamp;
+use crate::types::ClosedGate;
+use dbbalance_api::status::Trigger;
+
+impl TargetPlanner<'_, '_> {
+    pub(super) fn advance_by_stamp(&mut self, policy_gate: Result<(), ClosedGate>) {
+        if self.ctx.stale.is_empty() {
+            return self.rest_fresh(policy_gate);
+        }
+        self.out.action = describe_stamp_step(&self.ctx);
+        let outcome = policy_gate.and_then(|()| self.select_next_step(Selector::Stamps));
+        self.apply_outcome(Selector::Stamps, outcome);
+        if let Some(end) = self.ctx.next_claim_end() {
+            self.changes.wake_at(end);
+        }
+    }
+
+    /// Ends the run of a target without stale pods, and shows what comes next.
+    fn rest_fresh(&mut self, policy_gate: Result<(), ClosedGate>) {
+        if self.ctx.status.owned {
+            finish_fresh_run(&mut self.ctx, self.changes);
+        } else {
+            let message = "an older policy owns the pods";
+            halt_run(&mut self.ctx, message, self.changes);
+        }
+        self.show_next(policy_gate);
+    }
+
+    /// Shows what comes next, and asks for a pass when that is known.
+    pub(super) fn show_next(&mut self, policy_gate: Result<(), ClosedGate>) {
+        show_upcoming(&self.ctx, policy_gate, &mut self.out);
+        if let Some(until) = self.out.held.as_ref().and_then(|h| h.until) {
+            self.changes.wake_at(until);
+        }
+    }
+
+    pub(super) fn describe_run(&self, selector: Selector) -> (Vec<Trigger>, String) {
+        match selector {
+            Selector::Stamps => {
+                let triggers = self.ctx.status.triggers.clone();
+                (triggers, describe_stale_run(&self.ctx))
+            }
+            Selector::Evidence(assessment, _) => describe_balance_run(&self.ctx, assessment),
+        }
+    }
+
+    pub(super) fn select_by_stamp(
+        &mut self,
+        only_urgent: bool,
+    ) -> Result<TargetOutcome, ClosedGate> {
+        if check_stamped_canary(&self.ctx) == Canary::Passed {
+            let method = self.ctx.policy.recycle.method;
+            let message = describe_canary(&self.ctx, method, "the first pod came back");
+            mark_verified(&mut self.ctx, message, self.changes);
+            return Ok(TargetOutcome::Recorded);
+        }
+        let selected = by_stamp::select_step(&mut self.ctx, only_urgent, self.own_in_flight)?;
+        Ok(selected.map_or(TargetOutcome::InProgress, |(step, adds)| {
+            TargetOutcome::Step(SelectedStep {
+                step,
+                adds,
+                memory: None,
+            })
+        }))
+    }
+}

@@ -1,0 +1,271 @@
+//! Advances the runs of a policy: each target through gates, canary and selection to its next step.
+
+mod by_evidence;
+mod by_stamp;
+
+use jiff::SignedDuration;
+
+use crate::epochs::baseline::load_target_status;
+use crate::gates::budget::count_in_flight;
+use crate::gates::policy::check_policy;
+use crate::gates::{Admission, check_gates};
+use crate::policy::{ParsedPolicy, readable_policy};
+use crate::runs::RunChanges;
+use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
+use crate::runs::progress::{ProgressKind, check_progress, was_running};
+use crate::selection::assessment::{Assessment, UsableEvidence};
+use crate::target::{PassContext, TargetContext, status_count};
+use crate::times::add_duration;
+use crate::types::{ClosedGate, Gate, Plan, Step, TargetPlan};
+use crate::world::World;
+use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::status::{BalanceStatus, TargetStatus};
+use dbbalance_core::budget::Load;
+use dbbalance_core::pod::PodFacts;
+
+/// How many ended runs the status keeps.
+const MAX_HISTORY: usize = 10;
+/// The most pods that get topology annotations in one pass.
+const MAX_ANNOTATIONS: usize = 50;
+/// How soon a gate is checked again that policies of other namespaces may hold.
+const RECHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+
+/// Advances the runs of all targets.
+pub(crate) fn advance_runs(
+    world: &World,
+    parsed: &ParsedPolicy,
+    now: jiff::Timestamp,
+    plan: &mut Plan,
+) {
+    let policy = readable_policy(parsed);
+    let specs = policy.targets.iter().zip(&world.targets);
+    let mut statuses: Vec<_> = specs
+        .map(|(spec, found)| load_target_status(world, spec, found, now, plan))
+        .collect();
+    let mut changes = RunChanges {
+        notices: std::mem::take(&mut plan.notices),
+        history: plan.status.history.clone(),
+        wake: plan.wake,
+    };
+    let pass = PassContext {
+        world,
+        policy,
+        status: &plan.status,
+        settling: &plan.settling,
+        now,
+    };
+    // The recycles and runs of all targets count, not only of those that come first.
+    let mut own_in_flight = Load::default();
+    for (index, status) in statuses.iter().enumerate() {
+        let ctx = TargetContext::new(pass, index, status.clone());
+        own_in_flight = own_in_flight.plus(count_in_flight(&ctx));
+    }
+    let mut running: Vec<bool> = statuses.iter().map(|t| was_running(world, t)).collect();
+    let mut balances = Vec::new();
+    for (index, slot) in statuses.iter_mut().enumerate() {
+        running[index] = false;
+        let ctx = TargetContext::new(pass, index, std::mem::take(slot));
+        let planner = TargetPlanner {
+            out: empty_target_plan(&ctx),
+            ctx,
+            adds: Load::default(),
+            own_running: running.iter().filter(|r| **r).count(),
+            own_in_flight,
+            changes: &mut changes,
+        };
+        let policy_gate = check_policy(world, parsed, index, now);
+        let target = planner.advance(policy_gate);
+        running[index] = target.out.running;
+        own_in_flight = own_in_flight.plus(target.adds);
+        *slot = target.status;
+        balances.extend(target.balance);
+        plan.targets.push(target.out);
+    }
+    let RunChanges {
+        notices,
+        mut history,
+        wake,
+    } = changes;
+    history.truncate(MAX_HISTORY);
+    plan.notices = notices;
+    plan.wake = wake;
+    plan.status.history = history;
+    plan.status.targets = statuses;
+    plan.status.balance = balances;
+}
+
+fn empty_target_plan(ctx: &TargetContext) -> TargetPlan {
+    TargetPlan {
+        target: ctx.policy.name.clone(),
+        action: "nothing to do".to_owned(),
+        held: None,
+        step: None,
+        annotate: Vec::new(),
+        in_flight: count_in_flight(ctx),
+        running: false,
+        max_reading_age: None,
+        watch_pods: Vec::new(),
+        boost_dns: false,
+    }
+}
+
+/// Plans one target in one pass.
+struct TargetPlanner<'a, 'c> {
+    ctx: TargetContext<'a>,
+    out: TargetPlan,
+    /// What its step adds to the connections in flight.
+    adds: Load,
+    /// Runs in progress of the policy's other targets.
+    own_running: usize,
+    /// What recycles in progress of the whole policy may add.
+    own_in_flight: Load,
+    changes: &'c mut RunChanges,
+}
+
+/// One target, target.
+struct PlannedTarget {
+    status: TargetStatus,
+    balance: Option<BalanceStatus>,
+    out: TargetPlan,
+    adds: Load,
+}
+
+/// By what the pods of a target are selected.
+#[derive(Clone, Copy)]
+enum Selector<'s> {
+    Stamps,
+    Evidence(&'s Assessment, &'s UsableEvidence),
+}
+
+impl Selector<'_> {
+    const fn progress_kind(self) -> ProgressKind {
+        match self {
+            Self::Stamps => ProgressKind::ByStamp,
+            Self::Evidence(..) => ProgressKind::ByEvidence,
+        }
+    }
+}
+
+/// What comes of the gates, the canary and the selection.
+enum TargetOutcome {
+    /// A decision was made that must be recorded before anything is done.
+    Recorded,
+    /// What was started goes on by itself.
+    InProgress,
+    /// Take this step.
+    Step(SelectedStep),
+    /// Nothing now, for a reason of the balance.
+    Wait {
+        closed: ClosedGate,
+        memory: RebalanceState,
+        /// Whether a new reading is needed, rather than one that is kept fresh.
+        needs_reading: bool,
+    },
+}
+
+/// A step, with what it may add and what the balance remembers of it.
+struct SelectedStep {
+    step: Step,
+    adds: Load,
+    memory: Option<RebalanceState>,
+}
+
+impl TargetPlanner<'_, '_> {
+    /// Advances the target. `policy_gate`: what holds it as a whole.
+    fn advance(mut self, policy_gate: Result<(), ClosedGate>) -> PlannedTarget {
+        let ctx = &mut self.ctx;
+        ctx.status.pods = status_count(ctx.counted.len());
+        ctx.status.stale = status_count(ctx.stale.len());
+        if ctx.status.owned && policy_gate.is_ok() {
+            let missing = |p: &&&PodFacts| !p.has_topology && p.is_born_since(&ctx.status);
+            let pods = ctx.counted.iter().filter(missing).take(MAX_ANNOTATIONS);
+            self.out.annotate = pods.map(|p| p.key()).collect();
+        }
+        supersede_run(ctx, self.changes);
+        let (assessment, balance) = self.assess();
+        match assessment {
+            Some(assessment) if self.is_by_evidence(&assessment) => {
+                self.advance_by_evidence(&assessment, policy_gate);
+            }
+            _ => self.advance_by_stamp(policy_gate),
+        }
+        PlannedTarget {
+            status: self.ctx.status,
+            balance,
+            out: self.out,
+            adds: self.adds,
+        }
+    }
+
+    /// Takes the target through the gates, the canary and the selection.
+    fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
+        let is_urgent = match selector {
+            Selector::Stamps => self.ctx.has_urgent_pods(),
+            Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
+        };
+        let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
+            Admission::Proceed { only_urgent } => only_urgent,
+            Admission::ResumeRun(run) => {
+                resume_run(&mut self.ctx, *run, self.changes);
+                return Ok(TargetOutcome::Recorded);
+            }
+            Admission::StartRun => {
+                let (triggers, message) = self.describe_run(selector);
+                start_run(&mut self.ctx, triggers, message, self.changes);
+                return Ok(TargetOutcome::Recorded);
+            }
+            Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
+        };
+        match selector {
+            Selector::Stamps => self.select_by_stamp(only_urgent),
+            Selector::Evidence(_, usable) => self.select_by_evidence(usable, only_urgent),
+        }
+    }
+
+    /// Takes what comes of the gates into the plan, and says when to reconcile again.
+    fn apply_outcome(&mut self, selector: Selector, outcome: Result<TargetOutcome, ClosedGate>) {
+        let now = self.ctx.pass.now;
+        let by_evidence = matches!(selector, Selector::Evidence(..));
+        self.out.running = true;
+        match outcome {
+            Ok(TargetOutcome::Recorded) => {
+                self.changes.wake_at(now);
+                if by_evidence {
+                    self.watch_closely(true);
+                }
+            }
+            Ok(TargetOutcome::InProgress) => {}
+            Ok(TargetOutcome::Step(selected)) => self.take_step(selected),
+            Ok(TargetOutcome::Wait {
+                closed,
+                memory,
+                needs_reading,
+            }) => {
+                self.watch_closely(needs_reading);
+                self.ctx.status.balance = Some(memory);
+                self.changes.wake_at(self.next_tick());
+                self.out.held = Some(closed);
+            }
+            Err(closed) => self.hold(closed, by_evidence),
+        }
+        let kind = selector.progress_kind();
+        check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
+        if self.out.step.is_none() {
+            self.adds = Load::default();
+        }
+        self.out.in_flight = self.out.in_flight.plus(self.adds);
+    }
+
+    /// Holds the target at a gate. `rechecks`: the gate is checked again soon, whichever it is.
+    fn hold(&mut self, closed: ClosedGate, rechecks: bool) {
+        self.out.running = self.ctx.running().is_some() && closed.gate.is_pace();
+        if let Some(until) = closed.until {
+            self.changes.wake_at(until);
+        } else if rechecks || matches!(closed.gate, Gate::Pacing | Gate::Budget) {
+            // What others on the cluster hold changes without a notice to this policy.
+            let at = add_duration(self.ctx.pass.now, RECHECK_INTERVAL);
+            self.changes.wake_at(at);
+        }
+        self.out.held = Some(closed);
+    }
+}

@@ -1,0 +1,117 @@
+//! The gates in their order: what must hold before a step. The first one that does not is shown.
+
+pub(crate) mod budget;
+pub(crate) mod pacing;
+pub(crate) mod policy;
+pub(crate) mod privilege;
+pub(crate) mod schedule;
+pub(crate) mod topology;
+pub(crate) mod workload;
+
+use crate::target::TargetContext;
+use crate::types::{ClosedGate, Gate};
+use dbbalance_api::status::{RunResult, RunStatus, Trigger};
+use privilege::Privilege;
+
+/// How far the gates let a target that has something to do.
+pub(crate) enum Admission {
+    /// The policy was edited since this run halted: it is resumed.
+    ResumeRun(Box<RunStatus>),
+    /// A run has to start.
+    StartRun,
+    /// The run must be recorded first.
+    RecordFirst,
+    /// The run is in progress and recorded: it may take a step.
+    Proceed {
+        /// Only urgent pods may move.
+        only_urgent: bool,
+    },
+}
+
+/// Takes a target through all gates that are checked before its pods are selected. `is_urgent`: it has the privileges of a
+/// failover. `own_running`: runs in progress of the policy's other targets.
+pub(crate) fn check_gates(
+    ctx: &TargetContext,
+    is_urgent: bool,
+    own_running: usize,
+) -> Result<Admission, ClosedGate> {
+    if let Some(run) = check_halted(ctx)? {
+        return Ok(Admission::ResumeRun(Box::new(run)));
+    }
+    // A token skips gates for what it made stale, not for ever.
+    let token = !ctx.stale.is_empty() && ctx.status.triggers.contains(&Trigger::Manual);
+    let only_urgent = match check_run_gates(
+        ctx,
+        Privilege {
+            urgent: false,
+            token,
+        },
+    ) {
+        Ok(()) => false,
+        Err(closed) if !is_urgent => return Err(closed),
+        Err(_) => {
+            check_run_gates(
+                ctx,
+                Privilege {
+                    urgent: true,
+                    token,
+                },
+            )?;
+            true
+        }
+    };
+    if ctx.running().is_none() {
+        pacing::check_cluster_runs(ctx.pass.world, own_running)?;
+        return Ok(Admission::StartRun);
+    }
+    // Only a run that is recorded is acted on.
+    if !ctx.is_run_recorded() {
+        return Ok(Admission::RecordFirst);
+    }
+    check_effects(ctx)?;
+    Ok(Admission::Proceed { only_urgent })
+}
+
+/// Returns the halted run to resume, or the gate of one that stays halted.
+fn check_halted(ctx: &TargetContext) -> Result<Option<RunStatus>, ClosedGate> {
+    let due = ctx.status.due_epoch;
+    let run = ctx.status.run.as_ref();
+    let halted = run.filter(|r| r.epoch == due && r.result == RunResult::Halted);
+    let Some(run) = halted else { return Ok(None) };
+    if run.halted_generation != ctx.pass.world.policy.generation {
+        return Ok(Some(run.clone()));
+    }
+    Err(ClosedGate::new(
+        Gate::Halted,
+        format!(
+            "{}; a new epoch, an edit of the policy or a token lets it go on",
+            run.message.as_deref().unwrap_or_default()
+        ),
+    ))
+}
+
+fn check_run_gates(ctx: &TargetContext, privilege: Privilege) -> Result<(), ClosedGate> {
+    topology::check_epoch(ctx, privilege)?;
+    schedule::check_windows(ctx, privilege)?;
+    if ctx.running().is_none() {
+        schedule::check_limits(ctx, privilege)?;
+    }
+    workload::check_workload(ctx, privilege)
+}
+
+/// Checks that effects are not put off: by an opening, or by the last attempt.
+fn check_effects(ctx: &TargetContext) -> Result<(), ClosedGate> {
+    let now = ctx.pass.now;
+    if let Some(until) = ctx.pass.world.effects_not_before.filter(|t| now < *t) {
+        let message = "the epoch has just opened: pods of that second cannot be told apart";
+        return Err(ClosedGate::until(Gate::EpochNotOpen, message, until));
+    }
+    match &ctx.found.backoff {
+        Some(backoff) if now < backoff.until => Err(ClosedGate::until(
+            backoff.gate,
+            backoff.message.clone(),
+            backoff.until,
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! The gates of the workload: no step while something else moves its pods, and methods that are refused for it.
+
+use super::privilege::Privilege;
+use crate::target::TargetContext;
+use crate::types::{ClosedGate, Gate};
+use dbbalance_api::spec::Method;
+use dbbalance_core::workload::WorkloadFacts;
+
+/// Checks that the workload is complete, not paused, and in no rollout but ours.
+pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Result<(), ClosedGate> {
+    let Some(workload) = &ctx.found.workload else {
+        return Ok(());
+    };
+    let name = workload.describe();
+    let not_settled = |message| Err(ClosedGate::new(Gate::TargetNotSettled, message));
+    if workload.is_rolling() && is_moved_by_rollout(ctx, workload, privilege) {
+        return not_settled(format!(
+            "{name} is in a rollout: {} of {} pods are of its newest template",
+            workload.updated, workload.wanted
+        ));
+    }
+    if privilege.urgent {
+        return Ok(());
+    }
+    if workload.paused {
+        return not_settled(format!("{name} is paused"));
+    }
+    // Within a run the missing pods may be ours; pacing counts them.
+    if ctx.running().is_none() && workload.present != workload.wanted {
+        return not_settled(format!(
+            "{name} has {} pods and wants {}",
+            workload.present, workload.wanted
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a rollout in progress moves the pods that a step would move.
+fn is_moved_by_rollout(
+    ctx: &TargetContext,
+    workload: &WorkloadFacts,
+    privilege: Privilege,
+) -> bool {
+    let method = ctx.policy.recycle.method;
+    let ours = workload.template_stamp.as_ref().is_some_and(|s| {
+        s.policy == ctx.mark
+            && (s.epoch == ctx.status.due_epoch
+                || (privilege.urgent && workload.generation <= last_stamped_generation(ctx)))
+    });
+    let moves = matches!(method, Method::Evict | Method::Rollout);
+    let rollout_of_ours = method == Method::Rollout && ours;
+    !rollout_of_ours && (moves || !privilege.urgent)
+}
+
+/// Returns the generation of our last stamp on the template. A stamp stays there through later deploys, so a rollout of
+/// a newer generation is not ours.
+fn last_stamped_generation(ctx: &TargetContext) -> i64 {
+    let history = ctx.pass.status.history.iter();
+    let runs = history.filter(|r| r.target == ctx.policy.name);
+    let runs = runs.chain(&ctx.status.run);
+    runs.filter_map(|r| r.template_generation)
+        .max()
+        .unwrap_or(i64::MIN)
+}
+
+/// Returns the gate of an eviction of a target's only pod, which the user has not allowed.
+pub(crate) fn single_replica_gate() -> ClosedGate {
+    ClosedGate::new(
+        Gate::Refused,
+        "the only pod is not evicted: set recycle.allowSingleReplica, run two, or use Signal or HTTP",
+    )
+}

@@ -1,0 +1,133 @@
+//! The canary: the first pod must come back before another goes. Where connections are measured, they must be new.
+
+use jiff::SignedDuration;
+
+use crate::gates::pacing::interval_end;
+use crate::target::{Stage, TargetContext};
+use dbbalance_api::spec::Method;
+use dbbalance_core::evidence::{fresh_sockets, kept_sockets};
+use dbbalance_core::pod::PodFacts;
+
+/// From the claim to the moment from which on a reading can show the new connections: the effect itself,
+/// and what the app needs to reconnect.
+pub(crate) const REOPENING: SignedDuration = SignedDuration::from_millis(500);
+
+/// How many local ports a message names.
+const NAMED_PORTS: usize = 4;
+
+/// How far the canary of the run in progress has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Canary {
+    /// None was taken yet, or none is needed.
+    NotNeeded,
+    /// It has not come back, or its connections are not new.
+    Waiting(String),
+    /// It has come back.
+    Passed,
+}
+
+/// Checks the canary by stamps: an interval after its step as many pods are Ready as when the run started, and one that
+/// was recycled is among them. Sooner, its probes may not have noticed yet.
+pub(crate) fn check_stamped_canary(ctx: &TargetContext) -> Canary {
+    let stepped = ctx.running().is_some_and(|r| r.last_step_time.is_some());
+    if !stepped || ctx.is_verified() {
+        return Canary::NotNeeded;
+    }
+    let in_flight = ctx.stale.iter();
+    let in_flight = in_flight.filter(|p| ctx.stage(p) == Stage::InFlight && p.ready);
+    if let Some(message) = missing_canary(ctx, in_flight.copied().next()) {
+        return Canary::Waiting(message);
+    }
+    if interval_end(ctx).is_none() && ctx.counted.iter().any(|p| is_recycled(ctx, p)) {
+        return Canary::Passed;
+    }
+    Canary::NotNeeded
+}
+
+fn is_recycled(ctx: &TargetContext, pod: &PodFacts) -> bool {
+    let stamp = pod.stamp.as_ref();
+    let stamped = stamp.is_some_and(|s| s.policy == ctx.mark && s.epoch == ctx.status.due_epoch);
+    let evicts = ctx.policy.recycle.method == Method::Evict;
+    pod.ready && (stamped || (evicts && pod.is_born_since(&ctx.status)))
+}
+
+/// Returns what is waited for until as many pods are Ready as when the run started, and none of them is recycled.
+fn missing_canary(ctx: &TargetContext, in_flight: Option<&PodFacts>) -> Option<String> {
+    if let Some(pod) = in_flight {
+        return Some(format!("the first pod, {}, is being recycled", pod.name));
+    }
+    let before = ctx.running().map_or(0, |run| ctx.ready_before_run(run));
+    let ready = ctx.serving();
+    (ready < before).then(|| {
+        format!(
+            "{ready} pods are Ready, {before} were when the run began: the first pod must come back"
+        )
+    })
+}
+
+/// Checks the canary by its measured connections, for this method.
+pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Canary {
+    let Some(run) = ctx.running() else {
+        return Canary::NotNeeded;
+    };
+    if ctx.is_verified() || run.last_step_time.is_none() {
+        return Canary::NotNeeded;
+    }
+    let in_flight = ctx.counted.iter().find(|p| ctx.may_still_end(p));
+    if let Some(message) = missing_canary(ctx, in_flight.copied()) {
+        return Canary::Waiting(message);
+    }
+    if method == Method::Evict {
+        let started = run.start_time.0;
+        let is_read = |p: &PodFacts| ctx.found.evidence.reading(&p.uid).is_some();
+        let is_back = |p: &&&PodFacts| p.ready && p.created >= started && is_read(p);
+        return match ctx.counted.iter().find(is_back) {
+            Some(_) => Canary::Passed,
+            None => Canary::Waiting(
+                "the successor of the first pod must be Ready and measured".to_owned(),
+            ),
+        };
+    }
+    let mut pods = ctx.counted.iter();
+    match pods.find(|p| p.ready && ctx.moved_in_run(p).is_some()) {
+        Some(pod) => check_renewed(ctx, pod),
+        // It has left meanwhile: another will be the first.
+        None => Canary::NotNeeded,
+    }
+}
+
+/// Checks that the connections of a moved pod are new.
+fn check_renewed(ctx: &TargetContext, pod: &PodFacts) -> Canary {
+    let waits = |what: &str| Canary::Waiting(format!("the first pod, {}, {what}", pod.name));
+    let Some(moved) = ctx.moved_in_run(pod) else {
+        return Canary::NotNeeded;
+    };
+    let after = moved.time.saturating_add(REOPENING).unwrap_or(moved.time);
+    let evidence = &ctx.found.evidence;
+    let Some(reading) = evidence.reading(&pod.uid).filter(|r| r.at >= after) else {
+        return waits("must be measured again");
+    };
+    // Not remembered: another replica recycled it. The stamp says that the effect was made, no more.
+    let Some(before) = evidence.before.get(&pod.uid) else {
+        return if reading.sockets.is_empty() {
+            waits("holds no connection yet")
+        } else {
+            Canary::Passed
+        };
+    };
+    let kept = kept_sockets(before, &reading.sockets);
+    if !kept.is_empty() {
+        let mut ports: Vec<String> = kept.iter().map(|s| s.local.port().to_string()).collect();
+        ports.truncate(NAMED_PORTS);
+        return waits(&format!(
+            "still holds {} of {} connections from before its recycle (local ports {}): the method must renew them",
+            kept.len(),
+            before.iter().filter(|s| s.is_connection()).count(),
+            ports.join(", ")
+        ));
+    }
+    if fresh_sockets(before, &reading.sockets).is_empty() {
+        return waits("holds no connection yet");
+    }
+    Canary::Passed
+}

@@ -1,0 +1,160 @@
+//! The progress of runs: what they have recycled, what failed, and when one halts.
+
+use super::RunChanges;
+use super::lifecycle::{halt_run, mark_progress};
+use crate::target::{TargetContext, status_count};
+use crate::times::add_duration;
+use crate::types::{ClosedGate, Gate, Notice, TargetPlan};
+use crate::world::World;
+use dbbalance_api::spec::Method;
+use dbbalance_api::status::{RunResult, TargetStatus};
+
+/// By what the pods of a run are selected, as far as its progress depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgressKind {
+    /// A pod is recycled when it is stale no longer. Every gate but the pace stops the deadline.
+    ByStamp,
+    /// A pod is recycled when it was moved. Only a canary that does not come back runs into the deadline.
+    ByEvidence,
+}
+
+/// Counts what the run in progress has recycled and what failed, and halts it when it does not come forward.
+pub(crate) fn check_progress(
+    ctx: &mut TargetContext,
+    kind: ProgressKind,
+    out: &mut TargetPlan,
+    changes: &mut RunChanges,
+) {
+    if ctx.running().is_none() {
+        return;
+    }
+    let by_gate = out.held.as_ref().is_some_and(|h| !h.gate.is_pace());
+    count_progress(ctx, kind, by_gate);
+    let stalls = match kind {
+        ProgressKind::ByStamp => !by_gate,
+        ProgressKind::ByEvidence => out.held.as_ref().is_some_and(|h| h.gate == Gate::Canary),
+    };
+    let reason = failure_reason(ctx, kind).or_else(|| {
+        let reason = stall_reason(ctx, kind, out.held.as_ref());
+        reason.filter(|_| stalls)
+    });
+    let Some(message) = reason else {
+        if stalls && let Some(deadline) = progress_deadline(ctx) {
+            changes.wake_at(deadline);
+        }
+        return;
+    };
+    publish_revert(ctx, kind, &message, changes);
+    halt_run(ctx, &message, changes);
+    out.step = None;
+    out.running = false;
+    out.held = Some(ClosedGate::new(Gate::Halted, message));
+}
+
+/// Counts recycled and failed pods. Progress is also that a gate other than the pace has just opened.
+fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
+    let pods = match kind {
+        ProgressKind::ByStamp => &ctx.stale,
+        ProgressKind::ByEvidence => &ctx.counted,
+    };
+    let failed = status_count(ctx.count_failed(pods));
+    let moved = ctx.counted.iter().filter(|p| ctx.moved_in_run(p).is_some());
+    let moved = status_count(moved.count());
+    let stale = ctx.status.stale;
+    let was_held = was_held(ctx.pass.world, &ctx.status.name);
+    let Some(run) = ctx.running_mut() else { return };
+    let recycled = match kind {
+        ProgressKind::ByStamp => run.stale.saturating_sub(stale),
+        ProgressKind::ByEvidence => moved,
+    };
+    let recycled = recycled.max(run.recycled);
+    let comes_forward = recycled > run.recycled || failed > run.failed || (was_held && !by_gate);
+    run.recycled = recycled;
+    run.failed = failed;
+    if comes_forward && kind == ProgressKind::ByStamp {
+        mark_progress(ctx);
+    }
+}
+
+/// Returns why the run in progress must halt at once, if it must.
+fn failure_reason(ctx: &TargetContext, kind: ProgressKind) -> Option<String> {
+    let run = ctx.running()?;
+    let method = ctx.policy.recycle.method;
+    let by_stamp = kind == ProgressKind::ByStamp;
+    if by_stamp && ctx.status.reverted_epoch == Some(run.epoch) {
+        return Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned());
+    }
+    let (name, cause) = (method.as_str(), last_failure(ctx));
+    let (failed, counted) = (run.failed, ctx.counted.len());
+    // A tenth of the pods, at least one.
+    let allowed = (counted / 10).max(1);
+    if usize::try_from(failed).unwrap_or(0) > allowed {
+        return Some(format!(
+            "{name} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}"
+        ));
+    }
+    let has_canary = !by_stamp || method != Method::Rollout;
+    (failed > 0 && !ctx.is_verified() && has_canary)
+        .then(|| format!("{name} failed twice on the first pod, so no other is tried{cause}"))
+}
+
+/// Returns why the run in progress halts for want of progress, if its deadline has passed.
+fn stall_reason(
+    ctx: &TargetContext,
+    kind: ProgressKind,
+    held: Option<&ClosedGate>,
+) -> Option<String> {
+    progress_deadline(ctx).filter(|at| *at <= ctx.pass.now)?;
+    let seconds = ctx.pass.policy.pacing.progress_deadline.as_secs();
+    let pods = match kind {
+        ProgressKind::ByStamp => {
+            let (stale, counted) = (ctx.status.stale, ctx.counted.len());
+            format!(" with {stale} of {counted} pods stale")
+        }
+        ProgressKind::ByEvidence => String::new(),
+    };
+    let waits = held.map_or_else(String::new, |h| format!(": {}", h.message));
+    let cause = last_failure(ctx);
+    Some(format!("no progress for {seconds} s{pods}{waits}{cause}"))
+}
+
+fn progress_deadline(ctx: &TargetContext) -> Option<jiff::Timestamp> {
+    let run = ctx.running()?;
+    let wait = ctx.pass.policy.pacing.progress_deadline;
+    Some(add_duration(run.last_progress_time.0, wait))
+}
+
+fn last_failure(ctx: &TargetContext) -> String {
+    let message = ctx.running().and_then(|r| r.message.as_ref());
+    message.map_or_else(String::new, |m| format!("; the last failure: {m}"))
+}
+
+/// Publishes once that the stamp was removed from the template.
+fn publish_revert(
+    ctx: &TargetContext,
+    kind: ProgressKind,
+    message: &str,
+    changes: &mut RunChanges,
+) {
+    let reverted = ctx.status.reverted_epoch;
+    let of_run = ctx.running().is_some_and(|r| reverted == Some(r.epoch));
+    let known = ctx.recorded().is_some_and(|t| t.reverted_epoch == reverted);
+    if kind == ProgressKind::ByStamp && of_run && !known {
+        let note = format!("target {}: {message}", ctx.status.name);
+        changes.notices.push(Notice::RevertDetected(note));
+    }
+}
+
+/// Whether a gate other than the pace held the target in the last pass.
+fn was_held(world: &World, target: &str) -> bool {
+    let mut last = world.status.plan.iter().filter(|p| p.target == target);
+    last.next()
+        .and_then(|p| p.waiting_for.as_deref())
+        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()))
+}
+
+/// Whether a target's run counts among those in progress, as the last pass left it.
+pub(crate) fn was_running(world: &World, target: &TargetStatus) -> bool {
+    let run = target.run.as_ref();
+    run.is_some_and(|r| r.result == RunResult::Running) && !was_held(world, &target.name)
+}

@@ -1,0 +1,136 @@
+//! Selection by evidence: which of the pods that the balance names go now, and which are stamped without an effect.
+//!
+//! Exempt from `maxUnavailable`, under the storm cap, are broken pods whose method takes nothing away from
+//! them, and pods that are not Ready; all else is what the balance was told to be free.
+
+use super::assessment::UsableEvidence;
+use super::batch::{Candidate, build_pod_steps, recycle_step};
+use crate::gates::budget::check_budget;
+use crate::gates::pacing::{storm_cap_end, storm_cap_gate};
+use crate::target::{Stage, TargetContext};
+use crate::types::{ClosedGate, Step};
+use dbbalance_api::spec::Method;
+use dbbalance_core::balance::Decision;
+use dbbalance_core::budget::Load;
+use dbbalance_core::pacing::STORM_CAP_PER_SECOND;
+use dbbalance_core::stamp::Attempt;
+
+/// How many pods without effect are stamped in one pass.
+const MAX_STAMPS: usize = 50;
+
+/// Returns how many Ready pods may be taken: what `maxUnavailable` leaves, no more than the budget has room for,
+/// and one before the method is verified.
+pub(crate) fn count_free(
+    ctx: &TargetContext,
+    usable: &UsableEvidence,
+    method: Method,
+    in_flight: Load,
+) -> usize {
+    let busy = ctx.missing() + usable.count_in_flight();
+    let mut free = ctx.max_unavailable().saturating_sub(busy);
+    if !ctx.is_verified() {
+        free = free.min(1);
+    }
+    let surges = method == Method::Evict;
+    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), surges).is_ok();
+    while free > 0 && !fits(free) {
+        free -= 1;
+    }
+    free
+}
+
+/// Selects the step, with what it may add; `None` if the balance has none now.
+///
+/// # Errors
+/// The gate that holds all pods that the balance names.
+pub(crate) fn select_step(
+    ctx: &TargetContext,
+    decision: &Decision,
+    method: Method,
+    only_urgent: bool,
+    in_flight: Load,
+) -> Result<Option<(Step, Load)>, ClosedGate> {
+    let (mut pods, mut canary) = select_urgent(ctx, decision, method);
+    // The surplus waits for what is broken, as the balance decides; a run that only a failover lets through
+    // the gates moves nothing else.
+    if pods.is_empty() && !only_urgent {
+        pods = claimable_pods(ctx, &decision.moves);
+        canary = !ctx.is_verified() && !pods.is_empty();
+    }
+    if pods.is_empty() {
+        return Ok(None);
+    }
+    if let Some(until) = storm_cap_end(ctx) {
+        return Err(storm_cap_gate(until));
+    }
+    pods.truncate(STORM_CAP_PER_SECOND);
+    let (pods, adds) = build_pod_steps(ctx, pods.into_iter(), method, in_flight)?;
+    Ok(Some((recycle_step(ctx, pods, canary), adds)))
+}
+
+/// Returns the broken pods that may go now, and whether one of them is the canary.
+fn select_urgent<'a>(
+    ctx: &TargetContext<'a>,
+    decision: &Decision,
+    method: Method,
+) -> (Vec<Candidate<'a>>, bool) {
+    let takes_away = method == Method::Evict;
+    let counted = ctx.counted.iter();
+    let started = counted.filter(|p| p.ready && ctx.may_still_end(p)).count();
+    let busy = ctx.missing() + started;
+    let mut free = ctx.max_unavailable().saturating_sub(busy);
+    let verified = ctx.is_verified();
+    let mut canary = false;
+    let mut pods = claimable_pods(ctx, &decision.urgent);
+    pods.retain(|candidate| {
+        if !candidate.pod.ready {
+            return true;
+        }
+        // One Ready pod shows first that the method works.
+        if !verified && canary {
+            return false;
+        }
+        if takes_away && candidate.attempt == Attempt::First {
+            if free == 0 {
+                return false;
+            }
+            free -= 1;
+        }
+        canary = !verified;
+        true
+    });
+    (pods, canary)
+}
+
+/// Returns the pods of these UIDs that can be claimed.
+fn claimable_pods<'a>(ctx: &TargetContext<'a>, uids: &[String]) -> Vec<Candidate<'a>> {
+    let pods = uids.iter().filter_map(|uid| {
+        let pod = *ctx.counted.iter().find(|p| p.uid == *uid)?;
+        match ctx.stage(pod) {
+            Stage::Due(attempt) | Stage::FallbackDue(attempt) => Some(Candidate {
+                pod,
+                attempt,
+                adds: attempt == Attempt::First,
+            }),
+            Stage::InFlight | Stage::Failed => None,
+        }
+    });
+    pods.collect()
+}
+
+/// Selects the stale pods that are stamped: their connections were measured since the epoch opened, and are where they
+/// should be.
+pub(crate) fn select_stamps(ctx: &TargetContext, usable: &UsableEvidence) -> Option<Step> {
+    let opened = ctx.status.open_time.as_ref().map(|t| t.0)?;
+    let pods: Vec<_> = ctx
+        .stale
+        .iter()
+        .filter(|p| !ctx.may_still_end(p) && usable.is_placed(&p.uid, opened))
+        .take(MAX_STAMPS)
+        .map(|p| p.key())
+        .collect();
+    (!pods.is_empty()).then(|| Step::Stamp {
+        pods,
+        stamp: ctx.stamp(),
+    })
+}

@@ -1,0 +1,192 @@
+//! The inputs of the balance: a target's world, as `dbbalance_core::balance` takes it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::runs::canary::REOPENING;
+use crate::target::{Stage, TargetContext};
+use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::spec::{Fallback, Method};
+use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+use dbbalance_core::dns::{self, DnsView};
+use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::topology::{InstanceId, Topology};
+
+/// A recycled pod whose pools have not come back by then is measured as it is.
+const SETTLE: SignedDuration = SignedDuration::from_secs(30);
+/// How much of its former connections a pod must hold to be back, in percent: a pool may be lazy.
+const BACK_PERCENT: usize = 90;
+
+/// The values that the balance borrows.
+pub(super) struct BalanceInputs {
+    pub topology: Topology,
+    pub previous_writer: Option<InstanceId>,
+    pub pools: Pools,
+    pub pods: Vec<PodView>,
+    pub looks: Vec<EndpointAnswer>,
+    pub writer_looks: Vec<EndpointAnswer>,
+    pub canary: bool,
+    pub event: Option<Timestamp>,
+    pub reach: Reach,
+    pub settings: Settings,
+    pub memory: RebalanceState,
+}
+
+impl BalanceInputs {
+    /// Lends them for a decision, with so many pods free.
+    pub(super) fn lend(&self, free: usize, now: Timestamp) -> Inputs<'_> {
+        Inputs {
+            now,
+            topology: &self.topology,
+            previous_writer: self.previous_writer.as_ref(),
+            pools: self.pools,
+            pods: &self.pods,
+            looks: &self.looks,
+            writer_looks: &self.writer_looks,
+            free,
+            canary: self.canary,
+            event: self.event,
+            reach: self.reach,
+            settings: &self.settings,
+            memory: &self.memory,
+        }
+    }
+}
+
+/// Returns the method by which single pods move; `None`: none does.
+pub(crate) fn single_pod_method(ctx: &TargetContext) -> Option<Method> {
+    match (ctx.policy.recycle.method, ctx.policy.recycle.fallback) {
+        (Method::Rollout, Some(Fallback::Evict)) => Some(Method::Evict),
+        (Method::Rollout, None) => None,
+        (method, _) => Some(method),
+    }
+}
+
+/// Gathers the inputs; `topology` is the settled one.
+pub(super) fn gather_inputs(
+    ctx: &TargetContext,
+    topology: Topology,
+    evidence: &Evidence,
+) -> BalanceInputs {
+    let dns = &ctx.pass.world.dns;
+    let sees = dns.is_available();
+    let reach = match single_pod_method(ctx) {
+        Some(Method::Evict) | None => Reach::Slow { resolver: sees },
+        Some(_) if sees => Reach::Prompt,
+        Some(_) => Reach::Unseen,
+    };
+    let event = last_event(ctx);
+    let counted = ctx.counted.iter();
+    let recorded = ctx.pass.status.topology.as_ref();
+    let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
+    BalanceInputs {
+        previous_writer: previous_writer.map(InstanceId),
+        topology,
+        pools: ctx.policy.balance_pools(max_held(evidence)),
+        pods: counted.map(|pod| view_pod(ctx, pod, evidence)).collect(),
+        canary: !ctx.is_verified(),
+        looks: dns_answers(dns, &dns.reader),
+        writer_looks: dns_answers(dns, &dns.writer),
+        reach,
+        settings: Settings::new(ctx.pass.policy.evidence.tolerance_percent, None),
+        memory: load_memory(ctx, event),
+        event,
+    }
+}
+
+/// Returns what is remembered of the target. Evidence that is new to a target takes what has happened before as it is: only what
+/// is stale, or drifts, moves then.
+fn load_memory(ctx: &TargetContext, event: Option<Timestamp>) -> RebalanceState {
+    ctx.status
+        .balance
+        .clone()
+        .unwrap_or_else(|| RebalanceState {
+            event: event.filter(|_| ctx.stale.is_empty()),
+            ..RebalanceState::default()
+        })
+}
+
+/// Returns when the last thing happened that calls for even connections: an epoch opened, a rollout ended, or a run
+/// started, which leaves them even whatever started it.
+fn last_event(ctx: &TargetContext) -> Option<Timestamp> {
+    let target = &ctx.status;
+    let opened = target
+        .open_time
+        .as_ref()
+        .filter(|_| target.due_epoch > target.baseline_epoch)
+        .map(|t| t.0);
+    let began = ctx.running().map(|r| r.start_time.0);
+    opened
+        .max(target.template_time.as_ref().map(|t| t.0))
+        .max(began)
+}
+
+/// Returns the most connections that any pod holds.
+fn max_held(evidence: &Evidence) -> u32 {
+    let pods = evidence.pods.values();
+    pods.map(PodHoldings::connections).max().unwrap_or(0)
+}
+
+fn dns_answers(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> {
+    looks
+        .iter()
+        .map(|look| EndpointAnswer {
+            at: look.at,
+            instance: view.instance_of(look),
+            via: None,
+        })
+        .collect()
+}
+
+fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView {
+    let moved = ctx.moved_in_run(pod);
+    let method = single_pod_method(ctx);
+    let may_move = match method {
+        Some(Method::Evict) => !ctx.is_single_replica(),
+        Some(_) => true,
+        None => false,
+    };
+    PodView {
+        id: pod.uid.clone(),
+        node: None,
+        holds: evidence.pods.get(&pod.uid).map(Holdings::from),
+        read_at: ctx.found.evidence.reading(&pod.uid).map(|r| r.at),
+        ready: pod.ready,
+        in_flight: is_in_flight(ctx, pod),
+        last_recycled: moved.map(|m| m.time),
+        recycles: moved.map_or(0, |m| m.count),
+        movable: may_move && ctx.stage(pod) != Stage::Failed,
+        before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
+    }
+}
+
+/// Whether a pod is being recycled, or was, and its pools have not come back: a reading after the recycle
+/// shows as many connections as before, all of them new.
+fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
+    if ctx.may_still_end(pod) {
+        return true;
+    }
+    let Some(moved) = ctx.moved_in_run(pod) else {
+        return false;
+    };
+    if ctx.pass.now.duration_since(moved.time) >= SETTLE {
+        return false;
+    }
+    let after = moved.time.saturating_add(REOPENING).unwrap_or(moved.time);
+    let evidence = &ctx.found.evidence;
+    let Some(reading) = evidence.reading(&pod.uid).filter(|r| r.at >= after) else {
+        return true;
+    };
+    let before = evidence.before.get(&pod.uid).map_or(&[][..], Vec::as_slice);
+    !is_back(ctx, before, &reading.sockets)
+}
+
+fn is_back(ctx: &TargetContext, before: &[Socket], after: &[Socket]) -> bool {
+    let connections = |sockets: &[Socket]| sockets.iter().filter(|s| s.is_connection()).count();
+    let expected = match connections(before) {
+        0 => ctx.policy.declared_connections().max(1),
+        before => before,
+    };
+    let held = connections(after);
+    held * 100 >= expected * BACK_PERCENT && kept_sockets(before, after).is_empty()
+}

@@ -1,0 +1,406 @@
+//! What is known of one cluster's names: its looks, its address book, and when to look again.
+//!
+//! Folds answers, one after the other, and says what of them is news. It asks nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::lookup::{IpFamily, LookupAnswer, LookupError};
+use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
+use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
+
+/// The pace while somebody waits: eight looks a second at each endpoint (docs/adr/0008).
+const BOOSTED_INTERVAL: Duration = Duration::from_millis(125);
+/// The pace while nobody does: `CoreDNS` keeps an answer for 5 s at least, so more would tell nothing.
+const ENDPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// The pace of an instance's endpoint while nobody waits: its address changes only with its host.
+const INSTANCE_INTERVAL: Duration = Duration::from_secs(30);
+/// The pace of IPv6 addresses, which most clusters have none of.
+const IPV6_INTERVAL: Duration = Duration::from_mins(1);
+/// A longer TTL than this is not waited for: it may be a mistake.
+const MAX_INTERVAL: Duration = Duration::from_mins(1);
+/// How long DNS that knows more than the topology is looked at closely.
+const SIGNAL_BOOST: Duration = Duration::from_secs(10);
+/// Looks that agree must have been made within this time; at the wanted pace they take one second.
+const AGREEING_SPAN: SignedDuration = SignedDuration::from_secs(5);
+/// How long the endpoint of a removed instance is remembered, as its address is.
+const HOST_RETENTION: SignedDuration = SignedDuration::from_hours(24);
+/// Questions of one name that may be unanswered at once.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// A name to look up. Instances come first: by their addresses the other answers are understood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum DnsQuestion {
+    /// An instance's endpoint.
+    Instance(InstanceId, IpFamily),
+    /// The cluster endpoint.
+    Writer,
+    /// The reader endpoint.
+    Reader,
+}
+
+impl DnsQuestion {
+    pub(super) const fn family(&self) -> IpFamily {
+        match self {
+            Self::Writer | Self::Reader => IpFamily::V4,
+            Self::Instance(_, family) => *family,
+        }
+    }
+}
+
+/// When a question was asked, and how its answers stand.
+#[derive(Clone, Debug, Default)]
+struct QuestionState {
+    asked: Option<Instant>,
+    ttl: Duration,
+    /// Asked, or about to be as soon as the bucket lets it.
+    open: usize,
+    /// Waits for the bucket.
+    queued: bool,
+}
+
+/// What of a look others must hear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct DnsSignals {
+    pub(super) ahead_of_rds: bool,
+    pub(super) wake: bool,
+    /// The agreed writer is another one than before.
+    pub(super) writer_changed: bool,
+}
+
+/// What a gate could decide by; the looks that do not change it are no news.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct GateInputs {
+    writer: BTreeSet<Option<InstanceId>>,
+    agreed: Option<InstanceId>,
+    readers: BTreeSet<InstanceId>,
+    strangers: bool,
+}
+
+/// One cluster's names.
+#[derive(Debug, Default)]
+pub(super) struct ClusterNames {
+    endpoints: Endpoints,
+    instances: BTreeMap<InstanceId, String>,
+    members: BTreeSet<InstanceId>,
+    topology_writer: Option<InstanceId>,
+    writer: DnsSamples,
+    reader: DnsSamples,
+    book: AddressBook,
+    /// Whose endpoint a host name is or was, and when it was last listed.
+    hosts: BTreeMap<String, (InstanceId, Timestamp)>,
+    turns: BTreeMap<DnsQuestion, QuestionState>,
+    boosted_until: Option<Instant>,
+    gist: GateInputs,
+    snapshot: Option<Arc<DnsView>>,
+}
+
+impl ClusterNames {
+    /// Takes in the view as last read. Tells whether there are names to look up that were not there before.
+    pub(super) fn set_view(&mut self, view: &ClusterView, now: Timestamp) -> bool {
+        self.topology_writer = Some(view.topology.writer.instance.clone());
+        self.members = view
+            .topology
+            .members()
+            .map(|(m, _)| m.instance.clone())
+            .collect();
+        let instances: BTreeMap<InstanceId, String> = view
+            .facts
+            .iter()
+            .filter_map(|(id, facts)| {
+                Some((id.clone(), normalize_host(facts.endpoint.as_deref()?)))
+            })
+            .collect();
+        for (id, name) in &instances {
+            self.hosts.insert(name.clone(), (id.clone(), now));
+        }
+        self.hosts
+            .retain(|_, (_, at)| now.duration_since(*at) <= HOST_RETENTION);
+        let members = &self.members;
+        self.book.keep_current(|id| members.contains(id));
+        self.book.forget_old(now);
+        self.snapshot = None;
+        let stirred = self.endpoints != view.endpoints || self.instances != instances;
+        self.endpoints.clone_from(&view.endpoints);
+        self.instances = instances;
+        let questions = self.all_questions();
+        self.turns.retain(|q, _| questions.contains(q));
+        stirred
+    }
+
+    /// Takes in addresses of instances as somebody recorded them, before this replica looked.
+    pub(super) fn seed_addresses(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
+        for (instance, address) in addresses {
+            if self.book.record_of(*address).is_none() {
+                let is_member = self.members.contains(instance);
+                self.book.seed_address(instance, *address, is_member, now);
+                self.snapshot = None;
+            }
+        }
+    }
+
+    /// Looks closely until then. Tells whether that is more than before.
+    pub(super) fn boost_until(&mut self, until: Instant) -> bool {
+        let begins = !self.is_boosted(Instant::now());
+        self.boosted_until = self.boosted_until.max(Some(until));
+        begins
+    }
+
+    fn is_boosted(&self, now: Instant) -> bool {
+        self.boosted_until.is_some_and(|until| now < until)
+    }
+
+    fn all_questions(&self) -> BTreeSet<DnsQuestion> {
+        let mut questions = BTreeSet::new();
+        if self.endpoints.writer.is_some() {
+            questions.insert(DnsQuestion::Writer);
+        }
+        if self.endpoints.reader.is_some() {
+            questions.insert(DnsQuestion::Reader);
+        }
+        for id in self.instances.keys() {
+            questions.insert(DnsQuestion::Instance(id.clone(), IpFamily::V4));
+            questions.insert(DnsQuestion::Instance(id.clone(), IpFamily::V6));
+        }
+        questions
+    }
+
+    /// The name to ask for.
+    pub(super) fn name_of(&self, question: &DnsQuestion) -> Option<String> {
+        match question {
+            DnsQuestion::Writer => self.endpoints.writer.clone(),
+            DnsQuestion::Reader => self.endpoints.reader.clone(),
+            DnsQuestion::Instance(id, _) => self.instances.get(id).cloned(),
+        }
+    }
+
+    /// The questions that are due, which are then taken as queued, and when the next one is.
+    pub(super) fn take_due(&mut self, now: Instant) -> (Vec<DnsQuestion>, Option<Instant>) {
+        let wanted = self.is_boosted(now);
+        let (mut due, mut next) = (Vec::new(), None::<Instant>);
+        for question in self.all_questions() {
+            let turn = self.turns.entry(question.clone()).or_default();
+            let at = turn.asked.map_or(now, |asked| {
+                asked + question_interval(&question, turn.ttl, wanted)
+            });
+            if at > now {
+                next = Some(next.map_or(at, |n| n.min(at)));
+            } else if !turn.queued && turn.open < MAX_IN_FLIGHT {
+                turn.queued = true;
+                due.push(question);
+            }
+        }
+        // When nobody wants it any more, the pace is another one.
+        let pause = self.boosted_until.filter(|_| wanted);
+        (due, [next, pause].into_iter().flatten().min())
+    }
+
+    /// The question goes out now.
+    pub(super) fn mark_asked(&mut self, question: &DnsQuestion, now: Instant) {
+        if let Some(turn) = self.turns.get_mut(question) {
+            turn.queued = false;
+            turn.open += 1;
+            turn.asked = Some(now);
+        }
+    }
+
+    /// Takes in an answer to a question asked at `at`, and says what of it is news.
+    pub(super) fn record_answer(
+        &mut self,
+        question: &DnsQuestion,
+        at: Timestamp,
+        answer: Result<LookupAnswer, LookupError>,
+        tick: Instant,
+    ) -> DnsSignals {
+        if let Some(turn) = self.turns.get_mut(question) {
+            turn.open = turn.open.saturating_sub(1);
+            let ttl = answer.as_ref().map_or(0, |a| a.ttl);
+            turn.ttl = Duration::from_secs(ttl.into());
+        }
+        self.snapshot = None;
+        let sensed = match (question, answer) {
+            (DnsQuestion::Instance(id, _), Ok(answer)) => {
+                self.book.record_lookup(id, &answer.addresses, at);
+                false
+            }
+            (DnsQuestion::Instance(..), Err(_)) => return DnsSignals::default(),
+            (DnsQuestion::Writer, answer) => {
+                let look = self.to_sample(at, answer);
+                let sensed = self.is_other_writer(&look);
+                self.writer.push(look);
+                sensed
+            }
+            (DnsQuestion::Reader, answer) => {
+                let look = self.to_sample(at, answer);
+                let sensed = self.is_new_reader(&look);
+                self.reader.push(look);
+                sensed
+            }
+        };
+        let wanted = self.is_boosted(tick);
+        if sensed {
+            self.boosted_until = self.boosted_until.max(Some(tick + SIGNAL_BOOST));
+        }
+        let gist = self.gate_inputs();
+        let before = std::mem::replace(&mut self.gist, gist);
+        let told = self.gist.writer != before.writer
+            || self.gist.agreed != before.agreed
+            || self.gist.strangers != before.strangers
+            || !self.gist.readers.is_subset(&before.readers);
+        DnsSignals {
+            ahead_of_rds: sensed,
+            wake: sensed || (wanted && told),
+            writer_changed: self.gist.agreed != before.agreed,
+        }
+    }
+
+    /// The instance that all of the last looks at the cluster endpoint named.
+    pub(super) fn agreed_writer(&self) -> Option<InstanceId> {
+        self.gist.agreed.clone()
+    }
+
+    /// What is known, for one pass.
+    pub(super) fn view(&mut self) -> Arc<DnsView> {
+        let view = self.snapshot.take().unwrap_or_else(|| {
+            Arc::new(DnsView {
+                writer: self.writer.to_vec(),
+                reader: self.reader.to_vec(),
+                readers_named: self.reader.by_address(),
+                book: self.book.clone(),
+            })
+        });
+        self.snapshot = Some(Arc::clone(&view));
+        view
+    }
+
+    fn to_sample(&self, at: Timestamp, answer: Result<LookupAnswer, LookupError>) -> DnsSample {
+        match answer {
+            Ok(answer) => {
+                let address = answer.addresses.first().map(std::net::IpAddr::to_canonical);
+                let by_name = answer
+                    .aliases
+                    .iter()
+                    .rev()
+                    .find_map(|a| self.instance_of_alias(a));
+                DnsSample {
+                    at,
+                    address,
+                    instance: by_name
+                        .or_else(|| Some(self.book.record_of(address?)?.instance.clone())),
+                    ttl: answer.ttl,
+                    failure: None,
+                }
+            }
+            Err(failure) => DnsSample {
+                at,
+                address: None,
+                instance: None,
+                ttl: 0,
+                failure: Some(failure.describe()),
+            },
+        }
+    }
+
+    /// Whose endpoint a name is: one that was listed, or one built like those (a member that was removed before
+    /// this operator began).
+    fn instance_of_alias(&self, alias: &str) -> Option<InstanceId> {
+        let alias = normalize_host(alias);
+        if let Some((id, _)) = self.hosts.get(&alias) {
+            return Some(id.clone());
+        }
+        let (label, zone) = alias.split_once('.')?;
+        let is_alike = |(name, (id, _)): (&String, &(InstanceId, Timestamp))| {
+            name.split_once('.')
+                .is_some_and(|(l, z)| l == id.0 && z == zone)
+        };
+        self.hosts
+            .iter()
+            .any(is_alike)
+            .then(|| InstanceId(label.to_owned()))
+    }
+
+    /// The cluster endpoint leads elsewhere than a moment ago, and not to the writer that we know.
+    fn is_other_writer(&self, look: &DnsSample) -> bool {
+        if look.address.is_none() {
+            return false;
+        }
+        let is_known = look.instance.is_some() && look.instance == self.topology_writer;
+        let same = |before: &DnsSample| {
+            before.instance == look.instance
+                && (look.instance.is_some() || before.address == look.address)
+        };
+        !is_known
+            && !last_sample_with_address(&self.writer)
+                .as_ref()
+                .is_some_and(same)
+    }
+
+    /// The reader endpoint names an instance that is no member and was not named lately.
+    fn is_new_reader(&self, look: &DnsSample) -> bool {
+        let Some(address) = look.address else {
+            return false;
+        };
+        let is_member = look
+            .instance
+            .as_ref()
+            .is_some_and(|id| self.members.contains(id));
+        let lately = self.reader.to_vec().iter().any(|before| {
+            before.instance == look.instance
+                && (look.instance.is_some() || before.address == Some(address))
+        });
+        !is_member && !lately
+    }
+
+    fn gate_inputs(&self) -> GateInputs {
+        let last = |looks: &DnsSamples| {
+            let looks = looks.to_vec();
+            looks[looks.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
+        };
+        let is_member = |look: &DnsSample| {
+            look.instance
+                .as_ref()
+                .is_some_and(|i| self.members.contains(i))
+        };
+        GateInputs {
+            writer: last(&self.writer).into_iter().map(|l| l.instance).collect(),
+            agreed: self.writer.agreed_instance(AGREEING_SPAN).cloned(),
+            readers: self
+                .reader
+                .to_vec()
+                .into_iter()
+                .filter_map(|l| l.instance)
+                .collect(),
+            strangers: !last(&self.reader).iter().all(is_member),
+        }
+    }
+}
+
+fn last_sample_with_address(looks: &DnsSamples) -> Option<DnsSample> {
+    let looks = looks.to_vec();
+    looks.into_iter().rev().find(|l| l.address.is_some())
+}
+
+/// Never more often than the answer's TTL while nobody waits: a cache would say the same again.
+fn question_interval(question: &DnsQuestion, ttl: Duration, wanted: bool) -> Duration {
+    match (question, wanted) {
+        (DnsQuestion::Writer | DnsQuestion::Reader, true) => BOOSTED_INTERVAL,
+        (DnsQuestion::Writer | DnsQuestion::Reader, false)
+        | (DnsQuestion::Instance(_, IpFamily::V4), true) => {
+            ttl.clamp(ENDPOINT_INTERVAL, MAX_INTERVAL)
+        }
+        (DnsQuestion::Instance(_, IpFamily::V4), false) => {
+            ttl.clamp(INSTANCE_INTERVAL, MAX_INTERVAL)
+        }
+        (DnsQuestion::Instance(_, IpFamily::V6), _) => IPV6_INTERVAL,
+    }
+}
+
+/// A host name as it is compared: lower case, without the last dot.
+fn normalize_host(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}

@@ -1,0 +1,111 @@
+//! One DNS lookup: what is asked, what comes back, and how it is counted.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use strum::VariantArray as _;
+
+use crate::aurora::stats::NoStats;
+
+/// The kind of address that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IpFamily {
+    /// A records.
+    V4,
+    /// AAAA records.
+    V6,
+}
+
+/// What a resolver answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookupAnswer {
+    /// The addresses, at least one, in the order of the answer.
+    pub addresses: Vec<IpAddr>,
+    /// The names that the asked one is an alias of, first to last, as answered.
+    pub aliases: Vec<String>,
+    /// The shortest TTL of the answer's records, in seconds.
+    pub ttl: u32,
+}
+
+/// Why there is no address.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+pub enum LookupError {
+    /// The name does not exist.
+    NoSuchName,
+    /// The name exists, without an address of this kind.
+    NoAddress,
+    /// The resolver failed or refused.
+    Refused,
+    /// No answer came in time.
+    Unanswered,
+}
+
+impl LookupError {
+    /// In words, for people.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::NoSuchName => "NXDOMAIN: the name does not exist",
+            Self::NoAddress => "the name has no address",
+            Self::Refused => "the resolver failed or refused",
+            Self::Unanswered => "the resolver did not answer in time",
+        }
+    }
+}
+
+/// How a look-up ended, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LookupResult {
+    /// With an address.
+    Ok,
+    /// Without.
+    Failed(LookupError),
+}
+
+impl LookupResult {
+    /// Returns all results.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let failed = LookupError::VARIANTS.iter().copied().map(Self::Failed);
+        std::iter::once(Self::Ok).chain(failed)
+    }
+
+    /// Returns the value of the label `result`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "Ok",
+            Self::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// Something that resolves names: the resolver that pods use, or a test.
+#[async_trait]
+pub trait Resolve: Send + Sync {
+    /// Asks once, without a cache of its own. The name is whole: no search domain may be tried.
+    ///
+    /// # Errors
+    /// Why there is no address.
+    async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError>;
+}
+
+/// Counts look-ups; metrics implement it. Must not block.
+pub trait LookupStats: Send + Sync {
+    /// A look-up has ended.
+    fn count_lookup(&self, result: LookupResult);
+}
+
+impl LookupStats for NoStats {
+    fn count_lookup(&self, _: LookupResult) {}
+}

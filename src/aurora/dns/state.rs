@@ -1,0 +1,92 @@
+//! What the DNS sampler and its tasks share: the configuration, the clusters, and who listens to updates.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::channel::mpsc;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::cluster_names::ClusterNames;
+use super::lookup::{LookupStats, Resolve};
+use crate::aurora::access::ClusterKey;
+use crate::clock::Clock;
+use crate::rate_limit::Bucket;
+use dbbalance_core::topology::InstanceId;
+
+/// What the looking works with.
+#[derive(Clone)]
+pub struct DnsConfig {
+    /// Resolves names.
+    pub resolver: Arc<dyn Resolve>,
+    /// The most look-ups a second, over all clusters.
+    pub lookups_per_second: u32,
+    /// Dates looks.
+    pub clock: Clock,
+    /// Counts look-ups.
+    pub stats: Arc<dyn LookupStats>,
+}
+
+impl fmt::Debug for DnsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DnsConfig")
+            .field("lookups_per_second", &self.lookups_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that others must hear of a cluster's DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsUpdate {
+    /// The cluster.
+    pub key: ClusterKey,
+    /// DNS seems to know more than the topology: another writer, or a reader that is no member. Ask RDS now.
+    pub ahead_of_rds: bool,
+    /// The instance that the last looks at the cluster endpoint all named.
+    pub writer: Option<InstanceId>,
+    /// A reconcile may decide otherwise.
+    pub wake: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct SamplerShared {
+    pub(super) config: DnsConfig,
+    pub(super) bucket: Bucket,
+    pub(super) stop: CancellationToken,
+    pub(super) seats: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
+    pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
+}
+
+/// One cluster: what is known of its names, and the way to its task.
+#[derive(Debug)]
+pub(super) struct SampledCluster {
+    pub(super) key: ClusterKey,
+    pub(super) names: Mutex<ClusterNames>,
+    /// The names or the pace have changed.
+    pub(super) stirred: Notify,
+    pub(super) stop: CancellationToken,
+}
+
+impl SampledCluster {
+    pub(super) fn lock_names(&self) -> MutexGuard<'_, ClusterNames> {
+        self.names.lock()
+    }
+}
+
+impl SamplerShared {
+    pub(super) fn lock_clusters(&self) -> MutexGuard<'_, HashMap<ClusterKey, Arc<SampledCluster>>> {
+        self.seats.lock()
+    }
+
+    pub(super) fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsUpdate>>> {
+        self.listeners.lock()
+    }
+
+    pub(super) fn notify_listeners(&self, news: &DnsUpdate) {
+        // A listener that is gone is forgotten.
+        self.lock_listeners()
+            .retain(|listener| listener.unbounded_send(news.clone()).is_ok());
+    }
+}

@@ -1,0 +1,258 @@
+//! What an error of the SDK means: whose fault it is, and what somebody can do about it.
+//!
+//! Reads codes and status, never retries. The texts it hands on are AWS's code and message, or the chain of
+//! causes; neither holds a credential.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_rds::config::http::HttpResponse;
+use aws_sdk_rds::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+
+use super::error::SourceError;
+use super::whole_body::Truncated;
+use dbbalance_core::error_chain::format_error_chain;
+
+/// Codes that mean "ask less often": the SDK's own list of throttling codes (aws-runtime 1.10, `THROTTLING_ERRORS`).
+const THROTTLING: [&str; 14] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
+
+/// Codes of credentials that were good once (IAM's list of common errors).
+const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+
+/// Codes of credentials, or signatures, that AWS does not accept (IAM's list of common errors).
+const UNUSABLE: [&str; 7] = [
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
+
+/// Codes of an identity that may not do it (IAM's list of common errors). Others come as status 403.
+const DENIED: [&str; 4] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "NotAuthorized",
+    "OptInRequired",
+];
+
+/// Codes that pass by themselves although their status is 400 (aws-runtime 1.10, `TRANSIENT_ERRORS`).
+const PASSING: [&str; 2] = ["RequestTimeout", "RequestTimeoutException"];
+
+/// The action by which credentials are got.
+const ASSUME_ROLE: &str = "sts:AssumeRole";
+
+/// Longest text of AWS that is handed on, in bytes: conditions and events have little room.
+const MAX_DETAIL: usize = 300;
+
+/// What an error of one request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RdsFault {
+    /// Something that was asked for does not exist.
+    Missing(String),
+    /// The request is understood and refused, so one of its values may be at fault.
+    Refused(String),
+    /// The source as a whole cannot be read now.
+    Source(SourceError),
+}
+
+/// Sorts an error of `action`.
+pub(super) fn classify_error<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> RdsFault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let SdkError::ServiceError(service) = error {
+        let (status, told) = (service.raw().status().as_u16(), service.err());
+        return classify_code(action, status, told.code(), told.message());
+    }
+    RdsFault::Source(match error {
+        SdkError::ConstructionFailure(_) => SourceError::Rejected {
+            action,
+            detail: error_text(error),
+        },
+        _ if find_cause::<CredentialsError>(error).is_some() => classify_credentials_error(error),
+        _ => match find_cause::<Truncated>(error) {
+            Some(truncated) => SourceError::NotWhole {
+                action,
+                detail: truncated.to_string(),
+            },
+            None => SourceError::Transient {
+                action,
+                detail: error_text(error),
+            },
+        },
+    })
+}
+
+/// Sorts an answer by its code and HTTP status.
+fn classify_code(
+    action: &'static str,
+    status: u16,
+    code: Option<&str>,
+    message: Option<&str>,
+) -> RdsFault {
+    let code = code.unwrap_or_default();
+    let detail = match (code, message) {
+        ("", None) => format!("HTTP status {status}"),
+        ("", Some(message)) => shorten_text(message),
+        (code, None) => code.to_owned(),
+        (code, Some(message)) => shorten_text(&format!("{code}: {message}")),
+    };
+    RdsFault::Source(match code {
+        _ if THROTTLING.contains(&code) || status == 429 => {
+            SourceError::Throttled { action, detail }
+        }
+        _ if EXPIRED.contains(&code) => SourceError::CredentialsExpired { detail },
+        _ if UNUSABLE.contains(&code) => SourceError::Credentials { detail },
+        _ if DENIED.contains(&code) || status == 403 => {
+            SourceError::AccessDenied { action, detail }
+        }
+        _ if PASSING.contains(&code) || status >= 500 => SourceError::Transient { action, detail },
+        // The SDK calls XML that it cannot parse an error of the service.
+        _ if (200..300).contains(&status) => SourceError::NotWhole { action, detail },
+        "DBClusterNotFoundFault" | "DBInstanceNotFound" | "DBInstanceNotFoundFault" => {
+            return RdsFault::Missing(detail);
+        }
+        _ => return RdsFault::Refused(detail),
+    })
+}
+
+/// Sorts a failure to get credentials, of STS above all.
+fn classify_credentials_error(error: &(dyn Error + 'static)) -> SourceError {
+    let detail = error_text(error);
+    if EXPIRED.iter().any(|code| detail.contains(code)) {
+        return SourceError::CredentialsExpired { detail };
+    }
+    // Without an answer of STS it may pass by itself. The SDK wraps all of this as a failure to connect, so only
+    // what is beneath the last provider counts; and that nobody has credentials does not pass.
+    let (mut unreachable, mut slow) = (false, false);
+    for cause in error_causes(error) {
+        if let Some(provider) = cause.downcast_ref::<CredentialsError>() {
+            (unreachable, slow) = (
+                false,
+                matches!(provider, CredentialsError::ProviderTimedOut(_)),
+            );
+            if matches!(provider, CredentialsError::CredentialsNotLoaded(_)) {
+                break;
+            }
+        }
+        unreachable |= cause.is::<ConnectorError>();
+    }
+    if unreachable || slow || THROTTLING.iter().any(|code| detail.contains(code)) {
+        return SourceError::Transient {
+            action: ASSUME_ROLE,
+            detail,
+        };
+    }
+    SourceError::Credentials { detail }
+}
+
+/// The first cause of this type.
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    error_causes(error).find_map(|cause| cause.downcast_ref::<T>())
+}
+
+fn error_causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
+
+/// All causes in one line: the SDK's own text is just "service error".
+fn error_text(error: &(dyn Error + 'static)) -> String {
+    shorten_text(&format_error_chain(error))
+}
+
+/// At most [`MAX_DETAIL`] bytes of a text, on one line and without its full stop.
+fn shorten_text(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.trim_end_matches('.');
+    if line.len() <= MAX_DETAIL {
+        return line.to_owned();
+    }
+    let end = (0..=MAX_DETAIL)
+        .rev()
+        .find(|at| line.is_char_boundary(*at))
+        .unwrap_or_default();
+    format!("{}…", &line[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(status: u16, code: &str) -> &'static str {
+        match classify_code("rds:DescribeDBClusters", status, Some(code), Some("text")) {
+            RdsFault::Missing(_) => "missing",
+            RdsFault::Refused(_) => "refused",
+            RdsFault::Source(error) => error.reason(),
+        }
+    }
+
+    #[test]
+    fn codes_are_sorted_by_what_somebody_can_do() {
+        let expected = [
+            (400, "Throttling", "Throttled"),
+            (400, "ThrottlingException", "Throttled"),
+            (503, "SlowDown", "Throttled"),
+            (429, "", "Throttled"),
+            (400, "ExpiredToken", "CredentialsExpired"),
+            (403, "ExpiredTokenException", "CredentialsExpired"),
+            (403, "InvalidClientTokenId", "NoCredentials"),
+            (403, "SignatureDoesNotMatch", "NoCredentials"),
+            (403, "AccessDenied", "AccessDenied"),
+            (400, "AccessDeniedException", "AccessDenied"),
+            (500, "InternalFailure", "ReadFailed"),
+            (503, "ServiceUnavailable", "ReadFailed"),
+            (400, "RequestTimeout", "ReadFailed"),
+            (200, "", "ReadingNotWhole"),
+            (404, "DBClusterNotFoundFault", "missing"),
+            (404, "DBInstanceNotFound", "missing"),
+            (400, "InvalidParameterValue", "refused"),
+        ];
+        for (status, code, reason_) in expected {
+            assert_eq!(reason(status, code), reason_, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn denied_message_names_the_actions_to_allow() {
+        let denied = classify_code("rds:DescribeDBInstances", 403, Some("AccessDenied"), None);
+        let RdsFault::Source(error) = denied else {
+            unreachable!()
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("AWS denies rds:DescribeDBInstances"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Allow rds:DescribeDBClusters and rds:DescribeDBInstances"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        let text = shorten_text(&"ä".repeat(400));
+        assert!(text.len() <= MAX_DETAIL + '…'.len_utf8() && text.ends_with("ä…"));
+        assert_eq!(shorten_text("Rate\n exceeded."), "Rate exceeded");
+    }
+}

@@ -1,0 +1,259 @@
+//! What is known of one cluster now: the confirmed view, and whether reading it works.
+//!
+//! Folds readings and errors, one after the other, into a [`Sight`]. It never drops a view for an error: an
+//! error says that nothing is known, never that something has changed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
+use dbbalance_core::tracker::{ClusterReading, Tracker};
+
+/// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
+const FAILURES_UNTIL_BLIND: u32 = 2;
+
+/// Whether the topology is observed.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum ObservationState {
+    /// No topology has been confirmed yet, and nothing has failed twice.
+    #[default]
+    Pending,
+    /// The last readings were whole, or just one was not.
+    Current,
+    /// Two readings in a row or more have failed or were not whole. The view, if any, is the last good one.
+    Failing {
+        /// The reason of the condition.
+        reason: &'static str,
+        /// What happened and what to do; of the first reading that failed for this reason, so that it does not
+        /// change with each poll.
+        message: String,
+    },
+}
+
+/// A cluster, as far as it is known now.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ClusterSnapshot {
+    /// The last confirmed view; kept while reading fails.
+    pub view: Option<Arc<ClusterView>>,
+    /// Whether the topology is observed.
+    pub observation: ObservationState,
+    /// The last whole reading told of another topology, which is not confirmed.
+    pub unconfirmed: bool,
+    /// A member or the cluster is not `available`, or a change is unconfirmed.
+    pub moving: bool,
+    /// Readings that have failed or were not whole since the last whole one.
+    pub failures: u32,
+    /// When the last whole reading was made.
+    pub last_read_ok: Option<Timestamp>,
+    /// When the topology of `view` was confirmed.
+    pub confirmed_at: Option<Timestamp>,
+}
+
+/// One cluster of a poller.
+#[derive(Debug, Default)]
+pub(super) struct PolledCluster {
+    tracker: Tracker,
+    sight: ClusterSnapshot,
+    last: Option<ClusterReading>,
+    /// When an answer last differed from the one before.
+    last_difference: Option<Instant>,
+}
+
+impl PolledCluster {
+    pub(super) fn new(hint: Option<Topology>) -> Self {
+        let tracker = hint.map_or_else(Tracker::default, Tracker::with_hint);
+        Self {
+            tracker,
+            ..Self::default()
+        }
+    }
+
+    /// See [`Tracker::seed`].
+    pub(super) fn seed(&mut self, hint: Topology) {
+        if self.last.is_none() {
+            self.tracker.set_hint(hint);
+        }
+    }
+
+    /// See [`Tracker::hear`].
+    pub(super) fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
+        self.tracker.set_dns_writer(writer);
+    }
+
+    pub(super) fn snapshot(&self) -> &ClusterSnapshot {
+        &self.sight
+    }
+
+    /// Nothing has been asked for it yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.last.is_none() && self.sight.failures == 0
+    }
+
+    /// Whether it should be read soon: it moves, and its answers still differ, or did a moment ago.
+    pub(super) fn is_restless(&self, now: Instant, restless_for: std::time::Duration) -> bool {
+        let stirring = self
+            .last_difference
+            .is_some_and(|at| now.duration_since(at) < restless_for);
+        self.sight.unconfirmed || (stirring && self.sight.moving)
+    }
+
+    /// Takes in a whole reading. Tells whether a reconcile must see the outcome.
+    pub(super) fn record_reading(
+        &mut self,
+        reading: ClusterReading,
+        now: Timestamp,
+        tick: Instant,
+    ) -> bool {
+        let observed = self.tracker.observe(&reading, now);
+        if self.last.as_ref() != Some(&reading) {
+            self.last_difference = Some(tick);
+            self.last = Some(reading);
+        }
+        let before = self.sight.clone();
+        let sight = &mut self.sight;
+        // A view that says the same stays the same value, so that holders can compare pointers.
+        if self.tracker.view() != sight.view.as_deref() {
+            sight.view = self.tracker.view().cloned().map(Arc::new);
+        }
+        if observed.changed {
+            sight.confirmed_at = Some(now);
+        }
+        sight.observation = if sight.view.is_some() {
+            ObservationState::Current
+        } else {
+            ObservationState::Pending
+        };
+        sight.unconfirmed = observed.unconfirmed;
+        sight.moving = observed.moving;
+        sight.failures = 0;
+        sight.last_read_ok = Some(now);
+        before.differs_from(sight)
+    }
+
+    /// Takes in that a reading has failed or was not whole. Tells whether a reconcile must see the outcome.
+    pub(super) fn record_failure(&mut self, reason: &'static str, message: &str) -> bool {
+        let sight = &mut self.sight;
+        sight.failures = sight.failures.saturating_add(1);
+        let told = matches!(&sight.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
+        if sight.failures < FAILURES_UNTIL_BLIND || told {
+            return false;
+        }
+        sight.observation = ObservationState::Failing {
+            reason,
+            message: message.to_owned(),
+        };
+        true
+    }
+
+    /// Takes in that it may not be read at all, which needs no second try.
+    pub(super) fn record_refusal(&mut self, reason: &'static str, message: &str) -> bool {
+        self.sight.failures = self.sight.failures.max(FAILURES_UNTIL_BLIND - 1);
+        self.record_failure(reason, message)
+    }
+}
+
+impl ClusterSnapshot {
+    /// Whether a reconcile would decide otherwise: not when only times and counts differ.
+    fn differs_from(&self, other: &Self) -> bool {
+        self.view != other.view
+            || self.observation != other.observation
+            || self.unconfirmed != other.unconfirmed
+            || self.moving != other.moving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aurora::testing::parse_reading;
+
+    fn entry(readings: &[&str]) -> PolledCluster {
+        let mut entry = PolledCluster::new(None);
+        for text in readings {
+            entry.record_reading(
+                parse_reading("c", text),
+                Timestamp::UNIX_EPOCH,
+                Instant::now(),
+            );
+        }
+        entry
+    }
+
+    #[test]
+    fn two_failures_in_a_row_are_failing_and_keep_the_view() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        assert!(!entry.record_failure("Throttled", "a"));
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
+        assert!(entry.record_failure("Throttled", "b"));
+        assert!(
+            !entry.record_failure("Throttled", "c"),
+            "the same again is no news"
+        );
+        let message = "b".to_owned();
+        assert_eq!(
+            entry.snapshot().observation,
+            ObservationState::Failing {
+                reason: "Throttled",
+                message
+            }
+        );
+        assert!(entry.snapshot().view.is_some());
+        assert!(
+            entry.record_failure("AccessDenied", "d"),
+            "another reason is news"
+        );
+    }
+
+    #[test]
+    fn one_whole_reading_ends_failing() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        entry.record_failure("Throttled", "a");
+        entry.record_failure("Throttled", "b");
+        assert!(entry.record_reading(
+            parse_reading("c", "w1 r2"),
+            Timestamp::UNIX_EPOCH,
+            Instant::now()
+        ));
+        assert_eq!(entry.snapshot().observation, ObservationState::Current);
+        assert!(
+            !entry.record_failure("Throttled", "c"),
+            "the count starts again"
+        );
+    }
+
+    #[test]
+    fn failures_before_the_first_topology_are_pending_and_then_failing() {
+        let mut entry = PolledCluster::new(None);
+        assert!(entry.is_new());
+        entry.record_failure("ClusterNotFound", "a");
+        assert_eq!(entry.snapshot().observation, ObservationState::Pending);
+        entry.record_failure("ClusterNotFound", "b");
+        assert!(matches!(
+            entry.snapshot().observation,
+            ObservationState::Failing { .. }
+        ));
+    }
+
+    #[test]
+    fn equal_readings_are_no_news_and_keep_the_same_view() {
+        let mut entry = entry(&["w1 r2", "w1 r2"]);
+        let view = entry.snapshot().view.clone().unwrap();
+        assert!(!entry.record_reading(parse_reading("c", "w1 r2"), Timestamp::MAX, Instant::now()));
+        assert!(Arc::ptr_eq(&view, entry.snapshot().view.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn member_that_stays_stopped_is_not_restless_for_ever() {
+        let entry = entry(&["w1 r2:stopped", "w1 r2:stopped"]);
+        let span = Duration::from_mins(10);
+        assert!(entry.snapshot().moving);
+        assert!(entry.is_restless(Instant::now(), span));
+        assert!(!entry.is_restless(Instant::now() + span, span));
+    }
+}

@@ -1,0 +1,66 @@
+//! Takes a watch's events into a cache and tells who was touched.
+
+use futures::{Stream, StreamExt};
+use kube::Resource;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::watcher;
+use tokio::sync::broadcast;
+
+use super::{CacheChange, ObjectKind};
+
+pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub kind: ObjectKind,
+    pub writer: Writer<K>,
+    /// True if two versions differ in nothing that matters.
+    pub same: fn(&K, &K) -> bool,
+    pub notices: broadcast::Sender<CacheChange>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
+    /// Runs until the stream ends, which a watch never does by itself.
+    pub async fn run(mut self, events: impl Stream<Item = watcher::Result<watcher::Event<K>>>) {
+        let store = self.writer.as_reader();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    let touched = self.change_of(&store, &event);
+                    self.writer.apply_watcher_event(&event);
+                    if let Some(touched) = touched {
+                        // An error means that nobody listens yet, as on a standby.
+                        let _ = self.notices.send(touched);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        kind = ?self.kind,
+                        error = %error,
+                        "a watch failed and is begun again after a pause; if this is a 403, grant \
+                         list and watch, or set the watched namespaces"
+                    );
+                }
+            }
+        }
+    }
+
+    fn change_of(&self, store: &Store<K>, event: &watcher::Event<K>) -> Option<CacheChange> {
+        let object = match event {
+            watcher::Event::Apply(new) => {
+                let old = store.get(&ObjectRef::from_obj(new));
+                if old.is_some_and(|old| (self.same)(&old, new)) {
+                    return None;
+                }
+                new
+            }
+            watcher::Event::Delete(old) => old,
+            watcher::Event::InitDone => return Some(CacheChange::Everything),
+            watcher::Event::Init | watcher::Event::InitApply(_) => return None,
+        };
+        Some(CacheChange::Object {
+            kind: self.kind,
+            namespace: object.meta().namespace.as_deref()?.into(),
+            name: object.meta().name.as_deref()?.into(),
+        })
+    }
+}

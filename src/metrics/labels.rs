@@ -1,0 +1,65 @@
+//! The values that labels can have.
+
+use dbbalance_api::conditions::ConditionStatus;
+use dbbalance_api::spec::Method;
+use dbbalance_api::status::{RunResult, Trigger};
+use dbbalance_core::evidence::UnreadableReason;
+
+/// What came of the recycle of one pod, seen on the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+pub enum RecycleResult {
+    /// The pod is fresh.
+    Fresh,
+    /// The method failed on it.
+    Failed,
+}
+
+impl RecycleResult {
+    /// Returns the value of the label `result`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+pub(super) const TRIGGERS: [Trigger; 6] = [
+    Trigger::ReaderAdded,
+    Trigger::ReaderRemoved,
+    Trigger::Failover,
+    Trigger::Replaced,
+    Trigger::Manual,
+    Trigger::Imbalance,
+];
+pub(super) const RESULTS: [RunResult; 4] = [
+    RunResult::Succeeded,
+    RunResult::Halted,
+    RunResult::Superseded,
+    RunResult::Uneven,
+];
+pub(super) const METHODS: [Method; 5] = [
+    Method::Signal,
+    Method::Http,
+    Method::Evict,
+    Method::Rollout,
+    Method::Annotate,
+];
+pub(super) const STATUSES: [ConditionStatus; 3] = [
+    ConditionStatus::True,
+    ConditionStatus::False,
+    ConditionStatus::Unknown,
+];
+/// That a pod was read, and why it could not be. Reasons that are known without a read are none of its results.
+pub(super) const READS: [&str; 11] = [
+    "Read",
+    UnreadableReason::NotGranted.as_str(),
+    UnreadableReason::NoReader.as_str(),
+    UnreadableReason::NotRunning.as_str(),
+    UnreadableReason::TableTooLarge.as_str(),
+    UnreadableReason::Garbled.as_str(),
+    UnreadableReason::Timeout.as_str(),
+    UnreadableReason::Connection.as_str(),
+    UnreadableReason::ApiServerBusy.as_str(),
+    UnreadableReason::ApiError.as_str(),
+    UnreadableReason::Gone.as_str(),
+];
+pub(super) const OUTCOMES: [&str; 4] = ["Done", "Blocked", "Gone", "Failed"];

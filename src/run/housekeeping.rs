@@ -1,0 +1,120 @@
+//! The house: what is forgotten and counted while the operator leads, and when leadership changes.
+//!
+//! Touches memory and metrics only, never a policy or a pod.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use kube::ResourceExt;
+
+use crate::aurora::ClusterKey;
+use crate::controller::context::Context;
+use crate::controller::observe::{cluster_key, probe_key};
+use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
+use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::spec::Mode;
+
+/// How often the fleet is counted and what is gone is forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Begins anew whenever this replica comes to lead: what it remembers may be outdated.
+pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
+    loop {
+        ctx.leadership.wait_until_acquired().await;
+        tracing::info!(identity = ctx.leadership.identity(), "leading");
+        ctx.state.clear();
+        let _ = elected.unbounded_send(());
+        ctx.leadership.wait_until_lost().await;
+        tracing::warn!(
+            identity = ctx.leadership.identity(),
+            "not leading any more: no effects until it leads again"
+        );
+        ctx.pollers.retain(&HashSet::new());
+        ctx.probe.retain(&HashSet::new());
+        ctx.dns.retain(&HashSet::new());
+    }
+}
+
+pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        ticks.tick().await;
+        if !ctx.leadership.is_leading() {
+            ctx.metrics.set_fleet(&PolicyTotals::default());
+            continue;
+        }
+        let policies = ctx.stores.policies();
+        let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
+        let keys: HashSet<ClusterKey> = policies
+            .iter()
+            .map(|p| cluster_key(&p.spec.cluster, &ctx))
+            .collect();
+        ctx.pollers.retain(&keys);
+        let measured = policies
+            .iter()
+            .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
+        ctx.probe.retain(&measured.collect());
+        ctx.dns.retain(&keys);
+        ctx.state
+            .retain(&policies.iter().filter_map(|p| p.uid()).collect());
+        ctx.metrics.set_fleet(&count_fleet(&policies));
+    }
+}
+
+/// The fleet as its policies' specs and statuses say.
+fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
+    let mut fleet = PolicyTotals::default();
+    for policy in policies {
+        fleet.modes.push(policy.spec.mode);
+        let paused = policy.spec.suspend
+            || policy
+                .annotations()
+                .contains_key(dbbalance_api::annotations::PAUSE_UNTIL);
+        fleet.paused += usize::from(paused && policy.spec.mode == Mode::Enforce);
+        fleet.balances.push(policy_balance(policy));
+        let Some(status) = &policy.status else {
+            continue;
+        };
+        for condition in &status.conditions {
+            let type_ = ConditionType::ALL
+                .into_iter()
+                .find(|t| t.as_str() == condition.type_);
+            let value = parse_status(&condition.status);
+            fleet.conditions.extend(type_.map(|t| (t, value)));
+        }
+        for target in &status.targets {
+            fleet.stale += usize::try_from(target.stale).unwrap_or(0);
+            let since = target
+                .open_time
+                .as_ref()
+                .filter(|_| target.stale > 0)
+                .map(|t| t.0);
+            fleet.stale_since = [fleet.stale_since, since].into_iter().flatten().min();
+        }
+    }
+    fleet
+}
+
+/// How one policy's connections stand, by its status.
+fn policy_balance(policy: &DbBalancePolicy) -> PolicyBalance {
+    let status = policy.status.as_ref();
+    let condition =
+        status.and_then(|s| conditions::find_condition(&s.conditions, ConditionType::Balanced));
+    PolicyBalance {
+        namespace: policy.namespace().unwrap_or_default(),
+        policy: policy.name_any(),
+        balanced: condition.map_or(ConditionStatus::Unknown, |c| parse_status(&c.status)),
+        figures: status.and_then(|s| BalanceSums::sum_statuses(&s.balance)),
+    }
+}
+
+fn parse_status(word: &str) -> ConditionStatus {
+    match word {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    }
+}

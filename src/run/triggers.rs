@@ -1,0 +1,85 @@
+//! News: what the caches, the pollers and DNS tell, as policies to look at.
+//!
+//! Decides nothing: a notice more costs a pass, and a pass that finds nothing to do does nothing.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use kube::runtime::reflector::ObjectRef;
+
+use crate::aurora::dns::DnsUpdate;
+use crate::aurora::{ClusterKey, Pollers};
+use crate::controller::context::Context;
+use crate::controller::observe::cluster_key;
+use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
+
+/// News of DNS: tells the pollers, and passes on what policies must look at.
+pub(super) fn dns_changes(
+    news: impl Stream<Item = DnsUpdate>,
+    pollers: Pollers,
+) -> impl Stream<Item = ClusterKey> {
+    news.filter_map(move |news| {
+        pollers.set_dns_writer(&news.key, news.writer);
+        if news.ahead_of_rds {
+            pollers.poll_now(&news.key);
+        }
+        futures::future::ready(news.wake.then_some(news.key))
+    })
+}
+
+/// Notices of the caches, as policies to look at.
+pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    stores.changes().flat_map(move |touched| {
+        let refs = match touched {
+            CacheChange::Object {
+                kind: ObjectKind::Policy,
+                namespace,
+                name,
+            } => {
+                vec![ObjectRef::new(&name).within(&namespace)]
+            }
+            CacheChange::Object { namespace, .. } => stores
+                .policies_in(&namespace)
+                .iter()
+                .map(|p| ObjectRef::from_obj(&**p))
+                .collect(),
+            CacheChange::Everything => policy_refs(&stores),
+        };
+        stream::iter(refs)
+    })
+}
+
+fn policy_refs(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
+    stores
+        .policies()
+        .iter()
+        .map(|p| ObjectRef::from_obj(&**p))
+        .collect()
+}
+
+/// News of clusters, as policies to look at.
+pub(super) fn cluster_policies(
+    changes: impl Stream<Item = ClusterKey>,
+    ctx: Arc<Context>,
+) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    changes.flat_map(move |key| {
+        let refs: Vec<_> = ctx
+            .stores
+            .policies()
+            .iter()
+            .filter(|p| {
+                p.0.as_ref()
+                    .is_ok_and(|p| cluster_key(&p.spec.cluster, &ctx) == key)
+            })
+            .map(|p| ObjectRef::from_obj(&**p))
+            .collect();
+        stream::iter(refs)
+    })
+}
+
+pub(super) fn all_policies(
+    elections: impl Stream<Item = ()>,
+    stores: Stores,
+) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
+    elections.flat_map(move |()| stream::iter(policy_refs(&stores)))
+}

@@ -1,0 +1,139 @@
+//! The probe: reads the pods of all targets that are measured, as often as is wanted and no more than is allowed.
+//!
+//! Decides when which pod is read, and keeps what was read. It must not judge it, and pods that do not answer must
+//! not hold up others. Time comes from tokio for the pace, and from the injected clock for what is told.
+
+mod schedule;
+mod state;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use schedule::{HeartbeatPace, MaxAge, TargetKey};
+pub use state::{AT_ONCE, HEARTBEAT, NoReadStats, PER_SECOND, ProbeConfig, ReadStats, TIMEOUT};
+
+use crate::rate_limit::Bucket;
+use dbbalance_core::evidence::Measured;
+use dbbalance_kube::sockets::PodToRead;
+use schedule::ReadSchedule;
+use state::ProbeShared;
+
+/// The part of [`ProbeConfig::per_second`] that heartbeats may use; the rest is for reads that somebody waits for.
+const BACKGROUND_PART: u32 = 2;
+
+/// The probe. Clones are the same probe.
+#[derive(Clone)]
+pub struct Probe {
+    shared: Arc<ProbeShared>,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// A probe that reads nothing yet; it ends with `stop`.
+    ///
+    /// Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(config: ProbeConfig, stop: CancellationToken) -> Self {
+        let rate = config.per_second.max(1);
+        let shared = Arc::new(ProbeShared {
+            book: Mutex::new(ReadSchedule::new(
+                config.heartbeat,
+                (rate / BACKGROUND_PART).max(1),
+                background_slots(config.at_once),
+            )),
+            wake: Notify::new(),
+            bucket: Bucket::new(Duration::from_secs(1) / rate, 1),
+            slots: Arc::new(Semaphore::new(config.at_once.max(1))),
+            listeners: Mutex::default(),
+            stop: stop.clone(),
+            config,
+        });
+        let task = task::run_probe(Arc::clone(&shared));
+        tokio::spawn(stop.run_until_cancelled_owned(task));
+        Self { shared }
+    }
+
+    /// Measures exactly these pods of the target from now on, with that freshness. Other pods of it are
+    /// forgotten. Said again, it does nothing; a pass says it each time.
+    pub fn measure(&self, key: &TargetKey, pods: Vec<PodToRead>, freshness: MaxAge) {
+        self.measure_each(key, pods.into_iter().map(|p| (p, freshness)).collect());
+    }
+
+    /// As [`Probe::want`], with a freshness for each pod: those that change now are read more often.
+    pub fn measure_each(&self, key: &TargetKey, pods: Vec<(PodToRead, MaxAge)>) {
+        let (wall, now) = ((self.shared.config.clock)(), Instant::now());
+        let mut book = self.shared.lock_schedule();
+        let before = book.pace();
+        book.set_pods(key, pods, wall, now);
+        let after = book.pace();
+        drop(book);
+        log_pace_change(before, after);
+        self.shared.wake.notify_one();
+    }
+
+    /// What is known of the target's pods now. A pod that was never tried has no entry.
+    #[must_use]
+    pub fn measured(&self, key: &TargetKey) -> Measured {
+        self.shared.lock_schedule().measured(key)
+    }
+
+    /// Whether no read of the target is due or in progress.
+    #[must_use]
+    pub fn is_quiet(&self, key: &TargetKey) -> bool {
+        self.shared.lock_schedule().is_quiet(key, Instant::now())
+    }
+
+    /// Forgets all other targets.
+    pub fn retain(&self, keys: &HashSet<TargetKey>) {
+        self.shared.lock_schedule().retain(keys);
+    }
+
+    /// The pace of heartbeats.
+    #[must_use]
+    pub fn pace(&self) -> HeartbeatPace {
+        self.shared.lock_schedule().pace()
+    }
+
+    /// The targets of which a round of reads has ended, from now on: once for each round, not for each read.
+    #[must_use]
+    pub fn changes(&self) -> mpsc::UnboundedReceiver<TargetKey> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.shared.lock_listeners().push(sender);
+        receiver
+    }
+}
+
+/// The places that heartbeats may take: pods that hang must not hold up what somebody waits for.
+fn background_slots(at_once: usize) -> usize {
+    (at_once - at_once / 4).max(1)
+}
+
+fn log_pace_change(before: HeartbeatPace, after: HeartbeatPace) {
+    if after.slowed && !before.slowed {
+        tracing::warn!(
+            pods = after.pods,
+            heartbeat_seconds = after.heartbeat.as_secs(),
+            "more pods are measured than can be read in the ordinary time: heartbeats are slower; reads that are waited for come first"
+        );
+    } else if before.slowed && !after.slowed {
+        tracing::info!(pods = after.pods, "heartbeats are as fast as wanted again");
+    }
+}

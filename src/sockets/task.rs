@@ -1,0 +1,78 @@
+//! The probe's task: one place and one token for each read, then the most important one.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::schedule::{NextRead, ScheduledRead};
+use super::state::ProbeShared;
+use dbbalance_core::evidence::{Unreadable, UnreadableReason};
+
+/// Reads for ever.
+pub(super) async fn run_probe(shared: Arc<ProbeShared>) {
+    loop {
+        wait_for_work(&shared).await;
+        // Place and token first: what is most important is decided as late as can be.
+        let Ok(place) = Arc::clone(&shared.slots).acquire_owned().await else {
+            return;
+        };
+        shared.bucket.acquire().await;
+        let wall = (shared.config.clock)();
+        let read = shared.lock_schedule().take_read(wall, Instant::now());
+        if let Some(read) = read {
+            let stop = shared.stop.clone();
+            let work = read_pod(Arc::clone(&shared), read, place);
+            tokio::spawn(stop.run_until_cancelled_owned(work));
+        }
+    }
+}
+
+async fn wait_for_work(shared: &ProbeShared) {
+    loop {
+        let next = shared.lock_schedule().next_read(Instant::now());
+        match next {
+            NextRead::Now => return,
+            NextRead::At(at) => tokio::select! {
+                () = sleep_until(at) => {}
+                () = shared.wake.notified() => {}
+            },
+            NextRead::Idle => shared.wake.notified().await,
+        }
+    }
+}
+
+async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSemaphorePermit) {
+    let limit = shared.config.timeout;
+    let result = timeout(limit, shared.config.reader.read(&read.pod))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Unreadable::new(
+                UnreadableReason::Timeout,
+                format!(
+                    "{}: not read within {} s",
+                    read.pod.describe(),
+                    limit.as_secs()
+                ),
+            ))
+        });
+    drop(place);
+    shared
+        .config
+        .stats
+        .count_read(result.as_ref().map(drop).map_err(|why| why.reason));
+    if let Err(why) = &result {
+        tracing::debug!(
+            reason = why.reason.as_str(),
+            message = why.message,
+            "a pod was not read"
+        );
+    }
+    let ended = shared
+        .lock_schedule()
+        .finish_read(&read, result, Instant::now());
+    if ended {
+        shared.notify_listeners(&read.key);
+    }
+    shared.wake.notify_one();
+}
