@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image sim hunt testbed-up testbed-down soak bench bench-page structure tape clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image image-check sim hunt testbed-up testbed-down soak bench bench-page structure tape clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -49,7 +49,7 @@ lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rend
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
-	$(TEST) --lib --bins --test dns --test rds_batches
+	$(TEST) --lib --bins --test dns --test rds_batches --test dockerfile --test docs
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-simulator -p dbbalance-figures -p dbbalance-testkit
 	$(CARGO) test --locked -p dbbalance-structure
@@ -120,6 +120,9 @@ program: setup
 image: program ## Build the operator's image from the release binary, as an OCI archive
 	@mkdir -p $(dir $(IMAGE))
 	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
+
+image-check: setup ## Run the steps of the Dockerfile on this machine, without a container engine (10 minutes cold)
+	$(CARGO) test --locked -p dbbalance --test dockerfile -- --ignored --nocapture
 
 testbed-up: tools ## Start a testbed (TESTBED_NAME=dbb) and moto
 	$(SUDO) $(TESTBED) up --name $(TESTBED_NAME)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod describe;
+pub(crate) mod disturb;
 pub(crate) mod kube;
 pub(crate) mod measured;
 pub(crate) mod model;

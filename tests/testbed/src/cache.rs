@@ -1,7 +1,7 @@
-//! Where built programs and images are kept: outside the checkout, in folders named by version.
+//! The cache of built programs and images: outside the checkout, in folders named by version.
 //!
-//! Decides paths and gives a lock; it must not build or delete anything itself. A cache entry counts only when
-//! its final name exists, so whoever fills it writes under [`Cache::temporary`] and renames.
+//! Gives paths and a lock; never builds or deletes anything itself. An entry counts only under its final name, so
+//! whoever fills it writes under [`ToolCache::temporary`] and renames.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl ToolCache {
         self.root.join(name)
     }
 
-    /// A name beside `target` that nobody takes for the finished thing.
+    /// A name beside `target` that is not taken for the finished file.
     #[must_use]
     pub fn temporary(target: &Path) -> PathBuf {
         let name = target
@@ -81,7 +81,7 @@ impl ToolCache {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 eprintln!(
-                    "another testbed fills the cache {}; waiting for it",
+                    "waiting for the cache {}, which another process fills",
                     self.root.display()
                 );
                 file.lock()

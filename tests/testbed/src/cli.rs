@@ -1,4 +1,4 @@
-//! The command line: every command and option once, each a call into the library.
+//! The command line: commands and options, each a call into the library.
 
 mod aurora;
 mod dns;
@@ -39,16 +39,16 @@ enum CliCommand {
     Up {
         #[command(flatten)]
         testbed: NameArgs,
-        /// Without containerd and kubelet: objects, but no pods.
+        /// Start no containerd and kubelet: objects, but no pods.
         #[arg(long)]
         control_plane_only: bool,
     },
-    /// Take a testbed away with all that is in it.
+    /// Delete a testbed and everything in it.
     Down {
         #[command(flatten)]
         testbed: NameArgs,
     },
-    /// Tell what runs; fails if something is dead.
+    /// Show what is running; fails if something is dead.
     Status {
         #[command(flatten)]
         testbed: NameArgs,
@@ -61,26 +61,26 @@ enum CliCommand {
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Make images from files, and load them.
+    /// Build images from files, and load them.
     Image {
         #[command(subcommand)]
         command: ImageCommand,
     },
-    /// An Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS.
+    /// Run an Aurora: real PostgreSQL behind an RDS API and DNS.
     Aurora {
         #[command(flatten)]
         testbed: NameArgs,
         #[command(subcommand)]
         command: aurora::AuroraCommand,
     },
-    /// The name server that pods use: `CoreDNS` in front of the testbed's Aurora.
+    /// Run the name server that pods use: `CoreDNS` in front of the testbed's Aurora.
     Dns {
         #[command(flatten)]
         testbed: NameArgs,
         #[command(subcommand)]
         command: dns::DnsCommand,
     },
-    /// Tell the story: a cluster that scales and fails over, and an app's pools that follow.
+    /// Run the demo: a cluster scales and fails over, and the pools of an app follow.
     Demo {
         /// Name of the demo's testbed.
         #[arg(long, default_value = demo::TESTBED)]
@@ -88,15 +88,15 @@ enum CliCommand {
         /// The operator's program, built for release.
         #[arg(long, default_value = "target/release/dbbalance")]
         operator: PathBuf,
-        /// Leave all running at the end.
+        /// Leave everything running at the end.
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
         keep: bool,
     },
-    /// An RDS API in the testbed, and calls to it.
+    /// Run an RDS API (moto) in the testbed, and call it.
     Rds {
         #[command(flatten)]
         testbed: NameArgs,
-        /// The calls' region.
+        /// Region of the calls.
         #[arg(long, global = true, default_value = rds::REGION)]
         region: String,
         #[command(subcommand)]
@@ -148,13 +148,13 @@ enum ImageKind {
 enum RdsCommand {
     /// Start moto at 198.18.0.1:5000.
     Up {
-        /// And microburst in front of it, at 198.18.0.1:5001.
+        /// Also start microburst in front of it, at 198.18.0.1:5001.
         #[arg(long)]
         faults: bool,
     },
     /// Stop both.
     Down,
-    /// Make a cluster without members.
+    /// Create a cluster without members.
     CreateCluster {
         /// Its identifier.
         cluster: String,
@@ -181,7 +181,7 @@ enum RdsCommand {
     Failover {
         /// The cluster.
         cluster: String,
-        /// The new writer; the API's choice if left out.
+        /// The new writer; chosen by the API by default.
         #[arg(long)]
         to: Option<String>,
     },
@@ -193,7 +193,7 @@ enum RdsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Set microburst's rules (a JSON list; [] for none), or show them.
+    /// Show microburst's rules, or replace them (a JSON list; [] for none).
     Rules {
         /// The rules.
         rules: Option<String>,
@@ -201,7 +201,7 @@ enum RdsCommand {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Executes the command.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             CliCommand::Tools => tools::ensure_tools()?,
@@ -215,7 +215,7 @@ impl Cli {
                     control_plane_only,
                 })?;
                 println!(
-                    "testbed {} is up; look inside with: testbed shell --name {0}",
+                    "testbed {} is up; open a shell in it with: testbed shell --name {0}",
                     testbed.name()
                 );
             }
@@ -223,7 +223,7 @@ impl Cli {
                 // An interrupted removal would leave half of it: it is short, and goes through.
                 interrupt::catch_signals()?;
                 Testbed::down(&testbed.name)?;
-                println!("testbed {} is gone", testbed.name);
+                println!("testbed {} deleted", testbed.name);
             }
             CliCommand::Status { testbed } => return show_status(&testbed.name),
             CliCommand::Shell { testbed, command } => return exec_shell(&testbed.name, &command),
@@ -245,7 +245,7 @@ impl Cli {
     }
 }
 
-/// A signal ends it by the code that shells give to Ctrl-C.
+/// Runs the demo; after a signal the exit code is the one that shells give to Ctrl-C.
 fn run_demo(testbed: String, operator: PathBuf, keep: bool) -> Result<ExitCode> {
     interrupt::catch_signals()?;
     let result = demo::run_demo(&demo::DemoOptions {
@@ -294,7 +294,7 @@ fn show_status(name: &str) -> Result<ExitCode> {
     })
 }
 
-/// Becomes the command, so that its exit code, signals and terminal are its own.
+/// Replaces this process by the command, so that exit code, signals and terminal are its own.
 fn exec_shell(name: &str, command: &[String]) -> Result<ExitCode> {
     let testbed = Testbed::open(name)?;
     let (program, arguments) = match command.split_first() {
@@ -320,7 +320,7 @@ fn run_image(command: ImageCommand) -> Result<()> {
                 ImageKind::App(words) => app_and_out(words, out)?,
                 _ => (String::new(), out),
             };
-            let out = out.context("say where the archive goes: --out FILE")?;
+            let out = out.context("missing --out FILE: the path of the archive")?;
             if let ImageKind::Operator { program, tag } = &what {
                 let size = image::build_operator_image(program, tag, &out)?;
                 println!("{} {} bytes", out.display(), size);
@@ -343,13 +343,16 @@ fn run_image(command: ImageCommand) -> Result<()> {
     Ok(())
 }
 
-/// Of `NAME [--out FILE]`: an app's name is no command that clap knows, so what follows it is left to us.
+/// Parses `NAME [--out FILE]`: clap does not know the names of apps, and passes on what follows one.
 fn app_and_out(words: &[String], out: Option<PathBuf>) -> Result<(String, Option<PathBuf>)> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [name] => Ok((name.to_owned(), out)),
         [name, "--out", file] => Ok((name.to_owned(), Some(file.into()))),
-        _ => bail!("unknown: {}; say NAME --out FILE", words.join(" ")),
+        _ => bail!(
+            "invalid arguments: {}; expected NAME --out FILE",
+            words.join(" ")
+        ),
     }
 }
 
@@ -406,7 +409,7 @@ fn run_rds(name: &str, region: &str, command: RdsCommand) -> Result<()> {
             let control = rds::fault_control(&testbed);
             if let Some(rules) = rules {
                 control
-                    .set_rules(&serde_json::from_str(&rules).context("the rules are no JSON")?)?;
+                    .set_rules(&serde_json::from_str(&rules).context("the rules are not JSON")?)?;
             }
             println!("{}", serde_json::to_string_pretty(&control.rules()?)?);
         }

@@ -1,6 +1,6 @@
-//! Ctrl-C as a value: a flag that every wait looks at, so that an interrupted `up` can clean up after itself.
+//! Ctrl-C as a value: a flag that every wait checks, so that an interrupted `up` can clean up after itself.
 //!
-//! Decides nothing; only the `testbed` program turns it on. In a test process signals keep their usual meaning.
+//! Only programs turn it on. In other test processes signals keep their usual meaning.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ fn interrupt_flag() -> &'static Arc<AtomicBool> {
     FLAG.get_or_init(Arc::default)
 }
 
-/// From now on these signals set the flag instead of ending the process.
+/// Makes these signals set the flag instead of ending the process.
 pub fn catch_signals() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(interrupt_flag()))
@@ -23,7 +23,7 @@ pub fn catch_signals() -> Result<()> {
     Ok(())
 }
 
-/// Has such a signal come?
+/// Reports whether such a signal has arrived.
 #[must_use]
 pub fn is_interrupted() -> bool {
     interrupt_flag().load(Ordering::Relaxed)

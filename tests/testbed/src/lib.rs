@@ -1,15 +1,15 @@
-//! The testbed: everything `dbbalance` is shown and proved on, on one machine, with nothing faked that can be real.
+//! The testbed: everything `dbbalance` is demonstrated and tested on, on one machine, with real parts wherever possible.
 //!
 //! - [`tools`] builds or installs the programs at pinned versions into a cache outside the checkout;
 //! - [`kubernetes`] runs etcd, the API server, controller-manager, scheduler, kubelet and containerd in a network
 //!   namespace of their own, and leaves nothing behind;
 //! - [`image`] makes container images from files on the machine and [`kubernetes::Testbed::load_image`] loads them;
 //! - [`aurora`] is an Aurora that behaves like one: real PostgreSQL, its RDS API and its DNS;
-//! - [`demo`] tells the story of the operator on all of it;
-//! - [`rds`] runs an RDS API (moto) and a fault proxy in front of it (microburst), and speaks to them.
+//! - [`demo`] shows the operator on all of it;
+//! - [`rds`] runs an RDS API (moto) and a fault proxy in front of it (microburst), with clients of both.
 //!
 //! The `testbed` program is a thin command line over this library: integration tests and the demo use the same
-//! operations. Nothing here but [`demo`] knows the operator: it must stay usable by tests of any part of it.
+//! operations. Only [`demo`] knows the operator: the rest must stay usable by tests of any part of it.
 
 // Every fallible function reports the object, the cause and the cure in its error; a section that says so
 // again on each of them would only hide the ones that have something of their own to say.

@@ -1,4 +1,4 @@
-//! `testbed`: the testbed from a command line. Parses, dispatches, and says what went wrong; no logic of its own.
+//! `testbed`: the command line of the testbed.
 
 mod cli;
 

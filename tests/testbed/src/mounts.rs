@@ -1,4 +1,4 @@
-//! What is mounted where, and unmounting below a folder. It must never touch a mount outside that folder.
+//! Lists mounts and unmounts below a folder. Never touches a mount outside that folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Processes by identity: a pid alone may be somebody else's by the time it is used, a pid with its start time is not.
+//! Processes by identity: a pid alone may be reused before it is signalled, a pid with its start time is unique.
 //!
-//! Decides who is alive and ends processes; it must never act on a pid whose start time differs from the recorded.
+//! No signal is sent to a pid whose start time differs from the recorded one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ impl ProcessIdentity {
         Ok(())
     }
 
-    /// Reads an identity written by [`Identity::record`].
+    /// Reads an identity written by [`ProcessIdentity::write_to`].
     #[must_use]
     pub fn read_from(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;

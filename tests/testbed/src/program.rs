@@ -1,6 +1,6 @@
-//! Running other programs: output captured, and a failure said with the command, its exit and its last words.
+//! Runs other programs: captures output, and reports a failure with the command, its exit and its last lines.
 //!
-//! A program that is not installed is an error that names the command that installs it.
+//! The error for a program that is not installed names the command that installs it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ pub fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// The command as somebody would type it, for messages.
+/// Formats the command as it would be typed, for messages.
 fn display_command(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())

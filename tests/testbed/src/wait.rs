@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a deadline: the only place of the crate that sleeps.
+//! Waits for a condition, with a deadline: the only place of the crate that sleeps.
 
 use std::time::{Duration, Instant};
 

@@ -234,7 +234,7 @@ fn a_killed_or_interrupted_up_leaves_nothing() {
 }
 
 #[test]
-fn two_stands_run_side_by_side() {
+fn two_testbeds_run_side_by_side() {
     let alone = ExclusiveMachine::on_this_machine();
     let one = OwnTestbed::up("t-one");
     // A name that begins with the other's: nothing may be found by a prefix.

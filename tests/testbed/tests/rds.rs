@@ -8,7 +8,7 @@ use dbbalance_testbed::rds::{self, REGION, client::RdsClient};
 use support::{ExclusiveMachine, OwnTestbed, deploy_testapp, run_testbed, utf8_text};
 
 #[test]
-fn a_stand_has_an_rds_api_that_pods_reach() {
+fn a_testbed_has_an_rds_api_that_pods_reach() {
     let alone = ExclusiveMachine::on_this_machine();
     let own = OwnTestbed::up("t-rds");
     let testbed = |arguments: &[&str]| {
@@ -54,7 +54,7 @@ fn a_stand_has_an_rds_api_that_pods_reach() {
         "other-1",
     ]);
     assert!(
-        utf8_text(&refused.stderr).contains("no member"),
+        utf8_text(&refused.stderr).contains("not a member"),
         "{}",
         utf8_text(&refused.stderr)
     );

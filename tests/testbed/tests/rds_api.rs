@@ -375,7 +375,7 @@ fn quota_is_300_at_once_and_12_a_second_for_each_account() {
 }
 
 #[test]
-fn mood_changes_while_it_runs() {
+fn faults_change_while_it_runs() {
     let api = start_api(RequestQuota::unlimited());
     api.cluster("orders", "aurora-postgresql");
     let describe = || api.client.describe_cluster("orders");

@@ -35,7 +35,7 @@ const CRASHES: [Crash; 5] = [
 /// Longer than flapping, cool-down, hourly limit and the progress deadline together.
 const LONG: i64 = 4 * 3600;
 
-fn start(tape: &mut Tape) -> World {
+pub(super) fn start(tape: &mut Tape) -> World {
     let targets = (0..=tape.below(2))
         .map(|n| {
             let mut spec = target(&format!("t{n}"), tape.of(&METHODS));
@@ -59,7 +59,7 @@ fn start(tape: &mut Tape) -> World {
 }
 
 /// One thing that happens.
-fn happen(tape: &mut Tape, model: &mut Model) {
+pub(super) fn happen(tape: &mut Tape, model: &mut Model) {
     let index = tape.below(model.world.targets.len());
     let what = tape.below(30);
     model.tell(|_| format!("happens {what} to {index}"));

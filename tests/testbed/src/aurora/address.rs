@@ -1,7 +1,7 @@
-//! Where the parts of the testbed's Aurora listen, inside the testbed's network namespace.
+//! Addresses and ports of the parts of the testbed's Aurora, inside the testbed's network namespace.
 //!
-//! 198.18.0.2 to 198.18.0.254 are free for servers (`kubernetes::layout`); each part has its own address, as clients tell
-//! parts apart by address. Added to the testbed's bridge by whoever starts the part.
+//! 198.18.0.2 to 198.18.0.254 are free for servers (`kubernetes::layout`). Each part has an address of its own, as
+//! clients tell parts apart by address; whoever starts a part adds its address to the testbed's bridge.
 
 use std::net::Ipv4Addr;
 

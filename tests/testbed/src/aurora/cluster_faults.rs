@@ -1,7 +1,7 @@
-//! Faults of the RDS API: what it tells of a cluster when it is late, stale, of two minds or plainly wrong.
+//! Faults of the RDS API per cluster: late, stale, inconsistent or plainly wrong answers.
 //!
-//! Pure: history, faults, time and the call's number give the answer. The databases and the name server know nothing
-//! of it. Each fault is one that callers of the real API have met; see the testbed's page for sources.
+//! Pure: history, faults, time and the call's number determine the answer. Databases and name server are not
+//! affected. Each fault is one that callers of the real API have met; `docs/testbed.md` has the sources.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct ClusterFaults {
     pub stale: bool,
     /// Each answer comes from one of two replicas, of which one is this many seconds behind.
     pub alternate: Option<f64>,
-    /// So many members are writers: none, or the first two.
+    /// Number of members reported as writers: none, or the first two.
     pub writers: Option<u8>,
     /// Rows of `DocumentDB`, Neptune and a Multi-AZ cluster among the answers.
     pub foreign: bool,
@@ -93,7 +93,7 @@ pub fn apply_faults(
     inventory
 }
 
-/// The moment whose answer a cluster's faults gives; none: now.
+/// Returns the moment whose answer is given under these faults; `None`: now.
 fn answered_moment(
     faults: &ClusterFaults,
     since: Duration,
@@ -132,7 +132,7 @@ fn replace_cluster(inventory: &mut Inventory, from: &Inventory, cluster: &str) {
     }
 }
 
-/// `DescribeDBClusters` also tells of these (RDS API reference), all with the same shape.
+/// Adds clusters of other engines, which `DescribeDBClusters` also reports (RDS API reference), in the same shape.
 fn add_foreign(inventory: &mut Inventory) {
     const CREATED: &str = "2026-01-01T00:00:00Z";
     for (name, engine) in [

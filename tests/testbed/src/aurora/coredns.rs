@@ -1,9 +1,9 @@
-//! Real `CoreDNS` in front of the name server, as clusters have it: what pods and the operator ask.
+//! Runs real `CoreDNS` in front of the name server, as clusters do: pods and the operator ask it.
 //!
-//! Each program caches on its own, with the cache plugin's defaults: it keeps nothing for less than 5 s, so Aurora's
-//! TTL of 1 s becomes 5 s for everybody behind one cache, and each cache may hold another reader
-//! (`dnsutil.MinimalDefaultTTL` in `CoreDNS`). The service address is spread over them by the network's rules, as
-//! kube-proxy does it: at random, anew for each conversation. Nothing here knows what the names lead to.
+//! Each process caches on its own, with the defaults of the cache plugin: its minimum is 5 s, so Aurora's TTL of 1 s
+//! becomes 5 s for everything behind one cache, and each cache may hold another reader (`dnsutil.MinimalDefaultTTL` in
+//! `CoreDNS`). Rules of the network spread the service address over the processes as kube-proxy does: at random, for
+//! each conversation.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -34,9 +34,9 @@ const NODE_MASK: u8 = 31;
 /// The caches between pods and the name server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CacheTopology {
-    /// So many replicas behind the service address: each new conversation is led to one at random.
+    /// This many replicas behind the service address: each new conversation goes to one at random.
     Replicas(u8),
-    /// A cache on each of so many pretended nodes, as `NodeLocal` `DNSCache` has it: a pod always asks its node's.
+    /// A cache on each of this many simulated nodes, as `NodeLocal` `DNSCache` has it: a pod always asks its node's.
     /// Names outside the cluster's domain go from there to the name server directly, past the replicas, as in its
     /// manifest (`.:53`, `__PILLAR__UPSTREAM__SERVERS__`).
     NodeLocal {
@@ -116,7 +116,7 @@ fn render_corefile(address: Ipv4Addr) -> String {
     )
 }
 
-/// Starts the caches, and stops those that are too many; does nothing to what runs. Conversations of before keep
+/// Starts the caches, and stops those that are too many; does nothing to what runs. Existing conversations keep
 /// their cache, as with kube-proxy.
 pub fn start_caches(testbed: &Testbed, caches: CacheTopology) -> Result<()> {
     let number = caches.count();
@@ -144,7 +144,7 @@ pub fn start_caches(testbed: &Testbed, caches: CacheTopology) -> Result<()> {
         let ready = format!("http://{}:{READY_PORT}/ready", cache_address(index));
         testbed.wait_for(&cache_name(index), LIMIT, || is_url_ready(layout, &ready))?;
     }
-    // In this order: nobody is led to one that does not answer yet, or that has gone.
+    // In this order: no conversation goes to one that does not answer yet, or that is gone.
     network::route_dns(layout, &caches.traffic_shares())?;
     running
         .into_iter()

@@ -1,4 +1,4 @@
-//! The program that holds a testbed's Aurora: started when the first cluster is made, ended with all of it.
+//! Starts and stops the process that holds a testbed's Aurora: started for the first cluster, stopped with all of them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::wait;
 
 /// Its name in the testbed's records and logs.
 pub const NAME: &str = "aurora";
-/// Says where the `testbed` program is, for programs that are not it.
+/// Environment variable with the path of the `testbed` program, for other programs.
 pub const PROGRAM_VARIABLE: &str = "DBBALANCE_TESTBED_PROGRAM";
 
 /// A start takes well under a second.
@@ -26,12 +26,12 @@ pub fn data_folder(testbed: &Testbed) -> PathBuf {
     testbed.layout().path(NAME)
 }
 
-/// The `testbed` program: this one, the one named, or the one built beside a test.
+/// Finds the `testbed` program: this one, the one of the variable, or the one built beside a test.
 fn find_program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(named.into());
     }
-    let me = std::env::current_exe().context("cannot tell which program this is")?;
+    let me = std::env::current_exe().context("cannot find the path of this program")?;
     if me.file_name().is_some_and(|name| name == "testbed") {
         return Ok(me);
     }
@@ -67,14 +67,14 @@ pub fn start_daemon(testbed: &Testbed, profile: &str) -> Result<AuroraControl> {
     Ok(control)
 }
 
-/// Makes a cluster, starting the program if need be. All its instances serve when this returns.
+/// Creates a cluster, after starting the process if needed. All its instances serve when this returns.
 pub fn create_cluster(testbed: &Testbed, up: &AuroraClusterSpec) -> Result<AuroraControl> {
     let control = start_daemon(testbed, &up.profile)?;
     control.send(&FleetCommand::Up(up.clone()))?;
     Ok(control)
 }
 
-/// Takes everything away, also what a killed program left.
+/// Deletes everything, including what a killed process left.
 pub fn stop_daemon(testbed: &Testbed) -> Result<()> {
     if testbed.spawned(NAME).is_some() {
         let control = AuroraControl::in_testbed(testbed);

@@ -1,7 +1,7 @@
-//! What the control plane asks of its databases: the effects of a script, one a method.
+//! The effects of a script on databases, one method each.
 //!
-//! [`super::postgres`] does them for real. [`Paper`] does nothing: for tests of the control plane's own words, and
-//! for the contract tests, which need no data.
+//! [`super::postgres`] implements them with real PostgreSQL. [`NoDatabases`] does nothing: for tests of what the
+//! control plane publishes, and for the contract tests, which need no data.
 
 use std::net::Ipv4Addr;
 
@@ -30,7 +30,7 @@ pub trait Databases: Send + Sync {
     /// Becomes a standby of the writer, by a copy of it.
     fn join(&self, node: &DatabaseNode, writer: &DatabaseNode) -> Result<()>;
 
-    /// Ends in good order.
+    /// Shuts down cleanly.
     fn stop(&self, node: &DatabaseNode) -> Result<()>;
 
     /// Becomes the primary, after a restart or without one.

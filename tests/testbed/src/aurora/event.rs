@@ -1,4 +1,4 @@
-//! What happened, with its time: the line that samples and applications' logs are laid beside.
+//! Timestamped events of the fleet, to be compared with samples and with the logs of apps.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +9,15 @@ use super::script::{DatabaseAction, ScriptAction};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// Somebody asked for it.
+    /// It was requested.
     Asked,
-    /// A database did it.
+    /// A database completed it.
     Did,
-    /// The API tells it from now.
+    /// The API reports it from now on.
     Api,
-    /// The name server tells it from now.
+    /// The name server answers it from now on.
     Dns,
-    /// A database could not do it.
+    /// A database failed to do it.
     Failed,
 }
 
@@ -44,13 +44,13 @@ pub fn now_millis() -> i64 {
 }
 
 impl FleetEvent {
-    /// That somebody asked for something.
+    /// A request.
     #[must_use]
     pub fn asked(cluster: &str, what: &str, instance: Option<&str>) -> Self {
         Self::noted(cluster, EventKind::Asked, what, instance)
     }
 
-    /// That a step has been done or said.
+    /// A step that was executed or published.
     #[must_use]
     pub fn step(cluster: &str, what: &ScriptAction) -> Self {
         match what {
@@ -62,7 +62,7 @@ impl FleetEvent {
         }
     }
 
-    /// That a database could not.
+    /// A step that failed.
     #[must_use]
     pub fn failed(cluster: &str, act: &DatabaseAction, error: &anyhow::Error) -> Self {
         let (verb, instance) = act.describe();

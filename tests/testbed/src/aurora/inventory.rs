@@ -1,8 +1,8 @@
-//! What Aurora's control plane tells: clusters, instances, names and addresses, as values.
+//! State that Aurora's control plane publishes: clusters, instances, names and addresses, as values.
 //!
-//! The seam of the testbed's Aurora: the databases with their timelines are behind [`ControlPlane`], the RDS API and the
-//! name server are in front of it. No I/O here. An [`Estate`] is what the API *says*, which may be late, stale or
-//! wrong; a [`Zone`] is what the name server says; neither need be what the databases do.
+//! [`ControlPlane`] separates the databases with their timelines behind it from the RDS API and the name server in
+//! front of it. An [`Inventory`] is what the API *reports*, which may be late, stale or wrong; a [`DnsZone`] is what
+//! the name server answers; both may differ from what the databases do.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{HASH, ZONE};
 
-/// All clusters and instances of the account and region, as one answer of the API would tell them.
+/// All clusters and instances of the account and region, as in one answer of the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// Clusters by `DBClusterIdentifier`.
@@ -20,7 +20,7 @@ pub struct Inventory {
     pub instances: BTreeMap<String, InstanceRecord>,
 }
 
-/// A cluster as `DescribeDBClusters` tells it.
+/// A cluster as `DescribeDBClusters` reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRecord {
     /// `DBClusterIdentifier`.
@@ -52,7 +52,7 @@ pub struct ClusterMember {
     pub tier: u8,
 }
 
-/// An instance as `DescribeDBInstances` tells it.
+/// An instance as `DescribeDBInstances` reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     /// `DBInstanceIdentifier`.
@@ -67,7 +67,7 @@ pub struct InstanceRecord {
     pub engine: String,
     /// `DBClusterIdentifier`.
     pub cluster: Option<String>,
-    /// Whether `Endpoint` is told: not while it is created.
+    /// Whether `Endpoint` is reported: not during creation.
     pub has_endpoint: bool,
     /// `Endpoint.Port`.
     pub port: u16,
@@ -153,10 +153,10 @@ pub struct ApiError {
 
 /// What is behind the RDS API and the name server.
 pub trait ControlPlane: Send + Sync {
-    /// What the API tells at this call. Two calls may tell different things.
+    /// Returns what the API reports at this call. Two calls may differ.
     fn inventory(&self) -> Inventory;
 
-    /// What the name server answers from now.
+    /// Returns what the name server answers at this moment.
     fn dns_zone(&self) -> DnsZone;
 
     /// `CreateDBCluster`.

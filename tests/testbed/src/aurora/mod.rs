@@ -1,18 +1,18 @@
 //! An Aurora that behaves like one: real PostgreSQL behind Aurora's control plane and Aurora's DNS.
 //!
-//! - [`inventory`] says what the control plane tells: the values that the API and the DNS server answer from, and the
-//!   calls that change them. It does no I/O.
-//! - [`postgres`] runs the databases, behind the effects that [`databases`] names.
-//! - [`timeline`] has the figures, from data files with their sources; [`script`] puts them in order; [`published_state`] and
-//!   [`cluster_faults`] say what is told at a moment. All four are pure.
-//! - [`fleet`] plays the scripts: it is the [`inventory::ControlPlane`]. [`static_control_plane`] is one without databases or time.
-//! - [`api`] is the RDS API over a control plane, [`dns`] the authoritative name server over one; [`coredns`] puts
-//!   real `CoreDNS` in front of that, as clusters do.
+//! - [`inventory`] has the state that the API and the name server answer from, and the calls that change it. No I/O.
+//! - [`postgres`] runs the databases; [`databases`] names its operations.
+//! - [`timeline`] has the delays, from data files with their sources; [`script`] orders the steps; [`published_state`]
+//!   and [`cluster_faults`] give what is published at a moment. All four are pure.
+//! - [`fleet`] plays the scripts and implements [`inventory::ControlPlane`]; [`static_control_plane`] implements it
+//!   without databases or time.
+//! - [`api`] is the RDS API over a control plane, [`dns`] the authoritative name server over one; [`coredns`] runs
+//!   real `CoreDNS` in front of it, as clusters do.
 //! - [`observe`] counts connections from the databases' side.
-//! - [`scenario`] runs a file of orders and writes what was measured.
-//! - [`daemon`] starts the one program that holds all this, [`control`] gives it orders.
+//! - [`scenario`] runs a file of commands and writes what was measured.
+//! - [`daemon`] starts the one process that holds all this, [`control`] sends it commands.
 //!
-//! Addresses, all on the testbed's bridge: see [`address`].
+//! All addresses are on the testbed's bridge: see [`address`].
 
 pub mod address;
 pub mod api;

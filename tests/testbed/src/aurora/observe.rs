@@ -1,8 +1,8 @@
-//! Who holds connections to which instance, from the databases' own side, five times a second.
+//! Samples which client holds connections to which instance, from the databases' own side, five times a second.
 //!
-//! Every session of an application counts; those of the testbed itself (its role, its replication) do not. What is
-//! gathered is also told as lives: one row a connection, with its first and last sight and the role of its instance
-//! at both, which is what most questions are about. It changes nothing.
+//! All sessions of applications count; those of the testbed itself (its role, its replication) do not. Samples are
+//! also joined into one record per connection, with its first and last sight and the role of its instance at both,
+//! which answers most questions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -100,7 +100,7 @@ pub struct Observation {
     pub lives: Vec<ConnectionRecord>,
 }
 
-/// A session as a database tells it.
+/// A session as a database reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseSession {
     /// The client's address.
@@ -116,7 +116,7 @@ pub struct DatabaseSession {
 }
 
 impl Observation {
-    /// Adds what the instances told at a moment.
+    /// Adds the answers of the instances at a moment.
     pub fn add_sample(
         &mut self,
         at: i64,
@@ -242,7 +242,7 @@ impl SampledSessions {
         }
         let told = query_sessions(self.0.get_mut(&node.name)?);
         if told.is_err() {
-            // It restarts, or is gone: asked anew at the next sample.
+            // It restarts, or is gone: asked again at the next sample.
             self.0.remove(&node.name);
         }
         told.ok()
@@ -337,7 +337,7 @@ impl ObserverShared {
         }
     }
 
-    /// False when it shall end.
+    /// Returns false when it must stop.
     fn wait_until(&self, time: Instant) -> bool {
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

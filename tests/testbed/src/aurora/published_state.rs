@@ -1,7 +1,7 @@
-//! What the control plane tells at a moment, and the words that change it.
+//! State that the control plane publishes, and the changes to it.
 //!
-//! Pure: a [`Word`] on a [`Told`] gives the next. It never looks at what the databases really do; that they may
-//! differ is the point.
+//! Pure: a [`StateChange`] applied to a [`PublishedState`] gives the next one. It never looks at the databases, whose
+//! real state may differ.
 
 use std::net::Ipv4Addr;
 
@@ -10,16 +10,16 @@ use super::inventory::{
     ClusterMember, ClusterRecord, DnsZone, EndpointTargets, InstanceRecord, Inventory,
 };
 
-/// The API's inventory and the name server's zone.
+/// State that API and name server publish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishedState {
-    /// What the API tells, before faults.
+    /// What the API reports, before faults.
     pub inventory: Inventory,
-    /// What the name server tells.
+    /// What the name server answers.
     pub dns_zone: DnsZone,
 }
 
-/// One change of what is told of a cluster.
+/// One change of the published state of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateChange {
     /// `Status` of the cluster.

@@ -1,7 +1,7 @@
-//! Scenarios: a file says what happens when, and one JSON record tells all that was measured.
+//! Scenarios: a file with steps, and one JSON record of all that was measured.
 //!
-//! It orders and watches; what the figures mean is for whoever reads the record. The record is written also when a
-//! step fails, with the reason in it.
+//! It sends commands and observes; whoever reads the record interprets it. The record is also written when a step
+//! fails, with the reason.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -59,13 +59,13 @@ pub struct ScenarioStep {
 pub enum WaitCondition {
     /// Nothing is under way in the cluster.
     Idle,
-    /// The API tells this instance as available.
+    /// The API reports this instance as available.
     Available(String),
     /// The cluster endpoint leads there.
     DnsWriter(String),
     /// The reader endpoint may lead there.
     DnsReader(String),
-    /// An instance has so many connections.
+    /// An instance has at least this many connections.
     Connections {
         /// The instance.
         instance: String,
@@ -126,7 +126,7 @@ pub struct ScenarioRecord {
 impl Scenario {
     /// Reads one.
     pub fn parse(text: &str) -> Result<Self> {
-        serde_json::from_str(text).context("that is no scenario")
+        serde_json::from_str(text).context("invalid scenario")
     }
 
     /// Runs it to its last step.
@@ -190,8 +190,8 @@ impl Scenario {
         control: &AuroraControl,
     ) -> Result<Value> {
         if let Some(at) = step.at {
-            let at = Duration::try_from_secs_f64(at).context("`at` is no time")?;
-            // The clock is the condition here: nothing else can tell that its time has come.
+            let at = Duration::try_from_secs_f64(at).context("`at` is not a valid time")?;
+            // The clock is the condition here.
             let patience = at.saturating_sub(clock.elapsed()) + Duration::from_secs(1);
             wait::poll_until("the step's time", patience, || {
                 Ok((clock.elapsed() >= at).then_some(()))
@@ -199,7 +199,7 @@ impl Scenario {
         }
         if let Some(condition) = &step.wait {
             let limit = Duration::try_from_secs_f64(step.limit.unwrap_or(LIMIT))
-                .context("`limit` is no time")?;
+                .context("`limit` is not a valid time")?;
             wait::poll_until(&format!("{condition:?}"), limit, || {
                 Ok(self.holds(condition, testbed, control)?.then_some(()))
             })?;
@@ -241,7 +241,7 @@ fn run_kubectl(testbed: &Testbed, arguments: &[String]) -> Result<String> {
     testbed.kubectl(&arguments)
 }
 
-/// Is it so, by what the status tells?
+/// Reports whether the status meets the condition.
 fn is_condition_met(condition: &WaitCondition, cluster: &str, status: &FleetStatus) -> bool {
     let Some(cluster) = status.cluster(cluster) else {
         return false;

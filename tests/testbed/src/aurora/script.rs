@@ -1,8 +1,7 @@
-//! Scripts: in which order, and when, the databases act and the control plane speaks.
+//! Scripts: the order and times in which databases act and the control plane publishes.
 //!
-//! Pure: a script is a list of steps with offsets, made from a [`super::timeline`] and who plays which part. The
-//! order within a failover is that of the public records in the timeline's sources. Nothing is done here;
-//! [`super::fleet`] plays a script.
+//! Pure: a script is a list of steps with offsets, made from a [`super::timeline`] and the roles of the instances. The
+//! order within a failover is that of the public records in the timeline's sources. [`super::fleet`] plays scripts.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -24,7 +23,7 @@ pub struct ScriptStep {
 /// A step's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptAction {
-    /// The API or the name server tells something else.
+    /// The API or the name server publishes a change.
     Say(StateChange),
     /// A database does something.
     Do(DatabaseAction),
@@ -37,7 +36,7 @@ pub enum DatabaseAction {
     Found(String),
     /// Copies the writer and follows it.
     Join(String),
-    /// Ends in good order: its connections end, and its port refuses.
+    /// Shuts down cleanly: its connections end, and its port refuses.
     Stop(String),
     /// Restarts (its connections end) and is promoted; all other standbys follow it and keep theirs.
     Promote(String),

@@ -1,6 +1,6 @@
-//! A server on threads of its own, ended with its value.
+//! A server on threads of its own, stopped when it is dropped.
 //!
-//! The threads inherit the network of the thread that starts it: a server that is started inside
+//! The threads inherit the network of the thread that starts them: a server started inside
 //! [`crate::kubernetes::Testbed::enter`] listens and answers in the testbed's network for as long as it lives.
 
 use std::future::Future;
@@ -56,7 +56,7 @@ impl ServerThread {
                     }
                 }
                 drop(guard);
-                // A call into the databases may take its time; nobody waits for its answer any more.
+                // A call into the databases may take its time; its answer is no longer needed.
                 runtime.shutdown_background();
             })
             .with_context(|| format!("cannot start the thread of the {name}"))?;

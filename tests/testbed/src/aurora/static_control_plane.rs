@@ -1,7 +1,7 @@
-//! A control plane without databases, whose changes are done at once: for tests of what is in front of one.
+//! A control plane without databases whose changes take no time: for tests of what is in front of a control plane.
 //!
-//! Like an emulator, and unlike Aurora: no state takes time. What it tells can be edited by hand, to show what a
-//! real one shows for a moment only.
+//! Like an emulator, and unlike Aurora, it has no transitional states. Its inventory can be edited by hand, to show
+//! what a real one shows only for a moment.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -43,7 +43,7 @@ impl StaticControlPlane {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is told, past all rules.
+    /// Edits the inventory, past all rules.
     pub fn edit(&self, change: impl FnOnce(&mut Inventory)) {
         change(&mut self.state().inventory);
     }

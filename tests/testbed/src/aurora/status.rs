@@ -1,4 +1,4 @@
-//! What `testbed aurora status` tells: beside one another what the databases are, what the API says, and what the DNS says.
+//! Output of `testbed aurora status`: what the databases are, what the API reports, and what DNS answers, side by side.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -99,7 +99,7 @@ impl FleetStatus {
             }
         }
         if self.clusters.is_empty() {
-            text.push_str("no clusters; make one with: testbed aurora up --readers 2\n");
+            text.push_str("no clusters; create one with: testbed aurora up --readers 2\n");
         }
         text
     }

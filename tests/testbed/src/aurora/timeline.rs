@@ -1,7 +1,7 @@
-//! Timelines: how long each step of Aurora takes, from data files in which every figure has its source beside it.
+//! Timelines: the duration of each step of Aurora, from data files in which every figure has its source beside it.
 //!
-//! Decides no order of steps, only offsets; the steps are in [`super::script`]. A profile is chosen by name for each
-//! cluster. Figures are for ever checked to be whole: a file with a missing one does not load.
+//! Only offsets; the order of steps is in [`super::script`]. Each cluster selects a profile by name. A file with a
+//! missing figure does not load.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct SourcedDelay {
 }
 
 impl SourcedDelay {
-    /// As a duration; figures are never negative, [`Profile::named`] sees to that.
+    /// As a duration; figures are never negative, [`TimingProfile::named`] checks that.
     #[must_use]
     pub fn after(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
@@ -141,10 +141,7 @@ impl TimingProfile {
     pub fn named(name: &str) -> Result<Self> {
         let Some((_, text)) = FILES.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = Self::names().collect();
-            bail!(
-                "there is no profile {name}; there are: {}",
-                known.join(", ")
-            );
+            bail!("unknown profile {name}; known are: {}", known.join(", "));
         };
         let profile: Self = serde_json::from_str(text)
             .with_context(|| format!("the timeline {name} is not readable"))?;

@@ -1,4 +1,4 @@
-//! `testbed aurora …`: the testbed's Aurora from a command line.
+//! `testbed aurora …`: commands to the testbed's Aurora.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,54 +25,54 @@ pub struct ClusterArgs {
 
 #[derive(Debug, Args)]
 pub struct FaultArgs {
-    /// Every answer is this many seconds old.
+    /// Age of every answer, in seconds.
     #[arg(long)]
     late: Option<f64>,
-    /// Answers stay as they are now.
+    /// Freeze answers as they are now.
     #[arg(long)]
     stale: bool,
-    /// Answers come from two replicas, one of them this many seconds behind.
+    /// Answer from two replicas in turn, one of them this many seconds behind.
     #[arg(long)]
     alternate: Option<f64>,
-    /// So many writers: 0 or 2.
+    /// Number of members reported as writers: 0 or 2.
     #[arg(long)]
     writers: Option<u8>,
-    /// Rows of `DocumentDB`, Neptune and a Multi-AZ cluster among the answers.
+    /// Add rows of `DocumentDB`, Neptune and a Multi-AZ cluster.
     #[arg(long)]
     foreign: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum AuroraCommand {
-    /// Make a cluster: a primary and its standbys, all serving.
+    /// Create a cluster: a primary and its standbys, all serving.
     Up {
         #[command(flatten)]
         cluster: ClusterArgs,
         /// Readers beside the writer.
         #[arg(long, default_value_t = 2)]
         readers: u8,
-        /// How long things take: realistic or quick.
+        /// Durations of operations: realistic or quick.
         #[arg(long, default_value = timeline::DEFAULT)]
         profile: String,
         /// Each instance's `max_connections`.
         #[arg(long, default_value_t = 500)]
         max_connections: u16,
     },
-    /// Take one cluster away, or all.
+    /// Delete one cluster, or all.
     Down {
-        /// This one only.
+        /// Delete only this cluster.
         #[arg(long)]
         cluster: Option<String>,
     },
-    /// Show clusters and instances: as the databases are, and as the API and the DNS tell of them.
+    /// Show clusters and instances: state of the databases, and what API and DNS report.
     Status {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show what happened, as JSON.
+    /// Show events, as JSON.
     Events {
-        /// From this time on, in milliseconds since 1970.
+        /// Start time, in milliseconds since 1970.
         #[arg(long, default_value_t = 0)]
         since: i64,
     },
@@ -80,13 +80,13 @@ pub enum AuroraCommand {
     AddReader {
         #[command(flatten)]
         cluster: ClusterArgs,
-        /// Its identifier; the next number if left out.
+        /// Its identifier; CLUSTER-NUMBER by default.
         #[arg(long)]
         instance: Option<String>,
         /// Seconds from available until the reader endpoint may lead to it.
         #[arg(long)]
         dns_delay: Option<f64>,
-        /// Until all is done.
+        /// Wait until the operation is complete.
         #[arg(long)]
         wait: bool,
     },
@@ -102,19 +102,19 @@ pub enum AuroraCommand {
         /// The new writer.
         #[arg(long)]
         to: Option<String>,
-        /// The writer's record goes new, old, new.
+        /// Move the writer's record to the new instance, back, and again.
         #[arg(long)]
         flicker: bool,
         /// Seconds from the promotion until the records move.
         #[arg(long)]
         dns_delay: Option<f64>,
-        /// Seconds from the promotion until the API tells it.
+        /// Seconds from the promotion until the API reports it.
         #[arg(long)]
         api_delay: Option<f64>,
-        /// The target does not restart: readers' connections to it stay, and can write.
+        /// Promote without a restart: connections to the target stay, and can write.
         #[arg(long)]
         keep_target: bool,
-        /// Until all is done.
+        /// Wait until the operation is complete.
         #[arg(long)]
         wait: bool,
     },
@@ -122,11 +122,11 @@ pub enum AuroraCommand {
     Crash {
         /// The instance.
         instance: String,
-        /// It stays dead.
+        /// Do not recover it.
         #[arg(long)]
         stay_dead: bool,
     },
-    /// Drop all packets from and to an instance, without a reset: half-open.
+    /// Drop all packets from and to an instance without a reset, so that connections are half-open.
     Partition {
         /// The instance.
         instance: String,
@@ -136,12 +136,12 @@ pub enum AuroraCommand {
         /// The instance.
         instance: String,
     },
-    /// Keep the reader endpoint from leading to a reader, which serves on.
+    /// Remove a reader from the reader endpoint; it keeps serving.
     ReaderOut {
         /// The instance.
         instance: String,
     },
-    /// Let the reader endpoint lead to it again.
+    /// Add it to the reader endpoint again.
     ReaderIn {
         /// The instance.
         instance: String,
@@ -151,21 +151,21 @@ pub enum AuroraCommand {
         /// The instance.
         instance: String,
     },
-    /// Switch blue and green: the same names with other resource ids.
+    /// Switch blue and green: the same names with new resource ids.
     Replace {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
-    /// Show what the API and the name server were asked, as JSON.
+    /// Show the requests that API and name server received, as JSON.
     Asked,
-    /// Set how the API tells of a cluster; without options: truthfully.
+    /// Set the faults of the API for a cluster; without options, clear them.
     Api {
         #[command(flatten)]
         cluster: ClusterArgs,
         #[command(flatten)]
         faults: FaultArgs,
     },
-    /// Run a scenario, and write one JSON record of what was measured.
+    /// Run a scenario, and write a JSON record of what was measured.
     Scenario {
         /// The scenario.
         file: PathBuf,
@@ -173,20 +173,20 @@ pub enum AuroraCommand {
         #[arg(long)]
         out: PathBuf,
     },
-    /// The program that holds it all; `up` starts it inside the testbed.
+    /// Run the server; `up` starts it inside the testbed.
     #[command(hide = true)]
     Serve {
-        /// For the databases' data.
+        /// Folder of the databases' data.
         #[arg(long)]
         folder: PathBuf,
-        /// The timelines of clusters that the RDS API makes.
+        /// Profile of clusters created through the RDS API.
         #[arg(long, default_value = timeline::DEFAULT)]
         profile: String,
     },
 }
 
 impl AuroraCommand {
-    /// Those that are an order, and nothing to show.
+    /// Returns the fleet command of those that print nothing.
     fn order(&self) -> Option<FleetCommand> {
         let order = match self {
             Self::Down {
@@ -238,7 +238,7 @@ impl AuroraCommand {
     }
 }
 
-/// Does what was asked.
+/// Executes the command.
 pub fn run_aurora(testbed: &str, command: AuroraCommand) -> Result<()> {
     // Runs inside the testbed already, and must not ask for the testbed's tools.
     if let AuroraCommand::Serve { folder, profile } = &command {
@@ -312,7 +312,7 @@ pub fn run_aurora(testbed: &str, command: AuroraCommand) -> Result<()> {
             wait_and_show(&control, &cluster.cluster, wait)?;
         }
         AuroraCommand::Scenario { file, out } => run_scenario(&testbed, &file, &out)?,
-        // All others are orders.
+        // All others were sent above.
         _ => {}
     }
     Ok(())

@@ -8,12 +8,12 @@ use dbbalance_testbed::kubernetes::Testbed;
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum DnsCommand {
-    /// Start `CoreDNS`, or change how many there are.
+    /// Start `CoreDNS`, or change the number of caches.
     Up {
         /// Replicas behind the service address.
         #[arg(long, value_name = "N", default_value_t = 2)]
         caches: u8,
-        /// Instead, a cache on each of so many pretended nodes; a pod always asks its node's.
+        /// Number of simulated nodes with a cache each; a pod always asks that of its node.
         #[arg(long, value_name = "NODES", conflicts_with = "caches")]
         node_local: Option<u8>,
     },

@@ -1,9 +1,8 @@
-//! The demo: what the operator is for, result on a real Kubernetes with real databases, in the terminal.
+//! The demo: shows in a terminal what the operator is for, on a real Kubernetes with real databases.
 //!
-//! [`setup`] sets it up and takes it away, [`script`] says what happens when and what must come true, [`observer`] is what
-//! is seen at a moment, [`render`] draws it, [`screen`] shows it. A chapter that does not come true in its time is an
-//! error, so that the demo is a test as well. It measures from the databases' and the pods' side; of the operator it
-//! knows only what any user sees: its policy.
+//! `setup` starts everything, `script` has the chapters and their expected outcomes, `observer` takes snapshots,
+//! `render` draws them, `screen` shows them. A chapter whose outcome is late is an error, so the demo is also a
+//! test. It measures from the side of databases and pods; of the operator it reads only what any user sees: the policy.
 
 mod observer;
 mod render;
@@ -35,8 +34,8 @@ pub struct DemoOptions {
     pub keep: bool,
 }
 
-/// Tells the story. Whatever happens, a signal included, all is taken away at the end; with `keep` only after a signal.
-/// A signal is no error: the caller sees it by [`interrupt::pending`].
+/// Runs the demo. In any case, including a signal, everything is deleted at the end; with `keep` only after a signal.
+/// A signal is not an error: the caller checks [`interrupt::is_interrupted`].
 pub fn run_demo(options: &DemoOptions) -> Result<()> {
     require_root("testbed demo")?;
     let mut screen = Screen::on_stdout();
@@ -46,7 +45,7 @@ pub fn run_demo(options: &DemoOptions) -> Result<()> {
     if let Err(why) = &result
         && !stopped
     {
-        screen.print_error(&format!("The story did not come true: {why:#}"));
+        screen.print_error(&format!("The demo failed: {why:#}"));
         if let Ok(testbed) = Testbed::open(&options.testbed) {
             screen.print_error(&setup::describe_failure(&testbed));
         }
@@ -56,7 +55,7 @@ pub fn run_demo(options: &DemoOptions) -> Result<()> {
             let _ = screen.print_lines(&render::render_next_steps(&options.testbed));
         }
         let _ = screen.print_lines(&[format!(
-            "All of it still runs (KEEP=1). Take it away with: make testbed-down TESTBED_NAME={}",
+            "Everything is still running (KEEP=1). Delete it with: make testbed-down TESTBED_NAME={}",
             options.testbed
         )]);
         return demo_outcome(result);
@@ -67,10 +66,10 @@ pub fn run_demo(options: &DemoOptions) -> Result<()> {
     let began = Instant::now();
     take_away(&options.testbed)?;
     let _ = screen.print_lines(&[format!(
-        "Everything is taken away again ({:.1} s).",
+        "Everything is deleted ({:.1} s).",
         began.elapsed().as_secs_f64()
     )]);
-    // Who stopped it knows why it has not come true.
+    // After a signal the demo did not fail.
     if stopped {
         Ok(())
     } else {
@@ -78,9 +77,9 @@ pub fn run_demo(options: &DemoOptions) -> Result<()> {
     }
 }
 
-/// The cause has been said, before what was set up was taken away.
+/// The cause was printed before the testbed was deleted.
 fn demo_outcome(result: Result<()>) -> Result<()> {
-    result.or_else(|_| bail!("the demo has failed, as said above"))
+    result.or_else(|_| bail!("the demo has failed; see above"))
 }
 
 fn play_demo(options: &DemoOptions, screen: &mut Screen) -> Result<()> {

@@ -1,6 +1,7 @@
-//! What is seen at a moment: connections as the databases tell them, queries as the pods tell them, and the policy.
+//! Takes snapshots: connections from the databases, queries from the pods, and the policy.
 //!
-//! [`DemoSnapshot`] is plain values and answers the story's questions; [`Observer`] gathers them. It changes nothing.
+//! [`DemoSnapshot`] is plain values that answer the script's questions; [`DemoObserver`] collects them, and changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -128,7 +129,7 @@ impl DemoSnapshot {
         self.pods.values().filter(|pod| pod.recycles > 0).count()
     }
 
-    /// Could the operator tell from its measurement whether they are even?
+    /// Reports whether the operator could measure whether they are even.
     #[must_use]
     pub fn is_measured(&self) -> bool {
         matches!(self.policy.state.as_str(), "Balanced" | "Unbalanced")
@@ -150,7 +151,7 @@ impl DemoSnapshot {
     }
 }
 
-/// The policy as the API server tells it.
+/// Reads a policy object.
 #[must_use]
 pub fn read_policy(object: &Value) -> PolicyView {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -193,7 +194,7 @@ pub fn read_queries(stats: &Value) -> QueryCounts {
     }
 }
 
-/// The instances, as two of the testbed's views tell them.
+/// Merges status and sample into one row per instance.
 #[must_use]
 pub fn merge_instances(
     status: &ClusterStatus,
@@ -245,9 +246,7 @@ impl<'a> DemoObserver<'a> {
         }
         let setup = self.setup;
         let status = setup.control.status()?;
-        let cluster = status
-            .cluster(CLUSTER)
-            .context("the cluster is not there any more")?;
+        let cluster = status.cluster(CLUSTER).context("the cluster is gone")?;
         let sample = setup.control.latest_sample(CLUSTER)?;
         self.snapshot.instances = merge_instances(cluster, sample.as_ref());
         self.snapshot.endpoint.clone_from(&cluster.dns_writer);
@@ -279,9 +278,9 @@ impl<'a> DemoObserver<'a> {
             );
             let (_, stats) = http
                 .send("GET", "/stats", &[], "")
-                .with_context(|| format!("the pod {pod} does not tell its queries"))?;
+                .with_context(|| format!("the pod {pod} does not answer to /stats"))?;
             let stats = serde_json::from_str(&stats)
-                .with_context(|| format!("the pod {pod} tells no JSON"))?;
+                .with_context(|| format!("the answer of the pod {pod} is not JSON"))?;
             self.snapshot.pods.insert(pod.clone(), read_queries(&stats));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! How it looks: a snapshot as lines for a terminal, and as one line where there is none. Pure.
+//! Renders a snapshot as lines for a terminal, or as one line without a terminal. Pure.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub(super) const WIDTH: usize = 78;
 #[must_use]
 pub fn render_title(keep: bool) -> Vec<String> {
     let end = if keep {
-        "all is left running (KEEP=1)"
+        "everything is left running (KEEP=1)"
     } else {
-        "nothing stays (KEEP=1 leaves it running)"
+        "everything is deleted (KEEP=1 leaves it running)"
     };
     vec![
         "dbbalance: an Aurora cluster changes, and the pools of an app follow.".to_owned(),
@@ -194,7 +194,7 @@ pub fn render_line(snapshot: &DemoSnapshot, passed: Duration) -> String {
     )
 }
 
-/// Two snapshots with the same key are told once.
+/// Returns the key of a snapshot: two with the same key are printed once.
 #[must_use]
 pub fn render_key(snapshot: &DemoSnapshot) -> String {
     render_line(snapshot, Duration::ZERO)
@@ -223,7 +223,7 @@ pub fn render_next_steps(testbed: &str) -> Vec<String> {
         .unwrap_or_else(|| "testbed".to_owned());
     [
         String::new(),
-        "Go in, and try:".to_owned(),
+        "Try:".to_owned(),
         format!("  {sudo}{program} shell --name {testbed}"),
         format!("  kubectl dbbalance connections {POLICY} -n {NAMESPACE} --watch"),
         format!("  kubectl dbbalance status {POLICY} -n {NAMESPACE}"),

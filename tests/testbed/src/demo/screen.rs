@@ -1,7 +1,6 @@
-//! Where the demo shows itself: on a terminal the picture is drawn in place, elsewhere lines follow one another.
+//! Output of the demo: on a terminal the picture is drawn in place, elsewhere lines follow one another.
 //!
-//! It decides only when a line is worth writing. A closed output ends the story by an error, never by a panic: what
-//! was set up must be taken away.
+//! A closed output ends the demo by an error, never by a panic: what was set up must be deleted.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use dbbalance_terminal::{Canvas, Tone};
 
-/// Without a terminal a change is told at most this often.
+/// Without a terminal a change is printed at most this often.
 const CHANGES: Duration = Duration::from_secs(2);
 /// And without a change, as a sign of life.
 const NOTHING_NEW: Duration = Duration::from_secs(15);
@@ -54,19 +53,19 @@ impl Screen {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
-            .context("nobody reads the demo any more")
+            .context("the output of the demo is closed")
     }
 
-    /// Lines that stay.
+    /// Prints lines that stay.
     pub fn print_lines(&mut self, lines: &[String]) -> Result<()> {
         self.drawn = 0;
         Self::write(&format!("{}\n", lines.join("\n")))
     }
 
-    /// Something begins that takes a while; only a terminal shows it.
+    /// Announces a step that takes a while; only on a terminal.
     pub fn begin_step(&mut self, what: &str) -> Result<()> {
         if self.terminal {
-            // At the line's start again, where what the testbed tells on standard error replaces it.
+            // At the line's start again, where output of the testbed on standard error replaces it.
             Self::write(&format!(
                 "  {}\r",
                 self.canvas.tint(Tone::Faint, &format!("{what} …"))
@@ -75,7 +74,7 @@ impl Screen {
         Ok(())
     }
 
-    /// It is done.
+    /// Prints the duration of a completed step.
     pub fn finish_step(&mut self, what: &str, took: Duration) -> Result<()> {
         let start = if self.terminal { "\x1b[K" } else { "" };
         let took = self
@@ -117,7 +116,7 @@ impl Screen {
         Ok(())
     }
 
-    /// The picture stays; what follows is below it. Without a terminal, its last state is told: each line of `told`.
+    /// Keeps the picture, and continues below it. Without a terminal, prints its last state: the lines `told`.
     pub fn keep_picture(&mut self, told: &[String]) -> Result<()> {
         self.drawn = 0;
         if self.terminal {
@@ -126,7 +125,7 @@ impl Screen {
         Self::write(&format!("{}\n", told.join("\n")))
     }
 
-    /// The terminal is as it was, even if a drawing was cut short.
+    /// Resets the terminal, even if a drawing was interrupted.
     pub fn reset(&mut self) {
         self.drawn = 0;
         if self.terminal {
@@ -134,7 +133,7 @@ impl Screen {
         }
     }
 
-    /// Says what went wrong, on standard error.
+    /// Prints an error on standard error.
     pub fn print_error(&self, text: &str) {
         let _ = writeln!(io::stderr(), "\n{}", self.canvas.tint(Tone::Bad, text));
     }

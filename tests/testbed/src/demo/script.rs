@@ -1,7 +1,7 @@
-//! The story: what happens, in which order, and what must come true by when.
+//! The script of the demo: the chapters, their order, and their expected outcomes with deadlines.
 //!
-//! Each chapter is an order or two and a wait for what [`DemoSnapshot`] must show. It touches nothing but the testbed's Aurora and
-//! the policy's mode: all that moves a connection in it is the operator.
+//! Each chapter sends a command or two and waits for an outcome in a [`DemoSnapshot`]. It touches only the testbed's
+//! Aurora and the policy's mode: whatever moves a connection in it is the operator.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ struct ScreenWatcher<'a> {
 }
 
 impl ScreenWatcher<'_> {
-    /// Draws what is seen until it is as it shall be; gives the time that it took.
+    /// Draws snapshots until the expected outcome; returns the time that it took.
     fn watch_until(
         &mut self,
         what: &str,

@@ -1,6 +1,6 @@
-//! The setup: a Kubernetes, an Aurora, name servers, the operator by its own chart, and an app under load.
+//! Sets up the demo: Kubernetes, Aurora, name servers, the operator by its chart, and an app under load.
 //!
-//! Decides nothing of the story. What it makes is in the testbed, and goes with it.
+//! Everything it makes is in the testbed, and is deleted with it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -37,7 +37,7 @@ const APP: &str = "hikaricp";
 /// Twelve JVMs on two idle cores take a tenth of it.
 const START: Duration = Duration::from_mins(5);
 
-/// Set up, and ready to play.
+/// Everything that a demo runs on.
 #[derive(Debug)]
 pub struct DemoSetup {
     /// Kubernetes.
@@ -49,18 +49,16 @@ pub struct DemoSetup {
 }
 
 impl DemoSetup {
-    /// Sets all up, telling what and how long it took. The policy is not there yet.
+    /// Sets everything up, and prints each step with its duration. The policy is created later.
     pub fn build(options: &DemoOptions, screen: &mut Screen) -> Result<Self> {
         if !options.operator.is_file() {
             bail!(
-                "there is no program {}: build it with: cargo build --locked --release -p dbbalance",
+                "the program {} is missing: build it with: cargo build --locked --release -p dbbalance",
                 options.operator.display()
             );
         }
         if Testbed::status(&options.testbed)?.is_some() {
-            screen.print_lines(&[
-                "An earlier demo is still there: it is taken away first.".to_owned()
-            ])?;
+            screen.print_lines(&["Deleting the testbed of an earlier demo.".to_owned()])?;
             Testbed::down(&options.testbed)?;
         }
         let testbed = run_step(screen, "Kubernetes", || {
@@ -106,7 +104,7 @@ impl DemoSetup {
             },
         )?;
         if pods.len() != PODS {
-            bail!("{} pods of the app are there, not {PODS}", pods.len());
+            bail!("{} pods of the app are running, not {PODS}", pods.len());
         }
         control.observe(CLUSTER)?;
         Ok(Self {
@@ -154,7 +152,7 @@ fn load_images(testbed: &Testbed, operator: &Path) -> Result<()> {
     // For `testbed shell`; the plugin is built beside the operator.
     let programs = testbed.programs();
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
-    let me = std::env::current_exe().context("cannot tell which program this is")?;
+    let me = std::env::current_exe().context("cannot find the path of this program")?;
     for (name, target) in [
         (
             "kubectl-dbbalance",
@@ -205,7 +203,7 @@ fn list_pods(testbed: &Testbed) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// What may tell why a chapter did not come true.
+/// Collects what may explain a failed chapter.
 #[must_use]
 pub fn describe_failure(testbed: &Testbed) -> String {
     let asked: [(&str, &[&str]); 4] = [

@@ -1,7 +1,7 @@
-//! The apps with real connection pools: `apps/NAME/`, a folder each, with an `app.json` that says how it is built.
+//! The apps with real connection pools: one folder `apps/NAME/` each, with an `app.json` that says how to build it.
 //!
-//! Two ways of building: on packages of Debian's, or on a Java runtime with libraries from Maven. Whatever the way, the
-//! image answers to the contract of `apps/README.md`. No app's name is in here: another app is another folder.
+//! There are two builds: on Debian packages, or on a Java runtime with libraries from Maven. The image of either must
+//! meet the contract of `apps/README.md`. No app is named in this code: another app is another folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ impl AppImage {
     pub fn named(name: &str) -> Result<Self> {
         let known = list_apps()?;
         if !known.iter().any(|each| each == name) {
-            bail!("there is no app {name:?}; there are {}", known.join(", "));
+            bail!("unknown app {name:?}; known are {}", known.join(", "));
         }
         let folder = apps_folder().join(name);
         let file = folder.join("app.json");

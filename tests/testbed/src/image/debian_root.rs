@@ -1,7 +1,7 @@
-//! A root of Debian's packages as a layer: made by `mmdebstrap`, kept in the cache by the list of packages.
+//! A root filesystem of Debian packages as a layer: made by `mmdebstrap`, cached by the list of packages.
 //!
-//! Packages are not pinned to one build, as the testbed's own are not: what is in the cache stays until its list changes. It
-//! must not know what an app does with them.
+//! Packages are not pinned to one build, and neither are the testbed's own: a cached layer stays until its list
+//! changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::program;
 /// Raise it when the way a root is made changes.
 const EDITION: u32 = 1;
 
-/// What nobody reads in a pod.
+/// Not needed in a pod.
 const LEFT_OUT: &[&str] = &[
     "/usr/share/doc/*",
     "/usr/share/info/*",
@@ -82,7 +82,7 @@ impl DebianRoot {
             .args([
                 "--quiet",
                 "--format=tar",
-                // Without apt: nobody installs anything in a pod.
+                // Without apt: nothing is installed in a pod.
                 "--variant=essential",
                 // The runtime brings its own devices.
                 "--skip=output/dev",

@@ -1,7 +1,7 @@
-//! A Java app: its libraries by Maven, compiled by `javac`, on a runtime of only the modules it needs by `jlink`.
+//! A Java app: libraries from Maven, compiled by `javac`, on a runtime of only the modules it needs, by `jlink`.
 //!
-//! With an archive of class data (CDS): many pods start at once on two cores. That archive is the one part whose bytes
-//! differ from build to build. It must not know what the app does: `WARM_UP=1` asks the app to load its classes and to end.
+//! With a class data archive (CDS), as many pods start at once on two cores. That archive is the one part whose bytes
+//! differ from build to build. `WARM_UP=1` asks the app to load its classes and exit.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
@@ -160,7 +160,7 @@ impl JavaBuild {
 fn resolve_dependency(artifact: &str) -> Result<String> {
     let parts: Vec<&str> = artifact.split(':').collect();
     let [group, name, version] = parts[..] else {
-        bail!("{artifact:?} is no group:artifact:version");
+        bail!("{artifact:?} is not group:artifact:version");
     };
     Ok(format!(
         "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
@@ -236,7 +236,7 @@ fn add_runtime(image: &mut ImageBuilder, home: &Path) -> Result<()> {
         let Ok(name) = file.strip_prefix(home) else {
             continue;
         };
-        // Notices of licences are links to one another, and nobody reads them in a pod.
+        // Licence notices link to one another, and are not needed in a pod.
         if name.starts_with("legal") {
             continue;
         }

@@ -1,7 +1,7 @@
 //! The testbed's images, each made from files on the machine: there is no registry to pull from.
 //!
-//! `pause`, `busybox`, `testapp` and the apps with real pools ([`app`]) are kept in the cache, named by what they were
-//! made from; the operator's is made from a given program. Pods use all of them with `imagePullPolicy: Never`.
+//! `pause`, `busybox`, `testapp` and the apps with real pools ([`app`]) are cached under a hash of their inputs; the
+//! operator's image is made from a given program. Pods use all of them with `imagePullPolicy: Never`.
 
 pub mod app;
 mod debian_root;
@@ -25,7 +25,7 @@ use oci::{ImageBuilder, sha256_hex};
 pub const PAUSE: &str = "localhost/pause:3";
 /// A shell and small tools.
 pub const BUSYBOX: &str = "localhost/busybox:1";
-/// The app that tells which signals and calls it got.
+/// The app that logs the signals and calls it receives.
 pub const TESTAPP: &str = "localhost/dbbalance-testapp:1";
 /// The operator's name; the tag is the caller's.
 pub const OPERATOR: &str = "localhost/dbbalance";

@@ -1,9 +1,9 @@
-//! Writes an OCI image archive: uncompressed layers, and the same bytes for the same input, always.
+//! Writes an OCI image archive with uncompressed layers: the same input always gives the same bytes.
 //!
-//! The last layer is made here from files; below it may be layers that are archives already, such as a root of Debian's.
+//! The last layer is made here from files; below it may be layers that are already archives, such as a Debian root.
 //!
-//! Times are 0, owners are root, entries are sorted; so an archive's digest says what is in it. It must not ask
-//! the machine for anything but the files it is given.
+//! Times are 0, owners are root, entries are sorted, so an archive's digest identifies its content. Nothing of the
+//! machine is read but the given files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
-//! The shared libraries a program needs, as the machine's loader finds them.
+//! Finds the shared libraries of a program, as the machine's loader does.
 //!
-//! By `ldd`, which runs the program's loader: for programs built here, never for one from elsewhere.
+//! Uses `ldd`, which runs the loader of the program: only for programs built here, never for one from elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,10 @@ pub fn find_libraries(program: &Path) -> Result<Vec<PathBuf>> {
 /// The same for a program that finds some of them by itself, in these folders.
 pub fn find_libraries_in(program: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !program.is_file() {
-        bail!("there is no program {}; build it first", program.display());
+        bail!(
+            "the program {} is missing; build it first",
+            program.display()
+        );
     }
     // A static program makes ldd fail with these words.
     let mut ldd = Command::new("ldd");

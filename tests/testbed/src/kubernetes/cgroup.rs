@@ -1,7 +1,7 @@
-//! The testbed's cgroups: made before the kubelet starts, and removed with all that is in them.
+//! The testbed's cgroups: created before the kubelet starts, and removed with all that is in them.
 //!
-//! Works on both hierarchies: version 1 (a folder in each controller) and version 2 (one folder). It must touch
-//! no cgroup but those named after the testbed.
+//! Supports both hierarchies: version 1 (a folder in each controller) and version 2 (one folder). Touches only cgroups
+//! named after the testbed.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,7 @@
-//! The programs of a testbed with their arguments, and how one is started, recorded and told dead.
+//! The programs of a testbed: arguments, start, record, and detection of dead ones.
 //!
-//! A program is started in a session of its own inside the testbed's network, so that it outlives whoever started
-//! it, with the testbed's mark in its environment, so that it is found at the end.
+//! A program is started in a session of its own inside the testbed's network, so that it outlives whoever started it,
+//! with the testbed's mark in its environment, so that teardown finds it.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The configuration files of containerd, CNI, the kubelet and the audit log, all pointing into the state folder.
+//! Configuration files of containerd, CNI, the kubelet and the audit log, all pointing into the state folder.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! containerd's side of a testbed: loading images from files, and finding a container's process.
+//! Loads images into containerd, and finds the process of a container.
 //!
 //! There is no registry and no crictl; `ctr` speaks to the testbed's own containerd.
 
@@ -46,7 +46,7 @@ pub fn has_image(layout: &Layout, name: &str) -> Result<bool> {
 pub fn load_image(layout: &Layout, archive: &Path) -> Result<Vec<String>> {
     if !archive.is_file() {
         bail!(
-            "there is no image archive {}; make one with: testbed image build",
+            "the image archive {} is missing; make one with: testbed image build",
             archive.display()
         );
     }

@@ -1,7 +1,7 @@
-//! Names, addresses and paths of a testbed: the one place that knows where a thing is.
+//! Names, addresses and paths of a testbed.
 //!
-//! Everything a testbed makes is below its state folder, so that taking that folder away takes the testbed away.
-//! The exceptions are its cgroups, named in [`Layout::cgroup`], and what [`super::machine`] names.
+//! Everything a testbed makes is below its state folder, so deleting that folder deletes the testbed. The exceptions
+//! are its cgroups, named in [`Layout::cgroup`], and what [`super::machine`] names.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ impl Layout {
             || name.starts_with('-')
         {
             bail!(
-                "{name:?} is no name for a testbed: use 1 to {LONGEST_NAME} of a-z, 0-9 and -, not - first"
+                "{name:?} is not a valid testbed name: use 1 to {LONGEST_NAME} of a-z, 0-9 and -, not - first"
             );
         }
         let root = std::env::var_os("DBBALANCE_TESTBED_DIR")

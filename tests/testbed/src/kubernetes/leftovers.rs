@@ -1,6 +1,6 @@
-//! What is left of a testbed on the machine: the question that `down` must answer with nothing.
+//! Finds what is left of a testbed on the machine: after `down` it must be nothing.
 //!
-//! Looks at the machine itself, never at the testbed's records, and changes nothing.
+//! Inspects the machine itself, never the testbed's records, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Locks on folders: on a testbed's own while it is changed, on that of all testbeds while the machine's settings are.
 //!
-//! The folder itself is locked, so that no lock file stays behind. Whoever waited for a folder that was removed
-//! meanwhile holds a lock on nothing, notices, and tries again.
+//! The folder itself is locked, so that no lock file stays behind. A waiter whose folder was removed meanwhile notices
+//! that its lock is on nothing, and tries again.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
@@ -50,7 +50,7 @@ fn acquire_lock(file: &File, folder: &Path) -> Result<()> {
         Err(TryLockError::WouldBlock) => {
             if !told {
                 eprintln!(
-                    "another testbed is at work on {}; waiting for it",
+                    "waiting for {}, which another process changes",
                     folder.display()
                 );
                 told = true;

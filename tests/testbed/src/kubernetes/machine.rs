@@ -1,7 +1,7 @@
-//! What a testbed cannot keep to its own folder: some of the machine's settings, and a few paths that containerd,
-//! CNI and the kubelet have built in. Noted by the first testbed to start, put back by the last to stop.
+//! Changes to the machine outside of a testbed's folder: some settings, and a few paths that containerd, CNI and the
+//! kubelet have built in. Saved by the first testbed to start, restored by the last to stop.
 //!
-//! Callers hold the lock on the folder of all testbeds. A path that was there before the first testbed is not touched;
+//! Callers hold the lock on the folder of all testbeds. A path that existed before the first testbed is not touched;
 //! nothing else of the machine may be changed by a testbed.
 
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ fn read_saved_state(root: &Path) -> Option<SavedMachineState> {
     serde_json::from_slice(&fs::read(state_file(root)).ok()?).ok()
 }
 
-/// Notes how the machine is, unless a testbed already has. After a reboot the settings are noted anew: the kernel
+/// Saves the settings of the machine, unless a testbed already has. After a reboot the settings are saved again: the kernel
 /// has them at their start again.
 pub fn save_state(root: &Path) -> Result<()> {
     let boot = boot_id()?;

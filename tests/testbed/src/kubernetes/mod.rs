@@ -1,8 +1,8 @@
 //! A testbed: a whole single-node Kubernetes in a network namespace of its own.
 //!
-//! [`Testbed::up`] starts what does not run and repairs what is dead; [`Testbed::down`] leaves no process, mount,
-//! namespace, cgroup, setting or file. Both work from any state, a killed `testbed` or a reboot included. The order of
-//! starting is here; what is started is in [`component`], how all ends in [`teardown`].
+//! [`Testbed::up`] starts what is not running and repairs what is dead; [`Testbed::down`] leaves no process, mount,
+//! namespace, cgroup, setting or file. Both work from any state, including after a killed `testbed` or a reboot.
+//! [`component`] has the programs, [`start`] their order, [`teardown`] the end.
 
 pub mod cgroup;
 pub mod component;
@@ -40,7 +40,7 @@ pub struct Testbed {
     cache: ToolCache,
 }
 
-/// What `testbed status` tells.
+/// Output of `testbed status`.
 #[derive(Debug)]
 pub struct TestbedStatus {
     /// Name of each recorded program, its pid, and whether it is alive.
@@ -80,7 +80,7 @@ impl Testbed {
         require_root("testbed down")?;
         let layout = Layout::of(name)?;
         let own = lock::lock_existing_folder(&layout.folder())?;
-        // Also without the folder: somebody may have removed it by hand, and what was in it may still run.
+        // Also without the folder: it may have been removed by hand while its processes run on.
         teardown::remove_testbed(&layout)?;
         let Some(_shared) = lock::lock_existing_folder(layout.root())? else {
             return Ok(());

@@ -1,8 +1,8 @@
-//! The testbed's own network: a namespace with a bridge, and not a thing in the machine's own.
+//! The testbed's own network: a namespace with a bridge, and nothing in the machine's own network.
 //!
-//! No route leads out: neither pods nor the testbed's programs reach anything but each other. Forwarding stays off.
-//! There is no kube-proxy; one rule brings the API's service address to the API server, and a chain the name
-//! server's to whatever [`lead_dns`] says.
+//! No route leads out: pods and the testbed's programs reach only each other. Forwarding stays off. There is no
+//! kube-proxy; one rule leads the API's service address to the API server, and a chain leads the name server's to the
+//! servers that [`route_dns`] sets.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use crate::{mounts, program};
 const DNS_CHAIN: &str = "DBBALANCE-DNS";
 /// DNS.
 const DNS_PORT: u16 = 53;
-/// Chain of the rules that cut pods off, so that they can be told from others.
+/// Chain of the rules that cut pods off, so that they can be identified.
 const CUT_CHAIN: &str = "DBBALANCE-CUT";
 
 /// `nsenter` into the testbed's network, ready for a program and its arguments.
@@ -72,7 +72,7 @@ pub fn create_network(layout: &Layout) -> Result<()> {
     {
         return Ok(());
     }
-    // Made anew as a whole if an earlier call was cut short: the route, made last, says that it was not.
+    // Recreated as a whole if an earlier call was aborted: the route, made last, shows that it was not.
     for leftover in [BRIDGE, "kbd0"] {
         let _ = program::run_succeeds(enter_command(layout).args(["ip", "link", "del", leftover]));
     }
@@ -135,7 +135,7 @@ fn iptables_once(layout: &Layout, table: &str, rule: &str) -> Result<()> {
 /// Who is led to a name server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TrafficShare {
-    /// One of so many new conversations that came past the rules before: kube-proxy's way, in its iptables mode.
+    /// One of this many new conversations that passed the rules before: kube-proxy's way, in its iptables mode.
     OneOf(u8),
     /// Who has this last part of an address, under this mask.
     Source {
@@ -235,17 +235,17 @@ fn cut_rules(pod_ip: &str) -> [String; 2] {
 pub fn cut_off_pod(layout: &Layout, pod_ip: &str) -> Result<()> {
     let ip: std::net::Ipv4Addr = pod_ip
         .parse()
-        .with_context(|| format!("{pod_ip:?} is no pod address"))?;
+        .with_context(|| format!("{pod_ip:?} is not a pod address"))?;
     cut_rules(&ip.to_string())
         .iter()
         .try_for_each(|rule| iptables_once(layout, "filter", rule))
 }
 
-/// Undoes [`cut_off`]; fine if there is nothing to undo.
+/// Undoes [`cut_off_pod`]; fine if there is nothing to undo.
 pub fn restore_pod(layout: &Layout, pod_ip: &str) -> Result<()> {
     let ip: std::net::Ipv4Addr = pod_ip
         .parse()
-        .with_context(|| format!("{pod_ip:?} is no pod address"))?;
+        .with_context(|| format!("{pod_ip:?} is not a pod address"))?;
     for rule in cut_rules(&ip.to_string()) {
         let line = format!("iptables -w -C {rule}");
         while program::run_succeeds(enter_command(layout).args(line.split(' '))) {

@@ -1,6 +1,6 @@
 //! Keys, certificates and kubeconfigs of a testbed, made by openssl.
 //!
-//! They live as long as the testbed: valid for ten years so that no clock of a test matters, and deleted with it.
+//! Valid for ten years, so that no clock of a test matters, and deleted with the testbed.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! The order in which a testbed starts, and what is waited for between.
+//! Starts a testbed, step by step, with the waits in between.
 //!
-//! Every step does nothing if its result is there, so a start that was cut short is simply started again. What an
-//! earlier boot left is cleared first: its records name other processes now.
+//! Every step does nothing if its result exists, so an aborted start is simply started again. Leftovers of an earlier
+//! boot are cleared first: their records name other processes now.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -80,12 +80,12 @@ pub fn start_testbed(options: &TestbedOptions) -> Result<Testbed> {
     match result {
         Ok(()) => Ok(testbed),
         Err(e) if interrupt::is_interrupted() => {
-            eprintln!("interrupted: taking the testbed {} away", options.name);
+            eprintln!("interrupted: deleting the testbed {}", options.name);
             Testbed::down(&options.name)?;
             Err(e)
         }
         Err(e) => Err(e.context(format!(
-            "the testbed {} did not start; its logs are in {}; clean up with: testbed down --name {}",
+            "the testbed {} did not start; logs are in {}; delete it with: testbed down --name {}",
             options.name,
             testbed.layout.path("log").display(),
             options.name

@@ -1,8 +1,7 @@
-//! Taking a testbed away, whatever state it is in: whole, half started, or left by a killed `testbed` or a reboot.
+//! Deletes a testbed in any state: complete, half started, or left by a killed `testbed` or a reboot.
 //!
-//! It trusts no record: processes are found by the testbed's mark and cgroup, mounts by their place, and each step
-//! is repeated until the machine itself shows nothing. Nothing is asked to shut down in good order: its data
-//! goes with it.
+//! It trusts no record: processes are found by the testbed's mark and cgroup, mounts by their place, and each step is
+//! repeated until the machine itself shows nothing. Nothing is shut down gracefully: its data goes with it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,8 +55,8 @@ pub fn remove_shared(root: &Path) -> Result<()> {
 fn kill_all(layout: &Layout) -> Result<()> {
     let (key, value) = layout.mark();
     let mark = format!("{key}={value}");
-    // First who would start others: nobody must bring back what is being ended. A record alone is not trusted:
-    // after a reboot its pid is somebody else's.
+    // First those that would restart others. A record alone is not trusted:
+    // after a reboot its pid belongs to another process.
     let ours = process::find_marked_processes(&mark)?;
     for process in Component::ALL
         .iter()

@@ -1,7 +1,7 @@
-//! A small client of the RDS Query API, for setting clusters up and looking at them.
+//! A small client of the RDS Query API, for setting up and inspecting clusters.
 //!
-//! It is no AWS client: the signature is a dummy that emulators accept, and only the calls of the demo and the
-//! tests are here. The operator's own calls go through the AWS SDK and must not use this.
+//! It is not an AWS client: the signature is a dummy that emulators accept, and it has only the calls of the demo and
+//! the tests. The operator's own calls go through the AWS SDK and must not use this.
 
 use std::time::Duration;
 
@@ -205,7 +205,7 @@ impl RdsClient {
         if let Some(target) = to {
             let members = self.describe_cluster(cluster)?.members;
             if !members.iter().any(|member| member.instance == target) {
-                bail!("{target} is no member of the cluster {cluster}");
+                bail!("{target} is not a member of the cluster {cluster}");
             }
             parameters.push(("TargetDBInstanceIdentifier", target));
         }

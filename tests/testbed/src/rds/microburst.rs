@@ -17,7 +17,7 @@
 //! | connection lost within the body | `{"service":"rds","response":{"abort_frac":0.5}}` |
 //!
 //! A rule that is not understood is not refused by microburst but ignored in part: look at
-//! [`Control::fired`] to know that it acted.
+//! [`FaultControl::fired`] to know that it acted.
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -145,7 +145,7 @@ impl Microburst {
         &self.control
     }
 
-    /// See [`Control::set_rules`].
+    /// See [`FaultControl::set_rules`].
     pub fn set_rules(&self, rules: &Value) -> Result<usize> {
         self.control.set_rules(rules)
     }

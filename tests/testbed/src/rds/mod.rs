@@ -1,8 +1,8 @@
 //! An RDS API on this machine: moto, with microburst's faults in front of it if wanted.
 //!
-//! Two ways to run them: in a testbed ([`up`], [`down`]), where pods and the operator reach them at
+//! Two ways to run them: in a testbed ([`start_servers`], [`stop_servers`]), where pods and the operator reach them at
 //! 198.18.0.1, and alone on loopback for contract tests ([`moto::Moto`], [`microburst::Microburst`]), ended with
-//! the test. [`client::Client`] speaks to either.
+//! the test. [`client::RdsClient`] speaks to either.
 //!
 //! moto's limits that tests must know: no state takes time (`available` on the first look), the writer flips at
 //! once, its clusters never page, all instances share one `DbiResourceId`, and a failover target of another

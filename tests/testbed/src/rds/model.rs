@@ -1,4 +1,4 @@
-//! What the testbed reads of clusters and instances: only what its own commands show and tests set up.
+//! Clusters and instances as the testbed's own commands and tests need them.
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;

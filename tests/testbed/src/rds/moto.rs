@@ -1,7 +1,7 @@
-//! moto alone on loopback, for contract tests: started on a free port, ended with its value.
+//! moto alone on loopback, for contract tests: started on a free port, stopped when it is dropped.
 //!
-//! Should the test be killed, nobody drops the value: so the child also reads its standard input, which ends with
-//! the parent however that ends, and leaves with it.
+//! A killed test does not drop it: so the child also reads its standard input, which ends with the parent in any case,
+//! and exits with it.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::cache::ToolCache;
 use crate::tools::python;
 use crate::{program, wait};
 
-/// Somebody else may take the free port before the child does.
+/// Another process may take the free port before the child does.
 const ATTEMPTS: usize = 3;
 
 /// Runs a module's `main` with the other arguments, and ends when standard input does.

@@ -1,4 +1,4 @@
-//! The programs that Debian ships: present or installed by `apt-get`, and not older than what is known to work.
+//! Programs from Debian packages: installed by `apt-get`, and not older than the versions known to work.
 //!
 //! Not pinned to one build: security updates must not break the testbed. The versions are the oldest it ran with.
 
@@ -95,7 +95,7 @@ fn list_installed() -> Result<Vec<(String, String)>> {
     program::require_program("dpkg-query").context(
         "the testbed takes containerd and others from Debian's packages; on another system install them by hand",
     )?;
-    // It fails when one is unknown, and still tells the others.
+    // It fails when one is unknown, and still prints the others.
     let result = Command::new("dpkg-query")
         .args(["-W", "-f", "${db:Status-Status} ${Package} ${Version}\n"])
         .args(PACKAGES.iter().map(|p| p.name))

@@ -1,7 +1,7 @@
-//! The Go programs: one committed `go.mod` and `go.sum` a program, built once into `<cache>/<folder>-<version>/`.
+//! Go programs: one committed `go.mod` and `go.sum` each, built once into `<cache>/<folder>-<version>/`.
 //!
-//! A program counts as there when its stamp says that it was run or read and reported the pinned version. The build
-//! writes under another name first, so an interrupted one is never taken for whole.
+//! A program counts as present when its stamp says that it reported the pinned version. The build writes under another
+//! name first, so an interrupted one is never taken for complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct GoTool {
     pub for_testbed: bool,
     /// Extra linker flags: the version it reports.
     linker: &'static str,
-    /// Arguments that make it tell its version, and how it says it; empty: its build information is read.
+    /// Arguments that make it print its version, and the expected text; empty: its build information is read.
     tells: (&'static [&'static str], &'static str),
     /// Time on two cores, from nothing.
     expected: &'static str,
@@ -247,7 +247,7 @@ impl GoTool {
         if stamp.is_file() && self.path(cache).is_file() {
             return Ok(false);
         }
-        // A program without a stamp may come from elsewhere: taken if it is the right one, built anew if not.
+        // A program without a stamp may come from elsewhere: accepted if it is the right version, else built again.
         if self.verify(&self.path(cache)).is_err() {
             self.build(cache)?;
         }

@@ -1,8 +1,8 @@
 //! `testbed tools`: the programs of the testbed, at pinned versions, in the cache or from Debian.
 //!
-//! Decides what is there and brings what is not. What is built is pinned here and by the committed `go.sum` and
-//! `requirements.txt`; what Debian ships is checked against the oldest version that works. A second call only
-//! looks at stamps and takes well under a second.
+//! Installs what is missing. Built programs are pinned here and by the committed `go.sum` and `requirements.txt`;
+//! Debian packages are checked against the oldest version that works. A second call only checks stamps and takes well
+//! under a second.
 
 pub mod debian;
 pub mod go;

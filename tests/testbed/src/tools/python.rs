@@ -1,7 +1,7 @@
 //! moto and microburst, in a virtual environment of their own, named by their versions.
 //!
-//! A virtual environment cannot be renamed (its scripts hold its path), so it is made in place and counts only
-//! when its stamp, written last, holds the requirements it was made from.
+//! A virtual environment cannot be renamed (its scripts contain its path), so it is made in place and counts only when
+//! its stamp, written last, contains the requirements it was made from.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::crate_folder;
 use crate::cache::ToolCache;
 use crate::program;
 
-/// The AWS emulator nobody here wrote: the contract's other side.
+/// The independent AWS emulator: the other side of the contract.
 pub const MOTO: &str = "5.2.5";
 /// The fault proxy that answers as AWS does.
 pub const MICROBURST: &str = "0.10.0";

@@ -1,4 +1,4 @@
-//! From a request to the XML that answers it: one arm an action.
+//! Answers a request with XML: one match arm per action.
 
 use super::document::XmlDocument;
 use super::request::ApiRequest;
@@ -155,7 +155,7 @@ fn assume_role(request: &ApiRequest, id: &str) -> Result<String, ApiError> {
         .split(':')
         .nth(4)
         .filter(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
-        .ok_or_else(|| fault::bad_value(format!("{role} is no role's ARN")))?;
+        .ok_or_else(|| fault::bad_value(format!("{role} is not the ARN of a role")))?;
     let name = role.rsplit('/').next().unwrap_or_default();
     let expires = jiff::Timestamp::now() + SESSION;
     Ok(XmlDocument::root(

@@ -1,4 +1,4 @@
-//! The calls that change something: parameters checked, and handed to the control plane.
+//! Actions that change something: checks the parameters, and calls the control plane.
 
 use super::fault;
 use super::request::{ApiRequest, parse_identifier};

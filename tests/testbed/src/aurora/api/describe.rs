@@ -1,8 +1,8 @@
-//! Which rows an answer holds: identifier, filters and paging over an inventory. Pure.
+//! Selects the rows of an answer: identifier, filters and paging over an inventory. Pure.
 //!
-//! As AWS does: a filter's values are alternatives, several filters must all hold, unknown ids in a filter are
-//! left out, an unknown identifier is an error, cases are not told apart, and clusters of Neptune and `DocumentDB`
-//! are among the others (RDS API reference, `DescribeDBClusters` and `DescribeDBInstances`).
+//! As AWS does it: values of one filter are alternatives, several filters must all match, unknown ids in a filter are
+//! ignored, an unknown identifier is an error, comparison ignores case, and clusters of Neptune and `DocumentDB` are
+//! listed with the others (RDS API reference, `DescribeDBClusters` and `DescribeDBInstances`).
 
 use super::fault;
 use super::request::{ApiRequest, PageRequest, RequestFilter, encode_marker, parse_identifier};

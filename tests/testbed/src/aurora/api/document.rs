@@ -1,4 +1,4 @@
-//! Writing XML: elements in the order they are given.
+//! Writes XML elements in the order in which they are given.
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};

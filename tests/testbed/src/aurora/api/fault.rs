@@ -1,7 +1,7 @@
-//! The errors that the API itself finds, with AWS's codes, statuses and words.
+//! Errors that the API itself detects, with AWS's codes, statuses and messages.
 //!
-//! Codes and statuses: the RDS API reference, "Errors" of each action and "Common Errors". What depends on the
-//! state of a cluster is the control plane's to say.
+//! Codes and statuses: the RDS API reference, "Errors" of each action and "Common Errors". Errors that depend on the
+//! state of a cluster come from the control plane.
 
 use crate::aurora::inventory::ApiError;
 

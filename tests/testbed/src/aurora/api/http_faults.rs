@@ -1,4 +1,4 @@
-//! How the API misbehaves, changed while it runs.
+//! Faults of the API's HTTP answers, which can be changed while it runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The RDS API of the testbed's Aurora: the Query protocol over a [`ControlPlane`].
 //!
-//! It reads parameters, cuts pages, counts the account's quota and writes XML with AWS's codes and statuses; what
-//! the clusters do is the control plane's. Signatures are not checked, as in all emulators: the access key tells
-//! the account, the signature's scope the region. How it misbehaves is its [`Mood`].
+//! Parses parameters, paginates, enforces the account's quota, and writes XML with AWS's codes and statuses; what the
+//! clusters do is up to the control plane. Signatures are not checked, as in all emulators: the access key identifies
+//! the account, the scope of the signature the region. [`HttpFaults`] make it misbehave.
 
 mod answer;
 mod change;

@@ -1,4 +1,4 @@
-//! The account's token bucket: a pure count of requests over time.
+//! Token bucket of an account's requests. Pure: the caller passes the time.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl RequestQuota {
     }
 }
 
-/// What is left of a quota.
+/// Tokens left of a quota.
 #[derive(Debug)]
 pub(super) struct TokenBucket {
     quota: RequestQuota,
@@ -43,7 +43,7 @@ pub(super) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Full.
+    /// Returns a full bucket.
     pub(super) fn new(quota: RequestQuota, now: Instant) -> Self {
         Self {
             quota,
@@ -52,7 +52,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one; a refused request takes none.
+    /// Takes a token; returns false, and takes none, if fewer than one is left.
     pub(super) fn try_acquire(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + since * self.quota.rate).min(f64::from(self.quota.burst));

@@ -1,4 +1,4 @@
-//! A request of the Query protocol, read: who asks, what for, with which parameters. Pure.
+//! Parses a request of the Query protocol: caller, action and parameters. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub(super) struct RequestFilter {
     pub(super) values: Vec<String>,
 }
 
-/// Whose a request is, by `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
+/// Returns account and region of a request, by `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
 fn parse_caller(authorization: &str) -> Option<(String, String)> {
     let (_, rest) = authorization.split_once("Credential=")?;
     let mut scope = rest.split(',').next()?.trim().split('/');
@@ -57,7 +57,7 @@ impl ApiRequest {
         })
     }
 
-    /// Is it about the account and region whose databases these are?
+    /// Reports whether it is about the account and region of these databases.
     pub(super) fn is_home_region(&self) -> bool {
         self.account == ACCOUNT && self.region == REGION
     }
@@ -165,7 +165,7 @@ fn plural_filter(filter: &str) -> &str {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PageRequest {
     pub(super) size: usize,
-    /// The identifier of the last row that was told.
+    /// Identifier of the last row of the previous page.
     pub(super) after: Option<String>,
 }
 
@@ -188,7 +188,7 @@ fn decode_marker(text: &str) -> Option<String> {
     String::from_utf8(bytes?).ok()
 }
 
-/// The identifier in an identifier or an ARN of this kind (`cluster` or `db`), in lower case: AWS does not tell
+/// The identifier in an identifier or an ARN of this kind (`cluster` or `db`), in lower case: AWS does not distinguish
 /// cases apart. `None`: an ARN of another kind, account or region.
 pub(super) fn parse_identifier(value: &str, kind: &str) -> Option<String> {
     let value = value.to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! How a cluster and an instance look in an answer.
+//! Writes a cluster or an instance as a row of an answer.
 //!
-//! Names and order of the fields: the RDS API reference, data types `DBCluster` and `DBInstance`. Fields that
-//! nobody plans on hold what an Aurora of the testbed's size would tell.
+//! Names and order of the fields: the RDS API reference, data types `DBCluster` and `DBInstance`. Fields that no
+//! client here depends on have the values of an Aurora of the testbed's size.
 
 use super::document::XmlDocument;
 use super::rds_arn;
@@ -12,7 +12,7 @@ use crate::aurora::inventory::{
 /// The hosted zone of RDS endpoints: a plausible one, as nothing asks Route 53 for it.
 const HOSTED_ZONE: &str = "Z0LAB0RDS0ENDPOINTS";
 
-/// `DocumentDB` and Neptune are told by the same API, with endpoints of their own domains.
+/// `DocumentDB` and Neptune are reported by the same API, with endpoints of their own domains.
 fn engine_domain(engine: &str, name: &str) -> String {
     match engine {
         "docdb" | "neptune" => name.replace(".rds.", &format!(".{engine}.")),
@@ -113,7 +113,7 @@ pub(super) fn write_instance(
             document.text("Port", instance.port);
             document.text("HostedZoneId", HOSTED_ZONE);
         });
-        // AWS tells the time with the endpoint: when the instance is there.
+        // AWS reports the time together with the endpoint: when the instance is available.
         document.text("InstanceCreateTime", &instance.created);
     }
     document.text("AllocatedStorage", 1);

@@ -1,8 +1,8 @@
-//! Orders to the testbed's Aurora, over plain HTTP and JSON, and who gives them.
+//! Commands to the testbed's Aurora, over plain HTTP and JSON.
 //!
-//! [`Order`] is everything that can be ordered: the command line, tests, scenarios and the bench all say it by
-//! [`Control`], and [`server`] carries it out. `POST /order` with an [`Order`] answers with JSON, or with 400 and the
-//! error's words.
+//! [`FleetCommand`] has every command: the command line, tests, scenarios and the bench send them by
+//! [`AuroraControl`], and [`server`] executes them. `POST /order` with a command returns JSON, or 400 with the error's
+//! text.
 
 pub mod server;
 
@@ -105,19 +105,19 @@ pub enum FleetCommand {
         /// The cluster.
         cluster: String,
     },
-    /// How the API tells of a cluster; the default is truthful.
+    /// Sets the faults of the API for a cluster; none by default.
     SetFaults {
         /// The cluster.
         cluster: String,
         /// Its faults.
         faults: ClusterFaults,
     },
-    /// How the API's server misbehaves, whatever it has to tell; the default is well.
+    /// Sets the faults of the API's HTTP answers; none by default.
     Fault {
         /// Its faults.
         faults: HttpFaults,
     },
-    /// [`Status`].
+    /// [`FleetStatus`].
     Status,
     /// What the API and the name server were asked, and answered.
     Asked,
@@ -126,12 +126,12 @@ pub enum FleetCommand {
         /// Milliseconds since 1970.
         since: i64,
     },
-    /// Starts to sample a cluster's connections, anew if it is sampled already.
+    /// Starts to sample a cluster's connections; restarts if it is sampled already.
     Observe {
         /// The cluster.
         cluster: String,
     },
-    /// The newest [`Sample`] alone; null before the first.
+    /// The newest [`ConnectionSample`] alone; null before the first.
     Newest {
         /// The cluster.
         cluster: String,
@@ -190,7 +190,7 @@ impl AuroraControl {
         if status != 200 {
             bail!("{text}");
         }
-        serde_json::from_str(&text).context("the answer is no JSON")
+        serde_json::from_str(&text).context("the answer is not JSON")
     }
 
     fn query<T: DeserializeOwned>(&self, order: &FleetCommand) -> Result<T> {

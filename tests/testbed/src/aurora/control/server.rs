@@ -1,7 +1,7 @@
-//! The program behind `testbed aurora serve`: it holds the fleet, and carries orders out.
+//! The server behind `testbed aurora serve`: holds the fleet and executes commands.
 //!
-//! One for a testbed, inside its network, with all clusters in it. It ends with the testbed, or by `testbed aurora down`; its
-//! databases are ended by whoever ends it, as they outlive a killed one.
+//! One per testbed, inside its network, with all its clusters. It ends with the testbed or by `testbed aurora down`;
+//! whoever ends it also ends its databases, which survive a killed server.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,7 +72,7 @@ pub fn serve_commands(folder: &Path, profile: &str) -> Result<()> {
 
 async fn handle_command(State(held): State<CommandServer>, body: String) -> (StatusCode, String) {
     let carried = tokio::task::spawn_blocking(move || {
-        let order: FleetCommand = serde_json::from_str(&body).context("that is no order")?;
+        let order: FleetCommand = serde_json::from_str(&body).context("invalid command")?;
         held.carry_out(order)
     })
     .await

@@ -1,4 +1,4 @@
-//! What a name leads to, by Aurora's rules. Pure: the random choice is an argument.
+//! Resolves a name by Aurora's rules. Pure: the random choice is an argument.
 
 use std::net::Ipv4Addr;
 

@@ -1,8 +1,8 @@
 //! The authoritative name server of the testbed's Aurora, over UDP and TCP.
 //!
-//! Aurora's shape: a cluster's two endpoints are CNAMEs to an instance's endpoint, the reader's to one random
-//! serving reader an answer, and instances have one A record. It answers what [`ControlPlane::zone`] says at the
-//! moment of the query, and decides nothing: delays and flicker are the zone's.
+//! As Aurora's: the two endpoints of a cluster are CNAMEs to an instance's endpoint, the reader endpoint to a random
+//! serving reader per answer, and instances have one A record. It answers from [`ControlPlane::dns_zone`] at the time
+//! of the query: delays and flicker are in the zone.
 
 mod answer;
 mod records;

@@ -1,4 +1,4 @@
-//! The records of an answer, with their times to live.
+//! Builds the records of an answer, with their TTLs.
 
 use hickory_server::proto::op::ResponseCode;
 use hickory_server::proto::rr::rdata::{A, CNAME, NS, SOA};

@@ -1,6 +1,6 @@
-//! What only the testbed can order: whole clusters, deaths, cut networks, faults and renamings.
+//! Commands beyond the RDS API: whole clusters, crashes, partitions, faults and renames.
 //!
-//! Errors name the object and what to do. A cluster's start returns when all its instances serve.
+//! Errors name the object and what to do. Starting a cluster returns when all its instances serve.
 
 use std::sync::PoisonError;
 use std::thread;
@@ -55,7 +55,7 @@ fn new_instance(cluster: &str, name: String) -> NewInstance {
 }
 
 impl Fleet {
-    /// Makes a cluster with its instances, all serving and all in the DNS.
+    /// Creates a cluster with its instances, all serving and all in the DNS.
     pub fn start_cluster(&self, up: &AuroraClusterSpec) -> Result<()> {
         let profile = TimingProfile::named(&up.profile)?;
         let new = NewCluster {
@@ -108,7 +108,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Takes a cluster away with its data.
+    /// Deletes a cluster with its data.
     pub fn remove_cluster(&self, cluster: &str) -> Result<()> {
         let order = self.cluster_lock(cluster)?;
         let nodes = {
@@ -176,7 +176,7 @@ impl Fleet {
         Ok(name)
     }
 
-    /// Fails over.
+    /// Starts a failover.
     pub fn fail_over(
         &self,
         cluster: &str,
@@ -246,7 +246,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether the reader endpoint may lead to a reader.
+    /// Adds a reader to the reader endpoint, or removes it.
     pub fn set_dns_reader(&self, instance: &str, there: bool) -> Result<()> {
         let (cluster, _) = self.locate_instance(instance)?;
         let zone = self.dns_zone();
@@ -262,7 +262,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Sets how the API tells of a cluster.
+    /// Sets the faults of the API for a cluster.
     pub fn set_faults(&self, cluster: &str, faults: ClusterFaults) -> Result<()> {
         let mut state = self.state();
         if !state.clusters.contains_key(cluster) {
@@ -325,7 +325,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Deletes an instance.
+    /// Deletes a reader.
     pub fn remove_reader(&self, instance: &str) -> Result<()> {
         let (cluster, _) = self.locate_instance(instance)?;
         let writer = self.writer(&cluster).ok().map(|node| node.name);
@@ -347,7 +347,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Everything at a glance. Asks the databases for their role.
+    /// Returns the status of all clusters. Asks the databases for their role.
     #[must_use]
     pub fn status(&self) -> FleetStatus {
         let mut clusters: Vec<ClusterStatus> = {

@@ -1,7 +1,7 @@
 //! The fleet as the RDS API and the name server see it.
 //!
-//! Answers and calls of [`ControlPlane`], with the error codes of the RDS API reference. A call returns at once, what
-//! it began takes its time.
+//! Implements [`ControlPlane`], with the error codes of the RDS API reference. A call returns at once; what it started
+//! takes its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Fleet {
         Ok(cluster)
     }
 
-    /// Lists an instance as `creating` and gives it an address. It is not begun yet.
+    /// Lists an instance as `creating` and gives it an address. Its creation does not start yet.
     pub(super) fn list_instance(
         &self,
         new: &NewInstance,
@@ -128,7 +128,7 @@ impl Fleet {
         Ok((instance, node, first))
     }
 
-    /// Begins an instance that is listed.
+    /// Starts the creation of an instance that is listed.
     pub(super) fn begin_instance(&self, node: &DatabaseNode, first: bool, dns_delay: Option<f64>) {
         let Some(profile) = self.profile(&node.cluster) else {
             return;
@@ -146,7 +146,7 @@ impl Fleet {
         Some(self.state().clusters.get(cluster)?.profile.clone())
     }
 
-    /// Begins a failover, if the cluster is in a state for one.
+    /// Starts a failover, if the state of the cluster permits it.
     pub(super) fn begin_failover(
         &self,
         cluster: &str,
@@ -280,7 +280,7 @@ impl ControlPlane for Fleet {
             };
             (cluster, failover)
         };
-        // Told at once, as the reply tells it.
+        // Published at once, as in the reply.
         self.record_event(FleetEvent::asked(&cluster, "delete", Some(identifier)));
         self.publish(
             &cluster,

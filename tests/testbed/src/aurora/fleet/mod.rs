@@ -1,8 +1,9 @@
-//! The fleet: real databases under a control plane that tells of them as Aurora's would.
+//! The fleet: real databases under a control plane that publishes their state as Aurora's would.
 //!
 //! [`Fleet`] holds the state and plays scripts: each operation is a script of [`super::script`], played by a thread
-//! that waits for each step's time, then does it or says it. [`supervisor`] brings back what ended by itself. [`control_plane`] is what the RDS API and the name server call,
-//! [`commands`] what only the testbed can order. What is decided here is only who plays which part.
+//! that waits for the time of each step and then executes or publishes it. `supervisor` restarts instances that
+//! ended by themselves. `control_plane` has the calls of the RDS API and the name server, `commands` those of the
+//! testbed alone.
 
 mod commands;
 mod control_plane;
@@ -76,7 +77,7 @@ impl Fleet {
         self.inner.databases.as_ref()
     }
 
-    /// Changes what is told, and notes it.
+    /// Changes the published state, and records it.
     fn update_published<T>(
         &self,
         state: &mut FleetState,
@@ -93,7 +94,7 @@ impl Fleet {
         value
     }
 
-    /// Says a word now.
+    /// Publishes a change now.
     fn publish(&self, cluster: &str, word: StateChange) {
         let mut state = self.state();
         self.update_published(&mut state, |state| state.published.apply(cluster, &word));
@@ -113,7 +114,7 @@ impl Fleet {
         self.state().events.push(event);
     }
 
-    /// Plays scripts one after the other on a thread of its own; `name` is told as busy meanwhile.
+    /// Plays scripts one after the other on a thread of its own; meanwhile the cluster is busy with `name`.
     fn play_scripts(&self, cluster: &str, name: &str, scripts: Vec<Vec<ScriptStep>>) {
         let (id, generation) = {
             let mut state = self.state();
@@ -171,7 +172,7 @@ impl Fleet {
         }
     }
 
-    /// Does one act of a cluster's databases, and notes how it went: the script goes on either way, as Aurora's does.
+    /// Executes one action on a cluster's databases, and records the result: the script continues either way, as Aurora's does.
     fn run_action(&self, cluster: &str, act: DatabaseAction) {
         let event = match self.perform_action(cluster, &act) {
             Ok(()) => FleetEvent::step(cluster, &ScriptAction::Do(act)),
@@ -204,7 +205,7 @@ impl Fleet {
         }
     }
 
-    /// Nobody else changes the cluster's databases meanwhile.
+    /// Returns the lock to hold while the cluster's databases are changed.
     fn cluster_lock(&self, cluster: &str) -> Result<Arc<Mutex<()>>> {
         let state = self.state();
         let actual = state

@@ -1,6 +1,6 @@
-//! What the fleet knows: what is told, what is so, and what is under way.
+//! State of the fleet: what is published, what is true, and which operations are in progress.
 //!
-//! Values and look-ups behind the fleet's one lock; no effect.
+//! Values and look-ups behind the fleet's one lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -30,9 +30,9 @@ pub struct ClusterState {
     pub joined: BTreeSet<String>,
     /// Those whose packets are dropped.
     pub partitioned: BTreeSet<String>,
-    /// Those that were killed and do not run again yet.
+    /// Those that were killed and not restarted yet.
     pub dead: BTreeSet<String>,
-    /// Those that were stopped in good order and do not run again yet.
+    /// Those that were stopped cleanly and not restarted yet.
     pub stopped: BTreeSet<String>,
     /// What is under way, by number.
     pub busy: BTreeMap<u64, String>,
@@ -47,9 +47,9 @@ pub struct ClusterState {
 /// All of it.
 #[derive(Debug, Default)]
 pub struct FleetState {
-    /// What API and DNS tell, before faults.
+    /// What API and DNS publish, before faults.
     pub published: PublishedState,
-    /// What they told before.
+    /// What was published before.
     pub history: InventoryHistory,
     /// How the API behaves.
     pub faults: FaultsByCluster,
@@ -151,7 +151,7 @@ mod tests {
         );
         assert_eq!(first, FIRST_INSTANCE);
         assert_ne!(first, second);
-        // Nobody holds them: still the next one comes, not the first again.
+        // Unused ones are not given again before the others.
         assert_eq!(
             state.allocate_address().unwrap(),
             Ipv4Addr::new(198, 18, 0, 34)

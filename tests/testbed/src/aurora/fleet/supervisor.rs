@@ -1,7 +1,7 @@
-//! The keeper: an instance that has ended by itself is brought back, as Aurora's own supervision does.
+//! Restarts instances that ended by themselves, as Aurora's own supervision does.
 //!
-//! It leaves alone what was stopped or killed on purpose, and never promotes. A standby may end so after its writer's
-//! death, when it holds half a record that the new writer never had.
+//! Ignores those that were stopped or killed on purpose, and never promotes. A standby may end this way after the
+//! death of its writer, when it holds half a record that the new writer never had.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;

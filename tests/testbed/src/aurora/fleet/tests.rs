@@ -1,4 +1,4 @@
-//! The fleet's calls and refusals, with no database behind it.
+//! Calls and refusals of the fleet, without databases.
 
 #![allow(clippy::unwrap_used)]
 
@@ -180,7 +180,7 @@ fn a_replaced_cluster_has_the_same_names_and_other_ids() {
 }
 
 #[test]
-fn moods_are_of_one_cluster_and_end_when_set_back() {
+fn faults_are_of_one_cluster_and_end_when_cleared() {
     let fleet = fleet_of_three();
     let none = ClusterFaults {
         writers: Some(0),

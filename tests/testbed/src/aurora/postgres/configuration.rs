@@ -1,6 +1,6 @@
-//! PostgreSQL's files: settings, who may come in, and whom a standby follows.
+//! Renders PostgreSQL's files: settings, access, and the writer that a standby follows.
 //!
-//! Pure text. Every setting that is not the default has its reason here.
+//! Pure. Every setting that differs from the default has its reason here.
 
 use std::net::Ipv4Addr;
 

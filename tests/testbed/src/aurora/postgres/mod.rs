@@ -1,11 +1,11 @@
-//! The databases: real PostgreSQL 15 from Debian, one process tree an instance, each on its own address.
+//! Runs real PostgreSQL 15 from Debian, one process tree per instance, each on its own address.
 //!
-//! An instance listens at two addresses. The outer one is what names lead to and pods reach; a partition cuts it. The
-//! inner one, on loopback, stands for what Aurora has below its instances: replication, control and observation go
-//! there, and no partition of the outer one touches them.
+//! An instance listens at two addresses. Names lead to the outer one, which pods reach and partitions cut. The inner
+//! one, on loopback, plays the role of what Aurora has below its instances: replication, control and observation use
+//! it, and no partition of the outer one affects them.
 //!
-//! [`Postgres`] does what [`super::databases::Databases`] names. It keeps no state but the folders: a process is found
-//! by its data folder. All calls are from inside the testbed's network.
+//! [`Postgres`] implements [`super::databases::Databases`]. It keeps no state but the folders: a process is found by
+//! its data folder. All calls must come from inside the testbed's network.
 
 pub mod configuration;
 pub mod network;
@@ -41,7 +41,7 @@ pub const RDS: &str = "rds";
 const LIMIT: Duration = Duration::from_secs(30);
 /// For an orderly end, which waits until the standbys have all.
 const GRACE: Duration = Duration::from_secs(3);
-/// For a former writer to follow where it stopped, before it is copied anew.
+/// For a former writer to follow where it stopped, before it is copied again.
 const FOLLOWING: Duration = Duration::from_secs(3);
 
 /// The databases of a testbed.
@@ -164,7 +164,7 @@ impl Postgres {
         })
     }
 
-    /// Can its data go on from where they stopped? Those of a standby, and of a writer that was shut down in good order;
+    /// Can its data go on from where they stopped? Those of a standby, and of a writer that was shut down cleanly;
     /// one that died may have written what no other has.
     fn may_follow(&self, node: &DatabaseNode) -> bool {
         self.data(node).join("standby.signal").exists()
@@ -186,7 +186,7 @@ impl Postgres {
         self.start(node)
     }
 
-    /// Ends all processes of an instance with KILL, the postmaster first: it would start the others anew.
+    /// Ends all processes of an instance with KILL, the postmaster first: it would restart the others.
     fn end(&self, node: &DatabaseNode) -> Result<()> {
         if let Some(postmaster) = self.running(node) {
             postmaster.signal(Signal::SIGKILL)?;
@@ -201,7 +201,7 @@ impl Postgres {
         })
     }
 
-    /// Ends in good order, which lets the standbys have everything; else at once.
+    /// Shuts down cleanly, so that the standbys receive everything; if that takes too long, immediately.
     fn shut_down(&self, node: &DatabaseNode) -> Result<()> {
         let Some(postmaster) = self.running(node) else {
             return Ok(());

@@ -1,7 +1,7 @@
-//! An instance's address on the testbed's bridge: added, taken away, and cut off.
+//! Adds, removes and partitions the address of an instance on the testbed's bridge.
 //!
-//! Runs inside the testbed's network namespace, as the program that holds the databases does. It touches only
-//! addresses of instances, and its own chain of rules.
+//! Runs inside the testbed's network namespace, as the process that holds the databases does. Touches only addresses
+//! of instances, and its own chain of rules.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::kubernetes::layout::BRIDGE;
 use crate::program;
 
-/// The chain of rules that drop packets, so that they can be told from others and taken away as one.
+/// The chain of rules that drop packets, so that they can be identified and removed together.
 const CHAIN: &str = "DBBALANCE-HALFOPEN";
 
 fn run_ip(line: &str) -> Result<()> {
@@ -60,7 +60,7 @@ pub fn drop_packets(address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-/// Undoes [`partition`]; fine if there is nothing to undo.
+/// Undoes [`drop_packets`]; fine if there is nothing to undo.
 pub fn restore_packets(address: Ipv4Addr) -> Result<()> {
     for rule in drop_rules(address) {
         while succeeds(&format!("iptables -w -C {rule}")) {

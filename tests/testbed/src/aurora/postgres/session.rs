@@ -1,6 +1,6 @@
-//! The testbed's own sessions with its databases: short, by the inner address, never among those that are counted.
+//! The testbed's own sessions with its databases: short, over the inner address, never among those that are counted.
 //!
-//! Asks and sets up; it must not be used for an application's load.
+//! For set-up and queries; never for the load of an application.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use postgres::{Client, Config, NoTls};
 use super::{ADMIN, APP, RDS};
 use crate::aurora::address::PORT;
 
-/// Says whose sessions these are.
+/// `application_name` of these sessions.
 const NAME: &str = "dbbalance-testbed";
 /// On the machine itself: an answer takes milliseconds, or does not come.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -81,7 +81,7 @@ pub fn current_timeline(inner: Ipv4Addr) -> Result<i64> {
         .query_one("SELECT pg_walfile_name(pg_current_wal_lsn())", &[])?
         .get(0);
     i64::from_str_radix(name.get(..8).unwrap_or_default(), 16)
-        .with_context(|| format!("{name} is no WAL file"))
+        .with_context(|| format!("{name} is not a WAL file"))
 }
 
 /// The timeline that a standby receives; none: it receives nothing.

@@ -23,7 +23,7 @@ fn a_file_says_what_happens_when() {
 }
 
 #[test]
-fn the_files_that_come_with_the_stand_are_readable() {
+fn the_files_that_come_with_the_testbed_are_readable() {
     let folder = crate::tools::crate_folder().join("scenarios");
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! What API and DNS tell at which second of a script: time is a number here.
+//! What API and DNS publish at each second of a script: time is a number here.
 
 #![allow(clippy::unwrap_used)]
 
