@@ -1,7 +1,6 @@
-//! Runs one command in a container and tells how it ended.
+//! Runs one command in a container by `pods/exec` over a WebSocket, and returns how it ended.
 //!
-//! By `pods/exec` over a WebSocket. It decides nothing, limits what it keeps, and has no time-out of its own:
-//! a call that is dropped ends its connection.
+//! The output that is kept is limited. There is no timeout: a caller that drops the future closes the connection.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -11,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use dbbalance_core::error_chain::format_error_chain;
 
-/// What of the output waits in memory to be read: a page of a socket table fills it a few times.
+/// Size of the stdout pipe buffer, in bytes. A page of a socket table fills it a few times.
 const PIPE_BYTES: usize = 16 * 1024;
 
-/// Where a command is run.
+/// The container that a command runs in.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecTarget<'a> {
     /// The pod's namespace.
@@ -25,7 +24,7 @@ pub struct ExecTarget<'a> {
     pub container: &'a str,
 }
 
-/// How many bytes are kept of each output. The rest is read and thrown away.
+/// The bytes that are kept of each output. The rest is read and discarded.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputLimits {
     /// Of the standard output.
@@ -48,7 +47,7 @@ pub struct EndedCommand {
 }
 
 impl EndedCommand {
-    /// What it said: its standard error, else its output.
+    /// Returns its standard error or, if that is empty, its standard output.
     #[must_use]
     pub fn output_text(&self) -> &str {
         if self.err.is_empty() {
@@ -59,19 +58,19 @@ impl EndedCommand {
     }
 }
 
-/// Why there was no connection to a command.
+/// A reason why the API server opened no connection to a command.
 #[derive(Debug)]
 pub enum ExecError {
-    /// The API server or the kubelet said no.
+    /// The API server or the kubelet refused.
     Refused(Box<kube::core::Status>),
-    /// They could not be asked.
+    /// The request failed, or its answer could not be read.
     Broken(String),
 }
 
 /// Runs a command without input.
 ///
 /// # Errors
-/// When no connection to it came about.
+/// When no connection to the command was opened.
 pub async fn run_command(
     client: &Client,
     place: &ExecTarget<'_>,
@@ -111,7 +110,7 @@ pub async fn run_command(
     })
 }
 
-/// Reads all there is, keeps its beginning, and tells whether there was more.
+/// Reads a stream to its end. Returns its first `limit` bytes, and whether there were more.
 async fn read_output(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
     let Some(mut stream) = stream else {
         return (String::new(), false);
@@ -138,7 +137,8 @@ pub enum StartFault {
     NotRunning,
 }
 
-/// What a message of API server, kubelet or runtime means that says why no command was started.
+/// Classifies a message of API server, kubelet or container runtime about a command that was not started. `None`: the
+/// message has another meaning.
 #[must_use]
 pub fn classify_start_error(said: &str) -> Option<StartFault> {
     if said.contains("is not valid for pod") {
@@ -165,13 +165,13 @@ pub fn classify_start_error(said: &str) -> Option<StartFault> {
         .then_some(StartFault::NotRunning)
 }
 
-/// Whether the status channel says that the command ended with 0.
+/// Returns whether the command ended with exit code 0, according to the status channel.
 #[must_use]
 pub fn is_success(status: &Status) -> bool {
     status.status.as_deref() == Some("Success")
 }
 
-/// The exit code in the status channel's answer, if it is not 0.
+/// Returns the exit code in the answer of the status channel, if it is not 0.
 #[must_use]
 pub fn exit_code(status: &Status) -> Option<i32> {
     if status.reason.as_deref() != Some("NonZeroExitCode") {

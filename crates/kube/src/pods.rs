@@ -1,4 +1,4 @@
-//! From a `Pod` to the facts that decisions need.
+//! Extracts the facts that decisions need from a `Pod`.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -12,7 +12,7 @@ use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 /// The labels under which controllers name the template that a pod was made from.
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
 
-/// Reduces a pod; `None` for what no API server sends (no UID, no creation time).
+/// Extracts the facts of a pod. `None` for an object without UID or creation time, which no API server sends.
 #[must_use]
 pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
     let status = pod.status.as_ref();
@@ -63,7 +63,7 @@ fn earliest_start(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
     let expected = pod.spec.as_ref().map_or(0, |s| s.containers.len());
     let mut meant: Vec<&ContainerStatus> = statuses.iter().collect();
     match named {
-        // A container that the pod does not have is told by the method, not by never counting it.
+        // The method reports a container that the pod does not have; the pod is counted.
         Some(name) if meant.iter().any(|c| c.name == name) => meant.retain(|c| c.name == name),
         _ if meant.len() < expected => return None,
         _ => {}
@@ -77,13 +77,13 @@ fn earliest_start(pod: &Pod, spec: &TargetSpec) -> Option<jiff::Timestamp> {
     earliest
 }
 
-/// The owner that controls an object.
+/// Returns the owner that controls an object.
 #[must_use]
 pub fn find_controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
     owners.iter().find(|o| o.controller == Some(true))
 }
 
-/// Whether an annotation takes an object out.
+/// Returns whether the value of the ignore annotation excludes an object.
 #[must_use]
 pub fn is_ignored(value: Option<&str>) -> bool {
     value == Some("true")

@@ -1,11 +1,9 @@
-//! Why a command of the plugin failed: the object, the cause, and what to do.
-//!
-//! Words only. No command retries: a person reads this and decides.
+//! The errors of the plugin: the object, the cause, and what to do. No command retries.
 
 use dbbalance_core::error_chain::format_error_chain;
 use kube::core::Status;
 
-/// Why a command failed.
+/// A reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The kubeconfig, or its context.
@@ -28,7 +26,7 @@ pub enum PluginError {
          --context"
     )]
     NotInstalled,
-    /// There is no such object.
+    /// The object does not exist.
     #[error("{0}")]
     NotFound(String),
     /// A right is missing.
@@ -41,7 +39,7 @@ pub enum PluginError {
         /// The right, as in "list on pods in namespace shop".
         grant: String,
     },
-    /// The API server said no for another reason.
+    /// The API server refused for another reason.
     #[error("{doing}: the API server answered {code}: {said}")]
     Refused {
         /// What was tried.

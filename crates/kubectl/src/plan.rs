@@ -1,6 +1,6 @@
 //! `plan`: what would be done next for each target, and the first gate that holds it.
 //!
-//! The words are the operator's, from `status.plan`; nothing is planned here.
+//! The texts are the operator's, from `status.plan`.
 
 use std::fmt::Write as _;
 

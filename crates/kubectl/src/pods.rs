@@ -43,7 +43,7 @@ pub(super) fn pods_of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<Co
 
 fn is_of_target(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bool {
     let Some(owner) = &pod.owner else {
-        return false; // bare pods are nobody's
+        return false; // a bare pod has no target
     };
     if let Some(workload) = &target.workload_ref {
         return match workload.kind {

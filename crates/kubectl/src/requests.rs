@@ -16,10 +16,10 @@ use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_terminal::Canvas;
 use dbbalance_terminal::render::{format_span, format_time};
 
-/// How often a policy that is waited for is read; a run's steps are seconds apart.
+/// Interval of reads while waiting. The steps of a run are seconds apart.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A line for the user, as soon as it is true.
+/// Prints a line for the user at once.
 pub(super) type ReportLine<'a> = &'a mut dyn FnMut(&str);
 
 /// Sets the token, and waits if asked to.
@@ -59,7 +59,7 @@ pub(super) async fn request_run(
     Ok(())
 }
 
-/// Whether a request would be taken up.
+/// Refuses a request that the operator would not accept.
 fn check_request(policy: &DbBalancePolicy, token: &str) -> Result<(), PluginError> {
     let name = policy.name_any();
     let status = policy.status.as_ref();
@@ -156,7 +156,7 @@ fn request_state(policy: &DbBalancePolicy, token: &str) -> RequestState {
         return RequestState::Fresh(format!("all pods are fresh at epoch {epoch}"));
     }
     let stale = status.stale.as_deref().unwrap_or("?");
-    // Without what counts down: a line that says the same is said once.
+    // Without countdowns, so that a line is printed once for each change.
     let gates: Vec<String> = status
         .plan
         .iter()

@@ -1,6 +1,6 @@
 //! `status`: one policy as a page, or all of a namespace as a table.
 //!
-//! Shows what the policy's status says, in its own words. It measures and decides nothing.
+//! The texts are those of the policy's status; nothing is measured.
 
 mod balance;
 
@@ -114,7 +114,7 @@ pub(super) const fn role_label(role: RoleStatus) -> (Tone, &'static str) {
     }
 }
 
-/// Whether the policy acts, and if not, why.
+/// Describes whether the policy acts, and if not, why.
 pub(super) fn policy_state(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
     let mut words = vec![match policy.spec.mode {
         Mode::Enforce => "Enforce".to_owned(),
@@ -138,7 +138,7 @@ pub(super) fn policy_state(policy: &DbBalancePolicy, canvas: Canvas, now: Timest
             Ok(_) => {}
             Err(_) => words.push(canvas.tint(
                 Tone::Bad,
-                &format!("paused: {PAUSE_UNTIL} is {text:?}, which is no RFC 3339 time"),
+                &format!("paused: {PAUSE_UNTIL} is {text:?}, which is not an RFC 3339 time"),
             )),
         }
     }
@@ -179,7 +179,7 @@ fn render_conditions(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timest
     let mut out = String::new();
     for condition in rows {
         let (tone, sign) = condition_mark(condition);
-        // The schema's default status was never written by anybody.
+        // The default status of the schema has a transition time of 0.
         let since = condition.last_transition_time.0;
         let since = if since.as_second() > 0 {
             format!(" (for {})", format_age(since, now))

@@ -1,7 +1,5 @@
-//! Claims, stamps and topology annotations: what is written on pods.
-//!
-//! Each function is one patch that fails, rather than overwrite, when the pod is not as expected.
-//! What the values are and when they are due is decided in `controller::plan`.
+//! Writes claims, stamps and topology annotations on pods. Each function is one patch, which fails rather than overwrites
+//! when the pod is not as expected.
 
 use http::header::CONTENT_TYPE;
 use k8s_openapi::api::core::v1::Pod;
@@ -16,12 +14,12 @@ use dbbalance_api::{FIELD_MANAGER, annotations};
 
 const GRANT: &str = "the operator needs patch on pods in this namespace";
 
-/// What came of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimOutcome {
     /// The claim stands; the effect may follow.
     Claimed,
-    /// The pod is not as it was seen: somebody else acts on it, or it must be looked at again.
+    /// The pod has changed since it was read; it may be claimed after it is read again.
     LostRace,
     /// The pod is not there any more.
     Gone,
@@ -29,12 +27,12 @@ pub enum ClaimOutcome {
     Failed {
         /// The kind of failure.
         fault: EffectFault,
-        /// The failure in words.
+        /// The message.
         message: String,
     },
 }
 
-/// What came of a stamp.
+/// The outcome of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StampOutcome {
     /// The pod carries the stamp.
@@ -48,12 +46,12 @@ pub enum StampOutcome {
     Failed {
         /// The kind of failure.
         fault: EffectFault,
-        /// The failure in words.
+        /// The message.
         message: String,
     },
 }
 
-/// The topology as pods are told it.
+/// The topology in the form that pods get it in annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopologyNote {
     /// The writer's identifier; empty while there is none.
@@ -150,7 +148,7 @@ pub async fn stamp_pod(
     stamp_outcome(json_patch(client, pod, ops).await, pod, "stamping")
 }
 
-/// Takes a claim away: its effect was not made.
+/// Removes the claim of an effect that was not made.
 pub async fn release_claim(client: &Client, pod: &PodRef, expected_claim: &str) -> StampOutcome {
     let claim = annotation_path(annotations::CLAIM);
     let ops = vec![
@@ -161,7 +159,7 @@ pub async fn release_claim(client: &Client, pod: &PodRef, expected_claim: &str) 
     stamp_outcome(json_patch(client, pod, ops).await, pod, "releasing")
 }
 
-/// Puts another claim in the place of one: the pod has failed.
+/// Replaces a claim by another one: a later time, or the record of a failure.
 pub async fn replace_claim(
     client: &Client,
     pod: &PodRef,
@@ -195,7 +193,7 @@ pub async fn stamp_without_effect(
     stamp_outcome(merge_patch(client, pod, &body).await, pod, "stamping")
 }
 
-/// Tells a pod that was born fresh the topology.
+/// Writes the topology on a pod that was created after its epoch opened.
 pub async fn annotate_topology(
     client: &Client,
     pod: &PodRef,

@@ -1,6 +1,5 @@
-//! How answers of the API server become outcomes, in the same words for every method.
-//!
-//! Holds only what all methods share; what a status means for one method is said there.
+//! Classifies answers of the API server as outcomes, with the same messages for every method. A status that means
+//! something else for one method is classified in that method's module.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,18 +9,18 @@ use kube::core::Status;
 use super::{BlockedBy, EffectFault, EffectOutcome};
 pub(super) use dbbalance_core::error_chain::format_error_chain;
 
-/// Why a request brought no object.
+/// A reason why a request returned no object.
 #[derive(Debug)]
 pub(super) enum RequestError {
-    /// The API server said no.
+    /// The API server refused.
     Refused(Box<Status>),
-    /// It did not answer in time.
+    /// It did not answer within the timeout.
     Timeout(Duration),
-    /// It could not be asked, or its answer not be read.
+    /// The request failed, or its answer could not be read.
     Broken(String),
 }
 
-/// Makes one request, at most for the given time.
+/// Makes one request with a timeout.
 pub(super) async fn request_within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T, kube::Error>>,
@@ -70,8 +69,8 @@ pub(super) fn cause_message<'a>(status: &'a Status, reason: &str) -> Option<&'a 
         .map(|c| c.message.as_str())
 }
 
-/// The outcome of a failure that means the same for every method. `what` names the effect and its
-/// object, `grant` says what gives the permission that a 403 misses.
+/// Classifies a failure that means the same for every method. `what` names the effect and its object, `grant` the
+/// permission that a 403 misses.
 pub(super) fn classify_failure(failure: &RequestError, what: &str, grant: &str) -> EffectOutcome {
     let status = match failure {
         RequestError::Refused(status) => status,

@@ -15,10 +15,10 @@ use super::{API_TIMEOUT, BlockedBy, EffectFault, EffectOutcome, PodRef};
 
 const GRANT: &str = "the operator needs create on pods/eviction in this namespace";
 
-/// How long the look after a time-out may take; it is one small read.
+/// Timeout of the read after an eviction timed out. It is one small read.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks for the eviction of that very pod. `client` must be the one without retries: there, a 429
+/// Requests the eviction of one pod. `client` must be the one without retries: there, a 429
 /// (a disruption budget) would be tried again for minutes.
 pub async fn evict_pod(client: &Client, pod: &PodRef) -> EffectOutcome {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
@@ -50,7 +50,7 @@ pub async fn evict_pod(client: &Client, pod: &PodRef) -> EffectOutcome {
     }
 }
 
-/// What a time-out came to. The API server tries an eviction again for 10 s when the uid is another
+/// Finds out what a timed-out eviction did. The API server tries an eviction again for 10 s when the uid is another
 /// one, before it says so (`EvictionsRetry` in its pod storage; seen with 1.36).
 async fn check_after_timeout(pods: &Api<Pod>, pod: &PodRef) -> Option<EffectOutcome> {
     match api_reply::request_within(LOOK_TIMEOUT, pods.get_metadata(&pod.name)).await {

@@ -14,7 +14,7 @@ use super::{EffectFault, EffectOutcome, PodRef};
 use crate::recycle::CallHook;
 use dbbalance_api::spec::{HttpSpec, HttpVerb};
 
-/// How long a connection to a pod may take. Pods are a network hop away; a longer wait means that
+/// Timeout of a connection to a pod. Pods are one network hop away; more means that
 /// packets are dropped, as by a `NetworkPolicy`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -121,7 +121,7 @@ impl CallHook for PodCaller {
     }
 }
 
-/// Where to call the pod, or why not.
+/// Returns the address to call the pod at, or why there is none.
 fn find_address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (EffectFault, String)> {
     let containers = pod.spec.as_ref();
     if containers.is_some_and(|s| s.host_network == Some(true)) {

@@ -1,7 +1,6 @@
-//! The methods: each does one effect on one pod or workload, and says what came of it.
+//! The methods: each makes one effect on one pod or workload and returns its outcome.
 //!
-//! A method never decides whether, when or on whom; that is `controller::plan`. It never retries,
-//! never sleeps, and ends within its time-out. Whoever calls it has asked the lease and the rate
+//! A method never retries, never sleeps, and ends within its timeout. The caller must have asked the lease and the rate
 //! limiter just before.
 
 pub mod annotate;
@@ -17,13 +16,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
-/// How long one request to the API server may take, from its first byte to the last of its answer.
+/// Timeout of one request to the API server, from its first byte to the last byte of the answer.
 ///
 /// Shorter than what is left of the default lease (12 s) after a renewal, so that an effect on a
 /// hung API server has ended before another replica can lead.
 pub const API_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The one pod that is meant; a pod of the same name with another uid is another pod.
+/// A reference to one pod. A pod of the same name with another UID is another pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodRef {
     /// Its namespace.
@@ -35,7 +34,7 @@ pub struct PodRef {
 }
 
 impl PodRef {
-    /// The reference of a pod that an API server has sent; `None` if it lacks namespace, name or uid.
+    /// Returns the reference of a pod from an API server. `None` if it lacks namespace, name or UID.
     #[must_use]
     pub fn from_pod(pod: &Pod) -> Option<Self> {
         Some(Self {
@@ -46,16 +45,16 @@ impl PodRef {
     }
 }
 
-/// What came of one effect on one pod or workload.
+/// The outcome of one effect on one pod or workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EffectOutcome {
-    /// The effect was made. That it worked is judged on pods and connections, not on this.
+    /// The effect was made. Whether it worked is judged by pods and connections.
     Done,
-    /// Something that passes holds it: a gate, not an error.
+    /// Something temporary prevents it: a gate, not an error.
     Blocked {
         /// What holds it.
         by: BlockedBy,
-        /// The gate in words.
+        /// The message of the gate.
         message: String,
     },
     /// The pod or workload is not there any more, or another has its name: nothing to do.
@@ -64,7 +63,7 @@ pub enum EffectOutcome {
     Failed {
         /// The kind of failure.
         fault: EffectFault,
-        /// The failure in words: object, cause, what to do.
+        /// The message: object, cause, what to do.
         message: String,
     },
 }

@@ -18,7 +18,7 @@ use dbbalance_api::{FIELD_MANAGER, annotations};
 const GRANT: &str =
     "the operator needs patch on deployments, statefulsets and daemonsets in this namespace";
 
-/// The one workload that is meant.
+/// A reference to one workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadTarget {
     /// Its kind.
@@ -27,12 +27,12 @@ pub struct WorkloadTarget {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its uid; server-side apply would otherwise create what somebody has just deleted.
+    /// Its UID. Without it, server-side apply would create a workload that was just deleted.
     pub uid: String,
 }
 
-/// Sets the stamp on the workload's pod template. Returns the workload's generation with it, by
-/// which a cache that is behind is told from a stamp that somebody took away.
+/// Sets the stamp on the workload's pod template. Returns the workload's generation with it, which
+/// tells a stale cache from a stamp that another writer removed.
 ///
 /// # Errors
 /// The outcome, if it was not done.

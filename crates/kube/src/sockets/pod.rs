@@ -1,6 +1,4 @@
-//! A pod as its reader needs it.
-//!
-//! Reduced from the cache, so that a waiting read holds no whole pod.
+//! The part of a pod that its reader needs, so that a waiting read does not hold the whole object.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
@@ -77,7 +75,7 @@ impl PodToRead {
         })
     }
 
-    /// The pod in words.
+    /// Names the pod for messages, as in `pod shop/web-1`.
     #[must_use]
     pub fn describe(&self) -> String {
         format!("pod {}/{}", self.namespace, self.name)

@@ -1,6 +1,6 @@
 //! The snapshot of a target as a page: its instances, then pods by instances.
 //!
-//! Pure: a snapshot and a canvas in, text out. Nothing is judged here.
+//! A snapshot and a canvas in, text out.
 
 use std::fmt::Write as _;
 
@@ -186,7 +186,7 @@ impl MatrixLayout {
             .find(fits(notes))
             .or_else(|| layouts.clone().find(fits(0)));
         let mut layout = found.unwrap_or_else(|| Self::new(pod, 0, digits, &short));
-        // Sixteen instances: names give way, down to what tells pods of a workload apart.
+        // Sixteen instances: names are cut, down to the part in which pods of a workload differ.
         let over = layout.width().saturating_sub(canvas.width);
         layout.pod = layout.pod.saturating_sub(over).max(LEAST_POD_NAME.min(pod));
         layout

@@ -1,7 +1,6 @@
-//! A snapshot of one target's connections: pods by instances, who is misplaced and why.
+//! Builds the snapshot of one target's connections: pods by instances, and which pods are misplaced and why.
 //!
-//! Pure: what was read goes in, what is shown comes out. Whose an address is, is judged in
-//! `domain::evidence`; here it is counted and said.
+//! `dbbalance_core::evidence` finds the instance of each address; this module counts and describes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -100,7 +99,7 @@ pub(crate) struct ConnectionSnapshot {
     pub notes: Vec<String>,
 }
 
-/// What a snapshot is made of.
+/// The input of a snapshot.
 pub(crate) struct SnapshotInput<'a> {
     pub namespace: &'a str,
     pub policy: &'a str,
@@ -130,7 +129,7 @@ impl ConnectionSnapshot {
     }
 }
 
-/// Draws the snapshot.
+/// Builds the snapshot of one target.
 pub(crate) fn build_snapshot(input: &SnapshotInput) -> ConnectionSnapshot {
     let uids = input.pods.iter().map(|(_, uid)| uid.as_str());
     let evidence = attribute_connections(uids, input.measured, input.address_map, input.topology);

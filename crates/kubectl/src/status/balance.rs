@@ -1,6 +1,6 @@
 //! Balance: what was measured of each target, as bars with the figures.
 //!
-//! Shows `status.balance` in its own words; judges nothing.
+//! The texts are those of `status.balance`.
 
 use std::fmt::Write as _;
 

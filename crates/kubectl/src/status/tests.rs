@@ -158,7 +158,7 @@ fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
         "a pause that is over"
     );
     paused["metadata"]["annotations"][PAUSE_UNTIL] = json!("tomorrow");
-    assert!(first(paused).contains("is \"tomorrow\", which is no RFC 3339 time"));
+    assert!(first(paused).contains("is \"tomorrow\", which is not an RFC 3339 time"));
     let mut observed = policy();
     observed["spec"]["mode"] = json!("Observe");
     observed["spec"]["suspend"] = json!(true);

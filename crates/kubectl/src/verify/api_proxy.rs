@@ -1,7 +1,4 @@
-//! The effect on one pod, with the user's rights.
-//!
-//! The operator's own methods where a user can use them; an HTTP hook is called through the API server, as
-//! pods' addresses are seldom reached from a desk. Decides nothing.
+//! Calls the HTTP hook of a pod through the API server, with the user's rights.
 
 use std::time::Duration;
 
@@ -83,7 +80,7 @@ async fn call_through_api_server(client: &Client, of: &PodRef, spec: &HttpSpec) 
     }
 }
 
-/// The right that the effect needs, in words.
+/// Names the right that the effect needs, as in `create on pods/exec in namespace shop`.
 pub(super) fn required_grant(target: &TargetSpec, namespace: &str) -> String {
     let right = match (target.recycle.method, &target.recycle.http) {
         (Method::Http, Some(http)) => match http.verb {

@@ -1,6 +1,4 @@
-//! Whether a pod's connections are new, and if not, why not as far as sockets tell.
-//!
-//! Pure: sockets before and after, in; a judgement and its words, out.
+//! Compares the sockets of a pod before and after its recycle: whether its connections are new, and if not, why not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,6 +1,4 @@
-//! The proof of an eviction: the pod is gone, and one that was not there before holds connections.
-//!
-//! Waits and looks; the eviction was made by `effect`.
+//! Proves an eviction: the pod is gone, and one that did not exist before holds connections.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

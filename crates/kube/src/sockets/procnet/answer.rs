@@ -1,6 +1,4 @@
-//! What the end of a reading command means.
-//!
-//! Pure. What was read becomes sockets or a reason; its text goes nowhere.
+//! Interprets the end of a reading command: sockets, or a reason why there are none. The text itself is kept nowhere.
 
 use super::{ReadFailure, table};
 use crate::exec::{self, EndedCommand, ExecError, StartFault};
@@ -11,7 +9,7 @@ use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 const GRANT: &str = "evidence by ProcNet needs get and create on pods/exec: list this namespace in the chart's value \
                      evidence.namespaces, or set spec.evidence.source to None";
 
-/// Shells and wrappers end so when a program is not there, or cannot be run.
+/// Exit codes of shells and wrappers for a program that does not exist or cannot be run.
 const NO_PROGRAM: [i32; 2] = [126, 127];
 
 /// The sockets, or why there are none.
@@ -112,7 +110,7 @@ fn interpret_command(
         return Err(final_error(UnreadableReason::TableTooLarge, pod, &why));
     }
     let found = table::parse_tables(&ended.out, pod.port).map_err(|error| {
-        let why = format!("what container {container} printed is no table of sockets: {error}");
+        let why = format!("what container {container} printed is not a table of sockets: {error}");
         final_error(UnreadableReason::Garbled, pod, &why)
     })?;
     if only_tcp6_is_missing && found.tables != 1 {

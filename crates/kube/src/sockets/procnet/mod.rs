@@ -1,7 +1,7 @@
 //! `ProcNet`: reads a pod's sockets from `/proc/net/tcp` and `tcp6`, by exec in one of its containers.
 //!
 //! One read counts every container of the pod: they share a network namespace. It needs no credentials of the
-//! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or told.
+//! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or reported.
 //!
 //! The table holds what the pod asked for, before any address is rewritten: masquerading and kube-proxy change nothing
 //! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's, both to
@@ -23,7 +23,7 @@ use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 /// What is kept of the standard error: enough to see whether only `tcp6` is missing.
 const ERROR_BYTES: usize = 2048;
 
-/// Templates whose reader is remembered. A template that falls out is only tried anew.
+/// Number of templates whose reader is remembered. The readers of a forgotten template are tried again.
 const REMEMBERED: usize = 10_000;
 
 /// A program that prints files.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use dbbalance_core::evidence::{Socket, SocketState};
 
 /// What is read of one pod at most. A line has 150 bytes (IPv4) or 180 (IPv6), so that is above 20,000
-/// sockets of all kinds: a pod with more is no app with a pool.
+/// sockets of all kinds, far more than a pool has.
 pub const LIMIT: usize = 4 * 1024 * 1024;
 
 /// States in `include/net/tcp_states.h`.
@@ -18,14 +18,14 @@ const CLOSE_WAIT: u8 = 0x08;
 /// No state is as great as this one (`TCP_MAX_STATES`).
 const MAX_STATES: u8 = 0x0e;
 
-/// Why a text is no table.
+/// A reason why a text is not a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The first line is not a table's head.
-    #[error("it does not begin with the head of /proc/net/tcp")]
+    #[error("it does not start with the header of /proc/net/tcp")]
     NoHead,
-    /// A line is no socket. Its text is not told.
-    #[error("line {line} is no socket")]
+    /// A line is not a socket. Its text is not reported.
+    #[error("line {line} is not a socket")]
     Line {
         /// Which, from 1.
         line: usize,
