@@ -26,7 +26,7 @@ use dbbalance_api::conditions::{ConditionStatus, ConditionType};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
-use dbbalance_kube::methods::{Fault, Outcome};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 
 pub use balance::{BalanceSums, PolicyBalance};
 pub use labels::RecycleResult;
@@ -273,15 +273,15 @@ impl Metrics {
     }
 
     /// An effect was asked for.
-    pub fn count_effect(&self, method: Method, outcome: &Outcome) {
+    pub fn count_effect(&self, method: Method, outcome: &EffectOutcome) {
         let result = match outcome {
-            Outcome::Done => "Done",
-            Outcome::Blocked { by, .. } => {
+            EffectOutcome::Done => "Done",
+            EffectOutcome::Blocked { by, .. } => {
                 self.count_blocked(by.as_str());
                 "Blocked"
             }
-            Outcome::Gone => "Gone",
-            Outcome::Failed { fault, .. } => {
+            EffectOutcome::Gone => "Gone",
+            EffectOutcome::Failed { fault, .. } => {
                 self.count_fault(method, *fault);
                 "Failed"
             }
@@ -292,7 +292,7 @@ impl Metrics {
             .inc();
     }
 
-    fn count_fault(&self, method: Method, fault: Fault) {
+    fn count_fault(&self, method: Method, fault: EffectFault) {
         let (method, fault) = (method.as_str(), fault.as_str());
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }
