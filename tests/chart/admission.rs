@@ -13,7 +13,7 @@ use crate::objects::app;
 async fn patch_as_operator(
     fixture: &ChartFixture,
     path: &str,
-    patch: &Value,
+    change: &Value,
 ) -> Result<Value, String> {
     let request = http::Request::patch(path)
         .header("Content-Type", "application/merge-patch+json")
@@ -21,7 +21,7 @@ async fn patch_as_operator(
             "Impersonate-User",
             format!("system:serviceaccount:{HOME}:{HOME}"),
         )
-        .body(serde_json::to_vec(patch).unwrap())
+        .body(serde_json::to_vec(change).unwrap())
         .unwrap();
     fixture.request(request).await
 }
@@ -40,7 +40,7 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
     let template =
         |key: &str| json!({"spec": {"template": {"metadata": {"annotations": {key: "x"}}}}});
 
-    for (path, patch) in [
+    for (path, change) in [
         (&pod, annotation("prometheus.io/scrape")),
         (&pod, annotation("dbbalance.io/ignore")),
         (&pod, json!({"metadata": {"labels": {"app": "other"}}})),
@@ -58,14 +58,14 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
             json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}),
         ),
     ] {
-        let refused = patch_as_operator(&fixture, path, &patch).await;
-        let message = refused.expect_err(&format!("{path} took {patch}"));
+        let refused = patch_as_operator(&fixture, path, &change).await;
+        let message = refused.expect_err(&format!("{path} took {change}"));
         assert!(
             message.contains("dbbalance may change"),
-            "{patch}: {message}"
+            "{change}: {message}"
         );
     }
-    for (path, patch) in [
+    for (path, change) in [
         (&pod, annotation("dbbalance.io/claim")),
         (
             &pod,
@@ -74,8 +74,8 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
         (&pod, annotation("dbbalance.io/epoch")),
         (&workload, template("dbbalance.io/epoch")),
     ] {
-        let taken = patch_as_operator(&fixture, path, &patch).await;
-        taken.unwrap_or_else(|e| panic!("{path} refused {patch}: {e}"));
+        let taken = patch_as_operator(&fixture, path, &change).await;
+        taken.unwrap_or_else(|e| panic!("{path} refused {change}: {e}"));
     }
 }
 
