@@ -112,7 +112,7 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
         } else {
             args.watch_namespaces.0.join(",")
         },
-        "dbbalance begins"
+        "Starting dbbalance"
     );
 
     let stores = Stores::watch(&clients.normal, &args.watch_namespaces.0, &stop, &tasks);
@@ -125,17 +125,14 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.run(lease_stop.clone()));
 
-    run_controller(
-        &args,
+    let parts = ControllerParts {
         clients,
         stores,
         leadership,
         metrics,
-        &lease.identity,
-        &stop,
-        &tasks,
-    )
-    .await?;
+        identity: lease.identity,
+    };
+    run_controller(&args, parts, &stop, &tasks).await?;
     stop.cancel();
     ready.set(false);
     tasks.close();
@@ -144,22 +141,34 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     let _ = keeping.await;
     probes_stop.cancel();
     let _ = probing.await;
-    tracing::info!("dbbalance ends");
+    tracing::info!("Stopped dbbalance");
     Ok(())
 }
 
-/// Runs the controller until told to stop; returns when no effect is in progress any more.
-#[allow(clippy::too_many_arguments)] // each is used once, here
-async fn run_controller(
-    args: &RunArgs,
+/// What the controller is made of, besides what it starts itself.
+struct ControllerParts {
     clients: Clients,
     stores: Stores,
     leadership: Leadership,
     metrics: Arc<Metrics>,
-    identity: &str,
+    /// The name of this replica, for events.
+    identity: String,
+}
+
+/// Runs the controller until `stop` is cancelled. Returns when no effect is in progress any more.
+async fn run_controller(
+    args: &RunArgs,
+    parts: ControllerParts,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), RunError> {
+    let ControllerParts {
+        clients,
+        stores,
+        leadership,
+        metrics,
+        identity,
+    } = parts;
     let pollers = start_pollers(args, &metrics, stop);
     let poked = pollers.changes();
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
@@ -168,7 +177,7 @@ async fn run_controller(
     let dns = start_dns(args, &metrics, stop)?;
     let looked = dns.updates();
     let ctx = Arc::new(Context {
-        events: Events::new(clients.normal.clone(), identity),
+        events: Events::new(clients.normal.clone(), &identity),
         clients,
         stores: stores.clone(),
         leadership,
@@ -230,7 +239,7 @@ fn listen_to_signals(stop: &CancellationToken) -> Result<(), std::io::Error> {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        tracing::info!("told to stop: effects in progress end, then the lease is released");
+        tracing::info!("Shutting down: waiting for in-flight effects");
         stop.cancel();
     });
     Ok(())

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::context::Context;
 use super::errors::ReconcileError;
@@ -29,6 +29,17 @@ const HEARTBEAT: Duration = Duration::from_mins(5);
 ///
 /// # Errors
 /// When it could not be carried through; it is made again.
+#[tracing::instrument(
+    name = "reconcile",
+    level = "error", // so that a filter of warn keeps the fields
+    skip_all,
+    fields(
+        namespace = policy.meta().namespace,
+        policy = policy.meta().name,
+        cluster = policy.0.as_ref().ok().map(|p| p.spec.cluster.identifier.as_str()),
+        epoch = policy.0.as_ref().ok().and_then(|p| p.status.as_ref()?.epoch),
+    )
+)]
 pub async fn reconcile_policy(
     policy: Arc<WatchedPolicy>,
     ctx: Arc<Context>,
@@ -41,10 +52,11 @@ pub async fn reconcile_policy(
         Ok(policy) => policy,
         Err(malformed) => return Err(ReconcileError::Malformed(malformed.error.clone())),
     };
-    let began = std::time::Instant::now();
+    tracing::debug!("Reconciling policy");
+    let started = std::time::Instant::now();
     let action = run_pass(policy, &ctx).await?;
     ctx.reset_backoff(&policy.uid().unwrap_or_default());
-    ctx.metrics.observe_reconcile(began.elapsed());
+    ctx.metrics.observe_reconcile(started.elapsed());
     Ok(action)
 }
 
@@ -87,20 +99,23 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
 /// Says when a failed pass is made again.
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
 pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
-    let (name, uid) = match &policy.0 {
-        Ok(p) => (p.name_any(), p.uid().unwrap_or_default()),
-        Err(e) => (
-            e.metadata.name.clone().unwrap_or_default(),
-            e.metadata.uid.clone().unwrap_or_default(),
-        ),
-    };
+    let meta = policy.meta();
     if matches!(error, ReconcileError::Conflict) {
         return Action::requeue(SOON);
     }
     ctx.metrics.count_reconcile_error(error.reason());
-    tracing::warn!(policy = name, reason = error.reason(), error = %format_error_chain(error), "a pass failed");
+    tracing::warn!(
+        namespace = meta.namespace,
+        policy = meta.name,
+        reason = error.reason(),
+        error = %format_error_chain(error),
+        "Reconcile failed"
+    );
     if matches!(error, ReconcileError::Malformed(_)) {
         return Action::await_change();
     }
-    Action::requeue(ctx.next_backoff(&uid))
+    Action::requeue(ctx.next_backoff(meta.uid.as_deref().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

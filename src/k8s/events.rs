@@ -160,12 +160,7 @@ impl Events {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        tracing::warn!(
-            reason = reason.as_str(),
-            note,
-            error,
-            "an event could not be written"
-        );
+        tracing::warn!(reason = reason.as_str(), note, error, "Cannot write event");
     }
 
     /// Opens an epoch: writes the event `EpochOpened` under a name that is the same for every try,

@@ -24,13 +24,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
     loop {
         ctx.leadership.wait_until_acquired().await;
-        tracing::info!(identity = ctx.leadership.identity(), "leading");
+        tracing::info!(identity = ctx.leadership.identity(), "Started leading");
         ctx.state.clear();
         let _ = elected.unbounded_send(());
         ctx.leadership.wait_until_lost().await;
         tracing::warn!(
             identity = ctx.leadership.identity(),
-            "not leading any more: no effects until it leads again"
+            "Lost leadership: no effects until this replica leads again"
         );
         ctx.pollers.retain(&HashSet::new());
         ctx.probe.retain(&HashSet::new());
@@ -80,7 +80,8 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
         };
         for condition in &status.conditions {
             let type_ = ConditionType::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|t| t.as_str() == condition.type_);
             let value = parse_status(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));

@@ -131,9 +131,12 @@ fn log_pace_change(before: HeartbeatPace, after: HeartbeatPace) {
         tracing::warn!(
             pods = after.pods,
             heartbeat_seconds = after.heartbeat.as_secs(),
-            "more pods are measured than can be read in the ordinary time: heartbeats are slower; reads that are waited for come first"
+            "Too many pods to read at the configured interval, slowing heartbeats; requested reads come first"
         );
     } else if before.slowed && !after.slowed {
-        tracing::info!(pods = after.pods, "heartbeats are as fast as wanted again");
+        tracing::info!(
+            pods = after.pods,
+            "Heartbeats are back at the configured interval"
+        );
     }
 }

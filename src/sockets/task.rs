@@ -49,7 +49,11 @@ async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSem
         .unwrap_or_else(|_| {
             Err(Unreadable::new(
                 UnreadableReason::Timeout,
-                format!("{}: not read within {} s", read.pod.what(), limit.as_secs()),
+                format!(
+                    "{}: not read within {} s",
+                    read.pod.describe(),
+                    limit.as_secs()
+                ),
             ))
         });
     drop(place);
@@ -59,9 +63,12 @@ async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSem
         .count_read(result.as_ref().map(drop).map_err(|why| why.reason));
     if let Err(why) = &result {
         tracing::debug!(
+            namespace = read.key.namespace,
+            policy = read.key.policy,
+            target = read.key.target,
             reason = why.reason.as_str(),
-            message = why.message,
-            "a pod was not read"
+            error = why.message,
+            "Cannot read pod"
         );
     }
     let ended = shared

@@ -109,7 +109,7 @@ impl Poller {
                 if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!(
                         region = self.seat.source.region,
-                        "reading clusters works again"
+                        "Reading clusters works again"
                     );
                 }
                 self.record_answers(ids, answers, now)
@@ -195,8 +195,8 @@ impl Poller {
             tracing::warn!(
                 region = self.seat.source.region,
                 reason,
-                message,
-                "reading clusters failed"
+                error = message,
+                "Reading clusters failed, retrying"
             );
         }
         let mut clusters = self.seat.lock_clusters();

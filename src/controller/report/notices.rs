@@ -29,7 +29,8 @@ pub(super) async fn publish_notices(
             policy = world.policy.name,
             namespace = world.policy.namespace,
             reason = reason.as_str(),
-            note
+            note,
+            "Published notice"
         );
         ctx.events.publish(policy, type_, reason, note).await;
     }

@@ -104,7 +104,7 @@ impl LeaseKeeper {
                 match self.read_lease().await {
                     Ok(()) => {}
                     Err(error) => {
-                        self.log_failure("reading", &error);
+                        self.log_failure("read", &error);
                         return CHECK_INTERVAL;
                     }
                 }
@@ -116,7 +116,7 @@ impl LeaseKeeper {
                 WriteOutcome::Stored(_) => return self.config.renew,
                 WriteOutcome::Conflict => known = false,
                 WriteOutcome::Failed(error) => {
-                    self.log_failure("writing", &error);
+                    self.log_failure("write", &error);
                     // It may have been stored all the same, so what we have seen is not to be
                     // trusted; a conflict would tell, and so does a look.
                     return CHECK_INTERVAL.min(self.config.renew);
@@ -208,7 +208,7 @@ impl LeaseKeeper {
             });
             self.publish_state(Some(self.identity.clone()), asked + self.config.held_for());
             if taken {
-                tracing::info!(lease = %self.config.name, identity = %self.identity, "leading");
+                tracing::info!(lease = %self.config.name, identity = %self.identity, "Acquired lease");
             }
         }
         written
@@ -277,9 +277,9 @@ impl LeaseKeeper {
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = None;
         match self.write_lease(&lease, true).await {
-            WriteOutcome::Stored(_) => tracing::info!(lease = %self.config.name, "released"),
+            WriteOutcome::Stored(_) => tracing::info!(lease = %self.config.name, "Released lease"),
             WriteOutcome::Conflict => {} // another has it
-            WriteOutcome::Failed(error) => self.log_failure("releasing", &error),
+            WriteOutcome::Failed(error) => self.log_failure("release", &error),
         }
     }
 
@@ -300,12 +300,13 @@ impl LeaseKeeper {
         });
     }
 
-    fn log_failure(&self, verb: &str, error: &str) {
+    fn log_failure(&self, operation: &'static str, error: &str) {
         tracing::warn!(
             lease = %self.config.name,
             namespace = %self.config.namespace,
+            operation,
             error,
-            "{verb} the lease failed; retrying"
+            "Lease request failed, retrying"
         );
     }
 }

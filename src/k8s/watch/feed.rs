@@ -8,6 +8,7 @@ use kube::runtime::watcher;
 use tokio::sync::broadcast;
 
 use super::{CacheChange, ObjectKind};
+use dbbalance_core::error_chain::format_error_chain;
 
 pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub kind: ObjectKind,
@@ -35,9 +36,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
                 Err(error) => {
                     tracing::warn!(
                         kind = ?self.kind,
-                        error = %error,
-                        "a watch failed and is begun again after a pause; if this is a 403, grant \
-                         list and watch, or set the watched namespaces"
+                        error = %format_error_chain(&error),
+                        "Watch failed, restarting it after a pause; on a 403, grant list and watch, or set the watched namespaces"
                     );
                 }
             }
