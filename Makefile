@@ -50,7 +50,7 @@ lint: tools ## Check format, clippy, shellcheck, chart lint and unit tests, and 
 
 test-unit: tools ## Run unit and property tests, and the RDS API's contract against moto with faults
 	$(TEST) --lib --bins --test dns --test rds_batches --test dockerfile --test docs
-	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
+	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p dbbalance-terminal -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-simulator -p dbbalance-figures -p dbbalance-testkit
 	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation

@@ -315,3 +315,33 @@ fn every_test_that_stands_for_a_behaviour_of_the_testbed_exists() {
         .collect();
     assert_none(&problems);
 }
+
+#[test]
+fn make_test_runs_the_tests_of_every_package() {
+    let makefile = fs::read_to_string(checkout_folder().join("Makefile")).unwrap();
+    let tested: Vec<&str> = between(&makefile, "-p ", " ")
+        .into_iter()
+        .map(str::trim)
+        .collect();
+    let mut problems = BTreeSet::new();
+    let mut packages = 0;
+    for (file, text) in read_files(&["toml"]) {
+        let is_member = file.ends_with("Cargo.toml") && file.components().count() <= 3;
+        let Some(name) = text.lines().find_map(|line| line.strip_prefix("name = \"")) else {
+            continue;
+        };
+        let name = name.trim_end_matches('"');
+        packages += usize::from(is_member);
+        let is_tested = tested
+            .iter()
+            .any(|word| word.split_whitespace().next() == Some(name));
+        if is_member && !is_tested {
+            problems.insert(format!(
+                "{}: no target of make tests {name}",
+                file.display()
+            ));
+        }
+    }
+    assert!(packages > 8, "only {packages} packages found");
+    assert_none(&problems);
+}

@@ -105,7 +105,8 @@ fn a_copy_that_leaves_a_member_out_is_noticed() {
     let build = &parse_stages(
         "FROM rust AS build\nCOPY Cargo.toml Cargo.lock ./\nCOPY src src\nCOPY crates crates\n",
     )[0];
-    let folder = write_context("docker-context-without-tests", build, "");
+    let ignore = read_file(".dockerignore");
+    let folder = write_context("docker-context-without-tests", build, &ignore);
     let error = read_metadata(&folder).unwrap_err();
     assert!(error.contains("tests/"), "{error}");
 
