@@ -1,7 +1,7 @@
-//! Serves metrics and probes.
+//! Serves metrics, liveness and readiness.
 //!
-//! Answers only what others know: the caches whether they have synced, the lease whether its loop
-//! goes round. A standby is ready as soon as its caches have synced, or it could never be one.
+//! The operator is live while its lease loop runs, and ready as soon as its caches have synced. A standby is ready too,
+//! or a rolling update would never end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,34 +22,34 @@ use tokio_util::sync::CancellationToken;
 use crate::k8s::lease::{Leadership, LeaseConfig};
 use crate::metrics::Metrics;
 
-/// As `OpenMetrics` 1.0 says; Prometheus takes it by this type.
+/// The content type of `OpenMetrics` 1.0, by which Prometheus selects its parser.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Added to the longest pause of a lease loop that is alive: for a machine under load.
+/// Added to the longest pause of a live lease loop, for a machine under load.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Why nothing is served.
+/// Describes why metrics and probes cannot be served.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// The address cannot be taken.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: is it in use, or the port privileged? (--listen-address)")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The listener broke.
-    #[error("serving metrics and probes ended")]
+    /// The listener failed.
+    #[error("cannot serve metrics and probes")]
     Serve(#[source] std::io::Error),
 }
 
-/// Set once all caches have synced. Cheap to clone.
+/// Whether all caches have synced. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says whether the caches have synced; false again on shutdown.
+    /// Sets whether the caches have synced; false again on shutdown.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
     }
@@ -59,7 +59,7 @@ impl Readiness {
     }
 }
 
-/// What the answers come from.
+/// The sources of the answers.
 #[derive(Clone, Debug)]
 pub struct HttpState {
     metrics: Arc<Metrics>,
@@ -69,7 +69,7 @@ pub struct HttpState {
 }
 
 impl HttpState {
-    /// Puts the sources together; `lease` says how long its loop may take.
+    /// Returns the state; `lease` limits how long the lease loop may take.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
@@ -86,20 +86,20 @@ impl HttpState {
     }
 }
 
-/// Takes the address, so that a wrong one is told at the start.
+/// Binds the address, so that a wrong one is reported at start.
 ///
 /// # Errors
-/// When the address cannot be taken.
+/// When the address cannot be bound.
 pub async fn bind_listener(address: SocketAddr) -> Result<TcpListener, HttpError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| HttpError::Bind { address, source })
 }
 
-/// Serves until told to stop, then ends what is under way.
+/// Serves until `shutdown` is cancelled, then finishes the requests in progress.
 ///
 /// # Errors
-/// When the listener breaks.
+/// When the listener fails.
 pub async fn serve_http(
     listener: TcpListener,
     state: HttpState,
@@ -131,7 +131,7 @@ async fn get_healthz(State(state): State<HttpState>) -> (StatusCode, String) {
     if pause <= state.tick_limit {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        let said = format!("the lease loop stands still for {} s\n", pause.as_secs());
+        let said = format!("the lease loop has not run for {} s\n", pause.as_secs());
         (StatusCode::SERVICE_UNAVAILABLE, said)
     }
 }

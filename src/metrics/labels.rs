@@ -1,11 +1,11 @@
-//! The values that labels can have.
+//! The values of labels.
 
 use dbbalance_api::conditions::ConditionStatus;
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
 
-/// What came of the recycle of one pod, seen on the pod.
+/// The result of the recycle of one pod, as observed on the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 pub enum RecycleResult {
     /// The pod is fresh.
@@ -48,7 +48,7 @@ pub(super) const STATUSES: [ConditionStatus; 3] = [
     ConditionStatus::False,
     ConditionStatus::Unknown,
 ];
-/// That a pod was read, and why it could not be. Reasons that are known without a read are none of its results.
+/// Results of a read: success, or why it failed. Reasons that are known without a read are not counted.
 pub(super) const READS: [&str; 11] = [
     "Read",
     UnreadableReason::NotGranted.as_str(),

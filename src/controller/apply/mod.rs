@@ -1,8 +1,7 @@
-//! Apply: the only code that changes a workload or a pod.
+//! Applies a plan. No other code of the operator changes a workload or a pod.
 //!
-//! Before each effect it asks the lease whether it still leads, and the limiter whether it may.
-//! Each recycle of a pod is claim, effect, stamp; whatever dies in between leaves a claim that says
-//! so. It decides nothing: which pods and how is the plan's.
+//! Each effect waits for the rate limiter and then checks that this replica is still the leader. The recycle of a pod is
+//! claim, effect and stamp; a crash in between leaves the claim on the pod.
 
 mod recycle;
 
@@ -24,43 +23,43 @@ use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
 use recycle::{Recycled, recycle, report_lost};
 
-/// How long a disruption budget is left alone before it is asked again: often enough to go on soon
-/// when it is lifted, seldom enough to be no loop.
+/// How long to wait after a disruption budget has refused an eviction: short enough to continue soon when it allows one,
+/// long enough not to load the API server.
 const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
-/// From the creation of an epoch's event to its open time: the granularity of the API server's times.
+/// The time from the creation of an epoch's event to its open time: the granularity of the API server's times.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
 
-/// What was done.
+/// The result of [`apply_plan`].
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The pending epoch has opened, at this time.
+    /// The epoch that has opened, and its open time.
     pub opened: Option<(i64, Timestamp)>,
     /// By target.
     pub targets: HashMap<String, TargetApplied>,
 }
 
-/// What was done for one target.
+/// The result for one target.
 #[derive(Debug, Default)]
 pub struct TargetApplied {
-    /// A step was taken: something was claimed or rolled.
+    /// At least one pod was claimed, or the workload was rolled.
     pub stepped: bool,
-    /// Pods whose effect was made, by the fallback.
+    /// Pods that were recycled by the fallback.
     pub fallbacks: usize,
-    /// The first failure.
+    /// The message of the first failure.
     pub failure: Option<String>,
-    /// A failure that every pod of the template would meet, on the canary.
+    /// A failure of the canary that every pod of the template would have.
     pub structural: Option<String>,
-    /// What holds the target for a while.
+    /// What blocks the target for a while.
     pub blockade: Option<EffectBackoff>,
     /// The workload's generation after its template was stamped.
     pub template_generation: Option<i64>,
 }
 
-/// Does what the plan says.
+/// Makes the effects of a plan.
 ///
 /// # Errors
-/// When the pending epoch could not be opened. Failures of effects are no errors.
+/// When the pending epoch cannot be opened. Failed effects are not errors; they are in the result.
 #[tracing::instrument(
     name = "apply",
     level = "error",
@@ -97,7 +96,7 @@ pub async fn apply_plan(
             .await?;
         ctx.state
             .update(&world.policy.uid, |m| m.start_grace((ctx.clock)()));
-        // The API server's clock has whole seconds; a pod created within this one may be older.
+        // The API server's times have whole seconds: a pod created within this second may be older than the epoch.
         let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
     }
@@ -186,10 +185,10 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
             fail::fail_point!("acted");
             done.stepped = true;
             done.template_generation = Some(generation);
-            tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "rollout begun");
+            tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "Started rollout");
         }
         Err(Outcome::Failed { fault, message }) => {
-            tracing::warn!(fault = fault.as_str(), message, "rollout failed");
+            tracing::warn!(fault = fault.as_str(), message, "Rollout failed");
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
@@ -260,7 +259,7 @@ async fn recycle_all(
     done
 }
 
-/// Keeps the sockets of pods as they are before their recycle: that it has renewed them is proved by them.
+/// Keeps the sockets of pods before their recycle, to prove later that it has renewed them.
 fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Context) {
     let mut targets = world.spec.targets.iter().zip(&world.targets);
     let Some((_, found)) = targets.find(|(s, _)| s.name == spec.name) else {
@@ -278,7 +277,7 @@ fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Co
     });
 }
 
-/// Stamps pods that need no effect. A stamp that does not go through is planned again.
+/// Stamps pods that need no effect. A failed stamp is planned again.
 async fn stamp_all(
     world: &World,
     pods: &[PodKey],

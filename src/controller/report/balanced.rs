@@ -1,19 +1,17 @@
-//! The condition `Balanced`: what the measured targets of a policy come to.
-//!
-//! Says what `status.balance` holds, so that it is rewritten as rarely; measures and judges nothing.
+//! The condition `Balanced`: summarizes `status.balance`, and changes as rarely.
 
 use dbbalance_api::conditions::ConditionStatus;
 use dbbalance_api::spec::EvidenceSource;
 use dbbalance_api::status::{BalanceState, BalanceStatus, LimitedBy};
 
-/// Status, reason and message. One target that is not even makes it False; one of which nothing can be told
-/// makes it Unknown, whatever the others are.
+/// Returns status, reason and message. One unbalanced target makes it False. Without one, a target that cannot be
+/// measured makes it Unknown.
 pub(super) fn balanced_condition(
     source: EvidenceSource,
     balance: &[BalanceStatus],
 ) -> (ConditionStatus, String, String) {
     if source == EvidenceSource::None {
-        let message = "connections are not measured: recycled is not the same as balanced";
+        let message = "connections are not measured: a recycled pod is not necessarily balanced";
         return (
             ConditionStatus::Unknown,
             "NoEvidence".to_owned(),
@@ -29,7 +27,7 @@ pub(super) fn balanced_condition(
         let Some(first) = found.first() else {
             continue;
         };
-        // A target that whole pods limit says more than one that is simply even.
+        // The reason of a target that is limited by whole pods is more useful than that of an even one.
         let limited = found.iter().find(|b| b.limited_by.is_some());
         let reason = limited.unwrap_or(first).reason.clone();
         let words: Vec<String> = found

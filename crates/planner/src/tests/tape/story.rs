@@ -8,10 +8,10 @@ use super::super::{measured, stories};
 use crate::plan;
 use crate::testing::disturb::disturb_target;
 use crate::testing::model::Model;
+use crate::testing::parse_policy;
 use crate::testing::random::{self, NOW, Tape};
 use crate::testing::recorder::PlanRecorder;
 use crate::testing::{at, rules, seconds};
-use crate::testing::parse_policy;
 use crate::world::World;
 
 /// Worlds of one story of unrelated worlds.
