@@ -1,4 +1,4 @@
-# dbbalance: one command to see it (make demo), one to prove it (make test).
+# make demo shows dbbalance, make test proves it, make help lists the rest.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -17,8 +17,8 @@ TESTBED_NAME ?= dbb
 export DBBALANCE_CACHE := $(CACHE)
 
 help: ## Show this help
-	@echo "make demo    see it: real databases that scale and fail over, and an app's pools that follow"
-	@echo "make test    prove it: everything below that CI runs"
+	@echo "make demo    show it: real databases that scale and fail over, and an app's pools that follow"
+	@echo "make test    prove it: every test, as CI runs them"
 	@echo
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -36,19 +36,19 @@ setup:
 tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
 	@$(SUDO) $(TESTBED) tools
 
-demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show the story on this machine; KEEP=1 leaves it running (OPERATOR=a built program)
+demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show dbbalance on this machine; KEEP=1 leaves it running (OPERATOR=path of a built binary)
 	@$(SUDO) $(TESTBED) demo --operator $(OPERATOR)
 
 test: lint test-unit test-api test-e2e ## Run every test (CI runs this)
 
-lint: tools ## Format, clippy, shellcheck, chart lint and chart unit tests, rendered manifests
+lint: tools ## Check format, clippy, shellcheck, chart lint and unit tests, and rendered manifests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --features failpoints --quiet -- -D warnings
 	shellcheck .ci/run $$(git ls-files '*.sh')
 	HELM=$(CACHE)/helm-v4.3.1/helm UNTT=$(CACHE)/helm-unittest-v1.1.2/untt charts/test.sh
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
-test-unit: tools ## Unit and property tests, and the contract of the RDS API against moto with faults
+test-unit: tools ## Run unit and property tests, and the RDS API's contract against moto with faults
 	$(TEST) --lib --bins --test dns --test rds_batches --test dockerfile --test docs
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-simulator -p dbbalance-figures -p dbbalance-testkit
@@ -58,17 +58,17 @@ test-unit: tools ## Unit and property tests, and the contract of the RDS API aga
 	@# Both wait for real servers most of the time.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-testbed
 
-# Cargo must not take the jobserver of the make above for its own: it is told of none.
+# Without MAKEFLAGS, because Cargo would use the jobserver of the make above.
 test-contract:
 	MAKEFLAGS= $(TEST) --test rds_contract --test rds_truncation
 
 test-testbed:
 	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
-test-api: tools program ## The CRD and its rules against a real API server
+test-api: tools program ## Test the CRD and its rules on a real API server
 	$(TEST) --test api
 
-test-e2e: tools image ## Every method and safety rule on a real Kubernetes, with the Helm chart
+test-e2e: tools image ## Test every method and safety rule on a real Kubernetes, with the Helm chart
 	$(TEST) --no-run --test e2e --test convergence --test chart
 	$(TEST) --test e2e
 	@# Both wait for DNS, pods and leases most of the time.
@@ -80,22 +80,22 @@ test-convergence:
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
-soak: tools program ## Long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
+soak: tools program ## Run long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
 
-bench: tools program ## Measure it on real databases against nothing and a restart; goes on where it was (BENCH_RUNS=10)
+bench: tools program ## Measure against doing nothing and a restart, on real databases; resumes earlier runs (BENCH_RUNS=10)
 	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench
 
-bench-page: ## Write page, chart and README's section from docs/bench/results.json
+bench-page: ## Write the benchmark's page, chart and README section from docs/bench/results.json
 	$(CARGO) test --quiet --locked -p dbbalance --test bench -- page
 
-sim: ## Simulate the rule that steers connections, beside what people do instead: a table, and target/sim.json (RUNS=1000)
+sim: ## Simulate the rule that steers connections, and the alternatives: a table, and target/sim.json (RUNS=1000)
 	@$(CARGO) run --quiet --locked -p dbbalance-simulator -- --runs $(or $(RUNS),1000) --json target/sim.json
 
-hunt: setup ## Look for random stories that break a safety rule of the plan (CASES=5000, about 8 minutes)
+hunt: setup ## Search random stories for one that breaks a safety rule of the plan (CASES=5000, about 8 minutes)
 	PROPTEST_CASES=$(or $(CASES),5000) $(CARGO) test --locked -p dbbalance-planner whatever_befalls -- --nocapture
 
-structure: ## Measure the structure of the code: names, types, circles of imports (BASE=a commit to print beside it; JSON=1)
+structure: ## Measure the code's structure: names, types, import cycles (BASE=commit to compare with; JSON=1)
 	@base=target/structure-base; flags="$(if $(JSON),--json)"; \
 	if [ -n "$(BASE)" ]; then \
 	  git worktree remove --force $$base 2>/dev/null || rm -rf $$base; \
@@ -105,10 +105,10 @@ structure: ## Measure the structure of the code: names, types, circles of import
 	fi; \
 	$(CARGO) run --quiet --locked -p dbbalance-structure -- $$flags .
 
-tape: setup ## Hold the planner to the plans that were recorded of random stories (DBBALANCE_TAPE=write records them anew)
+tape: setup ## Compare the planner's plans with the recorded ones (DBBALANCE_TAPE=write records them again)
 	$(CARGO) test --quiet --locked -p dbbalance-planner --lib tests::tape:: -- --nocapture
 
-crds: ## Write the CRD from the types, to crds/, the chart and deploy/
+crds: ## Write the CRD from the types to crds/, the chart and deploy/
 	$(CARGO) run --quiet --locked -- crd > crds/dbbalancepolicies.yaml
 	cp crds/dbbalancepolicies.yaml charts/dbbalance/files/dbbalancepolicies.yaml
 	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
@@ -128,10 +128,10 @@ testbed-up: tools ## Start a testbed (TESTBED_NAME=dbb) and moto
 	$(SUDO) $(TESTBED) up --name $(TESTBED_NAME)
 	$(SUDO) $(TESTBED) rds up --name $(TESTBED_NAME)
 
-testbed-down: setup ## Delete the testbed
+testbed-down: setup ## Delete the testbed (TESTBED_NAME=dbb)
 	$(SUDO) $(TESTBED) down --name $(TESTBED_NAME)
 
-deny: ## Licences and advisories of the dependencies (needs cargo-deny)
+deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check
 
 clean: ## Remove build output; the tool cache stays

@@ -26,11 +26,11 @@ use dbbalance_api::conditions::{ConditionStatus, ConditionType};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
-use dbbalance_kube::methods::{Fault, Outcome};
+use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 
 pub use balance::{BalanceSums, PolicyBalance};
 pub use labels::RecycleResult;
-use labels::{METHODS, OUTCOMES, READS, RESULTS, STATUSES, TRIGGERS};
+use labels::{METHODS, OUTCOMES, READ, READ_FAILURES, RESULTS, STATUSES, TRIGGERS};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -195,7 +195,8 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
-        for result in READS {
+        let failures = READ_FAILURES.map(UnreadableReason::as_str);
+        for result in failures.into_iter().chain([READ]) {
             let _ = self.reads.get_or_create(&ByResult { result });
         }
         for trigger in TRIGGERS.map(Trigger::as_str) {
@@ -229,7 +230,7 @@ impl Metrics {
 
     /// Counts a read of a pod's sockets.
     pub fn count_pod_read(&self, result: Result<(), UnreadableReason>) {
-        let result = result.err().map_or(READS[0], UnreadableReason::as_str);
+        let result = result.err().map_or(READ, UnreadableReason::as_str);
         self.reads.get_or_create(&ByResult { result }).inc();
     }
 
@@ -272,15 +273,15 @@ impl Metrics {
     }
 
     /// Counts a requested effect, and its fault or what blocked it.
-    pub fn count_effect(&self, method: Method, outcome: &Outcome) {
+    pub fn count_effect(&self, method: Method, outcome: &EffectOutcome) {
         let result = match outcome {
-            Outcome::Done => "Done",
-            Outcome::Blocked { by, .. } => {
+            EffectOutcome::Done => "Done",
+            EffectOutcome::Blocked { by, .. } => {
                 self.count_blocked(by.as_str());
                 "Blocked"
             }
-            Outcome::Gone => "Gone",
-            Outcome::Failed { fault, .. } => {
+            EffectOutcome::Gone => "Gone",
+            EffectOutcome::Failed { fault, .. } => {
                 self.count_fault(method, *fault);
                 "Failed"
             }
@@ -291,7 +292,7 @@ impl Metrics {
             .inc();
     }
 
-    fn count_fault(&self, method: Method, fault: Fault) {
+    fn count_fault(&self, method: Method, fault: EffectFault) {
         let (method, fault) = (method.as_str(), fault.as_str());
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }
@@ -324,7 +325,7 @@ impl Metrics {
                 .get_or_create(&ByMode { mode: label })
                 .set(to_gauge_value(count));
         }
-        for kind in ConditionType::ALL {
+        for &kind in ConditionType::ALL {
             for status in STATUSES {
                 let count = fleet.conditions.iter().filter(|c| **c == (kind, status));
                 self.conditions

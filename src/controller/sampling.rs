@@ -68,7 +68,7 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
         .iter()
         .filter(|p| p.is_counted())
         .filter_map(|p| ctx.stores.pod(&world.policy.namespace, &p.name))
-        .filter_map(|p| PodToRead::of(&p, port, named))
+        .filter_map(|p| PodToRead::from_pod(&p, port, named))
         .collect()
 }
 

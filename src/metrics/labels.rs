@@ -48,18 +48,19 @@ pub(super) const STATUSES: [ConditionStatus; 3] = [
     ConditionStatus::False,
     ConditionStatus::Unknown,
 ];
-/// Results of a read: success, or why it failed. Reasons that are known without a read are not counted.
-pub(super) const READS: [&str; 11] = [
-    "Read",
-    UnreadableReason::NotGranted.as_str(),
-    UnreadableReason::NoReader.as_str(),
-    UnreadableReason::NotRunning.as_str(),
-    UnreadableReason::TableTooLarge.as_str(),
-    UnreadableReason::Garbled.as_str(),
-    UnreadableReason::Timeout.as_str(),
-    UnreadableReason::Connection.as_str(),
-    UnreadableReason::ApiServerBusy.as_str(),
-    UnreadableReason::ApiError.as_str(),
-    UnreadableReason::Gone.as_str(),
+/// The label of a read that succeeded.
+pub(super) const READ: &str = "Read";
+/// Why a read failed. Reasons that are known without a read are not results of one.
+pub(super) const READ_FAILURES: [UnreadableReason; 10] = [
+    UnreadableReason::NotGranted,
+    UnreadableReason::NoReader,
+    UnreadableReason::NotRunning,
+    UnreadableReason::TableTooLarge,
+    UnreadableReason::Garbled,
+    UnreadableReason::Timeout,
+    UnreadableReason::Connection,
+    UnreadableReason::ApiServerBusy,
+    UnreadableReason::ApiError,
+    UnreadableReason::Gone,
 ];
 pub(super) const OUTCOMES: [&str; 4] = ["Done", "Blocked", "Gone", "Failed"];

@@ -13,8 +13,8 @@ fn every_metric_has_its_documented_name() {
     metrics.observe_reaction(Trigger::Failover, Duration::from_secs(3));
     metrics.count_effect(
         Method::Signal,
-        &Outcome::Failed {
-            fault: Fault::NoShell,
+        &EffectOutcome::Failed {
+            fault: EffectFault::NoShell,
             message: String::new(),
         },
     );
@@ -79,7 +79,7 @@ fn the_fleet_is_replaced_as_a_whole() {
 #[test]
 fn a_blocked_effect_counts_its_gate() {
     let metrics = Metrics::new();
-    let blocked = Outcome::Blocked {
+    let blocked = EffectOutcome::Blocked {
         by: BlockedBy::DisruptionBudget,
         message: String::new(),
     };

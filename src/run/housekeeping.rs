@@ -80,7 +80,8 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
         };
         for condition in &status.conditions {
             let type_ = ConditionType::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|t| t.as_str() == condition.type_);
             let value = parse_status(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));

@@ -49,7 +49,11 @@ async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSem
         .unwrap_or_else(|_| {
             Err(Unreadable::new(
                 UnreadableReason::Timeout,
-                format!("{}: not read within {} s", read.pod.what(), limit.as_secs()),
+                format!(
+                    "{}: not read within {} s",
+                    read.pod.describe(),
+                    limit.as_secs()
+                ),
             ))
         });
     drop(place);

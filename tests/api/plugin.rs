@@ -121,18 +121,21 @@ pub fn shows(server: &KubeApiServer<'_>) -> usize {
 
     in_namespace(server, &["status", "shwon"]).failed(
         1,
-        &["there is no policy shwon in namespace api, but: ", "shown"],
+        &[
+            "there is no policy shwon in namespace api; policies there: ",
+            "shown",
+        ],
     );
     plugin(server, &["status", "shown", "-n", "default"]).failed(
         1,
-        &["there is no policy shown in namespace default, nor any other: choose"],
+        &["there is no policy shown in namespace default, and no other: pass"],
     );
     plugin(server, &["status"]).done(&["there are no policies in namespace default"]);
     in_namespace(server, &["connections", "shown", "--target", "wbe"])
-        .failed(1, &["has no target wbe, but: web"]);
+        .failed(1, &["has no target wbe; its targets: web"]);
     in_namespace(server, &["verify", "shown", "--yes"]).failed(
         1,
-        &["no pod of target web may be taken: it has no counted pods"],
+        &["no pod of target web can be verified: it has no counted pods"],
     );
     plugin(server, &["status", "--context", "nowhere"]).failed(1, &["nowhere", "--context"]);
     plugin(server, &["status", "--kubeconfig", "/nowhere"])
@@ -159,7 +162,7 @@ pub fn shows(server: &KubeApiServer<'_>) -> usize {
 pub fn asks(server: &KubeApiServer<'_>) -> usize {
     seen(server, "asked");
     in_namespace(server, &["recycle", "asked", "--token", "release-7"])
-        .done(&["a run is asked for, token release-7"]);
+        .done(&["a run is requested, token release-7"]);
     assert_eq!(
         note(server, "asked", "recycle-requested").as_deref(),
         Some("release-7")
@@ -175,7 +178,7 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
         &json!({"status": {"recycleRequested": "release-8"}}),
     );
     in_namespace(server, &["recycle", "asked", "--token", "release-8"])
-        .failed(1, &["has taken up token release-8 already"]);
+        .failed(1, &["has already accepted token release-8"]);
     set_status(
         server,
         "asked",
@@ -202,7 +205,7 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
         &["pause", "asked", "--until", "2020-01-01T00:00:00Z"],
     )
     .failed(1, &["is in the past"]);
-    in_namespace(server, &["resume", "asked"]).done(&["the pause until", "is ended"]);
+    in_namespace(server, &["resume", "asked"]).done(&["the pause until", "has ended"]);
     assert_eq!(note(server, "asked", "pause-until"), None);
     assert_eq!(note(server, "asked", "pause-reason"), None);
     in_namespace(server, &["resume", "asked"]).done(&["is not paused"]);

@@ -15,7 +15,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-scoped names carry the namespace, so that two releases of one name do not collide. */}}
+{{/* Cluster-scoped names contain the namespace, so that two releases with the same name do not collide. */}}
 {{- define "dbbalance.clusterName" -}}
 {{- printf "%s:%s" .Release.Namespace (include "dbbalance.fullname" .) -}}
 {{- end -}}
@@ -55,9 +55,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-The namespaces that a list such as signal.namespaces means, as a JSON list: ["*"] becomes the watched
-ones, and stays ["*"] where all are watched. A namespace that is not watched is refused: the right
-would be given and never used. Called with a list: the context, the key above namespaces.
+Returns the namespaces that a list such as signal.namespaces stands for, as a JSON list: ["*"] becomes the
+watched ones, and stays ["*"] if all are watched. A namespace that is not watched is refused, because the right
+would be granted and never used. The argument is a list: the context, and the key above namespaces.
 */}}
 {{- define "dbbalance.execNamespaces" -}}
 {{- $root := index . 0 -}}
@@ -87,9 +87,9 @@ would be given and never used. Called with a list: the context, the key above na
 {{- include "dbbalance.execNamespaces" (list . "evidence") -}}
 {{- end -}}
 
-{{/* What the operator does in the namespaces it watches, and so needs. */}}
+{{/* The rights that the operator needs in watched namespaces, each with its reason. */}}
 {{- define "dbbalance.rules" -}}
-# Policies are watched; get, to look again before an effect.
+# Policies are watched; get, to read one again before an effect.
 - apiGroups: [dbbalance.io]
   resources: [dbbalancepolicies]
   verbs: [get, list, watch]
@@ -97,8 +97,8 @@ would be given and never used. Called with a list: the context, the key above na
 - apiGroups: [dbbalance.io]
   resources: [dbbalancepolicies/status]
   verbs: [patch]
-# Pods are watched for their age, readiness and stamps; patch, for the annotations: claim, stamp and topology;
-# get, to see what became of a pod whose eviction was not answered in time (seldom used).
+# Pods are watched for their age, readiness and stamps; patch, to write the annotations (claim, stamp, topology);
+# get, to check a pod whose eviction timed out (rare).
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
@@ -118,26 +118,26 @@ would be given and never used. Called with a list: the context, the key above na
   resources: [pods/eviction]
   verbs: [create]
 {{- end }}
-# Every transition is an event on the policy; patch counts a repeated one; get, because an epoch's
-# open time is the creation time of its event, which may exist already.
+# Every transition is an event on the policy; patch, to count a repeated one; get, because an epoch's open
+# time is the creation time of its event, which may exist already.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [get, create, patch]
 {{- end -}}
 
-{{/* Exec, which is how a signal reaches a process. */}}
+{{/* Exec, to send a signal to a process. */}}
 {{- define "dbbalance.signalRules" -}}
-# Method Signal runs kill in the container. Exec by WebSocket is a GET request, so servers ask for
-# get; newer ones ask for create as well.
+# Method Signal runs kill in the container. Exec by WebSocket is a GET request, for which API servers require
+# get; newer ones also require create.
 - apiGroups: [""]
   resources: [pods/exec]
   verbs: [get, create]
 {{- end -}}
 
-{{/* Exec, which is how connections are read. */}}
+{{/* Exec, to read connections. */}}
 {{- define "dbbalance.evidenceRules" -}}
-# Evidence by ProcNet runs cat on /proc/net/tcp and tcp6 in one container of a pod. Exec by WebSocket is a
-# GET request, so servers ask for get; newer ones ask for create as well.
+# Evidence from ProcNet runs cat on /proc/net/tcp and tcp6 in one container of a pod. Exec by WebSocket is a
+# GET request, for which API servers require get; newer ones also require create.
 - apiGroups: [""]
   resources: [pods/exec]
   verbs: [get, create]

@@ -3,16 +3,27 @@
 //! `lastTransitionTime` moves only when `status` does; a condition that says the same is not
 //! rewritten, so an idle policy is never written.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strum::VariantArray;
 
 /// The longest message that the API accepts for `metav1.Condition`.
 const MAX_MESSAGE_BYTES: usize = 32_768;
 
 /// What a condition speaks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::Display,
+)]
 pub enum ConditionType {
     /// The spec is valid, the targets were found and the topology was read.
     Ready,
@@ -31,40 +42,18 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    /// All types.
-    pub const ALL: [Self; 7] = [
-        Self::Ready,
-        Self::TopologyObserved,
-        Self::Fresh,
-        Self::Balanced,
-        Self::Recycling,
-        Self::Reconciling,
-        Self::Stalled,
-    ];
+    /// All types, in the order in which they are shown.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in the status.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::TopologyObserved => "TopologyObserved",
-            Self::Fresh => "Fresh",
-            Self::Balanced => "Balanced",
-            Self::Recycling => "Recycling",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-        }
-    }
-}
-
-impl fmt::Display for ConditionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// A condition's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -77,12 +66,8 @@ pub enum ConditionStatus {
 impl ConditionStatus {
     /// The word in the status.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -64,7 +64,19 @@ impl Default for EvidenceSpec {
 
 // The schema shows this text, not the field's.
 /// Where measured connections come from.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::IntoStaticStr,
+)]
 pub enum EvidenceSource {
     /// Nothing is measured.
     #[default]
@@ -76,11 +88,8 @@ pub enum EvidenceSource {
 impl EvidenceSource {
     /// The word in the API.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "None",
-            Self::ProcNet => "ProcNet",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -126,7 +126,18 @@ pub enum RoleStatus {
 
 /// What raised an epoch or began a run.
 #[derive(
-    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
 )]
 pub enum Trigger {
     /// A reader came.
@@ -146,15 +157,8 @@ pub enum Trigger {
 impl Trigger {
     /// The word for it, as in the status.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ReaderAdded => "ReaderAdded",
-            Self::ReaderRemoved => "ReaderRemoved",
-            Self::Failover => "Failover",
-            Self::Replaced => "Replaced",
-            Self::Manual => "Manual",
-            Self::Imbalance => "Imbalance",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// A failover or a replacement: pools are broken now, so it does not wait for windows and limits.
@@ -308,7 +312,18 @@ pub struct RunStatus {
 }
 
 /// How a run stands.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::IntoStaticStr,
+)]
 pub enum RunResult {
     /// In progress.
     Running,
@@ -325,14 +340,8 @@ pub enum RunResult {
 impl RunResult {
     /// The word for it, as in the status.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "Running",
-            Self::Succeeded => "Succeeded",
-            Self::Halted => "Halted",
-            Self::Superseded => "Superseded",
-            Self::Uneven => "Uneven",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -140,12 +140,24 @@ pub struct RecycleSpec {
 }
 
 /// The way in which a pod's pools are renewed.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::IntoStaticStr,
+)]
 pub enum Method {
     /// Send a signal to a process in the container.
     Signal,
     /// Make one HTTP request to the pod.
     #[serde(rename = "HTTP")]
+    #[strum(serialize = "HTTP")]
     Http,
     /// Evict the pod, so that PodDisruptionBudgets hold.
     Evict,
@@ -158,14 +170,8 @@ pub enum Method {
 impl Method {
     /// The word in the API.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Signal => "Signal",
-            Self::Http => "HTTP",
-            Self::Evict => "Evict",
-            Self::Rollout => "Rollout",
-            Self::Annotate => "Annotate",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

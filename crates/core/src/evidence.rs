@@ -7,7 +7,6 @@ pub mod descriptions;
 pub mod holdings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -91,7 +90,19 @@ pub struct PodReading {
 }
 
 /// Why a pod could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::Display,
+)]
 pub enum UnreadableReason {
     /// The operator's service account may not exec here.
     NotGranted,
@@ -122,41 +133,10 @@ pub enum UnreadableReason {
 }
 
 impl UnreadableReason {
-    /// All reasons.
-    pub const ALL: [Self; 13] = [
-        Self::NotGranted,
-        Self::HostNetwork,
-        Self::NoReader,
-        Self::NoSuchContainer,
-        Self::NotRunning,
-        Self::TableTooLarge,
-        Self::Garbled,
-        Self::Timeout,
-        Self::Connection,
-        Self::ApiServerBusy,
-        Self::ApiError,
-        Self::Gone,
-        Self::NotReadYet,
-    ];
-
     /// The word for it, in conditions, metrics and events.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotGranted => "NotGranted",
-            Self::HostNetwork => "HostNetwork",
-            Self::NoReader => "NoReader",
-            Self::NoSuchContainer => "NoSuchContainer",
-            Self::NotRunning => "NotRunning",
-            Self::TableTooLarge => "TableTooLarge",
-            Self::Garbled => "Garbled",
-            Self::Timeout => "Timeout",
-            Self::Connection => "Connection",
-            Self::ApiServerBusy => "ApiServerBusy",
-            Self::ApiError => "ApiError",
-            Self::Gone => "Gone",
-            Self::NotReadYet => "NotReadYet",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Whether it stays until somebody changes the pod, the policy or a right: asking again soon is idle.
@@ -170,12 +150,6 @@ impl UnreadableReason {
                 | Self::NoSuchContainer
                 | Self::TableTooLarge
         )
-    }
-}
-
-impl fmt::Display for UnreadableReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -282,6 +256,8 @@ fn list_connections(sockets: &[Socket]) -> impl Iterator<Item = &Socket> {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
     use crate::testing::socket;
 
@@ -334,7 +310,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_word_of_its_own() {
-        let words: BTreeSet<_> = UnreadableReason::ALL.map(UnreadableReason::as_str).into();
-        assert_eq!(words.len(), UnreadableReason::ALL.len());
+        let reasons = UnreadableReason::VARIANTS;
+        let words: BTreeSet<_> = reasons.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), reasons.len());
     }
 }

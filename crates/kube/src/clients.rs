@@ -1,26 +1,25 @@
-//! The two clients of the API server, from one configuration.
-//!
-//! Nothing here knows what they are used for, but that effects must not be retried or hang.
+//! Builds the two clients of the API server from one configuration: one for reads, and one for effects, which must
+//! neither be retried nor hang.
 
 use std::time::Duration;
 
 use kube::{Client, Config};
 use thiserror::Error;
 
-/// How long a connection to the API server may take. It is a network hop away; longer means that
-/// packets are dropped.
+/// Timeout of a connection to the API server. It is one network hop away; more means that packets are
+/// dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the API server may stay silent on an effect, or on the lease. Below what is left of
+/// Read timeout of effects and of the lease. Below what is left of
 /// the lease after a renewal, and above the time-outs of ordinary admission webhooks' answers.
-/// Each effect has its own time-out as well (`methods::API_TIMEOUT`).
+/// Each effect has its own timeout as well (`methods::API_TIMEOUT`).
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there are no clients.
+/// A reason why the clients cannot be built.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// Neither a kubeconfig nor a service account was found.
     #[error(
-        "cannot find out how to reach the Kubernetes API: run in a pod with a service account, or \
+        "cannot find the address of the Kubernetes API: run in a pod with a service account, or \
          set KUBECONFIG"
     )]
     Config(#[source] kube::config::InferConfigError),
@@ -29,7 +28,7 @@ pub enum ClientError {
     Build(#[source] kube::Error),
 }
 
-/// The two clients.
+/// The two clients of one API server.
 #[derive(Clone)]
 pub struct Clients {
     /// For reads, watches, status and events: passing errors (429, 503, 504) are retried inside.
@@ -58,7 +57,8 @@ impl Clients {
     pub fn from_config(mut config: Config) -> Result<Self, ClientError> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = config.default_namespace.clone();
-        let effects = Client::try_from(for_effects(config.clone())).map_err(ClientError::Build)?;
+        let effects =
+            Client::try_from(effects_config(config.clone())).map_err(ClientError::Build)?;
         let normal = Client::try_from(config).map_err(ClientError::Build)?;
         Ok(Self {
             normal,
@@ -68,39 +68,13 @@ impl Clients {
     }
 }
 
-fn for_effects(mut config: Config) -> Config {
+fn effects_config(mut config: Config) -> Config {
     config.default_retry = false;
     config.read_timeout = Some(READ_TIMEOUT);
-    // Else the time that a pooled connection lay idle would count against the next request.
+    // Otherwise the time that a pooled connection was idle would count against the next request.
     config.reset_reader_on_write = true;
     config
 }
 
-/// An error with its causes, each once.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn effects_are_not_retried_and_do_not_hang() {
-        let config = for_effects(Config::new(http::Uri::from_static("https://10.0.0.1")));
-        assert!(!config.default_retry);
-        assert_eq!(config.read_timeout, Some(READ_TIMEOUT));
-        assert!(config.reset_reader_on_write);
-    }
-}
+mod tests;

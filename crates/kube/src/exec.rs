@@ -1,7 +1,6 @@
-//! Runs one command in a container and tells how it ended.
+//! Runs one command in a container by `pods/exec` over a WebSocket, and returns how it ended.
 //!
-//! By `pods/exec` over a WebSocket. It decides nothing, limits what it keeps, and has no time-out of its own:
-//! a call that is dropped ends its connection.
+//! The output that is kept is limited. There is no timeout: a caller that drops the future closes the connection.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -9,14 +8,14 @@ use kube::api::AttachParams;
 use kube::{Api, Client};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::clients::chain;
+use dbbalance_core::error_chain::format_error_chain;
 
-/// What of the output waits in memory to be read: a page of a socket table fills it a few times.
+/// Size of the stdout pipe buffer, in bytes. A page of a socket table fills it a few times.
 const PIPE_BYTES: usize = 16 * 1024;
 
-/// Where a command is run.
+/// The container that a command runs in.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ExecTarget<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
     /// The pod's name: exec knows pods by name only.
@@ -25,9 +24,9 @@ pub struct Place<'a> {
     pub container: &'a str,
 }
 
-/// How many bytes are kept of each output. The rest is read and thrown away.
+/// The bytes that are kept of each output. The rest is read and discarded.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct OutputLimits {
     /// Of the standard output.
     pub out: usize,
     /// Of the standard error.
@@ -36,7 +35,7 @@ pub struct Limits {
 
 /// A command that was started and has ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct EndedCommand {
     /// The beginning of its standard output.
     pub out: String,
     /// The beginning of its standard error.
@@ -47,10 +46,10 @@ pub struct Ended {
     pub status: Option<Status>,
 }
 
-impl Ended {
-    /// What it said: its standard error, else its output.
+impl EndedCommand {
+    /// Returns its standard error or, if that is empty, its standard output.
     #[must_use]
-    pub fn said(&self) -> &str {
+    pub fn output_text(&self) -> &str {
         if self.err.is_empty() {
             &self.out
         } else {
@@ -59,25 +58,25 @@ impl Ended {
     }
 }
 
-/// Why there was no connection to a command.
+/// A reason why the API server opened no connection to a command.
 #[derive(Debug)]
-pub enum NotStarted {
-    /// The API server or the kubelet said no.
+pub enum ExecError {
+    /// The API server or the kubelet refused.
     Refused(Box<kube::core::Status>),
-    /// They could not be asked.
+    /// The request failed, or its answer could not be read.
     Broken(String),
 }
 
 /// Runs a command without input.
 ///
 /// # Errors
-/// When no connection to it came about.
-pub async fn run(
+/// When no connection to the command was opened.
+pub async fn run_command(
     client: &Client,
-    place: &Place<'_>,
+    place: &ExecTarget<'_>,
     command: Vec<String>,
-    limits: Limits,
-) -> Result<Ended, NotStarted> {
+    limits: OutputLimits,
+) -> Result<EndedCommand, ExecError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), place.namespace);
     let params = AttachParams::default()
         .container(place.container)
@@ -87,20 +86,23 @@ pub async fn run(
         .max_stdout_buf_size(PIPE_BYTES);
     let mut process = match pods.exec(place.pod, command, &params).await {
         Ok(process) => process,
-        Err(kube::Error::Api(status)) => return Err(NotStarted::Refused(status)),
-        Err(other) => return Err(NotStarted::Broken(chain(&other))),
+        Err(kube::Error::Api(status)) => return Err(ExecError::Refused(status)),
+        Err(other) => return Err(ExecError::Broken(format_error_chain(&other))),
     };
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
     // All three at once: the connection stands still while a full output waits to be read.
-    let ((out, cut), (err, _), status) =
-        futures::join!(read(stdout, limits.out), read(stderr, limits.err), async {
+    let ((out, cut), (err, _), status) = futures::join!(
+        read_output(stdout, limits.out),
+        read_output(stderr, limits.err),
+        async {
             match status {
                 Some(status) => status.await,
                 None => None,
             }
-        });
-    Ok(Ended {
+        }
+    );
+    Ok(EndedCommand {
         out,
         err,
         cut,
@@ -108,8 +110,8 @@ pub async fn run(
     })
 }
 
-/// Reads all there is, keeps its beginning, and tells whether there was more.
-async fn read(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
+/// Reads a stream to its end. Returns its first `limit` bytes, and whether there were more.
+async fn read_output(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> (String, bool) {
     let Some(mut stream) = stream else {
         return (String::new(), false);
     };
@@ -135,9 +137,10 @@ pub enum StartFault {
     NotRunning,
 }
 
-/// What a message of API server, kubelet or runtime means that says why no command was started.
+/// Classifies a message of API server, kubelet or container runtime about a command that was not started. `None`: the
+/// message has another meaning.
 #[must_use]
-pub fn start_fault(said: &str) -> Option<StartFault> {
+pub fn classify_start_error(said: &str) -> Option<StartFault> {
     if said.contains("is not valid for pod") {
         return Some(StartFault::NoSuchContainer);
     }
@@ -162,13 +165,13 @@ pub fn start_fault(said: &str) -> Option<StartFault> {
         .then_some(StartFault::NotRunning)
 }
 
-/// Whether the status channel says that the command ended with 0.
+/// Returns whether the command ended with exit code 0, according to the status channel.
 #[must_use]
 pub fn is_success(status: &Status) -> bool {
     status.status.as_deref() == Some("Success")
 }
 
-/// The exit code in the status channel's answer, if it is not 0.
+/// Returns the exit code in the answer of the status channel, if it is not 0.
 #[must_use]
 pub fn exit_code(status: &Status) -> Option<i32> {
     if status.reason.as_deref() != Some("NonZeroExitCode") {
@@ -182,23 +185,4 @@ pub fn exit_code(status: &Status) -> Option<i32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_beginning_is_kept_and_more_is_said() {
-        let read = |limit| read(Some(&b"abcdef"[..]), limit);
-        assert_eq!(read(6).await, ("abcdef".to_owned(), false));
-        assert_eq!(read(4).await, ("abcd".to_owned(), true));
-        assert_eq!(super::read(None::<&[u8]>, 9).await, (String::new(), false));
-    }
-
-    #[test]
-    fn a_missing_program_is_no_missing_container() {
-        let missing = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"cat\": executable file not found in $PATH";
-        assert_eq!(start_fault(missing), Some(StartFault::NoProgram));
-        let idle = "unable to upgrade connection: container not found (\"app\")";
-        assert_eq!(start_fault(idle), Some(StartFault::NotRunning));
-        assert_eq!(start_fault("etcdserver: leader changed"), None);
-    }
-}
+mod tests;

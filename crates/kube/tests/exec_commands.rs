@@ -10,7 +10,7 @@ fn the_admission_policy_knows_the_commands_as_they_are() {
         "../../../charts/dbbalance/files/exec-commands.json"
     ))
     .expect("JSON");
-    let [cat, shell] = procnet::commands();
+    let [cat, shell] = procnet::reader_commands();
     assert_eq!(
         allowed,
         json!({

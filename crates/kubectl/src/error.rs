@@ -1,14 +1,13 @@
-//! Why a command of the plugin failed: the object, the cause, and what to do.
-//!
-//! Words only. No command retries: a person reads this and decides.
+//! The errors of the plugin: the object, the cause, and what to do. No command retries.
 
+use dbbalance_core::error_chain::format_error_chain;
 use kube::core::Status;
 
-/// Why a command failed.
+/// A reason why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PluginError {
     /// The kubeconfig, or its context.
-    #[error("cannot use the kubeconfig: {0}: set KUBECONFIG, or give --kubeconfig and --context")]
+    #[error("cannot use the kubeconfig: {0}: set KUBECONFIG, or pass --kubeconfig and --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// No client can be made of it.
     #[error("cannot build a client of the Kubernetes API: {0}")]
@@ -23,11 +22,11 @@ pub enum Error {
     },
     /// The cluster does not have the resource.
     #[error(
-        "this Kubernetes does not know DbBalancePolicy: install dbbalance there by its Helm chart, or \
-         choose another --context"
+        "the cluster has no resource DbBalancePolicy: install the dbbalance Helm chart, or pass another \
+         --context"
     )]
     NotInstalled,
-    /// There is no such object.
+    /// The object does not exist.
     #[error("{0}")]
     NotFound(String),
     /// A right is missing.
@@ -40,7 +39,7 @@ pub enum Error {
         /// The right, as in "list on pods in namespace shop".
         grant: String,
     },
-    /// The API server said no for another reason.
+    /// The API server refused for another reason.
     #[error("{doing}: the API server answered {code}: {said}")]
     Refused {
         /// What was tried.
@@ -70,7 +69,7 @@ pub enum Error {
     Interrupted(String),
 }
 
-impl Error {
+impl PluginError {
     /// The program's exit code; 2 is clap's.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
@@ -82,17 +81,17 @@ impl Error {
     }
 
     /// From an answer of the API server. `grant` is the right that a 403 misses.
-    pub(super) fn of(error: kube::Error, doing: &str, grant: &str) -> Self {
+    pub(super) fn from_kube(error: kube::Error, doing: &str, grant: &str) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(&status, doing, grant),
+            kube::Error::Api(status) => Self::from_status(&status, doing, grant),
             other => Self::Unreachable {
                 doing: doing.to_owned(),
-                cause: chain(&other),
+                cause: format_error_chain(&other),
             },
         }
     }
 
-    fn of_status(status: &Status, doing: &str, grant: &str) -> Self {
+    fn from_status(status: &Status, doing: &str, grant: &str) -> Self {
         let (doing, said) = (doing.to_owned(), status.message.clone());
         match status.code {
             403 => Self::Forbidden {
@@ -103,7 +102,7 @@ impl Error {
             401 => Self::Refused {
                 doing,
                 code: 401,
-                said: "your credentials are not valid, or no longer: log in again".to_owned(),
+                said: "the credentials are invalid or have expired: log in again".to_owned(),
             },
             // An unknown resource has no details: the path itself is not there.
             404 if status.details.as_ref().is_none_or(|d| d.name.is_empty()) => Self::NotInstalled,
@@ -113,66 +112,5 @@ impl Error {
     }
 }
 
-/// The innermost words of an error are the cause; kube wraps them in words of its own.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        cause = inner.source();
-        let said = inner.to_string();
-        // Each layer repeats the next one's words.
-        let repeats = cause.is_some_and(|c| said.contains(&c.to_string()));
-        if !repeats && !text.contains(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    fn status(code: u16, details: &serde_json::Value) -> Box<Status> {
-        serde_json::from_value(json!({"status": "Failure", "code": code, "message": "said", "reason": "R", "details": details}))
-            .unwrap()
-    }
-
-    #[test]
-    fn a_missing_right_is_named_with_what_was_tried() {
-        let error = Error::of(
-            kube::Error::Api(status(403, &json!({}))),
-            "listing pods",
-            "list on pods",
-        );
-        assert_eq!(
-            error.to_string(),
-            "listing pods: said: ask for a role with list on pods"
-        );
-        assert_eq!(error.exit_code(), 1);
-    }
-
-    #[test]
-    fn a_missing_resource_is_told_from_a_missing_object() {
-        let error = Error::of(kube::Error::Api(status(404, &json!({}))), "reading", "");
-        assert!(matches!(error, Error::NotInstalled));
-        let error = Error::of(
-            kube::Error::Api(status(404, &json!({"name": "orders"}))),
-            "reading",
-            "",
-        );
-        assert!(matches!(error, Error::NotFound(_)));
-    }
-
-    #[test]
-    fn only_an_unproven_verification_has_an_exit_code_of_its_own() {
-        assert_eq!(Error::NotProven(String::new()).exit_code(), 3);
-        assert_eq!(Error::Declined(String::new()).exit_code(), 1);
-    }
-}
+mod tests;

@@ -1,26 +1,22 @@
-//! `kubectl dbbalance`: the same program, seen by people.
+//! `kubectl dbbalance`: shows and controls policies from a terminal.
 //!
-//! Called by the name `kubectl-dbbalance`, as `kubectl` calls its plugins. It shows what the operator wrote,
-//! measures by itself, asks of the operator by annotation, and recycles one pod by hand to prove a recipe.
-//! It acts with the rights of whoever calls it, holds no state, and decides nothing that the operator decides.
+//! `kubectl` calls it by the name `kubectl-dbbalance`. It shows what the operator wrote, measures connections, makes
+//! requests to the operator by annotations, and recycles one pod to prove that its recipe works. It acts with the rights
+//! of its user and keeps no state.
 //!
-//! Pages are pure (values in, text out); only [`session`], [`screen`] and the effects of `verify` reach
+//! Pages are pure (values in, text out); only [`session`], `dbbalance_terminal::screen` and the effects of `verify` reach
 //! out.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 mod connections;
 mod error;
-#[cfg(test)]
-mod golden;
 mod plan;
 mod pods;
-mod screen;
+mod requests;
 mod session;
 mod status;
-mod text;
 mod verify;
-mod wish;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -31,114 +27,120 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use cli::{Cli, Command, ConnectionsArgs, Output};
-use connections::book::Book;
-use connections::picture::Picture;
+use cli::{ConnectionsArgs, Output, PluginCli, PluginCommand};
+use connections::address_map::AddressMap;
+use connections::snapshot::ConnectionSnapshot;
 use dbbalance_kube::sockets::procnet::ProcNet;
-use error::Error;
-use screen::Screen;
+use dbbalance_terminal::screen::{self, LiveScreen};
+use error::PluginError;
 use session::Session;
 
-/// How often a watch measures.
+/// Interval of a watch. Our choice: each measurement is an exec in each pod.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Parses the command line and does what it says.
+/// Parses the command line, runs the command, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = PluginCli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let result = runtime
-        .map_err(Error::from)
-        .and_then(|runtime| runtime.block_on(run(&cli)));
+        .map_err(PluginError::from)
+        .and_then(|runtime| runtime.block_on(run_command(&cli)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be reading any more.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-async fn run(cli: &Cli) -> Result<(), Error> {
+async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
     let session = Session::open(&cli.connect).await?;
-    let canvas = screen::canvas();
+    let canvas = screen::detect_canvas();
     let mut say = |line: &str| {
-        let _ = screen::print(&format!("{line}\n"));
+        let _ = screen::print_page(&format!("{line}\n"));
     };
     match &cli.command {
-        Command::Status(args) => match (&args.policy, args.output) {
+        PluginCommand::Status(args) => match (&args.policy, args.output) {
             (Some(name), output) => {
-                let policy = session.policy(name).await?;
+                let policy = session.get_policy(name).await?;
                 let page = match output {
-                    Output::Text => status::page(&policy, canvas, Timestamp::now()),
-                    Output::Json => pretty(&policy),
+                    Output::Text => status::render_page(&policy, canvas, Timestamp::now()),
+                    Output::Json => to_pretty_json(&policy),
                 };
-                Ok(screen::print(&page)?)
+                Ok(screen::print_page(&page)?)
             }
             (None, output) => {
-                let found = session.all_policies().await?;
+                let found = session.list_policies().await?;
                 let page = match output {
-                    Output::Json => pretty(&json!({
+                    Output::Json => to_pretty_json(&json!({
                         "apiVersion": "v1", "kind": "List", "items": found
                     })),
                     Output::Text if found.is_empty() => {
                         format!("there are no policies in namespace {}\n", session.namespace)
                     }
-                    Output::Text => status::all(&found, canvas, Timestamp::now()),
+                    Output::Text => status::render_list(&found, canvas, Timestamp::now()),
                 };
-                Ok(screen::print(&page)?)
+                Ok(screen::print_page(&page)?)
             }
         },
-        Command::Plan(args) => {
-            let policy = session.policy(&args.policy).await?;
+        PluginCommand::Plan(args) => {
+            let policy = session.get_policy(&args.policy).await?;
             let page = match args.output {
-                Output::Text => plan::page(&policy, canvas, Timestamp::now()),
-                Output::Json => pretty(&plan::json(&policy)),
+                Output::Text => plan::render_page(&policy, canvas, Timestamp::now()),
+                Output::Json => to_pretty_json(&plan::plan_json(&policy)),
             };
-            Ok(screen::print(&page)?)
+            Ok(screen::print_page(&page)?)
         }
-        Command::Connections(args) => connections(&session, args).await,
-        Command::Verify(args) => {
+        PluginCommand::Connections(args) => show_connections(&session, args).await,
+        PluginCommand::Verify(args) => {
             let reader = ProcNet::new(session.effects.clone());
-            verify::verify(&session, args, &reader, &mut say, &mut confirm).await
+            verify::verify_pod(&session, args, &reader, &mut say, &mut confirm_on_terminal).await
         }
-        Command::Recycle(args) => wish::recycle(&session, args, canvas, &mut say).await,
-        Command::Pause(args) => wish::pause(&session, args, &mut say).await,
-        Command::Resume(args) => wish::resume(&session, &args.policy, &mut say).await,
+        PluginCommand::Recycle(args) => {
+            requests::request_run(&session, args, canvas, &mut say).await
+        }
+        PluginCommand::Pause(args) => requests::pause_policy(&session, args, &mut say).await,
+        PluginCommand::Resume(args) => {
+            requests::resume_policy(&session, &args.policy, &mut say).await
+        }
     }
 }
 
-fn pretty(value: &impl serde::Serialize) -> String {
+fn to_pretty_json(value: &impl serde::Serialize) -> String {
     // Our own values: maps with text keys, which always can be written.
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
 }
 
-async fn connections(session: &Session, args: &ConnectionsArgs) -> Result<(), Error> {
+async fn show_connections(session: &Session, args: &ConnectionsArgs) -> Result<(), PluginError> {
     let reader = ProcNet::new(session.effects.clone());
-    let mut book = Book::default();
+    let mut address_map = AddressMap::default();
     if !args.watch {
-        let pictures = connections::measure(session, args, &reader, &mut book).await?;
+        let snapshots =
+            connections::measure_connections(session, args, &reader, &mut address_map).await?;
         let page = match args.output {
-            Output::Text => pages(&pictures, args),
-            Output::Json => pretty(&pictures),
+            Output::Text => render_pages(&snapshots, args),
+            Output::Json => to_pretty_json(&snapshots),
         };
-        return Ok(screen::print(&page)?);
+        return Ok(screen::print_page(&page)?);
     }
     // A wrong name or a missing right ends it before the terminal is taken.
-    let mut pictures = connections::measure(session, args, &reader, &mut book).await?;
+    let mut snapshots =
+        connections::measure_connections(session, args, &reader, &mut address_map).await?;
     let mut trouble = String::new();
     let (mut terminate, mut hang_up) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::hangup())?,
     );
     let mut screen = match args.output {
-        Output::Text => Some(Screen::open()?),
+        Output::Text => Some(LiveScreen::open()?),
         Output::Json => None,
     };
     let mut tick = tokio::time::interval(WATCH);
@@ -146,8 +148,8 @@ async fn connections(session: &Session, args: &ConnectionsArgs) -> Result<(), Er
     tick.tick().await;
     loop {
         let drawn = match &mut screen {
-            Some(screen) => screen.draw(&format!("{}{trouble}", pages(&pictures, args))),
-            None => writeln!(io::stdout(), "{}", json!(pictures)),
+            Some(screen) => screen.draw(&format!("{}{trouble}", render_pages(&snapshots, args))),
+            None => writeln!(io::stdout(), "{}", json!(snapshots)),
         };
         match drawn {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -155,7 +157,7 @@ async fn connections(session: &Session, args: &ConnectionsArgs) -> Result<(), Er
         }
         let next = async {
             tick.tick().await;
-            connections::measure(session, args, &reader, &mut book).await
+            connections::measure_connections(session, args, &reader, &mut address_map).await
         };
         tokio::select! {
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -163,30 +165,33 @@ async fn connections(session: &Session, args: &ConnectionsArgs) -> Result<(), Er
             _ = hang_up.recv() => return Ok(()),
             found = next => match found {
                 Ok(found) => {
-                    pictures = found;
+                    snapshots = found;
                     trouble.clear();
                 }
-                // The last picture stays, with its time, until the API server answers again.
-                Err(error) => trouble = format!("\nnot measured again: {error}\n"),
+                // The last snapshot stays, with its time, until the API server answers again.
+                Err(error) => trouble = format!("\ncannot measure again: {error}\n"),
             },
         }
     }
 }
 
-fn pages(pictures: &[Picture], args: &ConnectionsArgs) -> String {
-    let canvas = screen::canvas();
-    let pages: Vec<String> = pictures
+fn render_pages(snapshots: &[ConnectionSnapshot], args: &ConnectionsArgs) -> String {
+    let canvas = screen::detect_canvas();
+    let pages: Vec<String> = snapshots
         .iter()
-        .map(|p| connections::page::page(p, args.rows, canvas))
+        .map(|p| connections::page::render_page(p, args.rows, canvas))
         .collect();
     pages.join("\n")
 }
 
-/// Asks on the terminal; without one, nobody has agreed.
-fn confirm(question: &str) -> Result<bool, Error> {
+/// Asks a question on the terminal and returns whether the answer is yes.
+///
+/// # Errors
+/// When standard input is not a terminal, or cannot be read.
+fn confirm_on_terminal(question: &str) -> Result<bool, PluginError> {
     if !io::stdin().is_terminal() {
-        return Err(Error::Declined(
-            "nobody can be asked, as the input is no terminal: give --yes".to_owned(),
+        return Err(PluginError::Declined(
+            "stdin is not a terminal; pass --yes".to_owned(),
         ));
     }
     let mut err = io::stderr();

@@ -1,6 +1,6 @@
 //! `plan`: what would be done next for each target, and the first gate that holds it.
 //!
-//! The words are the operator's, from `status.plan`; nothing is planned here.
+//! The texts are the operator's, from `status.plan`.
 
 use std::fmt::Write as _;
 
@@ -8,23 +8,24 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::status::standing;
-use super::text::{Canvas, Tone, clock, span, wrap};
+use super::status::policy_state;
 use dbbalance_api::DbBalancePolicy;
+use dbbalance_terminal::render::{format_span, format_time, wrap_text};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// The page of `plan`.
-pub(super) fn page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
-    let standing = standing(policy, canvas, now);
+pub(super) fn render_page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
+    let standing = policy_state(policy, canvas, now);
     format!(
         "{} in {}: {standing}\n{}",
         canvas.heading(&policy.name_any()),
         policy.namespace().unwrap_or_default(),
-        lines(policy, canvas, now)
+        render_plan(policy, canvas, now)
     )
 }
 
 /// A target a paragraph.
-pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
+pub(super) fn render_plan(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
     let plans = policy.status.iter().flat_map(|s| &s.plan);
     let mut out = String::new();
     for target in &policy.spec.targets {
@@ -43,7 +44,7 @@ pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) ->
         } else {
             &plan.action
         };
-        out.push_str(&wrap(action, first, 4, canvas.width));
+        out.push_str(&wrap_text(action, first, 4, canvas.width));
         out.push('\n');
         let Some(gate) = &plan.waiting_for else {
             continue;
@@ -51,7 +52,7 @@ pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) ->
         let opens = plan.not_before.as_ref().map(|t| {
             let left = t.0.duration_since(now).as_secs();
             if left > 0 {
-                format!(" (until {}, in {})", clock(t.0), span(left))
+                format!(" (until {}, in {})", format_time(t.0), format_span(left))
             } else {
                 String::new()
             }
@@ -62,14 +63,14 @@ pub(super) fn lines(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) ->
             opens.unwrap_or_default(),
             message.unwrap_or_default()
         );
-        let text = wrap(&text, 4, 6, canvas.width);
+        let text = wrap_text(&text, 4, 6, canvas.width);
         let _ = writeln!(out, "    {}", canvas.tint(Tone::Warn, &text));
     }
     out
 }
 
 /// The same for machines.
-pub(super) fn json(policy: &DbBalancePolicy) -> Value {
+pub(super) fn plan_json(policy: &DbBalancePolicy) -> Value {
     let status = policy.status.as_ref();
     json!({
         "policy": policy.name_any(),

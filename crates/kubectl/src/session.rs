@@ -1,6 +1,4 @@
-//! What the plugin asks the API server, as the user: policies and pods, and the policy's annotations.
-//!
-//! Reads objects and says in the user's words why it cannot. It decides nothing.
+//! Reads policies and pods from the API server as the user, and writes annotations of policies.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -9,14 +7,14 @@ use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use super::cli::ConnectArgs;
-use super::error::Error;
+use super::error::PluginError;
 use dbbalance_api::{DbBalancePolicy, GROUP};
 use dbbalance_kube::clients::Clients;
 
 /// The name under which the API server records what the plugin writes.
 const MANAGER: &str = "kubectl-dbbalance";
 
-/// A connection to one API server, as one user, in one namespace.
+/// The clients of one API server, as one user, in one namespace.
 pub(super) struct Session {
     /// For reads.
     pub client: Client,
@@ -27,7 +25,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Reads the kubeconfig as `kubectl` does.
-    pub(super) async fn open(args: &ConnectArgs) -> Result<Self, Error> {
+    pub(super) async fn open(args: &ConnectArgs) -> Result<Self, PluginError> {
         let options = KubeConfigOptions {
             context: args.context.clone(),
             ..KubeConfigOptions::default()
@@ -41,7 +39,7 @@ impl Session {
         };
         let clients = Clients::from_config(config).map_err(|e| {
             let cause = std::error::Error::source(&e).map(ToString::to_string);
-            Error::Client(cause.unwrap_or_else(|| e.to_string()))
+            PluginError::Client(cause.unwrap_or_else(|| e.to_string()))
         })?;
         Ok(Self {
             namespace: args.namespace.clone().unwrap_or(clients.namespace),
@@ -62,55 +60,55 @@ impl Session {
     }
 
     /// One policy.
-    pub(super) async fn policy(&self, name: &str) -> Result<DbBalancePolicy, Error> {
+    pub(super) async fn get_policy(&self, name: &str) -> Result<DbBalancePolicy, PluginError> {
         let doing = format!("reading policy {}/{name}", self.namespace);
         match self.policies().get(name).await {
             Ok(policy) => Ok(policy),
-            Err(error) => match Error::of(error, &doing, &self.grant("get")) {
-                Error::NotFound(_) => Err(self.not_found(name).await),
+            Err(error) => match PluginError::from_kube(error, &doing, &self.grant("get")) {
+                PluginError::NotFound(_) => Err(self.policy_not_found(name).await),
                 other => Err(other),
             },
         }
     }
 
     /// All policies of the namespace, by name.
-    pub(super) async fn all_policies(&self) -> Result<Vec<DbBalancePolicy>, Error> {
+    pub(super) async fn list_policies(&self) -> Result<Vec<DbBalancePolicy>, PluginError> {
         let doing = format!("listing the policies of namespace {}", self.namespace);
         let list = self
             .policies()
             .list(&ListParams::default())
             .await
-            .map_err(|e| Error::of(e, &doing, &self.grant("list")))?;
+            .map_err(|e| PluginError::from_kube(e, &doing, &self.grant("list")))?;
         let mut found = list.items;
         found.sort_by_key(ResourceExt::name_any);
         Ok(found)
     }
 
-    async fn not_found(&self, name: &str) -> Error {
+    async fn policy_not_found(&self, name: &str) -> PluginError {
         let namespace = &self.namespace;
-        let names: Vec<String> = match self.all_policies().await {
+        let names: Vec<String> = match self.list_policies().await {
             Ok(found) => found.iter().map(ResourceExt::name_any).collect(),
             Err(_) => {
-                return Error::NotFound(format!(
+                return PluginError::NotFound(format!(
                     "there is no policy {name} in namespace {namespace}"
                 ));
             }
         };
-        Error::NotFound(if names.is_empty() {
+        PluginError::NotFound(if names.is_empty() {
             format!(
-                "there is no policy {name} in namespace {namespace}, nor any other: choose the \
+                "there is no policy {name} in namespace {namespace}, and no other: pass the \
                  namespace with -n"
             )
         } else {
             format!(
-                "there is no policy {name} in namespace {namespace}, but: {}",
+                "there is no policy {name} in namespace {namespace}; policies there: {}",
                 names.join(", ")
             )
         })
     }
 
     /// All pods of the namespace.
-    pub(super) async fn pods(&self) -> Result<Vec<Pod>, Error> {
+    pub(super) async fn list_pods(&self) -> Result<Vec<Pod>, PluginError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let doing = format!("listing the pods of namespace {}", self.namespace);
         let grant = format!("list on pods in namespace {}", self.namespace);
@@ -119,16 +117,16 @@ impl Session {
         let list = pods
             .list(&params)
             .await
-            .map_err(|e| Error::of(e, &doing, &grant))?;
+            .map_err(|e| PluginError::from_kube(e, &doing, &grant))?;
         Ok(list.items)
     }
 
     /// Sets, or with `None` takes away, annotations of a policy.
-    pub(super) async fn annotate(
+    pub(super) async fn annotate_policy(
         &self,
         name: &str,
         notes: &[(&str, Option<&str>)],
-    ) -> Result<DbBalancePolicy, Error> {
+    ) -> Result<DbBalancePolicy, PluginError> {
         let notes: Map<String, Value> = notes
             .iter()
             .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -142,6 +140,6 @@ impl Session {
         self.policies()
             .patch(name, &params, &patch)
             .await
-            .map_err(|e| Error::of(e, &doing, &self.grant("patch")))
+            .map_err(|e| PluginError::from_kube(e, &doing, &self.grant("patch")))
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: one policy as a page, or all of a namespace as a table.
 //!
-//! Shows what the policy's status says, in its own words. It measures and decides nothing.
+//! The texts are those of the policy's status; nothing is measured.
 
 mod balance;
 
@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::plan;
-use super::text::{Canvas, Cell, Tone, age, clock, count, pad, span, table, wrap};
 use dbbalance_api::annotations::{PAUSE_REASON, PAUSE_UNTIL};
 use dbbalance_api::conditions::{self, ConditionType};
 use dbbalance_api::spec::{Endpoint, Method, Mode, TargetSpec};
@@ -19,34 +18,46 @@ use dbbalance_api::status::{
     DbBalancePolicyStatus, RoleStatus, RunResult, RunStatus, TargetStatus, Trigger,
 };
 use dbbalance_api::{DbBalancePolicy, DbBalancePolicySpec};
+use dbbalance_terminal::render::{
+    Cell, format_age, format_count, format_span, format_time, pad_right, render_table, wrap_text,
+};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// One policy, as a page.
-pub(super) fn page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
+pub(super) fn render_page(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
     let empty = DbBalancePolicyStatus::default();
     let status = policy.status.as_ref().unwrap_or(&empty);
     let parts = [
-        head(policy, status, canvas, now),
-        section("conditions", &conditions_of(status, canvas, now), canvas),
-        section(
-            "targets",
-            &targets(&policy.spec, status, canvas, now),
+        render_head(policy, status, canvas, now),
+        render_section(
+            "conditions",
+            &render_conditions(status, canvas, now),
             canvas,
         ),
-        section("balance", &balance::lines(status, canvas, now), canvas),
-        section("plan", &plan::lines(policy, canvas, now), canvas),
-        section("last runs", &history(status, canvas, now), canvas),
+        render_section(
+            "targets",
+            &render_targets(&policy.spec, status, canvas, now),
+            canvas,
+        ),
+        render_section(
+            "balance",
+            &balance::render_balance(status, canvas, now),
+            canvas,
+        ),
+        render_section("plan", &plan::render_plan(policy, canvas, now), canvas),
+        render_section("last runs", &render_history(status, canvas, now), canvas),
     ];
     parts.concat()
 }
 
-fn section(title: &str, body: &str, canvas: Canvas) -> String {
+fn render_section(title: &str, body: &str, canvas: Canvas) -> String {
     if body.is_empty() {
         return String::new();
     }
     format!("\n{}\n{body}", canvas.heading(title))
 }
 
-fn head(
+fn render_head(
     policy: &DbBalancePolicy,
     status: &DbBalancePolicyStatus,
     canvas: Canvas,
@@ -56,7 +67,7 @@ fn head(
     let mut out = format!(
         "{} in {namespace}: {}\n",
         canvas.heading(&policy.name_any()),
-        standing(policy, canvas, now)
+        policy_state(policy, canvas, now)
     );
     let cluster = &policy.spec.cluster;
     let region = cluster.region.as_deref().map(|r| format!(" in {r}"));
@@ -77,7 +88,7 @@ fn head(
         let rows: Vec<_> = members
             .iter()
             .map(|m| {
-                let (tone, role) = role(m.role);
+                let (tone, role) = role_label(m.role);
                 vec![
                     Cell(tone, role.to_owned()),
                     Cell::plain(&m.instance),
@@ -85,26 +96,26 @@ fn head(
                 ]
             })
             .collect();
-        out.push_str(&table(canvas, 2, &rows));
+        out.push_str(&render_table(canvas, 2, &rows));
     }
     if let Some(pending) = &status.pending_epoch {
         let text = format!("epoch {} is pending: {}", pending.epoch, pending.message);
-        let text = wrap(&text, 0, 2, canvas.width);
+        let text = wrap_text(&text, 0, 2, canvas.width);
         out.push_str(&canvas.tint(Tone::Warn, &text));
         out.push('\n');
     }
     out
 }
 
-pub(super) const fn role(role: RoleStatus) -> (Tone, &'static str) {
+pub(super) const fn role_label(role: RoleStatus) -> (Tone, &'static str) {
     match role {
         RoleStatus::Writer => (Tone::Writer, "writer"),
         RoleStatus::Reader => (Tone::Reader, "reader"),
     }
 }
 
-/// Whether the policy acts, and if not, why.
-pub(super) fn standing(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
+/// Describes whether the policy acts, and if not, why.
+pub(super) fn policy_state(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp) -> String {
     let mut words = vec![match policy.spec.mode {
         Mode::Enforce => "Enforce".to_owned(),
         Mode::Observe => canvas.tint(Tone::Warn, "Observe (plans and shows, changes nothing)"),
@@ -120,14 +131,14 @@ pub(super) fn standing(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp)
                 Tone::Warn,
                 &format!(
                     "paused until {} (for {}){reason}",
-                    clock(until),
-                    span(until.duration_since(now).as_secs())
+                    format_time(until),
+                    format_span(until.duration_since(now).as_secs())
                 ),
             )),
             Ok(_) => {}
             Err(_) => words.push(canvas.tint(
                 Tone::Bad,
-                &format!("paused: {PAUSE_UNTIL} is {text:?}, which is no RFC 3339 time"),
+                &format!("paused: {PAUSE_UNTIL} is {text:?}, which is not an RFC 3339 time"),
             )),
         }
     }
@@ -136,7 +147,7 @@ pub(super) fn standing(policy: &DbBalancePolicy, canvas: Canvas, now: Timestamp)
 
 /// What a condition's status means, as a mark and a tone. `Stalled` is bad while True, and
 /// `Recycling` neither.
-fn mark(condition: &Condition) -> (Tone, &'static str) {
+fn condition_mark(condition: &Condition) -> (Tone, &'static str) {
     let type_ = condition.type_.as_str();
     let neutral = [ConditionType::Recycling, ConditionType::Reconciling];
     if neutral.iter().any(|t| t.as_str() == type_) {
@@ -158,7 +169,7 @@ fn mark(condition: &Condition) -> (Tone, &'static str) {
     }
 }
 
-fn conditions_of(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> String {
+fn render_conditions(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> String {
     let known = ConditionType::ALL
         .iter()
         .filter_map(|t| conditions::find_condition(&status.conditions, *t));
@@ -167,11 +178,11 @@ fn conditions_of(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp)
     let reasons = rows.iter().map(|c| c.reason.len()).max().unwrap_or(0);
     let mut out = String::new();
     for condition in rows {
-        let (tone, sign) = mark(condition);
-        // The schema's default status was never written by anybody.
+        let (tone, sign) = condition_mark(condition);
+        // The default status of the schema has a transition time of 0.
         let since = condition.last_transition_time.0;
         let since = if since.as_second() > 0 {
-            format!(" (for {})", age(since, now))
+            format!(" (for {})", format_age(since, now))
         } else {
             String::new()
         };
@@ -181,15 +192,15 @@ fn conditions_of(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp)
             out,
             "  {} {}  {}  {}",
             canvas.tint(tone, sign),
-            pad(&condition.type_, types),
-            canvas.tint(tone, &pad(&condition.reason, reasons)),
-            wrap(&text, indent, indent, canvas.width)
+            pad_right(&condition.type_, types),
+            canvas.tint(tone, &pad_right(&condition.reason, reasons)),
+            wrap_text(&text, indent, indent, canvas.width)
         );
     }
     out
 }
 
-fn targets(
+fn render_targets(
     spec: &DbBalancePolicySpec,
     status: &DbBalancePolicyStatus,
     canvas: Canvas,
@@ -205,8 +216,8 @@ fn targets(
             out,
             "  {}  {reference}, {}, by {}",
             canvas.heading(&target.name),
-            pools(target),
-            method(target)
+            describe_pools(target),
+            describe_method(target)
         );
         let Some(found) = status.targets.iter().find(|t| t.name == target.name) else {
             out.push_str("    not seen by an operator yet\n");
@@ -217,18 +228,18 @@ fn targets(
             let _ = writeln!(out, "    {}", canvas.tint(Tone::Warn, text));
             continue;
         }
-        let _ = writeln!(out, "    {}", pods(found, canvas, now));
+        let _ = writeln!(out, "    {}", describe_pods(found, canvas, now));
         if let Some(run) = &found.run {
-            let text = run_words(run, now);
-            let tone = tone_of(run.result);
-            let text = wrap(&text, 4, 6, canvas.width);
+            let text = describe_run(run, now);
+            let tone = result_tone(run.result);
+            let text = wrap_text(&text, 4, 6, canvas.width);
             let _ = writeln!(out, "    {}", canvas.tint(tone, &text));
         }
     }
     out
 }
 
-fn pools(target: &TargetSpec) -> String {
+fn describe_pools(target: &TargetSpec) -> String {
     let pools: Vec<String> = target
         .pools
         .iter()
@@ -245,7 +256,7 @@ fn pools(target: &TargetSpec) -> String {
 }
 
 /// The method with what it needs, as in `Signal HUP, else Evict`.
-pub(super) fn method(target: &TargetSpec) -> String {
+pub(super) fn describe_method(target: &TargetSpec) -> String {
     let recycle = &target.recycle;
     let mut words = match (recycle.method, &recycle.signal, &recycle.http) {
         (Method::Signal, Some(signal), _) => {
@@ -260,7 +271,7 @@ pub(super) fn method(target: &TargetSpec) -> String {
     words
 }
 
-fn pods(target: &TargetStatus, canvas: Canvas, now: Timestamp) -> String {
+fn describe_pods(target: &TargetStatus, canvas: Canvas, now: Timestamp) -> String {
     let total = usize::try_from(target.pods).unwrap_or(0);
     let stale = match target.stale {
         0 if target.pods == 0 => "none counted".to_owned(),
@@ -268,9 +279,9 @@ fn pods(target: &TargetStatus, canvas: Canvas, now: Timestamp) -> String {
         n => canvas.tint(Tone::Warn, &format!("{n} stale")),
     };
     let since = if target.due_epoch > target.baseline_epoch {
-        let by = triggers(&target.triggers);
+        let by = describe_triggers(&target.triggers);
         let opened = target.open_time.as_ref();
-        let opened = opened.map(|t| format!(", opened {} ago", age(t.0, now)));
+        let opened = opened.map(|t| format!(", opened {} ago", format_age(t.0, now)));
         format!(
             "due epoch {}{by}{}",
             target.due_epoch,
@@ -279,10 +290,10 @@ fn pods(target: &TargetStatus, canvas: Canvas, now: Timestamp) -> String {
     } else {
         format!("epoch {} is its baseline", target.baseline_epoch)
     };
-    format!("{}, {stale}; {since}", count(total, "pod"))
+    format!("{}, {stale}; {since}", format_count(total, "pod"))
 }
 
-fn triggers(triggers: &[Trigger]) -> String {
+fn describe_triggers(triggers: &[Trigger]) -> String {
     if triggers.is_empty() {
         return String::new();
     }
@@ -290,7 +301,7 @@ fn triggers(triggers: &[Trigger]) -> String {
     format!(" ({})", words.join(", "))
 }
 
-const fn tone_of(result: RunResult) -> Tone {
+const fn result_tone(result: RunResult) -> Tone {
     match result {
         RunResult::Running => Tone::Warn,
         RunResult::Succeeded => Tone::Plain,
@@ -299,14 +310,14 @@ const fn tone_of(result: RunResult) -> Tone {
     }
 }
 
-fn run_words(run: &RunStatus, now: Timestamp) -> String {
+fn describe_run(run: &RunStatus, now: Timestamp) -> String {
     let when = match &run.end_time {
         Some(end) => format!(
             ", took {}, ended {} ago",
-            span(end.0.duration_since(run.start_time.0).as_secs()),
-            age(end.0, now)
+            format_span(end.0.duration_since(run.start_time.0).as_secs()),
+            format_age(end.0, now)
         ),
-        None => format!(" for {}", age(run.start_time.0, now)),
+        None => format!(" for {}", format_age(run.start_time.0, now)),
     };
     let failed = match run.failed {
         0 => String::new(),
@@ -316,7 +327,7 @@ fn run_words(run: &RunStatus, now: Timestamp) -> String {
     format!(
         "run {}{}: {}{when}; {} of {} pods recycled{failed}{}",
         run.epoch,
-        triggers(&run.triggers),
+        describe_triggers(&run.triggers),
         run.result.as_str(),
         run.recycled,
         run.pods,
@@ -324,23 +335,26 @@ fn run_words(run: &RunStatus, now: Timestamp) -> String {
     )
 }
 
-fn history(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> String {
+fn render_history(status: &DbBalancePolicyStatus, canvas: Canvas, now: Timestamp) -> String {
     let mut out = String::new();
     for run in &status.history {
-        let text = run_words(run, now);
+        let text = describe_run(run, now);
         let first = 2 + run.target.len() + 2;
         let _ = writeln!(
             out,
             "  {}  {}",
             run.target,
-            canvas.tint(tone_of(run.result), &wrap(&text, first, 4, canvas.width))
+            canvas.tint(
+                result_tone(run.result),
+                &wrap_text(&text, first, 4, canvas.width)
+            )
         );
     }
     out
 }
 
 /// All policies of a namespace, as a table.
-pub(super) fn all(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) -> String {
+pub(super) fn render_list(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) -> String {
     let header = [
         "NAME", "CLUSTER", "EPOCH", "STALE", "BALANCED", "READY", "STANDING",
     ];
@@ -349,7 +363,7 @@ pub(super) fn all(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) 
     for policy in policies {
         let status = policy.status.as_ref().unwrap_or(&empty);
         let cell = |type_| match conditions::find_condition(&status.conditions, type_) {
-            Some(c) => Cell(mark(c).0, c.status.clone()),
+            Some(c) => Cell(condition_mark(c).0, c.status.clone()),
             None => Cell(Tone::Warn, "Unknown".to_owned()),
         };
         let dash = || "–".to_owned();
@@ -364,10 +378,10 @@ pub(super) fn all(policies: &[DbBalancePolicy], canvas: Canvas, now: Timestamp) 
             Cell::plain(status.stale.clone().unwrap_or_else(dash)),
             cell(ConditionType::Balanced),
             cell(ConditionType::Ready),
-            Cell::plain(standing(policy, plain, now)),
+            Cell::plain(policy_state(policy, plain, now)),
         ]);
     }
-    table(canvas, 0, &rows)
+    render_table(canvas, 0, &rows)
 }
 
 #[cfg(test)]

@@ -13,15 +13,16 @@ use jiff::{SignedDuration, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::spec::{Method, TargetSpec};
+use dbbalance_api::spec::Method;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
 use dbbalance_kube::methods::annotate::{self, TopologyNote};
 use dbbalance_kube::methods::rollout::WorkloadTarget;
-use dbbalance_kube::methods::{BlockedBy, Outcome, PodRef, rollout};
+use dbbalance_kube::methods::{BlockedBy, EffectOutcome, PodRef, rollout};
+use dbbalance_kube::recycle::Recycled;
 use dbbalance_planner::world::{EffectBackoff, World};
-use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
-use recycle::{Recycled, recycle, report_lost};
+use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
+use recycle::{PodBatch, recycle_planned_pod, report_lost};
 
 /// How long to wait after a disruption budget has refused an eviction: short enough to continue soon when it allows one,
 /// long enough not to load the API server.
@@ -100,7 +101,7 @@ pub async fn apply_plan(
         let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
     }
-    let note = topology_note(status.topology.as_ref());
+    let note = TopologyNote::from_status(status.topology.as_ref());
     for (spec, target) in world.spec.targets.iter().zip(targets) {
         let TargetPlan {
             target: name,
@@ -141,31 +142,22 @@ pub async fn apply_plan(
                 stamp,
                 canary,
                 verify_key: _,
-            }) => recycle_all(world, spec, pods, stamp, &note, *canary, ctx).await,
+            }) => {
+                let batch = PodBatch {
+                    world,
+                    spec,
+                    pods,
+                    stamp,
+                    topology: &note,
+                    is_canary: *canary,
+                };
+                recycle_all(batch, ctx).await
+            }
         };
         annotate_new_pods(world, annotate, &note, ctx).await;
         applied.targets.insert(name.clone(), done);
     }
     Ok(applied)
-}
-
-/// The topology as pods are told it.
-fn topology_note(topology: Option<&dbbalance_api::status::TopologyStatus>) -> TopologyNote {
-    use dbbalance_api::status::RoleStatus;
-    let Some(topology) = topology else {
-        return TopologyNote::default();
-    };
-    let mut readers: Vec<&str> = topology
-        .members
-        .iter()
-        .filter(|m| m.role == RoleStatus::Reader)
-        .map(|m| m.instance.as_str())
-        .collect();
-    readers.sort_unstable();
-    TopologyNote {
-        writer: topology.writer.clone().unwrap_or_default(),
-        readers: readers.join(","),
-    }
 }
 
 async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
@@ -175,10 +167,10 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
         return done;
     }
     fail::fail_point!("claimed");
-    let rolled = rollout::rollout(&ctx.clients.effects, workload, &stamp.to_string()).await;
+    let rolled = rollout::roll_workload(&ctx.clients.effects, workload, &stamp.to_string()).await;
     ctx.metrics.count_effect(
         Method::Rollout,
-        rolled.as_ref().err().unwrap_or(&Outcome::Done),
+        rolled.as_ref().err().unwrap_or(&EffectOutcome::Done),
     );
     match rolled {
         Ok(generation) => {
@@ -187,7 +179,7 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
             done.template_generation = Some(generation);
             tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "Started rollout");
         }
-        Err(Outcome::Failed { fault, message }) => {
+        Err(EffectOutcome::Failed { fault, message }) => {
             tracing::warn!(fault = fault.as_str(), message, "Rollout failed");
             if fault.is_structural() {
                 done.structural = Some(message);
@@ -195,29 +187,22 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
                 done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
             }
         }
-        Err(Outcome::Blocked { by: _, message }) => {
+        Err(EffectOutcome::Blocked { by: _, message }) => {
             done.blockade = Some(new_blockade(ctx, Gate::ApiServer, message));
         }
-        Err(Outcome::Gone | Outcome::Done) => {}
+        Err(EffectOutcome::Gone | EffectOutcome::Done) => {}
     }
     done
 }
 
-async fn recycle_all(
-    world: &World,
-    spec: &TargetSpec,
-    pods: &[PodStep],
-    stamp: &Stamp,
-    note: &TopologyNote,
-    canary: bool,
-    ctx: &Context,
-) -> TargetApplied {
-    let recycles = pods
+async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
+    let recycles = batch
+        .pods
         .iter()
-        .map(|pod| recycle(world, spec, pod, stamp, note, canary, ctx));
+        .map(|pod| recycle_planned_pod(batch, pod, ctx));
     let mut done = TargetApplied::default();
-    remember_sockets(world, spec, pods, ctx);
-    for (pod, result) in pods.iter().zip(join_all(recycles).await) {
+    remember_sockets(batch, ctx);
+    for (pod, result) in batch.pods.iter().zip(join_all(recycles).await) {
         let result_word = match &result {
             Recycled::Done => "done",
             Recycled::Untouched => "untouched",
@@ -249,7 +234,7 @@ async fn recycle_all(
                     message,
                     "recycle failed"
                 );
-                if fault.is_structural() && canary {
+                if fault.is_structural() && batch.is_canary {
                     done.structural = Some(message.clone());
                 }
                 done.failure.get_or_insert(message);
@@ -260,7 +245,10 @@ async fn recycle_all(
 }
 
 /// Keeps the sockets of pods before their recycle, to prove later that it has renewed them.
-fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: &Context) {
+fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
+    let PodBatch {
+        world, spec, pods, ..
+    } = batch;
     let mut targets = world.spec.targets.iter().zip(&world.targets);
     let Some((_, found)) = targets.find(|(s, _)| s.name == spec.name) else {
         return;

@@ -1,32 +1,30 @@
-//! The recycle of one pod: claim, effect, stamp.
-//!
-//! Whatever dies in between leaves a claim that says so. It decides neither whom nor when.
+//! Recycles the pods of a step by `dbbalance_kube::recycle`, with the operator's fence, limit, metrics and kill points.
 
 use crate::controller::context::Context;
 use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_core::stamp::{Attempt, Claim, Stamp};
-use dbbalance_kube::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
-use dbbalance_kube::methods::{BlockedBy, Fault, Outcome, PodRef, evict, signal};
+use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_kube::methods::annotate::{StampOutcome, TopologyNote};
+use dbbalance_kube::methods::{EffectOutcome, PodRef};
+use dbbalance_kube::recycle::{PodRecycle, RecycleHooks, Recycled, recycle_pod};
 use dbbalance_planner::PodStep;
 use dbbalance_planner::world::World;
 
-/// What came of one pod.
-pub(super) enum Recycled {
-    Done,
-    /// Nothing was done: the pod is gone, changed, or this replica does not lead any more.
-    Untouched,
-    Blocked(BlockedBy, String),
-    Failed(Fault, String),
+/// The pods of one step of one target, and what all of them share.
+#[derive(Clone, Copy)]
+pub(super) struct PodBatch<'a> {
+    pub world: &'a World,
+    pub spec: &'a TargetSpec,
+    pub pods: &'a [PodStep],
+    pub stamp: &'a Stamp,
+    pub topology: &'a TopologyNote,
+    pub is_canary: bool,
 }
 
-pub(super) async fn recycle(
-    world: &World,
-    spec: &TargetSpec,
+/// Recycles one pod of the batch, if it is still as it was planned.
+pub(super) async fn recycle_planned_pod(
+    batch: PodBatch<'_>,
     step: &PodStep,
-    stamp: &Stamp,
-    note: &TopologyNote,
-    canary: bool,
     ctx: &Context,
 ) -> Recycled {
     let PodStep {
@@ -38,135 +36,77 @@ pub(super) async fn recycle(
         recycles,
         moved,
     } = step;
-    let moved = moved.as_ref().map(ToString::to_string);
-    let namespace = &world.policy.namespace;
-    let client = &ctx.clients.effects;
-    let Some(pod) = planned_pod(ctx, namespace, name, uid, resource_version) else {
+    let policy = &batch.world.policy;
+    let Some(pod) = planned_pod(ctx, &policy.namespace, name, uid, resource_version) else {
         return Recycled::Untouched;
     };
-    let of = PodRef {
-        namespace: namespace.clone(),
-        name: name.clone(),
-        uid: uid.clone(),
-    };
-    ctx.effect_limiter.acquire().await;
-    if !ctx.leadership.is_leading() {
-        return Recycled::Untouched;
-    }
-    let value = claim.to_string();
-    match annotate::claim(client, &pod, &value, moved.as_deref()).await {
-        ClaimOutcome::Claimed => {}
-        ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
-        ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
-    }
-    ctx.state.update(&world.policy.uid, |m| {
-        m.claimed
-            .insert(uid.clone(), (resource_version.clone(), claim.clone()));
-    });
-    fail::fail_point!("claimed");
-    // Frozen or cut off since the claim: whoever leads now redoes it when the claim has run out.
-    if !ctx.leadership.is_leading() {
-        return Recycled::Untouched;
-    }
-    let outcome = act(spec, *method, &pod, &of, ctx).await;
-    ctx.metrics.count_effect(*method, &outcome);
-    match outcome {
-        Outcome::Gone => Recycled::Untouched,
-        Outcome::Done => {
-            fail::fail_point!("acted");
-            if *method != Method::Evict {
-                finish(client, &of, &value, stamp, note, *recycles).await;
-            }
-            Recycled::Done
-        }
-        Outcome::Blocked { by, message } => {
-            let let_go = match claim.clone().released() {
-                None => annotate::release(client, &of, &value).await,
-                Some(before) => {
-                    annotate::replace_claim(client, &of, &value, &before.to_string()).await
-                }
-            };
-            report_lost(let_go, &of, "releasing the claim");
-            Recycled::Blocked(by, message)
-        }
-        Outcome::Failed { fault, message } => {
-            mark_failure(client, &of, claim, fault, canary).await;
-            Recycled::Failed(fault, message)
-        }
-    }
-}
-
-async fn act(
-    spec: &TargetSpec,
-    method: Method,
-    pod: &k8s_openapi::api::core::v1::Pod,
-    of: &PodRef,
-    ctx: &Context,
-) -> Outcome {
-    match (method, &spec.recycle.signal, &spec.recycle.http) {
-        (Method::Signal, Some(signal), _) => {
-            signal::signal(&ctx.clients.effects, pod, signal).await
-        }
-        (Method::Http, _, Some(http)) => ctx.pod_caller.call(pod, http).await,
-        (Method::Evict, _, _) => evict::evict(&ctx.clients.effects, of).await,
-        (Method::Annotate, _, _) => Outcome::Done,
-        // The schema requires the block, and a rollout is not made on pods.
-        (Method::Signal | Method::Http | Method::Rollout, _, _) => Outcome::Failed {
-            fault: Fault::Invalid,
-            message: format!(
-                "spec.targets[{}].recycle: {method:?} has no settings",
-                spec.name
-            ),
+    let recycle = PodRecycle {
+        client: &ctx.clients.effects,
+        target: batch.spec,
+        pod: &pod,
+        pod_ref: PodRef {
+            namespace: policy.namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
         },
+        method: *method,
+        claim: claim.clone(),
+        moved: moved.clone(),
+        stamp: batch.stamp.clone(),
+        topology: batch.topology.clone(),
+        recycles: *recycles,
+    };
+    let hooks = OperatorHooks {
+        policy_uid: &policy.uid,
+        pod_ref: &recycle.pod_ref,
+        resource_version,
+        method: *method,
+        ctx,
+    };
+    recycle_pod(&recycle, batch.is_canary, &ctx.pod_caller, &hooks).await
+}
+
+/// What the operator does between the steps of a recycle.
+struct OperatorHooks<'a> {
+    policy_uid: &'a str,
+    pod_ref: &'a PodRef,
+    /// The version of the pod that the claim was written on.
+    resource_version: &'a str,
+    method: Method,
+    ctx: &'a Context,
+}
+
+impl RecycleHooks for OperatorHooks<'_> {
+    async fn wait_for_permit(&self) {
+        self.ctx.effect_limiter.acquire().await;
+    }
+
+    fn may_act(&self) -> bool {
+        self.ctx.leadership.is_leading()
+    }
+
+    fn on_claimed(&self, claim: &Claim) {
+        let (uid, version) = (self.pod_ref.uid.clone(), self.resource_version.to_owned());
+        self.ctx.state.update(self.policy_uid, |m| {
+            m.claimed.insert(uid, (version, claim.clone()));
+        });
+        fail::fail_point!("claimed");
+    }
+
+    fn on_effect(&self, outcome: &EffectOutcome) {
+        self.ctx.metrics.count_effect(self.method, outcome);
+        if *outcome == EffectOutcome::Done {
+            fail::fail_point!("acted");
+        }
+    }
+
+    fn on_written(&self, outcome: StampOutcome, doing: &'static str) {
+        report_lost(outcome, self.pod_ref, doing);
     }
 }
 
-async fn finish(
-    client: &kube::Client,
-    of: &PodRef,
-    claim: &str,
-    stamp: &Stamp,
-    note: &TopologyNote,
-    recycles: u32,
-) {
-    let stamped = annotate::stamp(client, of, claim, &stamp.to_string(), note, recycles).await;
-    report_lost(stamped, of, "stamping");
-}
-
-/// A failure leaves the claim, so that it is redone once; after that, or when no redo can help, the
-/// claim says that the pod has failed. A canary that fails for a reason that every pod shares is
-/// let go: the run halts, and an edit begins anew.
-async fn mark_failure(
-    client: &kube::Client,
-    of: &PodRef,
-    claim: &Claim,
-    fault: Fault,
-    canary: bool,
-) {
-    let value = claim.to_string();
-    if fault.is_structural() && canary {
-        return report_lost(
-            annotate::release(client, of, &value).await,
-            of,
-            "releasing the claim",
-        );
-    }
-    let next = match claim.attempt {
-        Attempt::First if fault.is_structural() => Attempt::Failed,
-        Attempt::Retry => Attempt::Failed,
-        Attempt::FallbackRetry => Attempt::FallbackFailed,
-        Attempt::First | Attempt::Failed | Attempt::Fallback | Attempt::FallbackFailed => return,
-    };
-    let failed = Claim {
-        attempt: next,
-        ..claim.clone()
-    };
-    let marked = annotate::replace_claim(client, of, &value, &failed.to_string()).await;
-    report_lost(marked, of, "marking the failure");
-}
-
-/// A write after an effect that did not go through is not tried again: the claim stays, and what it
-/// says is handled by a later pass.
+/// Logs a write after an effect that failed. It is not repeated: the claim stays, and the next reconcile acts on what
+/// it says.
 pub(super) fn report_lost(outcome: StampOutcome, of: &PodRef, doing: &str) {
     if let StampOutcome::Failed { fault, message } = outcome {
         tracing::warn!(

@@ -141,7 +141,7 @@ fn gather_world(
         });
         let mut found = Vec::new();
         for pod in &all {
-            let Some(mut facts) = pods::facts(pod, spec) else {
+            let Some(mut facts) = pods::extract_facts(pod, spec) else {
                 continue;
             };
             if !taken.is_match(&facts, &lineage) {
@@ -324,7 +324,7 @@ fn policy_holding(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> 
         let taker = PodMatcher::new(spec);
         let pods: Vec<PodFacts> = all
             .iter()
-            .filter_map(|p| pods::facts(p, spec))
+            .filter_map(|p| pods::extract_facts(p, spec))
             .filter(|p| p.started.is_some() && !p.finished && taker.is_match(p, &lineage))
             .collect();
         let measured = ctx.probe.measured(&probe_key(policy, spec));

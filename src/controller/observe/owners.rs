@@ -58,7 +58,7 @@ impl OwnerIndex {
         Self(
             sets.iter()
                 .filter_map(|set| {
-                    let owner = pods::controller(set.metadata.owner_references.as_deref()?)?;
+                    let owner = pods::find_controller(set.metadata.owner_references.as_deref()?)?;
                     (owner.kind == "Deployment").then(|| (set.name_any(), owner.name.clone()))
                 })
                 .collect(),

@@ -9,7 +9,7 @@ use dbbalance_api::annotations;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::stamp::Stamp;
 use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
-use dbbalance_kube::pods::{controller, is_ignored};
+use dbbalance_kube::pods::{find_controller, is_ignored};
 
 /// Returns Kubernetes' default of `maxUnavailable` and `maxSurge` for Deployments.
 fn default_quarter() -> IntOrString {
@@ -112,7 +112,10 @@ fn common_facts(
     observed: Option<i64>,
 ) -> Option<WorkloadFacts> {
     let note = |m: &ObjectMeta, key: &str| m.annotations.as_ref().and_then(|a| a.get(key)).cloned();
-    let owner = metadata.owner_references.as_deref().and_then(controller);
+    let owner = metadata
+        .owner_references
+        .as_deref()
+        .and_then(find_controller);
     let generation = metadata.generation.unwrap_or(0);
     Some(WorkloadFacts {
         kind,

@@ -59,6 +59,6 @@ impl Reader {
 
 /// The pods as the probe takes them. `named` is the container.
 pub fn to_read(pods: &[Pod], named: Option<&str>) -> Vec<PodToRead> {
-    let read = |pod| PodToRead::of(pod, PORT, named).unwrap();
+    let read = |pod| PodToRead::from_pod(pod, PORT, named).unwrap();
     pods.iter().map(read).collect()
 }

@@ -86,8 +86,19 @@ pub const DEPENDENCIES: &[DependencyRule] = &[
         except: &["aws-lc-*"],
     },
     DependencyRule {
+        package: "dbbalance-terminal",
+        may_use: &[],
+        never: IMPURE_CRATES,
+        except: &[],
+    },
+    DependencyRule {
         package: "kubectl-dbbalance",
-        may_use: &["dbbalance-api", "dbbalance-core", "dbbalance-kube"],
+        may_use: &[
+            "dbbalance-api",
+            "dbbalance-core",
+            "dbbalance-kube",
+            "dbbalance-terminal",
+        ],
         never: &["aws-*", "hickory-*"],
         except: &["aws-lc-*"],
     },
@@ -104,7 +115,7 @@ pub const DEPENDENCIES: &[DependencyRule] = &[
     },
     DependencyRule {
         package: "dbbalance-simulator",
-        may_use: &["dbbalance-api", "dbbalance-core"],
+        may_use: &["dbbalance-api", "dbbalance-core", "dbbalance-figures"],
         never: IMPURE_CRATES,
         except: &[],
     },

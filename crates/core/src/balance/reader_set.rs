@@ -32,12 +32,12 @@ impl ReaderSet {
 
     /// Adds a place.
     pub(super) fn insert(&mut self, place: usize) {
-        self.0 |= bit(place);
+        self.0 |= place_bit(place);
     }
 
     /// Whether the place is in the set.
     pub(super) fn contains(self, place: usize) -> bool {
-        self.0 & bit(place) != 0
+        self.0 & place_bit(place) != 0
     }
 
     /// Returns the places that are in either set.
@@ -77,7 +77,7 @@ impl FromIterator<usize> for ReaderSet {
 }
 
 /// The bit of a place; none for a place beyond the last.
-fn bit(place: usize) -> u32 {
+fn place_bit(place: usize) -> u32 {
     u32::try_from(place)
         .ok()
         .and_then(|at| 1_u32.checked_shl(at))

@@ -234,7 +234,7 @@ fn select_batch(
         return RebalanceStep::waiting(Wait::NothingFree, None);
     }
 
-    let sees = !matches!(
+    let asks_dns = !matches!(
         inputs.reach,
         Reach::Unseen | Reach::Slow { resolver: false }
     );
@@ -243,7 +243,7 @@ fn select_batch(
     let mut unnamed = vec![];
     let seen = memory.seen_in_dns.iter().map(String::as_str);
     let seen = ReaderSet::from_names(&fleet.places, seen);
-    if sees && judged.under.intersection(seen).is_empty() {
+    if asks_dns && judged.under.intersection(seen).is_empty() {
         unnamed = judged.under.instances(&fleet.places).cloned().collect();
         let until = add_saturating(episode.since, by.naming);
         // Where no look-up is answered, pods would find nobody either.
@@ -256,7 +256,7 @@ fn select_batch(
             let second = add_saturating(now, SignedDuration::from_secs(1));
             return RebalanceStep::waiting(wait, Some(second));
         }
-    } else if sees {
+    } else if asks_dns {
         receivers = receivers.intersection(seen);
     }
     let gated = asks && unnamed.is_empty();

@@ -1,7 +1,5 @@
-//! Claims, stamps and topology annotations: what is written on pods.
-//!
-//! Each function is one patch that fails, rather than overwrite, when the pod is not as expected.
-//! What the values are and when they are due is decided in `controller::plan`.
+//! Writes claims, stamps and topology annotations on pods. Each function is one patch, which fails rather than overwrites
+//! when the pod is not as expected.
 
 use http::header::CONTENT_TYPE;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,31 +7,32 @@ use kube::core::{PartialObjectMeta, Status};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
-use super::reply::{self, Failure};
-use super::{API_TIMEOUT, Fault, Outcome, PodRef};
+use super::api_reply::{self, RequestError};
+use super::{API_TIMEOUT, EffectFault, EffectOutcome, PodRef};
+use dbbalance_api::status::{RoleStatus, TopologyStatus};
 use dbbalance_api::{FIELD_MANAGER, annotations};
 
 const GRANT: &str = "the operator needs patch on pods in this namespace";
 
-/// What came of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimOutcome {
     /// The claim stands; the effect may follow.
     Claimed,
-    /// The pod is not as it was seen: somebody else acts on it, or it must be looked at again.
+    /// The pod has changed since it was read; it may be claimed after it is read again.
     LostRace,
     /// The pod is not there any more.
     Gone,
     /// It was tried and failed.
     Failed {
         /// The kind of failure.
-        fault: Fault,
-        /// The failure in words.
+        fault: EffectFault,
+        /// The message.
         message: String,
     },
 }
 
-/// What came of a stamp.
+/// The outcome of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StampOutcome {
     /// The pod carries the stamp.
@@ -46,13 +45,13 @@ pub enum StampOutcome {
     /// It was tried and failed.
     Failed {
         /// The kind of failure.
-        fault: Fault,
-        /// The failure in words.
+        fault: EffectFault,
+        /// The message.
         message: String,
     },
 }
 
-/// The topology as pods are told it.
+/// The topology in the form that pods get it in annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopologyNote {
     /// The writer's identifier; empty while there is none.
@@ -62,6 +61,25 @@ pub struct TopologyNote {
 }
 
 impl TopologyNote {
+    /// Formats the recorded topology for pods; empty while none is recorded.
+    #[must_use]
+    pub fn from_status(topology: Option<&TopologyStatus>) -> Self {
+        let Some(topology) = topology else {
+            return Self::default();
+        };
+        let mut readers: Vec<&str> = topology
+            .members
+            .iter()
+            .filter(|m| m.role == RoleStatus::Reader)
+            .map(|m| m.instance.as_str())
+            .collect();
+        readers.sort_unstable();
+        Self {
+            writer: topology.writer.clone().unwrap_or_default(),
+            readers: readers.join(","),
+        }
+    }
+
     fn entries(&self) -> [(&'static str, &str); 2] {
         [
             (annotations::WRITER, self.writer.as_str()),
@@ -72,9 +90,16 @@ impl TopologyNote {
 
 /// Sets the claim, and `moved` if there is one, if the pod is still at the seen resourceVersion. `pod` is as an API server sent
 /// it, or from `k8s::watch`, which keeps an empty map of annotations apart from a missing one.
-pub async fn claim(client: &Client, pod: &Pod, value: &str, moved: Option<&str>) -> ClaimOutcome {
-    let (Some(of), Some(version)) = (PodRef::of(pod), pod.metadata.resource_version.as_deref())
-    else {
+pub async fn claim_pod(
+    client: &Client,
+    pod: &Pod,
+    value: &str,
+    moved: Option<&str>,
+) -> ClaimOutcome {
+    let (Some(of), Some(version)) = (
+        PodRef::from_pod(pod),
+        pod.metadata.resource_version.as_deref(),
+    ) else {
         return ClaimOutcome::LostRace; // never read from an API server: look again
     };
     let mut ops = vec![json!({
@@ -83,23 +108,23 @@ pub async fn claim(client: &Client, pod: &Pod, value: &str, moved: Option<&str>)
     if pod.metadata.annotations.is_none() {
         ops.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
-    ops.push(json!({"op": "add", "path": path(annotations::CLAIM), "value": value}));
+    ops.push(json!({"op": "add", "path": annotation_path(annotations::CLAIM), "value": value}));
     if let Some(moved) = moved {
-        ops.push(json!({"op": "add", "path": path(annotations::MOVED), "value": moved}));
+        ops.push(json!({"op": "add", "path": annotation_path(annotations::MOVED), "value": moved}));
     }
     match json_patch(client, &of, ops).await {
         Ok(()) => ClaimOutcome::Claimed,
-        Err(failure) => match refusal(&failure, &of, "claiming") {
-            Refusal::LostRace => ClaimOutcome::LostRace,
-            Refusal::Gone => ClaimOutcome::Gone,
-            Refusal::Failed(fault, message) => ClaimOutcome::Failed { fault, message },
+        Err(failure) => match classify_refusal(&failure, &of, "claiming") {
+            PatchRefusal::LostRace => ClaimOutcome::LostRace,
+            PatchRefusal::Gone => ClaimOutcome::Gone,
+            PatchRefusal::Failed(fault, message) => ClaimOutcome::Failed { fault, message },
         },
     }
 }
 
 /// Ends a claim after its effect: tests uid and claim, removes the claim, and sets stamp, topology
 /// and the count of recycles, in one patch.
-pub async fn stamp(
+pub async fn stamp_pod(
     client: &Client,
     pod: &PodRef,
     expected_claim: &str,
@@ -107,47 +132,47 @@ pub async fn stamp(
     topology: &TopologyNote,
     recycles: u32,
 ) -> StampOutcome {
-    let claim = path(annotations::CLAIM);
+    let claim = annotation_path(annotations::CLAIM);
     let mut ops = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
         json!({"op": "test", "path": claim, "value": expected_claim}),
         json!({"op": "remove", "path": claim}),
-        json!({"op": "add", "path": path(annotations::EPOCH), "value": stamp}),
+        json!({"op": "add", "path": annotation_path(annotations::EPOCH), "value": stamp}),
     ];
     for (name, value) in topology.entries() {
-        ops.push(json!({"op": "add", "path": path(name), "value": value}));
+        ops.push(json!({"op": "add", "path": annotation_path(name), "value": value}));
     }
     ops.push(json!({
-        "op": "add", "path": path(annotations::RECYCLES), "value": recycles.to_string()
+        "op": "add", "path": annotation_path(annotations::RECYCLES), "value": recycles.to_string()
     }));
-    stamped(json_patch(client, pod, ops).await, pod, "stamping")
+    stamp_outcome(json_patch(client, pod, ops).await, pod, "stamping")
 }
 
-/// Takes a claim away: its effect was not made.
-pub async fn release(client: &Client, pod: &PodRef, expected_claim: &str) -> StampOutcome {
-    let claim = path(annotations::CLAIM);
+/// Removes the claim of an effect that was not made.
+pub async fn release_claim(client: &Client, pod: &PodRef, expected_claim: &str) -> StampOutcome {
+    let claim = annotation_path(annotations::CLAIM);
     let ops = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
         json!({"op": "test", "path": claim, "value": expected_claim}),
         json!({"op": "remove", "path": claim}),
     ];
-    stamped(json_patch(client, pod, ops).await, pod, "releasing")
+    stamp_outcome(json_patch(client, pod, ops).await, pod, "releasing")
 }
 
-/// Puts another claim in the place of one: the pod has failed.
+/// Replaces a claim by another one: a later time, or the record of a failure.
 pub async fn replace_claim(
     client: &Client,
     pod: &PodRef,
     expected_claim: &str,
     claim: &str,
 ) -> StampOutcome {
-    let at = path(annotations::CLAIM);
+    let at = annotation_path(annotations::CLAIM);
     let ops = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
         json!({"op": "test", "path": at, "value": expected_claim}),
         json!({"op": "replace", "path": at, "value": claim}),
     ];
-    stamped(json_patch(client, pod, ops).await, pod, "claiming")
+    stamp_outcome(json_patch(client, pod, ops).await, pod, "claiming")
 }
 
 /// Stamps a pod that needs no effect, if it is still at the seen resourceVersion: its connections were
@@ -159,26 +184,26 @@ pub async fn stamp_without_effect(
     stamp: &str,
     topology: &TopologyNote,
 ) -> StampOutcome {
-    let mut values = notes(topology);
+    let mut values = topology_annotations(topology);
     values.insert(annotations::EPOCH.to_owned(), stamp.into());
     values.insert(annotations::CLAIM.to_owned(), Value::Null);
     let body = json!({"metadata": {
         "uid": pod.uid, "resourceVersion": resource_version, "annotations": values
     }});
-    stamped(merge_patch(client, pod, &body).await, pod, "stamping")
+    stamp_outcome(merge_patch(client, pod, &body).await, pod, "stamping")
 }
 
-/// Tells a pod that was born fresh the topology.
+/// Writes the topology on a pod that was created after its epoch opened.
 pub async fn annotate_topology(
     client: &Client,
     pod: &PodRef,
     topology: &TopologyNote,
 ) -> StampOutcome {
-    let body = json!({"metadata": {"uid": pod.uid, "annotations": notes(topology)}});
-    stamped(merge_patch(client, pod, &body).await, pod, "annotating")
+    let body = json!({"metadata": {"uid": pod.uid, "annotations": topology_annotations(topology)}});
+    stamp_outcome(merge_patch(client, pod, &body).await, pod, "annotating")
 }
 
-fn notes(topology: &TopologyNote) -> Map<String, Value> {
+fn topology_annotations(topology: &TopologyNote) -> Map<String, Value> {
     topology
         .entries()
         .map(|(name, value)| (name.to_owned(), value.into()))
@@ -186,25 +211,25 @@ fn notes(topology: &TopologyNote) -> Map<String, Value> {
         .collect()
 }
 
-fn stamped(result: Result<(), Failure>, pod: &PodRef, verb: &str) -> StampOutcome {
+fn stamp_outcome(result: Result<(), RequestError>, pod: &PodRef, verb: &str) -> StampOutcome {
     match result {
         Ok(()) => StampOutcome::Stamped,
-        Err(failure) => match refusal(&failure, pod, verb) {
-            Refusal::LostRace => StampOutcome::LostRace,
-            Refusal::Gone => StampOutcome::Gone,
-            Refusal::Failed(fault, message) => StampOutcome::Failed { fault, message },
+        Err(failure) => match classify_refusal(&failure, pod, verb) {
+            PatchRefusal::LostRace => StampOutcome::LostRace,
+            PatchRefusal::Gone => StampOutcome::Gone,
+            PatchRefusal::Failed(fault, message) => StampOutcome::Failed { fault, message },
         },
     }
 }
 
 /// A JSON pointer to an annotation. RFC 6901: `~` is `~0` and `/` is `~1`.
-fn path(annotation: &str) -> String {
+fn annotation_path(annotation: &str) -> String {
     let escaped = annotation.replace('~', "~0").replace('/', "~1");
     format!("/metadata/annotations/{escaped}")
 }
 
-async fn json_patch(client: &Client, pod: &PodRef, ops: Vec<Value>) -> Result<(), Failure> {
-    send(
+async fn json_patch(client: &Client, pod: &PodRef, ops: Vec<Value>) -> Result<(), RequestError> {
+    send_patch(
         client,
         pod,
         "application/json-patch+json",
@@ -213,16 +238,16 @@ async fn json_patch(client: &Client, pod: &PodRef, ops: Vec<Value>) -> Result<()
     .await
 }
 
-async fn merge_patch(client: &Client, pod: &PodRef, body: &Value) -> Result<(), Failure> {
-    send(client, pod, "application/merge-patch+json", body).await
+async fn merge_patch(client: &Client, pod: &PodRef, body: &Value) -> Result<(), RequestError> {
+    send_patch(client, pod, "application/merge-patch+json", body).await
 }
 
-async fn send(
+async fn send_patch(
     client: &Client,
     pod: &PodRef,
     content_type: &str,
     body: &Value,
-) -> Result<(), Failure> {
+) -> Result<(), RequestError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let uri = format!(
         "{}/{}?fieldManager={FIELD_MANAGER}",
@@ -232,8 +257,8 @@ async fn send(
     let request = http::Request::patch(uri)
         .header(CONTENT_TYPE, content_type)
         .body(body.to_string().into_bytes())
-        .map_err(|e| Failure::Broken(e.to_string()))?;
-    reply::within(
+        .map_err(|e| RequestError::Broken(e.to_string()))?;
+    api_reply::request_within(
         API_TIMEOUT,
         client.request::<PartialObjectMeta<Pod>>(request),
     )
@@ -241,30 +266,32 @@ async fn send(
     .map(drop)
 }
 
-enum Refusal {
+enum PatchRefusal {
     LostRace,
     Gone,
-    Failed(Fault, String),
+    Failed(EffectFault, String),
 }
 
-fn refusal(failure: &Failure, pod: &PodRef, verb: &str) -> Refusal {
-    if let Failure::Refused(status) = failure
-        && !reply::is_gone(status)
-        && lost(status)
+fn classify_refusal(failure: &RequestError, pod: &PodRef, verb: &str) -> PatchRefusal {
+    if let RequestError::Refused(status) = failure
+        && !api_reply::is_gone(status)
+        && is_lost_race(status)
     {
-        return Refusal::LostRace;
+        return PatchRefusal::LostRace;
     }
     let what = format!("{verb} pod {}/{}", pod.namespace, pod.name);
-    match reply::outcome(failure, &what, GRANT) {
-        Outcome::Gone => Refusal::Gone,
-        Outcome::Failed { fault, message } => Refusal::Failed(fault, message),
-        Outcome::Blocked { message, .. } => Refusal::Failed(Fault::ApiError, message),
-        Outcome::Done => Refusal::LostRace, // a failure is never Done
+    match api_reply::classify_failure(failure, &what, GRANT) {
+        EffectOutcome::Gone => PatchRefusal::Gone,
+        EffectOutcome::Failed { fault, message } => PatchRefusal::Failed(fault, message),
+        EffectOutcome::Blocked { message, .. } => {
+            PatchRefusal::Failed(EffectFault::ApiError, message)
+        }
+        EffectOutcome::Done => PatchRefusal::LostRace, // a failure is never Done
     }
 }
 
 /// True if the pod was not as the patch expected.
-fn lost(status: &Status) -> bool {
+fn is_lost_race(status: &Status) -> bool {
     // A failed `test` is a 422 whose message says nothing of the object; a refused content is a
     // 422 too, "Pod \"…\" is invalid: …".
     status.code == 409 || (status.code == 422 && !status.message.contains("is invalid:"))

@@ -10,10 +10,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use reqwest::redirect::Policy;
 
-use super::{Fault, Outcome, PodRef};
+use super::{EffectFault, EffectOutcome, PodRef};
+use crate::recycle::CallHook;
 use dbbalance_api::spec::{HttpSpec, HttpVerb};
 
-/// How long a connection to a pod may take. Pods are a network hop away; a longer wait means that
+/// Timeout of a connection to a pod. Pods are one network hop away; more means that
 /// packets are dropped, as by a `NetworkPolicy`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -40,21 +41,7 @@ impl PodCaller {
         Ok(Self { client })
     }
 
-    /// Makes the request to the pod; 2xx is done.
-    pub async fn call(&self, pod: &Pod, spec: &HttpSpec) -> Outcome {
-        let Some(of) = PodRef::of(pod) else {
-            return Outcome::Gone;
-        };
-        match address(pod, spec) {
-            Ok(to) => self.send(&of, to, spec).await,
-            Err((fault, why)) => Outcome::failed(
-                fault,
-                format!("calling pod {}/{}: {why}", of.namespace, of.name),
-            ),
-        }
-    }
-
-    async fn send(&self, pod: &PodRef, to: SocketAddr, spec: &HttpSpec) -> Outcome {
+    async fn send(&self, pod: &PodRef, to: SocketAddr, spec: &HttpSpec) -> EffectOutcome {
         let verb = match spec.verb {
             HttpVerb::Post => reqwest::Method::POST,
             HttpVerb::Put => reqwest::Method::PUT,
@@ -71,8 +58,8 @@ impl PodCaller {
         let url = match reqwest::Url::parse(&format!("http://{to}{}", spec.path)) {
             Ok(url) if spec.path.starts_with('/') => url,
             _ => {
-                return Outcome::failed(
-                    Fault::Invalid,
+                return EffectOutcome::failed(
+                    EffectFault::Invalid,
                     format!("{what}: the path is not valid: correct recycle.http.path"),
                 );
             }
@@ -84,7 +71,7 @@ impl PodCaller {
             request = request.header(reqwest::header::CONTENT_LENGTH, 0);
         }
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => Outcome::Done,
+            Ok(answer) if answer.status().is_success() => EffectOutcome::Done,
             Ok(answer) => {
                 let status = answer.status();
                 let hint = if status.is_redirection() {
@@ -92,21 +79,22 @@ impl PodCaller {
                 } else {
                     ""
                 };
-                Outcome::failed(
-                    Fault::HttpStatus,
+                EffectOutcome::failed(
+                    EffectFault::HttpStatus,
                     format!("{what}: the app answered {status}{hint}"),
                 )
             }
-            Err(error) if error.is_timeout() && !error.is_connect() => Outcome::failed(
-                Fault::Timeout,
+            Err(error) if error.is_timeout() && !error.is_connect() => EffectOutcome::failed(
+                EffectFault::Timeout,
                 format!("{what}: no answer within {} s", limit.as_secs()),
             ),
             Err(error) => {
-                let cause = error
-                    .source()
-                    .map_or_else(|| error.to_string(), super::reply::chain);
-                Outcome::failed(
-                    Fault::Connection,
+                let cause = error.source().map_or_else(
+                    || error.to_string(),
+                    dbbalance_core::error_chain::format_error_chain,
+                );
+                EffectOutcome::failed(
+                    EffectFault::Connection,
                     format!(
                         "{what}: {cause}; does the app listen on that port, and do \
                          NetworkPolicies let the operator in?"
@@ -117,12 +105,28 @@ impl PodCaller {
     }
 }
 
-/// Where to call the pod, or why not.
-fn address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (Fault, String)> {
+impl CallHook for PodCaller {
+    /// Calls the pod's own address; an answer of 2xx is done.
+    async fn call_hook(&self, pod: &Pod, spec: &HttpSpec) -> EffectOutcome {
+        let Some(of) = PodRef::from_pod(pod) else {
+            return EffectOutcome::Gone;
+        };
+        match find_address(pod, spec) {
+            Ok(to) => self.send(&of, to, spec).await,
+            Err((fault, why)) => EffectOutcome::failed(
+                fault,
+                format!("calling pod {}/{}: {why}", of.namespace, of.name),
+            ),
+        }
+    }
+}
+
+/// Returns the address to call the pod at, or why there is none.
+fn find_address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (EffectFault, String)> {
     let containers = pod.spec.as_ref();
     if containers.is_some_and(|s| s.host_network == Some(true)) {
         return Err((
-            Fault::HostNetwork,
+            EffectFault::HostNetwork,
             "it uses its node's network, where other programs may answer: choose another method"
                 .to_owned(),
         ));
@@ -139,7 +143,7 @@ fn address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (Fault, String)> {
     let port = u16::try_from(spec.port).ok().filter(|_| declared);
     let Some(port) = port else {
         return Err((
-            Fault::PortNotDeclared,
+            EffectFault::PortNotDeclared,
             format!(
                 "no container declares the TCP port {}: declare it under ports, or correct \
                  recycle.http.port",
@@ -151,13 +155,13 @@ fn address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (Fault, String)> {
     match said.map(str::parse::<IpAddr>) {
         Some(Ok(ip)) if is_pod_address(ip) => Ok(SocketAddr::new(ip, port)),
         Some(_) => Err((
-            Fault::NoAddress,
+            EffectFault::NoAddress,
             format!(
                 "its address {} is not one of a pod",
                 said.unwrap_or_default()
             ),
         )),
-        None => Err((Fault::NoAddress, "it has no address".to_owned())),
+        None => Err((EffectFault::NoAddress, "it has no address".to_owned())),
     }
 }
 

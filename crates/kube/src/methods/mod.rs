@@ -1,29 +1,28 @@
-//! The methods: each does one effect on one pod or workload, and says what came of it.
+//! The methods: each makes one effect on one pod or workload and returns its outcome.
 //!
-//! A method never decides whether, when or on whom; that is `controller::plan`. It never retries,
-//! never sleeps, and ends within its time-out. Whoever calls it has asked the lease and the rate
+//! A method never retries, never sleeps, and ends within its timeout. The caller must have asked the lease and the rate
 //! limiter just before.
 
 pub mod annotate;
+mod api_reply;
 pub mod evict;
 pub mod http;
-mod reply;
 pub mod rollout;
 pub mod signal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
-/// How long one request to the API server may take, from its first byte to the last of its answer.
+/// Timeout of one request to the API server, from its first byte to the last byte of the answer.
 ///
 /// Shorter than what is left of the default lease (12 s) after a renewal, so that an effect on a
 /// hung API server has ended before another replica can lead.
 pub const API_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The one pod that is meant; a pod of the same name with another uid is another pod.
+/// A reference to one pod. A pod of the same name with another UID is another pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodRef {
     /// Its namespace.
@@ -35,9 +34,9 @@ pub struct PodRef {
 }
 
 impl PodRef {
-    /// The reference of a pod that an API server has sent; `None` if it lacks namespace, name or uid.
+    /// Returns the reference of a pod from an API server. `None` if it lacks namespace, name or UID.
     #[must_use]
-    pub fn of(pod: &Pod) -> Option<Self> {
+    pub fn from_pod(pod: &Pod) -> Option<Self> {
         Some(Self {
             namespace: pod.metadata.namespace.clone()?,
             name: pod.metadata.name.clone()?,
@@ -46,16 +45,16 @@ impl PodRef {
     }
 }
 
-/// What came of one effect on one pod or workload.
+/// The outcome of one effect on one pod or workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The effect was made. That it worked is judged on pods and connections, not on this.
+pub enum EffectOutcome {
+    /// The effect was made. Whether it worked is judged by pods and connections.
     Done,
-    /// Something that passes holds it: a gate, not an error.
+    /// Something temporary prevents it: a gate, not an error.
     Blocked {
         /// What holds it.
         by: BlockedBy,
-        /// The gate in words.
+        /// The message of the gate.
         message: String,
     },
     /// The pod or workload is not there any more, or another has its name: nothing to do.
@@ -63,14 +62,14 @@ pub enum Outcome {
     /// It was tried and failed.
     Failed {
         /// The kind of failure.
-        fault: Fault,
-        /// The failure in words: object, cause, what to do.
+        fault: EffectFault,
+        /// The message: object, cause, what to do.
         message: String,
     },
 }
 
-impl Outcome {
-    pub(crate) fn failed(fault: Fault, message: impl Into<String>) -> Self {
+impl EffectOutcome {
+    pub(crate) fn failed(fault: EffectFault, message: impl Into<String>) -> Self {
         Self::Failed {
             fault,
             message: message.into(),
@@ -79,7 +78,7 @@ impl Outcome {
 }
 
 /// What can hold an effect at the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 pub enum BlockedBy {
     /// A `PodDisruptionBudget` allows no disruption now.
     DisruptionBudget,
@@ -93,28 +92,18 @@ pub enum BlockedBy {
 
 impl BlockedBy {
     /// All values.
-    pub const ALL: [Self; 4] = [
-        Self::DisruptionBudget,
-        Self::TooManyDisruptionBudgets,
-        Self::ApiServerBusy,
-        Self::NamespaceTerminating,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word for it, in metrics and events.
+    /// Returns the word for it in metrics and events.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DisruptionBudget => "DisruptionBudget",
-            Self::TooManyDisruptionBudgets => "TooManyDisruptionBudgets",
-            Self::ApiServerBusy => "ApiServerBusy",
-            Self::NamespaceTerminating => "NamespaceTerminating",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How an effect can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+pub enum EffectFault {
     /// The operator's service account may not do this.
     Forbidden,
     /// The pod has no container of that name.
@@ -136,6 +125,7 @@ pub enum Fault {
     /// It took too long.
     Timeout,
     /// The app answered with a status that is not 2xx.
+    #[strum(serialize = "HTTPStatus")]
     HttpStatus,
     /// No connection, or it broke.
     Connection,
@@ -150,33 +140,15 @@ pub enum Fault {
     /// The API server refused the object's content.
     Invalid,
     /// Any other error of the API server.
+    #[strum(serialize = "APIError")]
     ApiError,
 }
 
-impl Fault {
-    /// The word for it, in metrics and events.
+impl EffectFault {
+    /// Returns the word for it in metrics and events.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Forbidden => "Forbidden",
-            Self::NoSuchContainer => "NoSuchContainer",
-            Self::ContainerNotRunning => "ContainerNotRunning",
-            Self::SignalNotCaught => "SignalNotCaught",
-            Self::SignalRefused => "SignalRefused",
-            Self::NoSuchProcess => "NoSuchProcess",
-            Self::ProcessUnreadable => "ProcessUnreadable",
-            Self::NoShell => "NoShell",
-            Self::NonZeroExit => "NonZeroExit",
-            Self::Timeout => "Timeout",
-            Self::HttpStatus => "HTTPStatus",
-            Self::Connection => "Connection",
-            Self::PortNotDeclared => "PortNotDeclared",
-            Self::HostNetwork => "HostNetwork",
-            Self::NoAddress => "NoAddress",
-            Self::Conflict => "Conflict",
-            Self::Invalid => "Invalid",
-            Self::ApiError => "APIError",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// True if every pod of this template would fail alike, so that neither another try nor another

@@ -10,15 +10,15 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde_json::json;
 
-use super::reply::{self, Failure};
-use super::{API_TIMEOUT, Fault, Outcome};
+use super::api_reply::{self, RequestError};
+use super::{API_TIMEOUT, EffectFault, EffectOutcome};
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_api::{FIELD_MANAGER, annotations};
 
 const GRANT: &str =
     "the operator needs patch on deployments, statefulsets and daemonsets in this namespace";
 
-/// The one workload that is meant.
+/// A reference to one workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadTarget {
     /// Its kind.
@@ -27,28 +27,32 @@ pub struct WorkloadTarget {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its uid; server-side apply would otherwise create what somebody has just deleted.
+    /// Its UID. Without it, server-side apply would create a workload that was just deleted.
     pub uid: String,
 }
 
-/// Sets the stamp on the workload's pod template. Returns the workload's generation with it, by
-/// which a cache that is behind is told from a stamp that somebody took away.
+/// Sets the stamp on the workload's pod template. Returns the workload's generation with it, which
+/// tells a stale cache from a stamp that another writer removed.
 ///
 /// # Errors
 /// The outcome, if it was not done.
-pub async fn rollout(
+pub async fn roll_workload(
     client: &Client,
     workload: &WorkloadTarget,
     stamp: &str,
-) -> Result<i64, Outcome> {
+) -> Result<i64, EffectOutcome> {
     match workload.kind {
-        WorkloadKind::Deployment => apply::<Deployment>(client, workload, stamp).await,
-        WorkloadKind::StatefulSet => apply::<StatefulSet>(client, workload, stamp).await,
-        WorkloadKind::DaemonSet => apply::<DaemonSet>(client, workload, stamp).await,
+        WorkloadKind::Deployment => apply_stamp::<Deployment>(client, workload, stamp).await,
+        WorkloadKind::StatefulSet => apply_stamp::<StatefulSet>(client, workload, stamp).await,
+        WorkloadKind::DaemonSet => apply_stamp::<DaemonSet>(client, workload, stamp).await,
     }
 }
 
-async fn apply<K>(client: &Client, workload: &WorkloadTarget, stamp: &str) -> Result<i64, Outcome>
+async fn apply_stamp<K>(
+    client: &Client,
+    workload: &WorkloadTarget,
+    stamp: &str,
+) -> Result<i64, EffectOutcome>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -65,21 +69,25 @@ where
     let params = PatchParams::apply(FIELD_MANAGER);
     let patch = Patch::Apply(&wanted);
     let request = api.patch(&workload.name, &params, &patch);
-    match reply::within(API_TIMEOUT, request).await {
+    match api_reply::request_within(API_TIMEOUT, request).await {
         Ok(rolled) => Ok(rolled.meta().generation.unwrap_or(0)),
-        Err(failure) => Err(refusal(&failure, &K::kind(&()), workload)),
+        Err(failure) => Err(interpret_refusal(&failure, &K::kind(&()), workload)),
     }
 }
 
-fn refusal(failure: &Failure, kind: &str, workload: &WorkloadTarget) -> Outcome {
+fn interpret_refusal(
+    failure: &RequestError,
+    kind: &str,
+    workload: &WorkloadTarget,
+) -> EffectOutcome {
     let what = format!("rolling {kind} {}/{}", workload.namespace, workload.name);
-    if let Failure::Refused(status) = failure
+    if let RequestError::Refused(status) = failure
         && status.code == 409
-        && !reply::is_gone(status)
+        && !api_reply::is_gone(status)
     {
-        return match reply::cause(status, "FieldManagerConflict") {
-            Some(owner) => Outcome::failed(
-                Fault::Conflict,
+        return match api_reply::cause_message(status, "FieldManagerConflict") {
+            Some(owner) => EffectOutcome::failed(
+                EffectFault::Conflict,
                 format!(
                     "{what}: another field manager owns the annotation {} of the pod template: \
                      {owner}; remove it there, for dbbalance never takes it by force",
@@ -87,116 +95,13 @@ fn refusal(failure: &Failure, kind: &str, workload: &WorkloadTarget) -> Outcome 
                 ),
             ),
             // An ordinary write conflict: the next pass looks again.
-            None => Outcome::failed(Fault::ApiError, format!("{what}: {}", status.message)),
+            None => {
+                EffectOutcome::failed(EffectFault::ApiError, format!("{what}: {}", status.message))
+            }
         };
     }
-    reply::outcome(failure, &what, GRANT)
+    api_reply::classify_failure(failure, &what, GRANT)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::super::testing::{answering, failure, failure_because};
-    use super::*;
-
-    fn workload(kind: WorkloadKind) -> WorkloadTarget {
-        WorkloadTarget {
-            kind,
-            namespace: "shop".to_owned(),
-            name: "web".to_owned(),
-            uid: "u-9".to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn one_annotation_is_applied_under_our_manager_and_not_forced() {
-        let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
-        let done = rollout(&client, &workload(WorkloadKind::Deployment), "ab/12-3f9c").await;
-        assert_eq!(done, Ok(0));
-        let seen = seen.await.unwrap();
-        assert_eq!(seen.method, "PATCH");
-        assert_eq!(seen.content_type, "application/apply-patch+yaml");
-        assert!(
-            seen.uri
-                .starts_with("/apis/apps/v1/namespaces/shop/deployments/web?")
-        );
-        assert!(seen.uri.contains("fieldManager=dbbalance"));
-        assert!(!seen.uri.contains("force"));
-        assert_eq!(
-            seen.body,
-            json!({
-                "apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"name": "web", "uid": "u-9"},
-                "spec": {"template": {"metadata": {"annotations": {"dbbalance.io/epoch": "ab/12-3f9c"}}}}
-            })
-        );
-    }
-
-    #[tokio::test]
-    async fn each_kind_has_its_own_path() {
-        for (kind, path) in [
-            (WorkloadKind::StatefulSet, "statefulsets"),
-            (WorkloadKind::DaemonSet, "daemonsets"),
-        ] {
-            let (client, seen) = answering(200, json!({"metadata": {"name": "web"}}));
-            assert_eq!(rollout(&client, &workload(kind), "s").await, Ok(0));
-            assert!(seen.await.unwrap().uri.contains(path));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_conflict_names_the_other_manager() {
-        let (client, _seen) = answering(
-            409,
-            failure_because(
-                409,
-                "Conflict",
-                "Apply failed with 1 conflict",
-                (
-                    "FieldManagerConflict",
-                    "conflict with \"helm\" using apps/v1",
-                ),
-            ),
-        );
-        let Err(Outcome::Failed { fault, message }) =
-            rollout(&client, &workload(WorkloadKind::Deployment), "s").await
-        else {
-            panic!("not a failure");
-        };
-        assert_eq!(fault, Fault::Conflict);
-        assert!(message.contains("conflict with \"helm\""), "{message}");
-    }
-
-    #[tokio::test]
-    async fn a_deleted_workload_is_gone_and_not_created_anew() {
-        for (code, message) in [
-            (404, "deployments.apps \"web\" not found"),
-            (
-                409,
-                "uid mismatch: the provided object specified uid u-9, and no existing object was found",
-            ),
-            (
-                422,
-                "Deployment.apps \"web\" is invalid: metadata.uid: Invalid value: \"u-9\": field is immutable",
-            ),
-        ] {
-            let (client, _seen) = answering(code, failure(code, "", message));
-            let came = rollout(&client, &workload(WorkloadKind::Deployment), "s").await;
-            assert_eq!(came, Err(Outcome::Gone), "{code}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_plain_write_conflict_is_passing() {
-        let (client, _seen) = answering(
-            409,
-            failure(409, "Conflict", "the object has been modified"),
-        );
-        let Err(Outcome::Failed { fault, .. }) =
-            rollout(&client, &workload(WorkloadKind::Deployment), "s").await
-        else {
-            panic!("not a failure");
-        };
-        assert!(!fault.is_structural());
-    }
-}
+mod tests;

@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Client;
 
-use super::reply::{self, Failure};
-use super::{Fault, Outcome, PodRef};
-use crate::exec::{self, NotStarted, StartFault};
+use super::api_reply::{self, RequestError};
+use super::{EffectFault, EffectOutcome, PodRef};
+use crate::exec::{self, ExecError, StartFault};
 use dbbalance_api::spec::{SignalName, SignalSpec};
 
 /// How long the command in the container may take. It runs a few builtins; what takes longer is a
@@ -50,9 +50,9 @@ kill -s "$2" "$1" || { [ -d "/proc/$1" ] || exit 41; exit 44; }
 
 /// Sends the signal to the pod's process. `pod` must be the one that is claimed: exec knows pods by
 /// name only, and the stamp that follows tests the uid.
-pub async fn signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> Outcome {
-    let Some(of) = PodRef::of(pod) else {
-        return Outcome::Gone;
+pub async fn send_signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> EffectOutcome {
+    let Some(of) = PodRef::from_pod(pod) else {
+        return EffectOutcome::Gone;
     };
     let containers = pod.spec.as_ref().map_or(&[][..], |s| &s.containers[..]);
     let container = match &spec.container {
@@ -61,15 +61,15 @@ pub async fn signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> Outcome {
     };
     let Some(container) = container else {
         let wanted = spec.container.as_deref().unwrap_or("(the first)");
-        return Outcome::failed(
-            Fault::NoSuchContainer,
+        return EffectOutcome::failed(
+            EffectFault::NoSuchContainer,
             format!(
                 "pod {}/{} has no container {wanted}: correct recycle.signal.container",
                 of.namespace, of.name
             ),
         );
     };
-    let call = Call {
+    let call = SignalCall {
         client,
         pod: &of,
         container: &container.name,
@@ -77,19 +77,21 @@ pub async fn signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> Outcome {
     };
     match tokio::time::timeout(TIMEOUT, call.run()).await {
         Ok(outcome) => outcome,
-        Err(_) => reply::outcome(&Failure::Timeout(TIMEOUT), &call.what(), GRANT),
+        Err(_) => {
+            api_reply::classify_failure(&RequestError::Timeout(TIMEOUT), &call.describe(), GRANT)
+        }
     }
 }
 
-struct Call<'a> {
+struct SignalCall<'a> {
     client: &'a Client,
     pod: &'a PodRef,
     container: &'a str,
     spec: &'a SignalSpec,
 }
 
-impl Call<'_> {
-    async fn run(&self) -> Outcome {
+impl SignalCall<'_> {
+    async fn run(&self) -> EffectOutcome {
         let (name, number) = signal_of(self.spec.name);
         let command = [
             "sh".to_owned(),
@@ -101,29 +103,31 @@ impl Call<'_> {
             number.to_string(),
         ];
         let command = command.into();
-        let limits = exec::Limits {
+        let limits = exec::OutputLimits {
             out: OUTPUT_BYTES,
             err: OUTPUT_BYTES,
         };
-        let place = exec::Place {
+        let place = exec::ExecTarget {
             namespace: &self.pod.namespace,
             pod: &self.pod.name,
             container: self.container,
         };
-        match exec::run(self.client, &place, command, limits).await {
+        match exec::run_command(self.client, &place, command, limits).await {
             Ok(ended) => match &ended.status {
-                Some(status) => self.ended(status, ended.said()),
-                None => Outcome::failed(
-                    Fault::Connection,
-                    format!("{}: the connection broke before the end", self.what()),
+                Some(status) => self.interpret_end(status, ended.output_text()),
+                None => EffectOutcome::failed(
+                    EffectFault::Connection,
+                    format!("{}: the connection broke before the end", self.describe()),
                 ),
             },
-            Err(NotStarted::Refused(status)) => self.refused(&Failure::Refused(status)),
-            Err(NotStarted::Broken(cause)) => self.refused(&Failure::Broken(cause)),
+            Err(ExecError::Refused(status)) => {
+                self.interpret_refusal(&RequestError::Refused(status))
+            }
+            Err(ExecError::Broken(cause)) => self.interpret_refusal(&RequestError::Broken(cause)),
         }
     }
 
-    fn what(&self) -> String {
+    fn describe(&self) -> String {
         format!(
             "signal {} to process {} in container {} of pod {}/{}",
             signal_of(self.spec.name).0,
@@ -135,69 +139,72 @@ impl Call<'_> {
     }
 
     /// The API server or the kubelet did not start the command.
-    fn refused(&self, failure: &Failure) -> Outcome {
-        if let Failure::Refused(status) = failure {
+    fn interpret_refusal(&self, failure: &RequestError) -> EffectOutcome {
+        if let RequestError::Refused(status) = failure {
             let said = status.message.as_str();
-            if let Some(start) = exec::start_fault(said) {
-                return Outcome::failed(fault(start), format!("{}: {said}", self.what()));
+            if let Some(start) = exec::classify_start_error(said) {
+                return EffectOutcome::failed(
+                    fault_of_start(start),
+                    format!("{}: {said}", self.describe()),
+                );
             }
         }
-        reply::outcome(failure, &self.what(), GRANT)
+        api_reply::classify_failure(failure, &self.describe(), GRANT)
     }
 
     /// The command ended, or could not be started by the container's runtime.
-    fn ended(&self, status: &Status, output: &str) -> Outcome {
+    fn interpret_end(&self, status: &Status, output: &str) -> EffectOutcome {
         if status.status.as_deref() == Some("Success") {
-            return Outcome::Done;
+            return EffectOutcome::Done;
         }
-        let what = self.what();
+        let what = self.describe();
         let said = status.message.as_deref().unwrap_or_default();
         let (kind, why) = match exec::exit_code(status) {
             Some(NO_SUCH_PROCESS) => (
-                Fault::NoSuchProcess,
+                EffectFault::NoSuchProcess,
                 "there is no such process: correct recycle.signal.process".to_owned(),
             ),
             Some(UNREADABLE) => (
-                Fault::ProcessUnreadable,
+                EffectFault::ProcessUnreadable,
                 "what the process catches cannot be read in /proc: choose another method"
                     .to_owned(),
             ),
             Some(NOT_CAUGHT) => (
-                Fault::SignalNotCaught,
+                EffectFault::SignalNotCaught,
                 "the process does not catch this signal, which would do nothing or end it; it was \
                  not sent"
                     .to_owned(),
             ),
             Some(REFUSED) => (
-                Fault::SignalRefused,
+                EffectFault::SignalRefused,
                 format!("kill was refused: {}", output.trim()),
             ),
             Some(126 | 127) => (
-                Fault::NoShell,
+                EffectFault::NoShell,
                 "the container has no usable sh: choose another method".to_owned(),
             ),
             Some(code) => (
-                Fault::NonZeroExit,
+                EffectFault::NonZeroExit,
                 format!("the command ended with {code}: {}", output.trim()),
             ),
-            None => match exec::start_fault(said).map(fault) {
-                Some(Fault::NoShell) => (
-                    Fault::NoShell,
+            None => match exec::classify_start_error(said).map(fault_of_start) {
+                Some(EffectFault::NoShell) => (
+                    EffectFault::NoShell,
                     "the container has no sh: choose another method".to_owned(),
                 ),
                 Some(fault) => (fault, said.to_owned()),
-                None => (Fault::ApiError, said.to_owned()),
+                None => (EffectFault::ApiError, said.to_owned()),
             },
         };
-        Outcome::failed(kind, format!("{what}: {why}"))
+        EffectOutcome::failed(kind, format!("{what}: {why}"))
     }
 }
 
-const fn fault(start: StartFault) -> Fault {
+const fn fault_of_start(start: StartFault) -> EffectFault {
     match start {
-        StartFault::NoSuchContainer => Fault::NoSuchContainer,
-        StartFault::NoProgram => Fault::NoShell,
-        StartFault::NotRunning => Fault::ContainerNotRunning,
+        StartFault::NoSuchContainer => EffectFault::NoSuchContainer,
+        StartFault::NoProgram => EffectFault::NoShell,
+        StartFault::NotRunning => EffectFault::ContainerNotRunning,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads which sockets a pod holds towards its target's port.
+//! Reads the sockets of a pod to the port of its target.
 
 pub mod pod;
 pub mod procnet;

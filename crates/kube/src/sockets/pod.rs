@@ -1,6 +1,4 @@
-//! A pod as its reader needs it.
-//!
-//! Reduced from the cache, so that a waiting read holds no whole pod.
+//! The part of a pod that its reader needs, so that a waiting read does not hold the whole object.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
@@ -33,7 +31,7 @@ impl PodToRead {
     /// Reduces a pod; `None` for what no API server sends (no namespace, name or UID). `named` is the
     /// target's `evidenceContainer`.
     #[must_use]
-    pub fn of(pod: &Pod, port: u16, named: Option<&str>) -> Option<Self> {
+    pub fn from_pod(pod: &Pod, port: u16, named: Option<&str>) -> Option<Self> {
         let (namespace, name) = (pod.namespace()?, pod.metadata.name.clone()?);
         let uid = pod.uid()?;
         let label = TEMPLATE_LABELS.iter().find_map(|l| pod.labels().get(*l));
@@ -77,9 +75,9 @@ impl PodToRead {
         })
     }
 
-    /// The pod in words.
+    /// Names the pod for messages, as in `pod shop/web-1`.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub fn describe(&self) -> String {
         format!("pod {}/{}", self.namespace, self.name)
     }
 }
@@ -90,60 +88,4 @@ fn is_sidecar(container: &Container) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(spec: Value) -> Pod {
-        let mut pod: Pod = serde_json::from_value(json!({
-            "metadata": {
-                "namespace": "shop", "name": "web-1", "uid": "u-1",
-                "labels": {"pod-template-hash": "5f6d"}
-            }
-        }))
-        .unwrap();
-        pod.spec = Some(serde_json::from_value(spec).unwrap());
-        pod
-    }
-
-    #[test]
-    fn containers_that_stay_may_be_read_in_and_others_not() {
-        let found = pod(json!({
-            "containers": [{"name": "app"}, {"name": "log"}],
-            "initContainers": [{"name": "migrate"}, {"name": "mesh", "restartPolicy": "Always"}]
-        }));
-        let read = PodToRead::of(&found, 5432, None).unwrap();
-        assert_eq!(read.containers, ["app", "log", "mesh"]);
-        assert_eq!(read.template, "5f6d");
-        assert_eq!(read.refused, None);
-        let named = PodToRead::of(&found, 5432, Some("mesh")).unwrap();
-        assert_eq!(named.containers, ["mesh"]);
-    }
-
-    #[test]
-    fn a_name_that_the_pod_lacks_is_refused_by_its_field() {
-        let found = pod(json!({"containers": [{"name": "app"}]}));
-        let refused = PodToRead::of(&found, 5432, Some("log"))
-            .unwrap()
-            .refused
-            .unwrap();
-        assert_eq!(refused.reason, UnreadableReason::NoSuchContainer);
-        assert!(refused.message.contains("targets[].evidenceContainer"));
-    }
-
-    #[test]
-    fn a_pod_on_its_node_s_network_is_refused() {
-        let found = pod(json!({"containers": [{"name": "app"}], "hostNetwork": true}));
-        let refused = PodToRead::of(&found, 5432, None).unwrap().refused.unwrap();
-        assert_eq!(refused.reason, UnreadableReason::HostNetwork);
-    }
-
-    #[test]
-    fn a_pod_without_a_template_is_its_own() {
-        let mut found = pod(json!({"containers": [{"name": "app"}]}));
-        found.metadata.labels = None;
-        assert_eq!(PodToRead::of(&found, 1, None).unwrap().template, "u-1");
-    }
-}
+mod tests;

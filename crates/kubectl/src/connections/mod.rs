@@ -1,10 +1,10 @@
 //! `connections`: measures which pod holds how many connections to which instance, with the user's rights.
 //!
-//! Reads pods and shows a picture; nothing is changed. What a picture says is decided in [`picture`].
+//! Changes nothing. [`snapshot`] computes what is shown, [`page`] draws it.
 
-pub(super) mod book;
+pub(super) mod address_map;
 pub(super) mod page;
-pub(super) mod picture;
+pub(super) mod snapshot;
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::cli::ConnectionsArgs;
-use super::error::Error;
+use super::error::PluginError;
 use super::pods::{self, CountedPod};
 use super::session::Session;
-use book::Book;
+use address_map::AddressMap;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::TopologyStatus;
@@ -25,39 +25,39 @@ use dbbalance_core::evidence::{
     Measured, PodMeasurement, PodReading, Unreadable, UnreadableReason,
 };
 use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
-use picture::{Picture, Scene, picture};
+use snapshot::{ConnectionSnapshot, SnapshotInput, build_snapshot};
 
 /// Pods read at once. Each is an exec, which holds a connection of API server and kubelet.
 const AT_ONCE: usize = 8;
 /// How long one pod may take: as long as a signal.
 const READ_TIMEOUT: Duration = dbbalance_kube::methods::signal::TIMEOUT;
-/// The port of Aurora PostgreSQL, where neither target nor cluster tells one: a status of an operator that did not record it.
+/// The port of Aurora PostgreSQL, for a target without a port and a status without the port of the cluster.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Measures each target that is asked for.
-pub(super) async fn measure(
+/// Measures the connections of each requested target.
+pub(super) async fn measure_connections(
     session: &Session,
     args: &ConnectionsArgs,
     reader: &dyn ConnectionReader,
-    book: &mut Book,
-) -> Result<Vec<Picture>, Error> {
-    let policy = session.policy(&args.policy).await?;
-    let targets = chosen(&policy, args.target.as_deref())?;
-    let status = topology(&policy)?;
-    book.update(status);
-    let topology = book::topology(status).ok_or_else(|| no_writer(&policy))?;
-    let all = session.pods().await?;
-    let mut pictures = Vec::new();
+    address_map: &mut AddressMap,
+) -> Result<Vec<ConnectionSnapshot>, PluginError> {
+    let policy = session.get_policy(&args.policy).await?;
+    let targets = select_targets(&policy, args.target.as_deref())?;
+    let status = recorded_topology(&policy)?;
+    address_map.update(status);
+    let topology = address_map::parse_topology(status).ok_or_else(|| missing_writer(&policy))?;
+    let all = session.list_pods().await?;
+    let mut snapshots = Vec::new();
     for target in targets {
-        let port = port(target, status, args.port);
-        let counted = pods::of_target(&all, target);
-        let measured = read(reader, &counted, target, port, &session.namespace).await?;
+        let port = effective_port(target, status, args.port);
+        let counted = pods::counted_pods(&all, target);
+        let measured = read_pods(reader, &counted, target, port, &session.namespace).await?;
         let names: Vec<(String, String)> = counted
             .iter()
             .map(|p| (p.facts.name.clone(), p.facts.uid.clone()))
             .collect();
         let balance = policy.status.iter().flat_map(|s| &s.balance);
-        pictures.push(picture(&Scene {
+        snapshots.push(build_snapshot(&SnapshotInput {
             namespace: &session.namespace,
             policy: &args.policy,
             cluster: &policy.spec.cluster.identifier,
@@ -65,21 +65,21 @@ pub(super) async fn measure(
             port,
             pods: &names,
             measured: &measured,
-            book,
+            address_map,
             topology: &topology,
             tolerance: u32::try_from(policy.spec.evidence.tolerance_percent).unwrap_or(0),
             balance: balance.into_iter().find(|b| b.target == target.name),
             time: Timestamp::now(),
         }));
     }
-    Ok(pictures)
+    Ok(snapshots)
 }
 
 /// The targets meant: the named one, else all.
-pub(super) fn chosen<'p>(
+pub(super) fn select_targets<'p>(
     policy: &'p DbBalancePolicy,
     name: Option<&str>,
-) -> Result<Vec<&'p TargetSpec>, Error> {
+) -> Result<Vec<&'p TargetSpec>, PluginError> {
     let targets = &policy.spec.targets;
     let Some(name) = name else {
         return Ok(targets.iter().collect());
@@ -87,8 +87,8 @@ pub(super) fn chosen<'p>(
     let found = targets.iter().find(|t| t.name == name);
     found.map(|t| vec![t]).ok_or_else(|| {
         let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
-        Error::NotFound(format!(
-            "policy {} has no target {name}, but: {}",
+        PluginError::NotFound(format!(
+            "policy {} has no target {name}; its targets: {}",
             policy.name_any(),
             names.join(", ")
         ))
@@ -96,26 +96,30 @@ pub(super) fn chosen<'p>(
 }
 
 /// The recorded topology.
-pub(super) fn topology(policy: &DbBalancePolicy) -> Result<&TopologyStatus, Error> {
+pub(super) fn recorded_topology(policy: &DbBalancePolicy) -> Result<&TopologyStatus, PluginError> {
     let topology = policy.status.as_ref().and_then(|s| s.topology.as_ref());
     topology.ok_or_else(|| {
         let name = policy.name_any();
-        Error::Declined(format!(
-            "policy {name} has no topology recorded yet, so that no address is known: look with kubectl \
-             dbbalance status {name} why"
+        PluginError::Declined(format!(
+            "policy {name} has no topology recorded yet, so its addresses are unknown: see kubectl dbbalance \
+             status {name}"
         ))
     })
 }
 
-fn no_writer(policy: &DbBalancePolicy) -> Error {
-    Error::Declined(format!(
+fn missing_writer(policy: &DbBalancePolicy) -> PluginError {
+    PluginError::Declined(format!(
         "the recorded topology of policy {} has no writer: a failover is in progress, try again",
         policy.name_any()
     ))
 }
 
 /// The port that counts: the one that the user gives, else the target's, else the cluster's.
-pub(super) fn port(target: &TargetSpec, topology: &TopologyStatus, given: Option<u16>) -> u16 {
+pub(super) fn effective_port(
+    target: &TargetSpec,
+    topology: &TopologyStatus,
+    given: Option<u16>,
+) -> u16 {
     let own = target.port.or(topology.port);
     let own = own.and_then(|p| u16::try_from(p).ok());
     given.or(own).unwrap_or(DEFAULT_PORT)
@@ -124,14 +128,14 @@ pub(super) fn port(target: &TargetSpec, topology: &TopologyStatus, given: Option
 /// Reads all pods.
 ///
 /// # Errors
-/// When the user may not exec in any of them, which no picture would tell better.
-async fn read(
+/// When the user may not exec in any of them, which no snapshot would tell better.
+async fn read_pods(
     reader: &dyn ConnectionReader,
     counted: &[CountedPod<'_>],
     target: &TargetSpec,
     port: u16,
     namespace: &str,
-) -> Result<Measured, Error> {
+) -> Result<Measured, PluginError> {
     let named = target.evidence_container.as_deref();
     let readings = stream::iter(counted)
         .map(|pod| async move {
@@ -158,15 +162,15 @@ async fn read(
 }
 
 /// The right to exec is missing.
-pub(super) fn exec_forbidden(said: &str, namespace: &str) -> Error {
-    Error::Forbidden {
+pub(super) fn exec_forbidden(said: &str, namespace: &str) -> PluginError {
+    PluginError::Forbidden {
         doing: "reading the connections of pods".to_owned(),
         said: said.to_owned(),
         grant: format!("create on pods/exec in namespace {namespace}"),
     }
 }
 
-/// Reads one pod, in time.
+/// Reads the connections of one pod, within 10 s.
 pub(super) async fn read_pod(
     reader: &dyn ConnectionReader,
     pod: &Pod,
@@ -178,8 +182,11 @@ pub(super) async fn read_pod(
         at,
         why: Unreadable::new(reason, message),
     };
-    let Some(to_read) = PodToRead::of(pod, port, named) else {
-        return unreadable(UnreadableReason::Gone, "the pod is not there".to_owned());
+    let Some(to_read) = PodToRead::from_pod(pod, port, named) else {
+        return unreadable(
+            UnreadableReason::Gone,
+            "the pod does not exist any more".to_owned(),
+        );
     };
     if let Some(why) = to_read.refused.clone() {
         return PodMeasurement::Unreadable { at, why };

@@ -2,7 +2,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::golden::assert_page;
 
 const CANVAS: Canvas = Canvas {
     colour: false,
@@ -115,12 +114,18 @@ fn read(policy: Value) -> DbBalancePolicy {
 
 #[test]
 fn a_policy_in_the_middle_of_a_run_is_one_page() {
-    assert_page("status-running", &page(&read(running()), CANVAS, now()));
+    insta::assert_snapshot!(
+        "status-running",
+        &render_page(&read(running()), CANVAS, now()),
+    );
     let narrow = Canvas {
         width: 70,
         ..CANVAS
     };
-    assert_page("status-narrow", &page(&read(running()), narrow, now()));
+    insta::assert_snapshot!(
+        "status-narrow",
+        &render_page(&read(running()), narrow, now()),
+    );
 }
 
 #[test]
@@ -130,13 +135,13 @@ fn a_policy_that_nobody_has_seen_says_so() {
         "type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the dbbalance operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z"
     }]});
-    assert_page("status-unseen", &page(&read(fresh), CANVAS, now()));
+    insta::assert_snapshot!("status-unseen", &render_page(&read(fresh), CANVAS, now()));
 }
 
 #[test]
 fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
     let first = |policy: Value| {
-        let shown = page(&read(policy), CANVAS, now());
+        let shown = render_page(&read(policy), CANVAS, now());
         shown.lines().next().unwrap_or_default().to_owned()
     };
     let mut paused = policy();
@@ -153,7 +158,7 @@ fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
         "a pause that is over"
     );
     paused["metadata"]["annotations"][PAUSE_UNTIL] = json!("tomorrow");
-    assert!(first(paused).contains("is \"tomorrow\", which is no RFC 3339 time"));
+    assert!(first(paused).contains("is \"tomorrow\", which is not an RFC 3339 time"));
     let mut observed = policy();
     observed["spec"]["mode"] = json!("Observe");
     observed["spec"]["suspend"] = json!(true);
@@ -167,13 +172,13 @@ fn what_keeps_a_policy_from_acting_stands_in_its_first_line() {
 fn all_policies_are_a_table() {
     let mut other = policy();
     other["metadata"]["name"] = json!("a-policy-with-a-longer-name");
-    assert_page(
+    insta::assert_snapshot!(
         "status-all",
-        &all(&[read(other), read(running())], CANVAS, now()),
+        &render_list(&[read(other), read(running())], CANVAS, now()),
     );
 }
 
 #[test]
 fn the_plan_is_a_paragraph_for_each_target() {
-    assert_page("plan", &plan::page(&read(running()), CANVAS, now()));
+    insta::assert_snapshot!("plan", &plan::render_page(&read(running()), CANVAS, now()));
 }

@@ -1,11 +1,11 @@
-//! Whether a pod may be recycled by hand now, and which.
+//! Checks whether a pod may be recycled by hand now, and which.
 //!
-//! Pure. What the operator would not do for safety's sake is refused here too; windows, limits and a pause
-//! are the operator's own, and a person who asks for one pod is not held by them.
+//! What the operator would refuse for safety is refused here too. Windows, limits and a pause hold the operator alone,
+//! not a user who recycles one pod.
 
 use kube::ResourceExt;
 
-use crate::error::Error;
+use crate::error::PluginError;
 use crate::pods::CountedPod;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::annotations::CLAIM;
@@ -14,16 +14,19 @@ use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_api::status::{RunResult, TargetStatus};
 
 /// The target that is meant.
-pub(super) fn target<'p>(
+pub(super) fn select_target<'p>(
     policy: &'p DbBalancePolicy,
     name: Option<&str>,
-) -> Result<&'p TargetSpec, Error> {
-    match (crate::connections::chosen(policy, name)?.as_slice(), name) {
+) -> Result<&'p TargetSpec, PluginError> {
+    match (
+        crate::connections::select_targets(policy, name)?.as_slice(),
+        name,
+    ) {
         ([one], _) => Ok(*one),
         (several, _) => {
             let names: Vec<&str> = several.iter().map(|t| t.name.as_str()).collect();
-            Err(Error::Declined(format!(
-                "policy {} has several targets: choose one with --target: {}",
+            Err(PluginError::Declined(format!(
+                "policy {} has several targets: pass --target with one of {}",
                 policy.name_any(),
                 names.join(", ")
             )))
@@ -32,16 +35,16 @@ pub(super) fn target<'p>(
 }
 
 /// The target's status, if policy and target stand so that one pod may be recycled by hand.
-pub(super) fn standing<'p>(
+pub(super) fn check_policy<'p>(
     policy: &'p DbBalancePolicy,
     target: &TargetSpec,
-) -> Result<&'p TargetStatus, Error> {
+) -> Result<&'p TargetStatus, PluginError> {
     let name = policy.name_any();
-    let declined = |text: String| Err(Error::Declined(text));
+    let declined = |text: String| Err(PluginError::Declined(text));
     if target.recycle.method == Method::Rollout {
         return declined(format!(
-            "target {}: a Rollout is not made pod by pod, so there is no one pod to verify: look at the next \
-             run instead, kubectl dbbalance recycle {name} --wait",
+            "target {}: a Rollout is not made pod by pod, so there is no one pod to verify: request a \
+             run instead: kubectl dbbalance recycle {name} --wait",
             target.name
         ));
     }
@@ -54,7 +57,7 @@ pub(super) fn standing<'p>(
             |c| format!("{}: {}", c.reason, c.message),
         );
         return declined(format!(
-            "policy {name} is not Ready ({why}): mend that first"
+            "policy {name} is not Ready ({why}): fix that first"
         ));
     }
     let found = status.and_then(|s| s.targets.iter().find(|t| t.name == target.name));
@@ -91,12 +94,12 @@ pub(super) fn standing<'p>(
 }
 
 /// The pods that may be taken, the named one or all, best first.
-pub(super) fn candidates<'c, 'a>(
+pub(super) fn list_candidates<'c, 'a>(
     target: &TargetSpec,
     counted: &'c [CountedPod<'a>],
     wanted: Option<&str>,
-) -> Result<Vec<&'c CountedPod<'a>>, Error> {
-    let declined = |text: String| Err(Error::Declined(text));
+) -> Result<Vec<&'c CountedPod<'a>>, PluginError> {
+    let declined = |text: String| Err(PluginError::Declined(text));
     let evicts = target.recycle.method == Method::Evict;
     if evicts && counted.len() == 1 && target.recycle.allow_single_replica != Some(true) {
         return declined(format!(
@@ -125,7 +128,7 @@ pub(super) fn candidates<'c, 'a>(
                 .map(|p| p.facts.name.as_str())
                 .collect();
             return declined(format!(
-                "{name} is no counted pod of target {} (running, not ignored); there are: {}",
+                "{name} is not a counted pod of target {} (running, not ignored); its pods: {}",
                 target.name,
                 if names.is_empty() {
                     "none".to_owned()
@@ -134,19 +137,28 @@ pub(super) fn candidates<'c, 'a>(
                 }
             ));
         };
-        return match objection(pod) {
+        return match find_objection(pod) {
             Some(why) => declined(format!("pod {name}: {why}")),
             None => Ok(vec![pod]),
         };
     }
-    let free: Vec<_> = counted.iter().filter(|p| objection(p).is_none()).collect();
+    let free: Vec<_> = counted
+        .iter()
+        .filter(|p| find_objection(p).is_none())
+        .collect();
     if free.is_empty() {
         let why = counted.first().map_or_else(
             || "it has no counted pods".to_owned(),
-            |p| format!("pod {}: {}", p.facts.name, objection(p).unwrap_or_default()),
+            |p| {
+                format!(
+                    "pod {}: {}",
+                    p.facts.name,
+                    find_objection(p).unwrap_or_default()
+                )
+            },
         );
         return declined(format!(
-            "no pod of target {} may be taken: {why}",
+            "no pod of target {} can be verified: {why}",
             target.name
         ));
     }
@@ -154,11 +166,11 @@ pub(super) fn candidates<'c, 'a>(
 }
 
 /// Why this pod may not be taken.
-fn objection(pod: &CountedPod) -> Option<String> {
+fn find_objection(pod: &CountedPod) -> Option<String> {
     if let Some(claim) = pod.object.annotations().get(CLAIM) {
         return Some(format!(
-            "it carries the claim {claim:?}: a recycle of it has begun, or has failed; choose another with --pod"
+            "it carries the claim {claim:?}: its recycle is in progress or has failed; pass another --pod"
         ));
     }
-    (!pod.facts.ready).then(|| "it is not Ready, so that its pools prove nothing".to_owned())
+    (!pod.facts.ready).then(|| "it is not Ready, so its pools prove nothing".to_owned())
 }

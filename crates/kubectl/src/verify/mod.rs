@@ -3,125 +3,134 @@
 //! Acts as the user, under a claim on the pod, so that the operator leaves it alone meanwhile. What is
 //! proven is stamped as a recycle; what is not, is not.
 
-mod case;
+mod api_proxy;
 mod checks;
-mod effect;
 mod proof;
 mod replacement;
+mod verification;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::cli::VerifyArgs;
-use super::connections::{self, book::Book};
-use super::error::Error;
+use super::connections::{self, address_map::AddressMap};
+use super::error::PluginError;
 use super::pods::{self, CountedPod};
+use super::requests::ReportLine;
 use super::session::Session;
 use super::status;
-use super::text::count;
-use super::wish::Say;
-use case::Case;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{Method, TargetSpec};
-use dbbalance_api::status::{RoleStatus, TargetStatus, TopologyStatus};
+use dbbalance_api::status::{TargetStatus, TopologyStatus};
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
 use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::topology::Fingerprint;
 use dbbalance_kube::methods::PodRef;
 use dbbalance_kube::methods::annotate::TopologyNote;
+use dbbalance_kube::recycle::PodRecycle;
 use dbbalance_kube::sockets::ConnectionReader;
+use dbbalance_terminal::render::format_count;
+use verification::Verification;
 
 /// How many pods are read to find one with connections.
 const TRIED: usize = 10;
 
 /// What is asked of the user before a pod is touched; true: go on.
-pub(super) type Ask<'a> = &'a mut dyn FnMut(&str) -> Result<bool, Error>;
+pub(super) type Confirm<'a> = &'a mut dyn FnMut(&str) -> Result<bool, PluginError>;
 
 /// Recycles one pod and proves it.
-pub(super) async fn verify(
+pub(super) async fn verify_pod(
     session: &Session,
     args: &VerifyArgs,
     reader: &dyn ConnectionReader,
-    say: Say<'_>,
-    ask: Ask<'_>,
-) -> Result<(), Error> {
-    let policy = session.policy(&args.policy).await?;
-    let target = checks::target(&policy, args.target.as_deref())?;
-    let found = checks::standing(&policy, target)?;
-    let topology = connections::topology(&policy)?;
-    let mut book = Book::default();
-    book.update(topology);
-    let port = connections::port(target, topology, args.port);
-    let all = session.pods().await?;
-    let counted = pods::of_target(&all, target);
-    let candidates = checks::candidates(target, &counted, args.pod.as_deref())?;
-    let (pod, before) = with_connections(session, reader, target, port, &candidates).await?;
-    let stamp = stamp(&policy, found, topology);
+    say: ReportLine<'_>,
+    ask: Confirm<'_>,
+) -> Result<(), PluginError> {
+    let policy = session.get_policy(&args.policy).await?;
+    let target = checks::select_target(&policy, args.target.as_deref())?;
+    let found = checks::check_policy(&policy, target)?;
+    let topology = connections::recorded_topology(&policy)?;
+    let mut address_map = AddressMap::default();
+    address_map.update(topology);
+    let port = connections::effective_port(target, topology, args.port);
+    let all = session.list_pods().await?;
+    let counted = pods::counted_pods(&all, target);
+    let candidates = checks::list_candidates(target, &counted, args.pod.as_deref())?;
+    let (pod, before) =
+        find_pod_with_connections(session, reader, target, port, &candidates).await?;
+    let stamp = due_stamp(&policy, found, topology);
     refuse_same_stamp(target, pod, &stamp)?;
     let of = PodRef {
         namespace: session.namespace.clone(),
         name: pod.facts.name.clone(),
         uid: pod.facts.uid.clone(),
     };
-    if !args.yes && !ask(&question(target, &of, &before))? {
-        return Err(Error::Declined("nothing was done".to_owned()));
+    if !args.yes && !ask(&format_question(target, &of, &before))? {
+        return Err(PluginError::Declined("nothing was done".to_owned()));
     }
-    let claim = Claim {
-        policy: stamp.policy.clone(),
-        epoch: stamp.epoch,
-        attempt: Attempt::First,
-        time: Timestamp::now(),
+    let recycle = PodRecycle {
+        client: &session.effects,
+        target,
+        pod: pod.object,
+        pod_ref: of,
+        method: target.recycle.method,
+        claim: Claim {
+            policy: stamp.policy.clone(),
+            epoch: stamp.epoch,
+            attempt: Attempt::First,
+            time: Timestamp::now(),
+        },
+        moved: None,
+        stamp,
+        topology: TopologyNote::from_status(Some(topology)),
+        recycles: pod.facts.recycles.saturating_add(1),
     };
-    let mut case = Case {
+    let mut verification = Verification {
         session,
         reader,
-        target,
+        recycle,
         port,
-        pod,
-        of,
         before,
-        book,
-        claim,
+        address_map,
         limit: args.timeout.unsigned_abs(),
     };
-    let note = note(topology);
-    case.claim_it().await?;
+    verification.claim_pod().await?;
     // From here on the claim is taken away whatever happens.
     let ended = tokio::select! {
-        ended = case.recycle(&all, &stamp, &note, say) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted(
+        ended = verification.recycle_and_prove(&all, say) => ended,
+        _ = tokio::signal::ctrl_c() => Err(PluginError::Interrupted(
             "interrupted: the pod may have been recycled; nothing was proven".to_owned(),
         )),
     };
     match ended {
         Ok(proof) => {
-            case.conclude(&stamp, &note, say).await;
-            if let Some(remark) = proof.remark(readers(topology)) {
+            verification.finish(say).await;
+            if let Some(remark) = proof.remark(reader_count(topology)) {
                 say(&remark);
             }
             Ok(())
         }
         Err(error) => {
-            case.release(say).await;
+            verification.release_claim(say).await;
             Err(error)
         }
     }
 }
 
-fn readers(topology: &TopologyStatus) -> usize {
+fn reader_count(topology: &TopologyStatus) -> usize {
     usize::try_from(topology.reader_count).unwrap_or(0)
 }
 
 /// The first candidate that holds connections.
-async fn with_connections<'c, 'a>(
+async fn find_pod_with_connections<'c, 'a>(
     session: &Session,
     reader: &dyn ConnectionReader,
     target: &TargetSpec,
     port: u16,
     candidates: &[&'c CountedPod<'a>],
-) -> Result<(&'c CountedPod<'a>, Vec<Socket>), Error> {
+) -> Result<(&'c CountedPod<'a>, Vec<Socket>), PluginError> {
     let named = target.evidence_container.as_deref();
-    let mut last = Error::Declined(format!("target {} has no pods", target.name));
+    let mut last = PluginError::Declined(format!("target {} has no pods", target.name));
     for pod in candidates.iter().take(TRIED) {
         let name = &pod.facts.name;
         match connections::read_pod(reader, pod.object, port, named).await {
@@ -129,9 +138,9 @@ async fn with_connections<'c, 'a>(
                 if reading.sockets.iter().any(Socket::is_connection) {
                     return Ok((pod, reading.sockets));
                 }
-                last = Error::Declined(format!(
-                    "pod {name} holds no connection to port {port}, so that there is nothing to prove: give it \
-                     load, or name another --pod or --port"
+                last = PluginError::Declined(format!(
+                    "pod {name} holds no connection to port {port}, so there is nothing to prove: send it \
+                     load, or pass another --pod or --port"
                 ));
             }
             PodMeasurement::Unreadable { why, .. } => {
@@ -141,7 +150,7 @@ async fn with_connections<'c, 'a>(
                         &session.namespace,
                     ));
                 }
-                last = Error::Declined(format!(
+                last = PluginError::Declined(format!(
                     "the connections of pod {name} cannot be read, so that nothing could be proven: {}",
                     why.message
                 ));
@@ -152,7 +161,7 @@ async fn with_connections<'c, 'a>(
 }
 
 /// The stamp of the epoch that the target is due to: its pods are at least as new after this.
-fn stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &TopologyStatus) -> Stamp {
+fn due_stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &TopologyStatus) -> Stamp {
     let fingerprint = if target.fingerprint.is_empty() {
         &topology.fingerprint
     } else {
@@ -165,34 +174,23 @@ fn stamp(policy: &DbBalancePolicy, target: &TargetStatus, topology: &TopologySta
     }
 }
 
-/// The topology as pods are told it.
-fn note(topology: &TopologyStatus) -> TopologyNote {
-    let mut readers: Vec<&str> = topology
-        .members
-        .iter()
-        .filter(|m| m.role == RoleStatus::Reader)
-        .map(|m| m.instance.as_str())
-        .collect();
-    readers.sort_unstable();
-    TopologyNote {
-        writer: topology.writer.clone().unwrap_or_default(),
-        readers: readers.join(","),
-    }
-}
-
 /// An app that follows the stamp sees nothing if it stays the same.
-fn refuse_same_stamp(target: &TargetSpec, pod: &CountedPod, stamp: &Stamp) -> Result<(), Error> {
+fn refuse_same_stamp(
+    target: &TargetSpec,
+    pod: &CountedPod,
+    stamp: &Stamp,
+) -> Result<(), PluginError> {
     if target.recycle.method == Method::Annotate && pod.facts.stamp.as_ref() == Some(stamp) {
-        return Err(Error::Declined(format!(
-            "pod {} carries the stamp {stamp} already, so that writing it again would tell the app nothing: ask for a \
-             run instead, kubectl dbbalance recycle",
+        return Err(PluginError::Declined(format!(
+            "pod {} carries the stamp {stamp} already, so that writing it again would not notify the app: request a \
+             run instead: kubectl dbbalance recycle",
             pod.facts.name
         )));
     }
     Ok(())
 }
 
-fn question(target: &TargetSpec, of: &PodRef, before: &[Socket]) -> String {
+fn format_question(target: &TargetSpec, of: &PodRef, before: &[Socket]) -> String {
     let held = before.iter().filter(|s| s.is_connection()).count();
     let what = if target.recycle.method == Method::Evict {
         "is evicted now, and another takes its place"
@@ -203,7 +201,7 @@ fn question(target: &TargetSpec, of: &PodRef, before: &[Socket]) -> String {
         "pod {}/{} holds {}. It {what}, by {}. Go on?",
         of.namespace,
         of.name,
-        count(held, "connection"),
-        status::method(target)
+        format_count(held, "connection"),
+        status::describe_method(target)
     )
 }

@@ -1,13 +1,11 @@
-//! Whether a pod's connections are new, and if not, why not as far as sockets tell.
-//!
-//! Pure: sockets before and after, in; a judgement and its words, out.
+//! Compares the sockets of a pod before and after its recycle: whether its connections are new, and if not, why not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::text::count;
 use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{Addresses, Socket, fresh_sockets, kept_sockets};
+use dbbalance_terminal::render::format_count;
 
 /// What is known after a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +23,11 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) fn of(before: &[Socket], after: &[Socket], book: &dyn Addresses) -> Self {
+    pub(super) fn compare(
+        before: &[Socket],
+        after: &[Socket],
+        address_map: &dyn Addresses,
+    ) -> Self {
         let ports = |sockets: &[Socket]| {
             let mut ports: Vec<u16> = sockets
                 .iter()
@@ -39,7 +41,8 @@ impl Proof {
         let mut leads: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         let name = |s: &Socket| {
             let ip = s.remote.ip();
-            book.owner_of(ip)
+            address_map
+                .owner_of(ip)
                 .map_or_else(|| ip.to_string(), |k| k.instance.0)
         };
         for socket in before.iter().filter(|s| s.is_connection()) {
@@ -69,7 +72,7 @@ impl Proof {
     }
 
     /// In a few words, for a line that is rewritten.
-    pub(super) fn progress(&self) -> String {
+    pub(super) fn progress_text(&self) -> String {
         format!(
             "{} of {} old left, {} new",
             self.kept, self.before, self.fresh
@@ -77,10 +80,18 @@ impl Proof {
     }
 
     /// Figures: ports, and where they lead.
-    pub(super) fn figures(&self) -> String {
+    pub(super) fn figures_text(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "  before  {}", side(self.before, &self.ports.0));
-        let _ = writeln!(out, "  after   {}", side(self.after, &self.ports.1));
+        let _ = writeln!(
+            out,
+            "  before  {}",
+            describe_side(self.before, &self.ports.0)
+        );
+        let _ = writeln!(
+            out,
+            "  after   {}",
+            describe_side(self.after, &self.ports.1)
+        );
         let names = self
             .leads
             .keys()
@@ -94,7 +105,7 @@ impl Proof {
     }
 
     /// Why it is not proven.
-    pub(super) fn why_not(&self, method: Method, seconds: u64) -> String {
+    pub(super) fn explain_failure(&self, method: Method, seconds: u64) -> String {
         let within = format!("within {seconds} s");
         if self.kept == self.before && self.fresh == 0 {
             let hint = match method {
@@ -113,7 +124,7 @@ impl Proof {
             };
             return format!(
                 "not one of {} changed {within}: {hint}",
-                count(self.before, "connection")
+                format_count(self.before, "connection")
             );
         }
         if self.kept == 0 {
@@ -155,97 +166,21 @@ impl Proof {
     }
 }
 
-fn side(n: usize, ports: &[u16]) -> String {
+fn describe_side(n: usize, ports: &[u16]) -> String {
     const SHOWN: usize = 10;
     let mut names: Vec<String> = ports.iter().take(SHOWN).map(u16::to_string).collect();
     if ports.len() > SHOWN {
         names.push(format!("… {} more", ports.len() - SHOWN));
     }
     if names.is_empty() {
-        return count(n, "connection");
+        return format_count(n, "connection");
     }
     format!(
         "{}, local ports {}",
-        count(n, "connection"),
+        format_count(n, "connection"),
         names.join(" ")
     )
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use dbbalance_core::evidence::AddressOwner;
-    use dbbalance_core::testing::socket;
-    use dbbalance_core::topology::InstanceId;
-    use std::net::IpAddr;
-
-    fn book() -> BTreeMap<IpAddr, AddressOwner> {
-        let known = |name: &str| AddressOwner {
-            instance: InstanceId(name.to_owned()),
-            current: true,
-        };
-        BTreeMap::from([
-            ("10.0.0.1".parse().unwrap(), known("orders-2")),
-            ("10.0.0.2".parse().unwrap(), known("orders-3")),
-        ])
-    }
-
-    fn proof(before: &[(u16, &str)], after: &[(u16, &str)]) -> Proof {
-        let sockets = |all: &[(u16, &str)]| -> Vec<Socket> {
-            all.iter().map(|(port, to)| socket(*port, to)).collect()
-        };
-        Proof::of(&sockets(before), &sockets(after), &book())
-    }
-
-    #[test]
-    fn connections_with_other_ports_are_a_proof() {
-        let proof = proof(
-            &[(1, "10.0.0.1"), (2, "10.0.0.1")],
-            &[(3, "10.0.0.1"), (4, "10.0.0.2")],
-        );
-        assert!(proof.is_proven() && proof.is_complete());
-        assert_eq!(
-            proof.figures(),
-            "  before  2 connections, local ports 1 2\n  after   2 connections, local ports 3 4\n  orders-2  2 → 1\n  orders-3  0 → 1\n"
-        );
-        assert_eq!(proof.remark(2), None);
-    }
-
-    #[test]
-    fn a_pool_that_comes_back_smaller_is_proven_but_not_complete() {
-        let proof = proof(&[(1, "10.0.0.1"), (2, "10.0.0.1")], &[(3, "10.0.0.1")]);
-        assert!(proof.is_proven() && !proof.is_complete());
-        assert!(proof.remark(2).unwrap().contains("orders-2 again"));
-        assert_eq!(proof.remark(1), None, "there is no other reader");
-    }
-
-    #[test]
-    fn a_hook_that_does_nothing_is_told_from_one_that_closes_only_idle_connections() {
-        let same = [(1, "10.0.0.1"), (2, "10.0.0.1")];
-        let nothing = proof(&same, &same);
-        assert!(!nothing.is_proven());
-        let said = nothing.why_not(Method::Signal, 30);
-        assert!(
-            said.starts_with("not one of 2 connections changed within 30 s: the process catches"),
-            "{said}"
-        );
-        let half = proof(&same, &[(2, "10.0.0.1"), (3, "10.0.0.2")]);
-        assert!(!half.is_proven());
-        assert!(
-            half.why_not(Method::Http, 30)
-                .starts_with("1 of 2 connections are still the old ones")
-        );
-    }
-
-    #[test]
-    fn closed_and_not_reopened_is_no_proof() {
-        let closed = proof(&[(1, "10.0.0.1")], &[]);
-        assert!(!closed.is_proven());
-        assert!(
-            closed
-                .why_not(Method::Signal, 5)
-                .contains("verify under load")
-        );
-    }
-}
+mod tests;

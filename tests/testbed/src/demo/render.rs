@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use dbbalance_terminal::render::wrap_text;
+use dbbalance_terminal::{Canvas, Tone, render};
+
 use super::observer::{DemoSnapshot, InstanceView};
-use super::screen::TextStyle;
 use super::setup::{NAMESPACE, PODS, POLICY};
 
 /// Columns of a bar.
 const BAR: usize = 36;
 /// A page is for terminals of 80 columns.
-const WIDTH: usize = 78;
-/// Of an eighth to seven eighths of a cell.
-const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+pub(super) const WIDTH: usize = 78;
 
 /// The first lines.
 #[must_use]
@@ -29,14 +29,11 @@ pub fn render_title(keep: bool) -> Vec<String> {
     ]
 }
 
-/// A bar of `part` of `whole`.
+/// Draws a bar of `part` of `whole`.
 fn render_bar(part: usize, whole: usize) -> String {
-    let eighths = (part * BAR * 8 + whole / 2)
-        .checked_div(whole)
-        .unwrap_or_default()
-        .min(BAR * 8);
-    let text = format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8]);
-    format!("{text:<BAR$}")
+    let part = if whole == 0 { 0 } else { part };
+    let clamped = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    render::render_bar(clamped(part), clamped(whole), BAR)
 }
 
 fn role_name(instance: &InstanceView) -> &'static str {
@@ -73,7 +70,7 @@ fn render_row(
     snapshot: &DemoSnapshot,
     instance: &InstanceView,
     largest: usize,
-    style: TextStyle,
+    canvas: Canvas,
 ) -> String {
     let reader = instance.writer == Some(false);
     let share = if reader {
@@ -83,9 +80,9 @@ fn render_row(
     };
     let bar = render_bar(instance.connections, largest);
     let bar = match (reader, snapshot.is_within_band(instance)) {
-        (false, _) => style.bad(&bar),
-        (true, Some(true)) => style.good(&bar),
-        (true, _) => style.uneven(&bar),
+        (false, _) => canvas.tint(Tone::Bad, &bar),
+        (true, Some(true)) => canvas.tint(Tone::Good, &bar),
+        (true, _) => canvas.tint(Tone::Warn, &bar),
     };
     let remark = describe_instance(snapshot, instance);
     format!(
@@ -93,23 +90,8 @@ fn render_row(
         instance.name,
         role_name(instance),
         instance.connections,
-        style.dim(&remark)
+        canvas.tint(Tone::Faint, &remark)
     )
-}
-
-/// Folds a text between words.
-fn fold_text(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// Thousands apart.
@@ -125,13 +107,13 @@ fn group_thousands(number: u64) -> String {
     text
 }
 
-fn render_failures(snapshot: &DemoSnapshot, style: TextStyle) -> String {
+fn render_failures(snapshot: &DemoSnapshot, canvas: Canvas) -> String {
     let queries = snapshot.queries();
     let text = format!("queries failed: {}", queries.failed);
     if queries.failed == 0 {
-        style.good(&text)
+        canvas.tint(Tone::Good, &text)
     } else {
-        style.bad(&text)
+        canvas.tint(Tone::Bad, &text)
     }
 }
 
@@ -151,7 +133,7 @@ pub fn describe_policy(snapshot: &DemoSnapshot) -> String {
 
 /// For a terminal: always the same number of lines for the same instances, so that nothing jumps.
 #[must_use]
-pub fn render_lines(snapshot: &DemoSnapshot, passed: Duration, style: TextStyle) -> Vec<String> {
+pub fn render_lines(snapshot: &DemoSnapshot, passed: Duration, canvas: Canvas) -> Vec<String> {
     let connections = snapshot.instances.iter().map(|i| i.connections);
     let largest = connections
         .max()
@@ -163,29 +145,30 @@ pub fn render_lines(snapshot: &DemoSnapshot, passed: Duration, style: TextStyle)
         snapshot
             .instances
             .iter()
-            .map(|i| render_row(snapshot, i, largest, style)),
+            .map(|i| render_row(snapshot, i, largest, canvas)),
     );
     lines.push(String::new());
     lines.push(format!(
         "  {:>5.1} s   pods recycled: {} of {PODS}   {}   {}",
         passed.as_secs_f64(),
         snapshot.recycled_pods(),
-        render_failures(snapshot, style),
-        style.dim(&format!(
-            "answered: {}",
-            group_thousands(snapshot.queries().ok)
-        )),
+        render_failures(snapshot, canvas),
+        canvas.tint(
+            Tone::Faint,
+            &format!("answered: {}", group_thousands(snapshot.queries().ok))
+        ),
     ));
-    let mut said = fold_text(&describe_policy(snapshot), WIDTH - 12);
+    let said = wrap_text(&describe_policy(snapshot), 0, 0, WIDTH - 12);
+    let mut said: Vec<&str> = said.lines().collect();
     said.truncate(3);
-    said.resize(3, String::new());
+    said.resize(3, "");
     for (index, text) in said.iter().enumerate() {
         let mode = if index == 0 {
             &snapshot.policy.mode
         } else {
             ""
         };
-        lines.push(format!("  {:<9} {}", mode, style.dim(text)));
+        lines.push(format!("  {:<9} {}", mode, canvas.tint(Tone::Faint, text)));
     }
     lines
 }
@@ -219,11 +202,11 @@ pub fn render_key(snapshot: &DemoSnapshot) -> String {
 
 /// What a chapter came to.
 #[must_use]
-pub fn render_outcome(text: &str, passed: Duration, style: TextStyle) -> String {
+pub fn render_outcome(text: &str, passed: Duration, canvas: Canvas) -> String {
     format!(
         "  {} {text} {}",
-        style.good("✓"),
-        style.dim(&format!("({:.0} s)", passed.as_secs_f64()))
+        canvas.tint(Tone::Good, "✓"),
+        canvas.tint(Tone::Faint, &format!("({:.0} s)", passed.as_secs_f64()))
     )
 }
 

@@ -7,75 +7,18 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use dbbalance_terminal::{Canvas, Tone};
 
 /// Without a terminal a change is printed at most this often.
 const CHANGES: Duration = Duration::from_secs(2);
 /// And without a change, as a sign of life.
 const NOTHING_NEW: Duration = Duration::from_secs(15);
 
-/// Colours and weights; empty where they are not wanted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TextStyle {
-    colours: bool,
-}
-
-impl TextStyle {
-    /// With colours.
-    #[must_use]
-    pub const fn new(colours: bool) -> Self {
-        Self { colours }
-    }
-
-    fn in_code(self, code: &str, text: &str) -> String {
-        if self.colours {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// For headings.
-    #[must_use]
-    pub fn bold(self, text: &str) -> String {
-        self.in_code("1", text)
-    }
-
-    /// For what may be passed over.
-    #[must_use]
-    pub fn dim(self, text: &str) -> String {
-        self.in_code("2", text)
-    }
-
-    /// As it should be.
-    #[must_use]
-    pub fn good(self, text: &str) -> String {
-        self.in_code("32", text)
-    }
-
-    /// Not yet as it should be.
-    #[must_use]
-    pub fn uneven(self, text: &str) -> String {
-        self.in_code("33", text)
-    }
-
-    /// Broken.
-    #[must_use]
-    pub fn bad(self, text: &str) -> String {
-        self.in_code("31", text)
-    }
-
-    /// What a user would type.
-    #[must_use]
-    pub fn typed(self, text: &str) -> String {
-        self.in_code("36", text)
-    }
-}
-
 /// Standard output.
 #[derive(Debug)]
 pub struct Screen {
     terminal: bool,
-    style: TextStyle,
+    canvas: Canvas,
     /// Lines of the picture that the next one replaces.
     drawn: usize,
     /// Without a terminal: the last line's key, and when it was written.
@@ -91,7 +34,10 @@ impl Screen {
             io::stdout().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
         Self {
             terminal,
-            style: TextStyle::new(terminal && !set("NO_COLOR")),
+            canvas: Canvas {
+                colour: terminal && !set("NO_COLOR"),
+                width: super::render::WIDTH,
+            },
             drawn: 0,
             told: None,
         }
@@ -99,8 +45,8 @@ impl Screen {
 
     /// The colours to draw with.
     #[must_use]
-    pub fn style(&self) -> TextStyle {
-        self.style
+    pub fn canvas(&self) -> Canvas {
+        self.canvas
     }
 
     fn write(text: &str) -> Result<()> {
@@ -120,7 +66,10 @@ impl Screen {
     pub fn begin_step(&mut self, what: &str) -> Result<()> {
         if self.terminal {
             // At the line's start again, where output of the testbed on standard error replaces it.
-            Self::write(&format!("  {}\r", self.style.dim(&format!("{what} …"))))?;
+            Self::write(&format!(
+                "  {}\r",
+                self.canvas.tint(Tone::Faint, &format!("{what} …"))
+            ))?;
         }
         Ok(())
     }
@@ -128,14 +77,16 @@ impl Screen {
     /// Prints the duration of a completed step.
     pub fn finish_step(&mut self, what: &str, took: Duration) -> Result<()> {
         let start = if self.terminal { "\x1b[K" } else { "" };
-        let took = self.style.dim(&format!("{:>5.1} s", took.as_secs_f64()));
+        let took = self
+            .canvas
+            .tint(Tone::Faint, &format!("{:>5.1} s", took.as_secs_f64()));
         Self::write(&format!("{start}  {what:<52} {took}\n"))
     }
 
     /// A heading.
     pub fn print_heading(&mut self, text: &str) -> Result<()> {
         self.told = None;
-        self.print_lines(&[String::new(), self.style.bold(text)])
+        self.print_lines(&[String::new(), self.canvas.tint(Tone::Strong, text)])
     }
 
     /// Draws the picture over the last one; without a terminal `line` is written, when `key` is another or time passed.
@@ -184,6 +135,6 @@ impl Screen {
 
     /// Prints an error on standard error.
     pub fn print_error(&self, text: &str) {
-        let _ = writeln!(io::stderr(), "\n{}", self.style.bad(text));
+        let _ = writeln!(io::stderr(), "\n{}", self.canvas.tint(Tone::Bad, text));
     }
 }

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use dbbalance_terminal::Tone;
 
 use super::observer::{DemoObserver, DemoSnapshot};
 use super::render;
@@ -60,7 +61,7 @@ impl ScreenWatcher<'_> {
             };
             let passed = began.elapsed();
             screen.draw(
-                &render::render_lines(snapshot, passed, screen.style()),
+                &render::render_lines(snapshot, passed, screen.canvas()),
                 &render::render_key(snapshot),
                 &render::render_line(snapshot, passed),
             )?;
@@ -79,18 +80,19 @@ impl ScreenWatcher<'_> {
     }
 
     fn print_remark(&mut self, text: &str) -> Result<()> {
-        let style = self.screen.style();
-        self.screen.print_lines(&[style.dim(&format!("  {text}"))])
+        let canvas = self.screen.canvas();
+        self.screen
+            .print_lines(&[canvas.tint(Tone::Faint, &format!("  {text}"))])
     }
 
     fn print_command(&mut self, text: &str) -> Result<()> {
-        let style = self.screen.style();
+        let canvas = self.screen.canvas();
         self.screen
-            .print_lines(&[style.typed(&format!("  $ {text}"))])
+            .print_lines(&[canvas.tint(Tone::Command, &format!("  $ {text}"))])
     }
 
     fn print_outcome(&mut self, text: &str, passed: Duration) -> Result<()> {
-        let line = render::render_outcome(text, passed, self.screen.style());
+        let line = render::render_outcome(text, passed, self.screen.canvas());
         self.screen.print_lines(&[line])
     }
 

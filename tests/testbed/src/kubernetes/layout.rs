@@ -41,7 +41,7 @@ pub const BRIDGE: &str = "kb0";
 /// Pods that have the old one in their ARP caches would lose every packet for half a minute.
 pub const BRIDGE_MAC: &str = "02:db:ba:1a:4c:e0";
 /// The node's name.
-pub const NODE: &str = "dbblab-node";
+pub const NODE: &str = "dbbalance-node";
 
 /// Default name of a testbed.
 pub const DEFAULT_NAME: &str = "dbb";
@@ -158,7 +158,7 @@ impl Layout {
     /// Name of the testbed's cgroup in every controller, and of its CNI network: two testbeds must not share one.
     #[must_use]
     pub fn cgroup(&self) -> String {
-        format!("dbblab-{}", self.name)
+        format!("dbbalance-{}", self.name)
     }
 
     /// Environment entry of every process that belongs to the testbed: they are found by it at the end, even if

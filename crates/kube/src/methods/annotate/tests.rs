@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::testing::{answering, failure, pod_ref};
+use super::super::testing::{client_answering, failure_body, pod_ref};
 use super::*;
 
 fn pod(with_annotations: bool) -> Pod {
@@ -25,7 +25,7 @@ fn ok() -> Value {
 
 /// As kube-apiserver words a failed `test` operation.
 fn test_failed() -> Value {
-    failure(
+    failure_body(
         422,
         "Invalid",
         "the server rejected our request due to an error in our request",
@@ -34,8 +34,8 @@ fn test_failed() -> Value {
 
 #[tokio::test]
 async fn a_claim_tests_the_resource_version() {
-    let (client, seen) = answering(200, ok());
-    let came = claim(&client, &pod(true), "ab/12 1 t", None).await;
+    let (client, seen) = client_answering(200, ok());
+    let came = claim_pod(&client, &pod(true), "ab/12 1 t", None).await;
     assert_eq!(came, ClaimOutcome::Claimed);
     let seen = seen.await.unwrap();
     assert_eq!(seen.method, "PATCH");
@@ -55,8 +55,8 @@ async fn a_claim_tests_the_resource_version() {
 
 #[tokio::test]
 async fn a_claim_counts_the_move_in_the_same_patch() {
-    let (client, seen) = answering(200, ok());
-    claim(&client, &pod(true), "c", Some("ab/12@7 1 t")).await;
+    let (client, seen) = client_answering(200, ok());
+    claim_pod(&client, &pod(true), "c", Some("ab/12@7 1 t")).await;
     assert_eq!(
         seen.await.unwrap().body[2],
         json!({"op": "add", "path": "/metadata/annotations/dbbalance.io~1moved", "value": "ab/12@7 1 t"})
@@ -65,7 +65,7 @@ async fn a_claim_counts_the_move_in_the_same_patch() {
 
 #[tokio::test]
 async fn a_stamp_without_effect_tests_the_resource_version() {
-    let (client, seen) = answering(200, ok());
+    let (client, seen) = client_answering(200, ok());
     let came = stamp_without_effect(&client, &pod_ref(), "77", "ab/12-3f9c", &topology()).await;
     assert_eq!(came, StampOutcome::Stamped);
     let seen = seen.await.unwrap();
@@ -77,8 +77,8 @@ async fn a_stamp_without_effect_tests_the_resource_version() {
 
 #[tokio::test]
 async fn a_pod_without_annotations_gets_the_map_first() {
-    let (client, seen) = answering(200, ok());
-    claim(&client, &pod(false), "c", None).await;
+    let (client, seen) = client_answering(200, ok());
+    claim_pod(&client, &pod(false), "c", None).await;
     assert_eq!(
         seen.await.unwrap().body[1],
         json!({"op": "add", "path": "/metadata/annotations", "value": {}})
@@ -91,12 +91,12 @@ async fn a_failed_test_is_a_lost_race() {
         (422, test_failed()),
         (
             409,
-            failure(409, "Conflict", "the object has been modified"),
+            failure_body(409, "Conflict", "the object has been modified"),
         ),
     ] {
-        let (client, _seen) = answering(code, body);
+        let (client, _seen) = client_answering(code, body);
         assert_eq!(
-            claim(&client, &pod(true), "c", None).await,
+            claim_pod(&client, &pod(true), "c", None).await,
             ClaimOutcome::LostRace
         );
     }
@@ -105,26 +105,26 @@ async fn a_failed_test_is_a_lost_race() {
 #[tokio::test]
 async fn refused_content_is_not_taken_for_a_lost_race() {
     let said = "Pod \"web-1\" is invalid: metadata.annotations: Too long";
-    let (client, _seen) = answering(422, failure(422, "Invalid", said));
-    let ClaimOutcome::Failed { fault, .. } = claim(&client, &pod(true), "c", None).await else {
+    let (client, _seen) = client_answering(422, failure_body(422, "Invalid", said));
+    let ClaimOutcome::Failed { fault, .. } = claim_pod(&client, &pod(true), "c", None).await else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::Invalid);
+    assert_eq!(fault, EffectFault::Invalid);
 }
 
 #[tokio::test]
 async fn a_claim_on_a_pod_that_left_finds_it_gone() {
-    let (client, _seen) = answering(404, failure(404, "NotFound", "not found"));
+    let (client, _seen) = client_answering(404, failure_body(404, "NotFound", "not found"));
     assert_eq!(
-        claim(&client, &pod(true), "c", None).await,
+        claim_pod(&client, &pod(true), "c", None).await,
         ClaimOutcome::Gone
     );
 }
 
 #[tokio::test]
 async fn a_stamp_tests_uid_and_claim_and_removes_the_claim() {
-    let (client, seen) = answering(200, ok());
-    let came = stamp(
+    let (client, seen) = client_answering(200, ok());
+    let came = stamp_pod(
         &client,
         &pod_ref(),
         "ab/12 1 t",
@@ -150,16 +150,16 @@ async fn a_stamp_tests_uid_and_claim_and_removes_the_claim() {
 
 #[tokio::test]
 async fn a_stamp_on_a_pod_with_another_claim_loses() {
-    let (client, _seen) = answering(422, test_failed());
-    let came = stamp(&client, &pod_ref(), "c", "s", &topology(), 1).await;
+    let (client, _seen) = client_answering(422, test_failed());
+    let came = stamp_pod(&client, &pod_ref(), "c", "s", &topology(), 1).await;
     assert_eq!(came, StampOutcome::LostRace);
 }
 
 #[tokio::test]
 async fn topology_goes_to_that_very_pod_only() {
-    let (client, seen) = answering(
+    let (client, seen) = client_answering(
         422,
-        failure(
+        failure_body(
             422,
             "Invalid",
             "Pod \"web-1\" is invalid: metadata.uid: Invalid value: \"u-1\": field is immutable",

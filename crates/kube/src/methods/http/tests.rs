@@ -30,15 +30,15 @@ fn declaring(port: i32) -> Value {
     json!({"containers": [{"name": "app", "ports": [{"containerPort": port}]}]})
 }
 
-fn fault(pod: &Pod, port: i32) -> Fault {
-    address(pod, &spec(port)).unwrap_err().0
+fn fault(pod: &Pod, port: i32) -> EffectFault {
+    find_address(pod, &spec(port)).unwrap_err().0
 }
 
 #[test]
 fn the_address_is_the_pod_s_own_and_the_port_is_declared() {
-    let to = address(&pod(&declaring(8080), Some("10.1.2.3")), &spec(8080)).unwrap();
+    let to = find_address(&pod(&declaring(8080), Some("10.1.2.3")), &spec(8080)).unwrap();
     assert_eq!(to.to_string(), "10.1.2.3:8080");
-    let six = address(&pod(&declaring(8080), Some("2001:db8::7")), &spec(8080)).unwrap();
+    let six = find_address(&pod(&declaring(8080), Some("2001:db8::7")), &spec(8080)).unwrap();
     assert_eq!(six.to_string(), "[2001:db8::7]:8080");
 }
 
@@ -49,11 +49,11 @@ fn a_port_that_no_container_declares_is_refused() {
     ]});
     assert_eq!(
         fault(&pod(&declaring(8080), Some("10.1.2.3")), 9090),
-        Fault::PortNotDeclared
+        EffectFault::PortNotDeclared
     );
     assert_eq!(
         fault(&pod(&udp, Some("10.1.2.3")), 53),
-        Fault::PortNotDeclared
+        EffectFault::PortNotDeclared
     );
 }
 
@@ -63,7 +63,7 @@ fn a_pod_on_its_node_s_network_is_refused() {
     host["hostNetwork"] = json!(true);
     assert_eq!(
         fault(&pod(&host, Some("10.1.2.3")), 8080),
-        Fault::HostNetwork
+        EffectFault::HostNetwork
     );
 }
 
@@ -81,11 +81,14 @@ fn addresses_that_no_pod_has_are_refused() {
     ] {
         assert_eq!(
             fault(&pod(&declaring(80), Some(ip)), 80),
-            Fault::NoAddress,
+            EffectFault::NoAddress,
             "{ip}"
         );
     }
-    assert_eq!(fault(&pod(&declaring(80), None), 80), Fault::NoAddress);
+    assert_eq!(
+        fault(&pod(&declaring(80), None), 80),
+        EffectFault::NoAddress
+    );
 }
 
 /// Answers one request with these bytes and returns what it got.
@@ -102,7 +105,7 @@ async fn server(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<St
     (to, got)
 }
 
-async fn sent(to: SocketAddr) -> Outcome {
+async fn sent(to: SocketAddr) -> EffectOutcome {
     let caller = PodCaller::new().unwrap();
     caller
         .send(&pod_ref(), to, &spec(i32::from(to.port())))
@@ -112,7 +115,7 @@ async fn sent(to: SocketAddr) -> Outcome {
 #[tokio::test]
 async fn a_2xx_is_done_and_the_request_is_as_specified() {
     let (to, got) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
-    assert_eq!(sent(to).await, Outcome::Done);
+    assert_eq!(sent(to).await, EffectOutcome::Done);
     let got = got.await.unwrap();
     assert!(
         got.starts_with("POST /recycle?soft=1 HTTP/1.1\r\n"),
@@ -134,10 +137,10 @@ async fn other_statuses_fail_and_redirects_are_not_followed() {
         ),
     ] {
         let (to, _got) = server(answer).await;
-        let Outcome::Failed { fault, message } = sent(to).await else {
+        let EffectOutcome::Failed { fault, message } = sent(to).await else {
             panic!("not a failure");
         };
-        assert_eq!(fault, Fault::HttpStatus);
+        assert_eq!(fault, EffectFault::HttpStatus);
         assert!(message.contains(said), "{message}");
     }
 }
@@ -147,10 +150,10 @@ async fn a_closed_port_is_a_connection_fault() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
     drop(listener);
-    let Outcome::Failed { fault, .. } = sent(to).await else {
+    let EffectOutcome::Failed { fault, .. } = sent(to).await else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::Connection);
+    assert_eq!(fault, EffectFault::Connection);
 }
 
 #[tokio::test]
@@ -160,8 +163,8 @@ async fn a_silent_app_ends_in_a_time_out() {
     let mut hasty = spec(i32::from(to.port()));
     hasty.timeout_seconds = 1;
     let caller = PodCaller::new().unwrap();
-    let Outcome::Failed { fault, .. } = caller.send(&pod_ref(), to, &hasty).await else {
+    let EffectOutcome::Failed { fault, .. } = caller.send(&pod_ref(), to, &hasty).await else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::Timeout);
+    assert_eq!(fault, EffectFault::Timeout);
 }

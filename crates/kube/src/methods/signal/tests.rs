@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::super::testing::{answering, failure, pod_ref, silent};
+use super::super::testing::{client_answering, failure_body, pod_ref, silent_client};
 use super::*;
 
 const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"]];
@@ -149,22 +149,23 @@ fn pod() -> Pod {
     .unwrap()
 }
 
-async fn answered(code: u16, message: &str) -> Fault {
-    let (client, _seen) = answering(code, failure(code, "", message));
-    match signal(&client, &pod(), &spec(None)).await {
-        Outcome::Failed { fault, .. } => fault,
+async fn answered(code: u16, message: &str) -> EffectFault {
+    let (client, _seen) = client_answering(code, failure_body(code, "", message));
+    match send_signal(&client, &pod(), &spec(None)).await {
+        EffectOutcome::Failed { fault, .. } => fault,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
 async fn user_words_are_arguments_and_never_script() {
-    let (client, seen) = answering(403, failure(403, "Forbidden", "no"));
-    let Outcome::Failed { fault, message } = signal(&client, &pod(), &spec(Some("proxy"))).await
+    let (client, seen) = client_answering(403, failure_body(403, "Forbidden", "no"));
+    let EffectOutcome::Failed { fault, message } =
+        send_signal(&client, &pod(), &spec(Some("proxy"))).await
     else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::Forbidden);
+    assert_eq!(fault, EffectFault::Forbidden);
     assert!(message.contains("signal.namespaces"), "{message}");
     let uri = seen.await.unwrap().uri;
     assert!(uri.contains("/api/v1/namespaces/shop/pods/web-1/exec?"));
@@ -178,17 +179,19 @@ async fn user_words_are_arguments_and_never_script() {
 
 #[tokio::test]
 async fn a_container_that_the_pod_lacks_is_refused_without_a_request() {
-    let Outcome::Failed { fault, .. } = signal(&silent(), &pod(), &spec(Some("none"))).await else {
+    let EffectOutcome::Failed { fault, .. } =
+        send_signal(&silent_client(), &pod(), &spec(Some("none"))).await
+    else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::NoSuchContainer);
+    assert_eq!(fault, EffectFault::NoSuchContainer);
 }
 
 #[tokio::test]
 async fn refusals_before_the_start_are_told_apart() {
     assert_eq!(
         answered(400, "container x is not valid for pod web-1").await,
-        Fault::NoSuchContainer
+        EffectFault::NoSuchContainer
     );
     assert_eq!(
         answered(
@@ -196,38 +199,46 @@ async fn refusals_before_the_start_are_told_apart() {
             "unable to upgrade connection: container not found (\"app\")"
         )
         .await,
-        Fault::ContainerNotRunning
+        EffectFault::ContainerNotRunning
     );
     assert_eq!(
         answered(500, "etcdserver: leader changed").await,
-        Fault::ApiError
+        EffectFault::ApiError
     );
 }
 
 #[tokio::test]
 async fn a_pod_that_left_is_gone() {
-    let (client, _seen) = answering(404, failure(404, "NotFound", "pods \"web-1\" not found"));
-    assert_eq!(signal(&client, &pod(), &spec(None)).await, Outcome::Gone);
+    let (client, _seen) = client_answering(
+        404,
+        failure_body(404, "NotFound", "pods \"web-1\" not found"),
+    );
+    assert_eq!(
+        send_signal(&client, &pod(), &spec(None)).await,
+        EffectOutcome::Gone
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_exec_ends_in_a_time_out() {
-    let Outcome::Failed { fault, .. } = signal(&silent(), &pod(), &spec(None)).await else {
+    let EffectOutcome::Failed { fault, .. } =
+        send_signal(&silent_client(), &pod(), &spec(None)).await
+    else {
         panic!("not a failure");
     };
-    assert_eq!(fault, Fault::Timeout);
+    assert_eq!(fault, EffectFault::Timeout);
 }
 
-fn ended(status: Value) -> Outcome {
+fn ended(status: Value) -> EffectOutcome {
     let (pod, spec) = (pod_ref(), spec(None));
-    let client = silent();
-    let call = Call {
+    let client = silent_client();
+    let call = SignalCall {
         client: &client,
         pod: &pod,
         container: "app",
         spec: &spec,
     };
-    call.ended(&serde_json::from_value(status).unwrap(), "")
+    call.interpret_end(&serde_json::from_value(status).unwrap(), "")
 }
 
 fn exited(code: i32) -> Value {
@@ -242,17 +253,17 @@ fn exited(code: i32) -> Value {
 async fn exit_codes_of_the_script_are_told_apart() {
     assert_eq!(
         ended(json!({"metadata": {}, "status": "Success"})),
-        Outcome::Done
+        EffectOutcome::Done
     );
     for (code, wanted) in [
-        (NO_SUCH_PROCESS, Fault::NoSuchProcess),
-        (UNREADABLE, Fault::ProcessUnreadable),
-        (NOT_CAUGHT, Fault::SignalNotCaught),
-        (REFUSED, Fault::SignalRefused),
-        (127, Fault::NoShell),
-        (2, Fault::NonZeroExit),
+        (NO_SUCH_PROCESS, EffectFault::NoSuchProcess),
+        (UNREADABLE, EffectFault::ProcessUnreadable),
+        (NOT_CAUGHT, EffectFault::SignalNotCaught),
+        (REFUSED, EffectFault::SignalRefused),
+        (127, EffectFault::NoShell),
+        (2, EffectFault::NonZeroExit),
     ] {
-        let Outcome::Failed { fault, .. } = ended(exited(code)) else {
+        let EffectOutcome::Failed { fault, .. } = ended(exited(code)) else {
             panic!("{code}");
         };
         assert_eq!(fault, wanted);
@@ -270,10 +281,10 @@ async fn a_missing_shell_is_known_by_the_runtime_s_words() {
         let status = json!({
             "metadata": {}, "status": "Failure", "reason": "InternalError", "message": said
         });
-        let Outcome::Failed { fault, .. } = ended(status) else {
+        let EffectOutcome::Failed { fault, .. } = ended(status) else {
             panic!("not a failure");
         };
-        assert_eq!(fault, Fault::NoShell);
+        assert_eq!(fault, EffectFault::NoShell);
         assert!(fault.is_structural());
     }
 }

@@ -1,9 +1,7 @@
-//! What the end of a reading command means.
-//!
-//! Pure. What was read becomes sockets or a reason; its text goes nowhere.
+//! Interprets the end of a reading command: sockets, or a reason why there are none. The text itself is kept nowhere.
 
-use super::{Attempt, table};
-use crate::exec::{self, Ended, NotStarted, StartFault};
+use super::{ReadFailure, table};
+use crate::exec::{self, EndedCommand, ExecError, StartFault};
 use crate::sockets::PodToRead;
 use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 
@@ -11,62 +9,67 @@ use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 const GRANT: &str = "evidence by ProcNet needs get and create on pods/exec: list this namespace in the chart's value \
                      evidence.namespaces, or set spec.evidence.source to None";
 
-/// Shells and wrappers end so when a program is not there, or cannot be run.
+/// Exit codes of shells and wrappers for a program that does not exist or cannot be run.
 const NO_PROGRAM: [i32; 2] = [126, 127];
 
 /// The sockets, or why there are none.
-pub(super) fn judge(
-    ended: Result<Ended, NotStarted>,
+pub(super) fn interpret_read(
+    ended: Result<EndedCommand, ExecError>,
     pod: &PodToRead,
     container: &str,
-) -> Result<Vec<Socket>, Attempt> {
+) -> Result<Vec<Socket>, ReadFailure> {
     match ended {
-        Ok(ended) => of_command(&ended, pod, container),
-        Err(NotStarted::Broken(cause)) => Err(ends(UnreadableReason::Connection, pod, &cause)),
-        Err(NotStarted::Refused(status)) => Err(refused(&status, pod, container)),
+        Ok(ended) => interpret_command(&ended, pod, container),
+        Err(ExecError::Broken(cause)) => {
+            Err(final_error(UnreadableReason::Connection, pod, &cause))
+        }
+        Err(ExecError::Refused(status)) => Err(interpret_refusal(&status, pod, container)),
     }
 }
 
-fn ends(reason: UnreadableReason, pod: &PodToRead, why: &str) -> Attempt {
-    Attempt::Ends(Unreadable::new(reason, format!("{}: {why}", pod.what())))
+fn final_error(reason: UnreadableReason, pod: &PodToRead, why: &str) -> ReadFailure {
+    ReadFailure::Ends(Unreadable::new(
+        reason,
+        format!("{}: {why}", pod.describe()),
+    ))
 }
 
-fn no_container(pod: &PodToRead, container: &str) -> Attempt {
+fn missing_container(pod: &PodToRead, container: &str) -> ReadFailure {
     let why = format!("it has no container {container} any more");
-    ends(UnreadableReason::NoSuchContainer, pod, &why)
+    final_error(UnreadableReason::NoSuchContainer, pod, &why)
 }
 
-fn started(fault: StartFault, pod: &PodToRead, container: &str) -> Attempt {
+fn start_failure(fault: StartFault, pod: &PodToRead, container: &str) -> ReadFailure {
     match fault {
-        StartFault::NoProgram => Attempt::NoProgram,
-        StartFault::NotRunning => Attempt::NotRunning,
-        StartFault::NoSuchContainer => no_container(pod, container),
+        StartFault::NoProgram => ReadFailure::NoProgram,
+        StartFault::NotRunning => ReadFailure::NotRunning,
+        StartFault::NoSuchContainer => missing_container(pod, container),
     }
 }
 
-fn refused(status: &kube::core::Status, pod: &PodToRead, container: &str) -> Attempt {
+fn interpret_refusal(status: &kube::core::Status, pod: &PodToRead, container: &str) -> ReadFailure {
     let said = status.message.as_str();
-    if let Some(fault) = exec::start_fault(said) {
-        return started(fault, pod, container);
+    if let Some(fault) = exec::classify_start_error(said) {
+        return start_failure(fault, pod, container);
     }
     match status.code {
-        404 => ends(UnreadableReason::Gone, pod, "it is not there any more"),
-        403 if said.contains("is being terminated") => ends(
+        404 => final_error(UnreadableReason::Gone, pod, "it is not there any more"),
+        403 if said.contains("is being terminated") => final_error(
             UnreadableReason::Gone,
             pod,
             "its namespace is being deleted",
         ),
-        401 | 403 => ends(
+        401 | 403 => final_error(
             UnreadableReason::NotGranted,
             pod,
             &format!("{said}; {GRANT}"),
         ),
-        429 | 503 => ends(
+        429 | 503 => final_error(
             UnreadableReason::ApiServerBusy,
             pod,
             &format!("the API server is busy: {said}"),
         ),
-        code => ends(
+        code => final_error(
             UnreadableReason::ApiError,
             pod,
             &format!("the API server answered {code}: {said}"),
@@ -74,41 +77,45 @@ fn refused(status: &kube::core::Status, pod: &PodToRead, container: &str) -> Att
     }
 }
 
-fn of_command(ended: &Ended, pod: &PodToRead, container: &str) -> Result<Vec<Socket>, Attempt> {
+fn interpret_command(
+    ended: &EndedCommand,
+    pod: &PodToRead,
+    container: &str,
+) -> Result<Vec<Socket>, ReadFailure> {
     let Some(status) = &ended.status else {
         let why = "the connection broke before the end";
-        return Err(ends(UnreadableReason::Connection, pod, why));
+        return Err(final_error(UnreadableReason::Connection, pod, why));
     };
     let mut only_tcp6_is_missing = false;
     if !exec::is_success(status) {
         match exec::exit_code(status) {
-            Some(code) if NO_PROGRAM.contains(&code) => return Err(Attempt::NoProgram),
+            Some(code) if NO_PROGRAM.contains(&code) => return Err(ReadFailure::NoProgram),
             // With IPv6 off there is no tcp6: cat says so, and has printed the other table.
             Some(_) if lacks_tcp6(&ended.err) => only_tcp6_is_missing = true,
             Some(code) => {
                 let why = format!("the command that reads ended with {code} in {container}");
-                return Err(ends(UnreadableReason::ApiError, pod, &why));
+                return Err(final_error(UnreadableReason::ApiError, pod, &why));
             }
             None => {
                 let said = status.message.as_deref().unwrap_or_default();
-                return Err(match exec::start_fault(said) {
-                    Some(fault) => started(fault, pod, container),
-                    None => ends(UnreadableReason::ApiError, pod, said),
+                return Err(match exec::classify_start_error(said) {
+                    Some(fault) => start_failure(fault, pod, container),
+                    None => final_error(UnreadableReason::ApiError, pod, said),
                 });
             }
         }
     }
     if ended.cut {
         let why = format!("its table of sockets is larger than {} bytes", table::LIMIT);
-        return Err(ends(UnreadableReason::TableTooLarge, pod, &why));
+        return Err(final_error(UnreadableReason::TableTooLarge, pod, &why));
     }
-    let found = table::parse(&ended.out, pod.port).map_err(|error| {
-        let why = format!("what container {container} printed is no table of sockets: {error}");
-        ends(UnreadableReason::Garbled, pod, &why)
+    let found = table::parse_tables(&ended.out, pod.port).map_err(|error| {
+        let why = format!("what container {container} printed is not a table of sockets: {error}");
+        final_error(UnreadableReason::Garbled, pod, &why)
     })?;
     if only_tcp6_is_missing && found.tables != 1 {
         let why = format!("container {container} printed a table that it said was missing");
-        return Err(ends(UnreadableReason::Garbled, pod, &why));
+        return Err(final_error(UnreadableReason::Garbled, pod, &why));
     }
     Ok(found.sockets)
 }

@@ -1,7 +1,7 @@
 //! `ProcNet`: reads a pod's sockets from `/proc/net/tcp` and `tcp6`, by exec in one of its containers.
 //!
 //! One read counts every container of the pod: they share a network namespace. It needs no credentials of the
-//! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or told.
+//! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or reported.
 //!
 //! The table holds what the pod asked for, before any address is rewritten: masquerading and kube-proxy change nothing
 //! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's, both to
@@ -17,18 +17,18 @@ use async_trait::async_trait;
 use kube::Client;
 
 use super::{ConnectionReader, PodToRead};
-use crate::exec::{self, Limits, Place};
+use crate::exec::{self, ExecTarget, OutputLimits};
 use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 
 /// What is kept of the standard error: enough to see whether only `tcp6` is missing.
 const ERROR_BYTES: usize = 2048;
 
-/// Templates whose reader is remembered. A template that falls out is only tried anew.
+/// Number of templates whose reader is remembered. The readers of a forgotten template are tried again.
 const REMEMBERED: usize = 10_000;
 
 /// A program that prints files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Program {
+enum ReaderProgram {
     Cat,
     /// For images with a shell and nothing else.
     Shell,
@@ -36,8 +36,8 @@ enum Program {
 
 /// The commands that may be run in a container, in the order in which they are tried.
 #[must_use]
-pub fn commands() -> [Vec<String>; 2] {
-    Program::ALL.map(Program::command)
+pub fn reader_commands() -> [Vec<String>; 2] {
+    ReaderProgram::ALL.map(ReaderProgram::command)
 }
 
 /// Builtins only. Nothing of a user's is in it.
@@ -47,7 +47,7 @@ show /proc/net/tcp || exit 1
 [ ! -r /proc/net/tcp6 ] || show /proc/net/tcp6
 "#;
 
-impl Program {
+impl ReaderProgram {
     /// In the order in which they are tried, each in every container.
     const ALL: [Self; 2] = [Self::Cat, Self::Shell];
 
@@ -62,14 +62,14 @@ impl Program {
 
 /// What could read in the pods of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Choice {
+struct ReaderChoice {
     container: String,
-    program: Program,
+    program: ReaderProgram,
 }
 
 /// How an attempt in one container failed.
 #[derive(Debug, PartialEq, Eq)]
-enum Attempt {
+enum ReadFailure {
     /// This program is not there; another, or another container, may be.
     NoProgram,
     /// This container does not run now.
@@ -82,7 +82,7 @@ enum Attempt {
 pub struct ProcNet {
     client: Client,
     /// By namespace and template.
-    choices: Mutex<HashMap<(String, String), Choice>>,
+    choices: Mutex<HashMap<(String, String), ReaderChoice>>,
 }
 
 impl std::fmt::Debug for ProcNet {
@@ -101,7 +101,7 @@ impl ProcNet {
         }
     }
 
-    fn choice(&self, pod: &PodToRead) -> Option<Choice> {
+    fn remembered_choice(&self, pod: &PodToRead) -> Option<ReaderChoice> {
         let choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
         choices
             .get(&(pod.namespace.clone(), pod.template.clone()))
@@ -109,7 +109,7 @@ impl ProcNet {
             .cloned()
     }
 
-    fn remember(&self, pod: &PodToRead, choice: Choice) {
+    fn remember_choice(&self, pod: &PodToRead, choice: ReaderChoice) {
         let mut choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
         if choices.len() >= REMEMBERED {
             choices.clear();
@@ -117,27 +117,31 @@ impl ProcNet {
         choices.insert((pod.namespace.clone(), pod.template.clone()), choice);
     }
 
-    async fn attempt(&self, pod: &PodToRead, choice: &Choice) -> Result<Vec<Socket>, Attempt> {
-        let place = Place {
+    async fn try_choice(
+        &self,
+        pod: &PodToRead,
+        choice: &ReaderChoice,
+    ) -> Result<Vec<Socket>, ReadFailure> {
+        let place = ExecTarget {
             namespace: &pod.namespace,
             pod: &pod.name,
             container: &choice.container,
         };
-        let limits = Limits {
+        let limits = OutputLimits {
             out: table::LIMIT,
             err: ERROR_BYTES,
         };
-        let ended = exec::run(&self.client, &place, choice.program.command(), limits).await;
-        answer::judge(ended, pod, &choice.container)
+        let ended = exec::run_command(&self.client, &place, choice.program.command(), limits).await;
+        answer::interpret_read(ended, pod, &choice.container)
     }
 }
 
 /// What is tried, in order: what is remembered, then each program in each container.
-fn choices(pod: &PodToRead, remembered: Option<&Choice>) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = remembered.cloned().into_iter().collect();
-    for program in Program::ALL {
+fn list_choices(pod: &PodToRead, remembered: Option<&ReaderChoice>) -> Vec<ReaderChoice> {
+    let mut choices: Vec<ReaderChoice> = remembered.cloned().into_iter().collect();
+    for program in ReaderProgram::ALL {
         for container in &pod.containers {
-            let choice = Choice {
+            let choice = ReaderChoice {
                 container: container.clone(),
                 program,
             };
@@ -155,33 +159,33 @@ impl ConnectionReader for ProcNet {
         if let Some(refused) = &pod.refused {
             return Err(refused.clone());
         }
-        let remembered = self.choice(pod);
-        let choices = choices(pod, remembered.as_ref());
+        let remembered = self.remembered_choice(pod);
+        let choices = list_choices(pod, remembered.as_ref());
         let mut idle = None;
         for choice in choices {
-            match self.attempt(pod, &choice).await {
+            match self.try_choice(pod, &choice).await {
                 Ok(sockets) => {
                     if remembered.as_ref() != Some(&choice) {
-                        self.remember(pod, choice);
+                        self.remember_choice(pod, choice);
                     }
                     return Ok(sockets);
                 }
-                Err(Attempt::NoProgram) => {}
-                Err(Attempt::NotRunning) => idle = Some(choice.container),
-                Err(Attempt::Ends(why)) => return Err(why),
+                Err(ReadFailure::NoProgram) => {}
+                Err(ReadFailure::NotRunning) => idle = Some(choice.container),
+                Err(ReadFailure::Ends(why)) => return Err(why),
             }
         }
         Err(match idle {
             // It may well have a reader.
             Some(container) => Unreadable::new(
                 UnreadableReason::NotRunning,
-                format!("{}: container {container} does not run", pod.what()),
+                format!("{}: container {container} does not run", pod.describe()),
             ),
             None => Unreadable::new(
                 UnreadableReason::NoReader,
                 format!(
                     "{}: no container has cat or sh ({}): add a sidecar that has, and name it in targets[].evidenceContainer",
-                    pod.what(),
+                    pod.describe(),
                     pod.containers.join(", ")
                 ),
             ),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use dbbalance_core::evidence::{Socket, SocketState};
 
 /// What is read of one pod at most. A line has 150 bytes (IPv4) or 180 (IPv6), so that is above 20,000
-/// sockets of all kinds: a pod with more is no app with a pool.
+/// sockets of all kinds, far more than a pool has.
 pub const LIMIT: usize = 4 * 1024 * 1024;
 
 /// States in `include/net/tcp_states.h`.
@@ -18,14 +18,14 @@ const CLOSE_WAIT: u8 = 0x08;
 /// No state is as great as this one (`TCP_MAX_STATES`).
 const MAX_STATES: u8 = 0x0e;
 
-/// Why a text is no table.
+/// A reason why a text is not a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The first line is not a table's head.
-    #[error("it does not begin with the head of /proc/net/tcp")]
+    #[error("it does not start with the header of /proc/net/tcp")]
     NoHead,
-    /// A line is no socket. Its text is not told.
-    #[error("line {line} is no socket")]
+    /// A line is not a socket. Its text is not reported.
+    #[error("line {line} is not a socket")]
     Line {
         /// Which, from 1.
         line: usize,
@@ -37,7 +37,7 @@ pub enum TableError {
 
 /// What the tables hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tables {
+pub struct SocketTables {
     /// Sockets to the port that was asked for.
     pub sockets: Vec<Socket>,
     /// How many tables there were: 2 with `tcp6`.
@@ -50,8 +50,8 @@ pub struct Tables {
 ///
 /// # Errors
 /// When the text is anything else than whole tables.
-pub fn parse(text: &str, port: u16) -> Result<Tables, TableError> {
-    let mut found = Tables::default();
+pub fn parse_tables(text: &str, port: u16) -> Result<SocketTables, TableError> {
+    let mut found = SocketTables::default();
     let mut places = HashMap::new();
     if !text.is_empty() && !text.ends_with('\n') {
         return Err(TableError::CutOff);
@@ -64,7 +64,7 @@ pub fn parse(text: &str, port: u16) -> Result<Tables, TableError> {
         if found.tables == 0 {
             return Err(TableError::NoHead);
         }
-        let row = row(line).ok_or(TableError::Line { line: index + 1 })?;
+        let row = parse_row(line).ok_or(TableError::Line { line: index + 1 })?;
         if let Some(socket) = row
             && socket.remote.port() == port
         {
@@ -92,18 +92,18 @@ fn is_head(line: &str) -> bool {
 
 /// One line. `Some(None)` is a socket in a state that is none of a pool's.
 #[allow(clippy::option_option)] // no socket, or one that does not count
-fn row(line: &str) -> Option<Option<Socket>> {
+fn parse_row(line: &str) -> Option<Option<Socket>> {
     let mut words = line.split_ascii_whitespace();
     let slot = words.next()?.strip_suffix(':')?;
     let _: u64 = slot.parse().ok()?;
-    let local = endpoint(words.next()?)?;
-    let remote = endpoint(words.next()?)?;
+    let local = parse_endpoint(words.next()?)?;
+    let remote = parse_endpoint(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
     let (tx, rx) = words.next()?.split_once(':')?;
-    let _ = hex(rx)?;
+    let _ = parse_hex(rx)?;
     let (timer, when) = words.next()?.split_once(':')?;
-    let _ = (hex(timer)?, u64::from_str_radix(when, 16).ok()?);
-    let retransmits = hex(words.next()?)?;
+    let _ = (parse_hex(timer)?, u64::from_str_radix(when, 16).ok()?);
+    let retransmits = parse_hex(words.next()?)?;
     let _uid: u64 = words.next()?.parse().ok()?;
     // `icsk_probes_out`, under the head `timeout`.
     let probes: i64 = words.next()?.parse().ok()?;
@@ -118,29 +118,29 @@ fn row(line: &str) -> Option<Option<Socket>> {
         local,
         remote,
         state,
-        unacknowledged: hex(tx)?,
+        unacknowledged: parse_hex(tx)?,
         retransmits,
         unanswered_probes: u32::try_from(probes.max(0)).unwrap_or(u32::MAX),
     }))
 }
 
-fn hex(text: &str) -> Option<u32> {
+fn parse_hex(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 16).ok()
 }
 
 /// `0100007F:1538` is 127.0.0.1:5432. Each group of eight digits is a word of the address in memory.
-fn endpoint(text: &str) -> Option<SocketAddr> {
+fn parse_endpoint(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     if port.len() != 4 || !address.is_ascii() {
         return None;
     }
     let port = u16::from_str_radix(port, 16).ok()?;
     let address = match address.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(address)?)),
+        8 => IpAddr::V4(Ipv4Addr::from(parse_word(address)?)),
         32 => {
             let mut bytes = [0; 16];
             for (place, digits) in bytes.chunks_exact_mut(4).zip(address.as_bytes().chunks(8)) {
-                place.copy_from_slice(&word(std::str::from_utf8(digits).ok()?)?);
+                place.copy_from_slice(&parse_word(std::str::from_utf8(digits).ok()?)?);
             }
             Ipv6Addr::from(bytes).to_canonical()
         }
@@ -149,7 +149,7 @@ fn endpoint(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-fn word(digits: &str) -> Option<[u8; 4]> {
+fn parse_word(digits: &str) -> Option<[u8; 4]> {
     Some(u32::from_str_radix(digits, 16).ok()?.to_le_bytes())
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::exec::{Ended, NotStarted};
+use crate::exec::{EndedCommand, ExecError};
 
 const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0707000A:9C40 0200000A:1538 01 00000000:00000000 00:00000000 00000000   101        0 2 1 0 100 0 0 10 0\n";
 const TABLE6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0000000000000000FFFF00000707000A:9C41 0000000000000000FFFF00000200000A:1538 01 00000000:00000000 00:00000000 00000000   101        0 2 1 0 100 0 0 10 0\n";
@@ -21,8 +21,8 @@ fn pod() -> PodToRead {
     }
 }
 
-fn ended(out: &str, err: &str, status: &Value) -> Ended {
-    Ended {
+fn ended(out: &str, err: &str, status: &Value) -> EndedCommand {
+    EndedCommand {
         out: out.to_owned(),
         err: err.to_owned(),
         cut: false,
@@ -42,30 +42,30 @@ fn exited(code: i32) -> Value {
     })
 }
 
-fn judged(ended: Ended) -> Result<usize, Attempt> {
-    answer::judge(Ok(ended), &pod(), "app").map(|sockets| sockets.len())
+fn judged(ended: EndedCommand) -> Result<usize, ReadFailure> {
+    answer::interpret_read(Ok(ended), &pod(), "app").map(|sockets| sockets.len())
 }
 
-fn reason(result: Result<usize, Attempt>) -> (UnreadableReason, String) {
+fn reason(result: Result<usize, ReadFailure>) -> (UnreadableReason, String) {
     match result {
-        Err(Attempt::Ends(why)) => (why.reason, why.message),
+        Err(ReadFailure::Ends(why)) => (why.reason, why.message),
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(code: u16, message: &str) -> Result<usize, Attempt> {
+fn refused(code: u16, message: &str) -> Result<usize, ReadFailure> {
     let status = serde_json::from_value(json!({
         "metadata": {}, "status": "Failure", "code": code, "reason": "", "message": message
     }))
     .unwrap();
-    let answer = Err(NotStarted::Refused(Box::new(status)));
-    answer::judge(answer, &pod(), "app").map(|sockets| sockets.len())
+    let answer = Err(ExecError::Refused(Box::new(status)));
+    answer::interpret_read(answer, &pod(), "app").map(|sockets| sockets.len())
 }
 
 #[test]
 fn both_tables_are_counted_and_mapped_addresses_are_ipv4() {
     let both = format!("{TABLE}{TABLE6}");
-    let sockets = answer::judge(Ok(ended(&both, "", &success())), &pod(), "app").unwrap();
+    let sockets = answer::interpret_read(Ok(ended(&both, "", &success())), &pod(), "app").unwrap();
     let remotes: Vec<_> = sockets.iter().map(|s| s.remote.to_string()).collect();
     assert_eq!(remotes, ["10.0.0.2:5432", "10.0.0.2:5432"]);
 }
@@ -124,8 +124,11 @@ fn a_missing_program_is_tried_elsewhere() {
     let said = "failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: exec: \"cat\": executable file not found in $PATH: unknown";
     let missing =
         json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "message": said});
-    assert_eq!(judged(ended("", "", &missing)), Err(Attempt::NoProgram));
-    assert_eq!(judged(ended("", "", &exited(127))), Err(Attempt::NoProgram));
+    assert_eq!(judged(ended("", "", &missing)), Err(ReadFailure::NoProgram));
+    assert_eq!(
+        judged(ended("", "", &exited(127))),
+        Err(ReadFailure::NoProgram)
+    );
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn refusals_are_told_apart() {
         UnreadableReason::NoSuchContainer
     );
     let idle = refused(500, "unable to upgrade connection: container not found");
-    assert_eq!(idle, Err(Attempt::NotRunning));
+    assert_eq!(idle, Err(ReadFailure::NotRunning));
 }
 
 /// The shells that images have. Debian's `sh` is dash.
@@ -161,13 +164,17 @@ fn the_script_prints_what_cat_prints_in_every_shell() {
     for shell in shells() {
         let out = Command::new(shell[0])
             .args(&shell[1..])
-            .args(&Program::Shell.command()[1..])
+            .args(&ReaderProgram::Shell.command()[1..])
             .output()
             .unwrap_or_else(|e| panic!("{shell:?}: {e}: apt-get install {}", shell[0]));
         assert!(out.status.success(), "{shell:?}");
         let text = String::from_utf8(out.stdout).unwrap();
         assert_eq!(heads(&text), wanted, "{shell:?}");
-        assert_eq!(table::parse(&text, 1).unwrap().tables, wanted, "{shell:?}");
+        assert_eq!(
+            table::parse_tables(&text, 1).unwrap().tables,
+            wanted,
+            "{shell:?}"
+        );
     }
 }
 
@@ -266,19 +273,19 @@ mod calls {
             .unwrap();
         let _inside = runtime.enter();
         let reader = ProcNet::new(Client::new(service, "default"));
-        let choice = Choice {
+        let choice = ReaderChoice {
             container: "log".to_owned(),
-            program: Program::Shell,
+            program: ReaderProgram::Shell,
         };
-        reader.remember(&pod(), choice.clone());
-        assert_eq!(reader.choice(&pod()), Some(choice));
+        reader.remember_choice(&pod(), choice.clone());
+        assert_eq!(reader.remembered_choice(&pod()), Some(choice));
         let mut other = pod();
         other.template = "t2".to_owned();
-        assert_eq!(reader.choice(&other), None);
+        assert_eq!(reader.remembered_choice(&other), None);
         let mut narrowed = pod();
         narrowed.containers = vec!["app".to_owned()];
         assert_eq!(
-            reader.choice(&narrowed),
+            reader.remembered_choice(&narrowed),
             None,
             "another container is named now"
         );

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::book::{Book, topology};
-use super::super::picture::{Picture, Scene, picture};
+use super::super::address_map::{AddressMap, parse_topology};
+use super::super::snapshot::{ConnectionSnapshot, SnapshotInput, build_snapshot};
 use super::*;
-use crate::golden::assert_page;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_api::status::{BalanceStatus, TopologyStatus};
 use dbbalance_core::evidence::{
@@ -28,7 +27,7 @@ struct World {
     readers: u8,
     pools: Value,
     band: Option<(i32, i32)>,
-    book: Book,
+    address_map: AddressMap,
     measured: Measured,
     pods: Vec<(String, String)>,
 }
@@ -40,7 +39,7 @@ impl World {
             readers,
             pools: json!([{"endpoint": "Reader", "connectionsPerPod": 10}]),
             band: None,
-            book: Book::default(),
+            address_map: AddressMap::default(),
             measured: Measured {
                 pods: BTreeMap::new(),
             },
@@ -94,9 +93,9 @@ impl World {
         self
     }
 
-    fn picture(&mut self) -> Picture {
+    fn snapshot(&mut self) -> ConnectionSnapshot {
         let status = self.topology();
-        self.book.update(&status);
+        self.address_map.update(&status);
         let target: TargetSpec = serde_json::from_value(json!({
             "name": "web", "pools": self.pools, "recycle": {"method": "Evict"},
             "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
@@ -109,7 +108,7 @@ impl World {
             }))
             .unwrap()
         });
-        picture(&Scene {
+        build_snapshot(&SnapshotInput {
             namespace: "shop",
             policy: "orders",
             cluster: self.cluster,
@@ -117,8 +116,8 @@ impl World {
             port: 5432,
             pods: &self.pods,
             measured: &self.measured,
-            book: &self.book,
-            topology: &topology(&status).unwrap(),
+            address_map: &self.address_map,
+            topology: &parse_topology(&status).unwrap(),
             tolerance: 15,
             balance: balance.as_ref(),
             time: "2026-05-04T15:52:35Z".parse().unwrap(),
@@ -138,14 +137,14 @@ fn even_connections_have_nothing_to_say() {
     ] {
         world.pod(name, &held);
     }
-    let picture = world.picture();
+    let snapshot = world.snapshot();
     assert!(
-        picture
+        snapshot
             .pods
             .iter()
             .all(|p| p.notes.is_empty() && p.misplaced == 0)
     );
-    assert_page("connections-even", &page(&picture, 20, CANVAS));
+    insta::assert_snapshot!("connections-even", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
@@ -157,24 +156,27 @@ fn a_skew_names_the_pods_on_the_instance_that_has_too_many() {
         .pod("web-2", &[(2, 10)])
         .pod("web-3", &[(2, 9), (3, 1)])
         .pod("web-4", &[(2, 10)]);
-    assert_page("connections-skewed", &page(&world.picture(), 20, CANVAS));
+    insta::assert_snapshot!(
+        "connections-skewed",
+        &render_page(&world.snapshot(), 20, CANVAS),
+    );
 }
 
 #[test]
 fn a_wrong_role_and_a_former_member_come_first() {
     let mut world = World::new(3);
-    world.picture();
+    world.snapshot();
     // The third reader leaves; its address is remembered.
     world.readers = 2;
     world
         .pod("web-1", &[(2, 5), (3, 5)])
         .pod("web-2", &[(1, 4), (3, 6)])
         .pod("web-3", &[(2, 8), (4, 2)]);
-    let picture = world.picture();
-    assert_eq!(picture.pods[0].misplaced, 4);
-    assert_eq!(picture.pods[1].misplaced, 2);
-    let shown = page(&picture, 20, CANVAS);
-    assert_page("connections-wrong-role", &shown);
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.pods[0].misplaced, 4);
+    assert_eq!(snapshot.pods[1].misplaced, 2);
+    let shown = render_page(&snapshot, 20, CANVAS);
+    insta::assert_snapshot!("connections-wrong-role", &shown);
     assert!(
         include_str!("../../../../../docs/plugin.md").contains(&shown),
         "docs/plugin.md shows this page as it is"
@@ -184,20 +186,20 @@ fn a_wrong_role_and_a_former_member_come_first() {
 #[test]
 fn a_member_whose_address_has_changed_is_told_from_one_that_left() {
     let mut world = World::new(1);
-    world.picture();
+    world.snapshot();
     world.pod("web-1", &[(2, 3)]);
     let mut status = world.topology();
     status.members[1].address = Some("10.0.0.99".to_owned());
-    world.book.update(&status);
+    world.address_map.update(&status);
     let holdings = PodHoldings::from_sockets(
         &world.measured.pods["web-1"].reading().unwrap().sockets,
-        &world.book,
-        &topology(&status).unwrap(),
+        &world.address_map,
+        &parse_topology(&status).unwrap(),
     );
     assert_eq!(holdings.to_no_member(), 3);
     assert_eq!(
         world
-            .book
+            .address_map
             .former_addresses_of(&InstanceId("orders-prod-2".into())),
         ["10.0.0.2".parse::<IpAddr>().unwrap()]
     );
@@ -213,10 +215,10 @@ fn two_pools_are_judged_by_counts() {
         .pod("web-1", &[(1, 2), (2, 2), (3, 2)])
         .pod("web-2", &[(1, 3), (2, 3)])
         .pod("web-3", &[(2, 3), (3, 3)]);
-    let picture = world.picture();
-    let misplaced: Vec<u32> = picture.pods.iter().map(|p| p.misplaced).collect();
+    let snapshot = world.snapshot();
+    let misplaced: Vec<u32> = snapshot.pods.iter().map(|p| p.misplaced).collect();
     assert_eq!(misplaced, [1, 2, 0]);
-    assert_page("connections-two-pools", &page(&picture, 20, CANVAS));
+    insta::assert_snapshot!("connections-two-pools", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
@@ -226,16 +228,19 @@ fn a_pod_that_cannot_be_read_is_unknown_and_says_why() {
     world
         .pod("web-1", &[(2, 5), (3, 5)])
         .unreadable("web-2", UnreadableReason::NoReader, why);
-    let picture = world.picture();
-    assert_eq!(picture.read(), 1);
-    assert_page("connections-unread", &page(&picture, 20, CANVAS));
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.pods_read(), 1);
+    insta::assert_snapshot!("connections-unread", &render_page(&snapshot, 20, CANVAS));
 }
 
 #[test]
 fn a_proxy_in_between_is_said() {
     let mut world = World::new(2);
     world.pod("web-1", &[(77, 10)]).pod("web-2", &[(77, 10)]);
-    assert_page("connections-proxy", &page(&world.picture(), 20, CANVAS));
+    insta::assert_snapshot!(
+        "connections-proxy",
+        &render_page(&world.snapshot(), 20, CANVAS),
+    );
 }
 
 #[test]
@@ -247,21 +252,30 @@ fn half_open_and_closed_connections_are_told() {
         reading.sockets[0].unacknowledged = 40;
         reading.sockets[1].state = SocketState::ClosedByServer;
     }
-    assert_page("connections-half-open", &page(&world.picture(), 20, CANVAS));
+    insta::assert_snapshot!(
+        "connections-half-open",
+        &render_page(&world.snapshot(), 20, CANVAS),
+    );
 }
 
 #[test]
 fn one_pod_and_no_pod_are_pages_too() {
     let mut one = World::new(1);
     one.pod("web-1", &[(2, 1)]);
-    assert_page("connections-one-pod", &page(&one.picture(), 20, CANVAS));
-    assert_page(
+    insta::assert_snapshot!(
+        "connections-one-pod",
+        &render_page(&one.snapshot(), 20, CANVAS),
+    );
+    insta::assert_snapshot!(
         "connections-no-pods",
-        &page(&World::new(2).picture(), 20, CANVAS),
+        &render_page(&World::new(2).snapshot(), 20, CANVAS),
     );
     let mut idle = World::new(2);
     idle.pod("web-1", &[]);
-    assert_page("connections-idle", &page(&idle.picture(), 20, CANVAS));
+    insta::assert_snapshot!(
+        "connections-idle",
+        &render_page(&idle.snapshot(), 20, CANVAS),
+    );
 }
 
 #[test]
@@ -277,9 +291,12 @@ fn many_instances_with_long_names_get_short_columns() {
         "customer-orders-service-production-7c9d8f6b5d-zzz9p",
         &[(1, 1), (5, 9)],
     );
-    let shown = page(&world.picture(), 20, CANVAS);
-    assert!(shown.lines().all(|l| width(l) <= CANVAS.width), "{shown}");
-    assert_page("connections-wide", &shown);
+    let shown = render_page(&world.snapshot(), 20, CANVAS);
+    assert!(
+        shown.lines().all(|l| display_width(l) <= CANVAS.width),
+        "{shown}"
+    );
+    insta::assert_snapshot!("connections-wide", &shown);
 }
 
 #[test]
@@ -289,14 +306,17 @@ fn a_long_list_is_cut_and_says_so() {
         world.pod(&format!("web-{n:03}"), &[(2, 5), (3, 5)]);
     }
     world.pod("web-zzz", &[(1, 1), (2, 9)]);
-    let picture = world.picture();
-    let shown = page(&picture, 20, CANVAS);
+    let snapshot = world.snapshot();
+    let shown = render_page(&snapshot, 20, CANVAS);
     assert!(shown.contains("… and 181 more"), "{shown}");
     assert!(
         shown.contains("web-zzz"),
         "those with something to say are not cut"
     );
-    assert_eq!(page(&picture, 0, CANVAS).matches("  web-").count(), 201);
+    assert_eq!(
+        render_page(&snapshot, 0, CANVAS).matches("  web-").count(),
+        201
+    );
 }
 
 #[test]
@@ -307,5 +327,8 @@ fn a_narrow_terminal_still_gets_its_figures() {
         width: 60,
         ..CANVAS
     };
-    assert_page("connections-narrow", &page(&world.picture(), 20, narrow));
+    insta::assert_snapshot!(
+        "connections-narrow",
+        &render_page(&world.snapshot(), 20, narrow),
+    );
 }

@@ -1,5 +1,10 @@
 use super::*;
 
+const PLAIN: Canvas = Canvas {
+    colour: false,
+    width: WIDTH,
+};
+
 fn snapshot() -> DemoSnapshot {
     let instance = |name: &str, writer, connections| InstanceView {
         name: name.into(),
@@ -33,17 +38,14 @@ fn a_bar_is_as_long_as_its_part_and_never_longer_than_its_place() {
 #[test]
 fn the_picture_keeps_its_height_whatever_the_policy_says() {
     let mut snapshot = snapshot();
-    let height = render_lines(&snapshot, Duration::ZERO, TextStyle::default()).len();
+    let height = render_lines(&snapshot, Duration::ZERO, PLAIN).len();
     snapshot.policy.shares = "many words ".repeat(60);
-    assert_eq!(
-        render_lines(&snapshot, Duration::ZERO, TextStyle::default()).len(),
-        height
-    );
+    assert_eq!(render_lines(&snapshot, Duration::ZERO, PLAIN).len(), height);
 }
 
 #[test]
 fn without_colours_there_is_no_escape_in_it() {
-    let text = render_lines(&snapshot(), Duration::ZERO, TextStyle::default()).join("\n");
+    let text = render_lines(&snapshot(), Duration::ZERO, PLAIN).join("\n");
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(text.contains("orders-3  reader"), "{text}");
     assert!(text.contains("56 %"), "{text}");
@@ -53,7 +55,7 @@ fn without_colours_there_is_no_escape_in_it() {
 fn a_connection_of_a_reader_pool_to_the_writer_is_called_wrong() {
     let mut snapshot = snapshot();
     snapshot.instances[0].connections = 3;
-    let text = render_lines(&snapshot, Duration::ZERO, TextStyle::default()).join("\n");
+    let text = render_lines(&snapshot, Duration::ZERO, PLAIN).join("\n");
     assert!(text.contains("wrong role"), "{text}");
 }
 

@@ -98,7 +98,7 @@ fn sockets() -> impl Strategy<Value = Vec<(Socket, bool)>> {
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(sockets in sockets()) {
-        let found = parse(&render(&sockets), 5432).unwrap();
+        let found = parse_tables(&render(&sockets), 5432).unwrap();
         prop_assert_eq!(found.tables, 2);
         let mut found = found.sockets;
         found.sort();
@@ -112,19 +112,19 @@ proptest! {
         let text = render(&sockets);
         let cut = &text[..at.index(text.len())];
         if cut.is_empty() {
-            prop_assert_eq!(parse(cut, 5432), Err(TableError::NoHead));
+            prop_assert_eq!(parse_tables(cut, 5432), Err(TableError::NoHead));
         } else if cut.ends_with('\n') {
-            prop_assert!(parse(cut, 5432).is_ok());
+            prop_assert!(parse_tables(cut, 5432).is_ok());
         } else {
-            prop_assert_eq!(parse(cut, 5432), Err(TableError::CutOff));
+            prop_assert_eq!(parse_tables(cut, 5432), Err(TableError::CutOff));
         }
     }
 
     #[test]
     fn garbage_is_an_error_and_never_a_panic(text in any::<String>(), line in "[ -~]{0,200}", glyphs in "\\PC{0,40}") {
-        prop_assert!(parse(&text, 5432).is_err());
-        let _ = parse(&format!("{HEAD}\n{line}\n"), 5432);
-        let _ = parse(&format!("{HEAD}\n  0: {glyphs}:{glyphs} {glyphs} 01 0:0 0:0 0 0 0 1\n"), 5432);
+        prop_assert!(parse_tables(&text, 5432).is_err());
+        let _ = parse_tables(&format!("{HEAD}\n{line}\n"), 5432);
+        let _ = parse_tables(&format!("{HEAD}\n  0: {glyphs}:{glyphs} {glyphs} 01 0:0 0:0 0 0 0 1\n"), 5432);
     }
 }
 
@@ -136,7 +136,7 @@ fn only_the_target_s_port_counts_and_only_as_the_remote_one() {
          \x20  1: 0100007F:9C40 1500007F:1538 01 00000000:00000000 00:00000000 00000000   101        0 2 1 0 100 0 0 10 0\n\
          \x20  2: 0100007F:9C41 1500007F:1539 01 00000000:00000000 00:00000000 00000000   101        0 3 1 0 100 0 0 10 0\n"
     );
-    let found = parse(&text, 5432).unwrap().sockets;
+    let found = parse_tables(&text, 5432).unwrap().sockets;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].local.port(), 40000);
     assert_eq!(found[0].remote, "127.0.0.21:5432".parse().unwrap());
@@ -148,14 +148,14 @@ fn states_that_are_no_pool_s_do_not_count() {
         let text = format!(
             "{HEAD}\n   0: 0100007F:9C40 1500007F:1538 {state:02X} 00000000:00000000 00:00000000 00000000     0        0 0 3 0\n"
         );
-        let found = parse(&text, 5432).unwrap().sockets;
+        let found = parse_tables(&text, 5432).unwrap().sockets;
         let counts = state == ESTABLISHED || state == CLOSE_WAIT;
         assert_eq!(found.len(), usize::from(counts), "{state}");
     }
     let odd = format!(
         "{HEAD}\n   0: 0100007F:9C40 1500007F:1538 0E 00000000:00000000 00:00000000 00000000 0 0 0\n"
     );
-    assert_eq!(parse(&odd, 5432), Err(TableError::Line { line: 2 }));
+    assert_eq!(parse_tables(&odd, 5432), Err(TableError::Line { line: 2 }));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_socket_that_the_kernel_printed_twice_is_one() {
          \x20  0: 0100007F:9C40 1500007F:1538 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0\n\
          \x20  1: 0100007F:9C40 1500007F:1538 08 00000000:00000000 00:00000000 00000000     0        0 1 1 0\n"
     );
-    let found = parse(&twice, 5432).unwrap().sockets;
+    let found = parse_tables(&twice, 5432).unwrap().sockets;
     assert_eq!(found.len(), 1);
     assert_eq!(
         found[0].state,
@@ -185,7 +185,7 @@ fn this_machine_s_own_table_is_read() {
         stream.write_all(b"x").unwrap();
     }
     let text = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let mut found: Vec<u16> = parse(&text, server.port())
+    let mut found: Vec<u16> = parse_tables(&text, server.port())
         .unwrap()
         .sockets
         .iter()
