@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Client;
 
 use super::state_cache::StateCache;
 use crate::aurora::access::RoleAllowList;
@@ -62,6 +63,46 @@ pub struct Context {
     pub clock: fn() -> Timestamp,
 }
 
+/// The part of the context that effects use.
+#[derive(Clone, Copy)]
+pub struct EffectContext<'a> {
+    /// The client without retries.
+    pub client: &'a Client,
+    /// Caches, for the pod as it was planned.
+    pub stores: &'a Stores,
+    /// Whether this replica is the leader.
+    pub leadership: &'a Leadership,
+    /// Limits the rate of effects over all policies.
+    pub limiter: &'a Bucket,
+    /// HTTP client for pods' hooks.
+    pub pod_caller: &'a PodCaller,
+    /// Opens epochs.
+    pub events: &'a Events,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// In-memory state of policies.
+    pub state: &'a StateCache,
+    /// Returns the current time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The part of the context that the report uses.
+#[derive(Clone, Copy)]
+pub struct ReportContext<'a> {
+    /// The client with retries.
+    pub client: &'a Client,
+    /// Whether this replica is the leader.
+    pub leadership: &'a Leadership,
+    /// Writes events on policies.
+    pub events: &'a Events,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// In-memory state of policies.
+    pub state: &'a StateCache,
+    /// Returns the current time.
+    pub clock: fn() -> Timestamp,
+}
+
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
@@ -74,6 +115,35 @@ impl fmt::Debug for Context {
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 impl Context {
+    /// Returns the part that effects use.
+    #[must_use]
+    pub fn for_effects(&self) -> EffectContext<'_> {
+        EffectContext {
+            client: &self.clients.effects,
+            stores: &self.stores,
+            leadership: &self.leadership,
+            limiter: &self.effect_limiter,
+            pod_caller: &self.pod_caller,
+            events: &self.events,
+            metrics: &self.metrics,
+            state: &self.state,
+            clock: self.clock,
+        }
+    }
+
+    /// Returns the part that the report uses.
+    #[must_use]
+    pub fn for_report(&self) -> ReportContext<'_> {
+        ReportContext {
+            client: &self.clients.normal,
+            leadership: &self.leadership,
+            events: &self.events,
+            metrics: &self.metrics,
+            state: &self.state,
+            clock: self.clock,
+        }
+    }
+
     /// Returns whether method Signal is granted in the namespace.
     #[must_use]
     pub fn may_signal_in(&self, namespace: &str) -> bool {

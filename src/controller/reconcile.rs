@@ -79,8 +79,9 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
         plan
     };
     request_samples(&current, &world, &plan, now, ctx);
-    let applied = apply_plan(&current, &world, &plan, ctx).await?;
-    let reported = report_results(&current, &world, &parsed, &plan, &applied, ctx).await?;
+    let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
+    let reported =
+        report_results(&current, &world, &parsed, &plan, &applied, ctx.for_report()).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::controller::context::Context;
+use crate::controller::context::EffectContext;
 use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::Method;
@@ -76,7 +76,7 @@ pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
-    ctx: &Context,
+    ctx: EffectContext<'_>,
 ) -> Result<Applied, ReconcileError> {
     let Plan {
         status,
@@ -160,14 +160,18 @@ pub async fn apply_plan(
     Ok(applied)
 }
 
-async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
+async fn roll_workload(
+    workload: &WorkloadTarget,
+    stamp: &Stamp,
+    ctx: EffectContext<'_>,
+) -> TargetApplied {
     let mut done = TargetApplied::default();
-    ctx.effect_limiter.acquire().await;
+    ctx.limiter.acquire().await;
     if !ctx.leadership.is_leading() {
         return done;
     }
     fail::fail_point!("claimed");
-    let rolled = rollout::roll_workload(&ctx.clients.effects, workload, &stamp.to_string()).await;
+    let rolled = rollout::roll_workload(ctx.client, workload, &stamp.to_string()).await;
     ctx.metrics.count_effect(
         Method::Rollout,
         rolled.as_ref().err().unwrap_or(&EffectOutcome::Done),
@@ -180,7 +184,7 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
             tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "Started rollout");
         }
         Err(EffectOutcome::Failed { fault, message }) => {
-            tracing::warn!(fault = fault.as_str(), message, "Rollout failed");
+            tracing::warn!(fault = fault.as_str(), error = message, "Rollout failed");
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
@@ -195,7 +199,7 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
     done
 }
 
-async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
+async fn recycle_all(batch: PodBatch<'_>, ctx: EffectContext<'_>) -> TargetApplied {
     let recycles = batch
         .pods
         .iter()
@@ -203,20 +207,6 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
     let mut done = TargetApplied::default();
     remember_sockets(batch, ctx);
     for (pod, result) in batch.pods.iter().zip(join_all(recycles).await) {
-        let result_word = match &result {
-            Recycled::Done => "done",
-            Recycled::Untouched => "untouched",
-            Recycled::Blocked(..) => "blocked",
-            Recycled::Failed(..) => "failed",
-        };
-        tracing::info!(
-            pod = pod.name,
-            method = ?pod.method,
-            epoch = pod.claim.epoch,
-            attempt = pod.claim.attempt.number(),
-            result = result_word,
-            "recycle"
-        );
         match result {
             Recycled::Untouched => {}
             Recycled::Done => {
@@ -228,12 +218,6 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
-                tracing::warn!(
-                    pod = pod.name,
-                    fault = fault.as_str(),
-                    message,
-                    "recycle failed"
-                );
                 if fault.is_structural() && batch.is_canary {
                     done.structural = Some(message.clone());
                 }
@@ -245,7 +229,7 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
 }
 
 /// Keeps the sockets of pods before their recycle, to prove later that it has renewed them.
-fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
+fn remember_sockets(batch: PodBatch<'_>, ctx: EffectContext<'_>) {
     let PodBatch {
         world, spec, pods, ..
     } = batch;
@@ -271,10 +255,10 @@ async fn stamp_all(
     pods: &[PodKey],
     stamp: &Stamp,
     note: &TopologyNote,
-    ctx: &Context,
+    ctx: EffectContext<'_>,
 ) {
     for PodKey { name, uid, version } in pods {
-        ctx.effect_limiter.acquire().await;
+        ctx.limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;
         }
@@ -284,11 +268,11 @@ async fn stamp_all(
             uid: uid.clone(),
         };
         let text = stamp.to_string();
-        let client = &ctx.clients.effects;
+        let client = ctx.client;
         let stamped = annotate::stamp_without_effect(client, &of, version, &text, note).await;
         report_lost(stamped, &of, "stamping");
     }
-    tracing::info!(pods = pods.len(), %stamp, "stamped without effect: connections are where they should be");
+    tracing::info!(pods = pods.len(), %stamp, "Stamped pods without effect");
 }
 
 fn gate_of(by: BlockedBy) -> Gate {
@@ -298,7 +282,7 @@ fn gate_of(by: BlockedBy) -> Gate {
     }
 }
 
-fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
+fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBackoff {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
@@ -309,9 +293,14 @@ fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
     }
 }
 
-async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, ctx: &Context) {
+async fn annotate_new_pods(
+    world: &World,
+    pods: &[PodKey],
+    note: &TopologyNote,
+    ctx: EffectContext<'_>,
+) {
     for PodKey { name, uid, .. } in pods {
-        ctx.effect_limiter.acquire().await;
+        ctx.limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;
         }
@@ -321,7 +310,7 @@ async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, 
             uid: uid.clone(),
         };
         report_lost(
-            annotate::annotate_topology(&ctx.clients.effects, &of, note).await,
+            annotate::annotate_topology(ctx.client, &of, note).await,
             &of,
             "annotating",
         );

@@ -16,7 +16,7 @@ use super::errors::ReconcileError;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::ClusterKey;
 use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
-use crate::k8s::watch::Workload;
+use crate::k8s::watch::{Stores, Workload};
 use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
@@ -352,13 +352,13 @@ fn workload_facts(workload: &Workload) -> Option<WorkloadFacts> {
 /// Returns the cached pod if it has not changed since it was planned.
 #[must_use]
 pub fn planned_pod(
-    ctx: &Context,
+    stores: &Stores,
     namespace: &str,
     name: &str,
     uid: &str,
     version: &str,
 ) -> Option<Arc<Pod>> {
-    ctx.stores.pod(namespace, name).filter(|p| {
+    stores.pod(namespace, name).filter(|p| {
         p.metadata.uid.as_deref() == Some(uid)
             && p.metadata.resource_version.as_deref() == Some(version)
     })

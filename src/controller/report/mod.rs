@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::apply::Applied;
-use super::context::Context;
+use super::context::ReportContext;
 use super::errors::ReconcileError;
 use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
@@ -43,7 +43,7 @@ pub async fn report_results(
     parsed: &ParsedPolicy,
     plan: &Plan,
     applied: &Applied,
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
     let (mut status, mut told) = merge_status(world, plan, applied, now);
@@ -90,7 +90,7 @@ pub async fn report_results(
 
 /// Counts recycles and failures since the last status. A recycle succeeds when the pod is fresh, not when its hook
 /// answers 200.
-fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
+fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: ReportContext<'_>) {
     for (spec, target) in world.spec.targets.iter().zip(&status.targets) {
         let Some(run) = &target.run else { continue };
         let before = world
@@ -216,7 +216,7 @@ async fn write_status(
     policy: &DbBalancePolicy,
     world: &World,
     status: &DbBalancePolicyStatus,
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) -> Result<(), ReconcileError> {
     let facts = &world.policy;
     let version = policy.resource_version();
@@ -240,7 +240,7 @@ async fn write_status(
             });
         }
     };
-    let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &facts.namespace);
+    let api: Api<DbBalancePolicy> = Api::namespaced(ctx.client.clone(), &facts.namespace);
     match api
         .patch_status(&facts.name, &PatchParams::default(), &patch)
         .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kube::runtime::events::EventType;
 
-use crate::controller::context::Context;
+use crate::controller::context::ReportContext;
 use crate::k8s::events::EventReason;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionType};
@@ -20,7 +20,7 @@ pub(super) async fn publish_notices(
     world: &World,
     status: &DbBalancePolicyStatus,
     notices: &[Notice],
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) {
     for notice in notices {
         count_notice(notice, status, ctx);
@@ -133,7 +133,7 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
     }
 }
 
-fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
+fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportContext<'_>) {
     let ended = |triggers: &[Trigger], result: RunResult| {
         let took = status
             .history
