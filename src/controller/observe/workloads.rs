@@ -1,4 +1,4 @@
-//! Reduces Deployments, StatefulSets and DaemonSets to the facts that the planner needs.
+//! Reduces Deployments, `StatefulSets` and `DaemonSets` to the facts that the planner needs.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
