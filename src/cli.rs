@@ -1,6 +1,4 @@
-//! Every flag and its environment twin, once.
-//!
-//! Parses and checks ranges; reads no file and starts nothing.
+//! Defines the flags of the operator and their environment variables, and checks their values.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,12 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 #[derive(Debug, Parser)]
 #[command(name = "dbbalance", version, about, disable_help_subcommand = true)]
 pub struct OperatorCli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: OperatorCommand,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum OperatorCommand {
     /// Run the operator.
@@ -26,15 +24,15 @@ pub enum OperatorCommand {
     Crd,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For machines.
+    /// One JSON object a line.
     Json,
 }
 
@@ -42,111 +40,110 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::doc_markdown)] // the docs become --help, where backticks are noise
 pub struct RunArgs {
-    /// The AWS region of policies that name none.
+    /// AWS region of policies that do not set one.
     #[arg(long, env = "AWS_REGION", value_parser = parse_region)]
     pub aws_region: Option<String>,
 
-    /// Another endpoint of the RDS API, such as a VPC endpoint. Default: the region's.
+    /// Endpoint of the RDS API, such as a VPC endpoint. Default: that of the region.
     #[arg(long, env = "AWS_ENDPOINT_URL_RDS", value_parser = parse_url, value_name = "URL")]
     pub rds_endpoint_url: Option<String>,
 
-    /// Another endpoint of the STS API, for policies with a role. Default: the region's.
+    /// Endpoint of the STS API, for policies with a role. Default: that of the region.
     #[arg(long, env = "AWS_ENDPOINT_URL_STS", value_parser = parse_url, value_name = "URL")]
     pub sts_endpoint_url: Option<String>,
 
-    /// The roles that policies may name, comma separated. Empty: none.
+    /// Roles that policies may use, comma separated. Empty: none.
     #[arg(
         long, env = "DBBALANCE_ALLOWED_ROLE_ARNS", default_value = "", hide_default_value = true,
         value_parser = parse_roles, value_name = "ARN,..."
     )]
     pub allowed_role_arns: CommaList,
 
-    /// The namespaces whose policies and pods are watched, comma separated. Empty: all.
+    /// Namespaces whose policies and pods are watched, comma separated. Empty: all.
     #[arg(
         long, env = "DBBALANCE_WATCH_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces, value_name = "NAMESPACE,..."
     )]
     pub watch_namespaces: CommaList,
 
-    /// The namespaces in which the operator was granted pods/exec for method Signal, comma
-    /// separated. "*": all. Empty: none.
+    /// Namespaces in which the operator may use pods/exec for method Signal, comma separated.
+    /// "*": all. Empty: none.
     #[arg(
         long, env = "DBBALANCE_SIGNAL_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
     )]
     pub signal_namespaces: CommaList,
 
-    /// The namespaces in which the operator was granted pods/exec for evidence by ProcNet, comma
-    /// separated. "*": all. Empty: none but those for method Signal, as the right is the same.
+    /// Namespaces in which the operator may use pods/exec for evidence by ProcNet, comma separated.
+    /// "*": all. Empty: only those for method Signal, which needs the same right.
     #[arg(
         long, env = "DBBALANCE_EVIDENCE_NAMESPACES", default_value = "", hide_default_value = true,
         value_parser = parse_namespaces_or_all, value_name = "NAMESPACE,..."
     )]
     pub evidence_namespaces: CommaList,
 
-    /// The name of the Lease by which replicas elect their leader.
+    /// Name of the Lease by which replicas elect their leader.
     #[arg(
         long, env = "DBBALANCE_LEASE_NAME", default_value = "dbbalance", value_parser = parse_name
     )]
     pub lease_name: String,
 
-    /// The namespace of the Lease. Default: the one of the service account or kubeconfig.
+    /// Namespace of the Lease. Default: that of the service account or kubeconfig.
     #[arg(long, env = "POD_NAMESPACE", value_parser = parse_name)]
     pub lease_namespace: Option<String>,
 
-    /// The name of this replica, unlike every other running replica's. Default: "local-" and the
-    /// process id.
+    /// Unique name of this replica. Default: "local-" and the process ID.
     #[arg(long, env = "POD_NAME", value_parser = parse_identity)]
     pub identity: Option<String>,
 
-    /// How long a renewal of the Lease holds. A dead leader is replaced after this time.
-    // Least: two requests and a pause must fit in; most: how long nobody acts after a crash.
+    /// Time for which a renewal of the Lease is valid. A dead leader is replaced after this time.
+    // Minimum: two requests and a pause must fit in. Maximum: no replica acts for so long after a crash.
     #[arg(
         long, env = "DBBALANCE_LEASE_DURATION_SECONDS", default_value_t = 15,
         value_parser = value_parser!(u64).range(5..=300), value_name = "SECONDS"
     )]
     pub lease_duration_seconds: u64,
 
-    /// The time between renewals of the Lease; less than half of its duration.
+    /// Time between renewals of the Lease; less than half of its duration.
     #[arg(
         long, env = "DBBALANCE_LEASE_RENEW_SECONDS", default_value_t = 2,
         value_parser = value_parser!(u64).range(1..=120), value_name = "SECONDS"
     )]
     pub lease_renew_seconds: u64,
 
-    /// Where metrics and probes are served.
+    /// Address on which metrics and probes are served.
     #[arg(long, env = "DBBALANCE_LISTEN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen_address: SocketAddr,
 
-    /// The most effects a second, over all policies.
+    /// Maximum of effects a second, over all policies.
     #[arg(
         long, env = "DBBALANCE_ACTIONS_PER_SECOND", default_value_t = 10,
         value_parser = value_parser!(u32).range(1..=1000)
     )]
     pub actions_per_second: u32,
 
-    /// How many effects may come at once after a pause, over all policies.
+    /// Maximum of effects at once after a pause, over all policies.
     #[arg(
         long, env = "DBBALANCE_ACTIONS_BURST", default_value_t = 20,
         value_parser = value_parser!(u32).range(1..=10_000)
     )]
     pub actions_burst: u32,
 
-    /// The time between two readings of the topology while nothing moves.
+    /// Time between two readings of a stable topology.
     #[arg(
         long, env = "DBBALANCE_POLL_QUIET_SECONDS", default_value_t = 5,
         value_parser = value_parser!(u64).range(1..=300), value_name = "SECONDS"
     )]
     pub poll_quiet_seconds: u64,
 
-    /// The time between two readings of the topology while something moves.
+    /// Time between two readings of a topology that is changing.
     #[arg(
         long, env = "DBBALANCE_POLL_MOVING_SECONDS", default_value_t = 1,
         value_parser = value_parser!(u64).range(1..=60), value_name = "SECONDS"
     )]
     pub poll_moving_seconds: u64,
 
-    /// The DNS servers that pods use, as IP or IP:port, comma separated. Empty: those of this pod's
+    /// DNS servers that pods use, as IP or IP:port, comma separated. Empty: those of this pod's
     /// /etc/resolv.conf.
     #[arg(
         long, env = "DBBALANCE_DNS_SERVERS", default_value = "", hide_default_value = true,
@@ -154,19 +151,19 @@ pub struct RunArgs {
     )]
     pub dns_servers: DnsServers,
 
-    /// The most DNS look-ups a second, over all clusters.
-    // Least: one cluster at the idle pace. Most: what the resolver of a VPC lets one host ask (1024/s).
+    /// Maximum of DNS lookups a second, over all clusters.
+    // Minimum: one cluster at the idle interval. Maximum: what the resolver of a VPC lets one host ask (1024/s).
     #[arg(
         long, env = "DBBALANCE_DNS_LOOKUPS_PER_SECOND", default_value_t = 50,
         value_parser = value_parser!(u32).range(5..=1000)
     )]
     pub dns_lookups_per_second: u32,
 
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, env = "DBBALANCE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// What is logged, as tracing filter directives: info, or info,dbbalance=debug.
+    /// Log filter as tracing directives, such as info or info,dbbalance=debug.
     #[arg(long, env = "DBBALANCE_LOG", default_value = "info")]
     pub log_filter: String,
 }
@@ -180,10 +177,10 @@ pub struct CommaList(pub Vec<String>);
 pub struct DnsServers(pub Vec<SocketAddr>);
 
 impl RunArgs {
-    /// Checks what no single flag can: relations between them.
+    /// Checks the relations between flags.
     ///
     /// # Errors
-    /// When two flags contradict each other; the message names both.
+    /// When two flags contradict each other. The message names both.
     pub fn check(&self) -> Result<(), String> {
         if self.lease_renew_seconds * 2 >= self.lease_duration_seconds {
             return Err(format!(
@@ -201,7 +198,7 @@ impl RunArgs {
         Ok(())
     }
 
-    /// The name of this replica.
+    /// Returns the name of this replica.
     #[must_use]
     pub fn identity(&self) -> String {
         self.identity
@@ -209,13 +206,13 @@ impl RunArgs {
             .unwrap_or_else(|| format!("local-{}", std::process::id()))
     }
 
-    /// How long a renewal of the lease holds.
+    /// Returns the time for which a renewal of the lease is valid.
     #[must_use]
     pub const fn lease_duration(&self) -> Duration {
         Duration::from_secs(self.lease_duration_seconds)
     }
 
-    /// The time between renewals of the lease.
+    /// Returns the time between renewals of the lease.
     #[must_use]
     pub const fn lease_renew(&self) -> Duration {
         Duration::from_secs(self.lease_renew_seconds)
@@ -238,9 +235,9 @@ fn parse_list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<C
 fn parse_servers(text: &str) -> Result<DnsServers, String> {
     let server = |item: &str| {
         let plain = item.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-        plain
-            .or_else(|_| item.parse())
-            .map_err(|_| format!("{item:?} is no IP or IP:port of a DNS server"))
+        plain.or_else(|_| item.parse()).map_err(|_| {
+            format!("invalid DNS server {item:?} (examples: 10.96.0.10, 10.96.0.10:53)")
+        })
     };
     split_items(text)
         .map(server)
@@ -268,7 +265,7 @@ fn parse_roles(text: &str) -> Result<CommaList, String> {
             Ok(item.to_owned())
         } else {
             Err(format!(
-                "{item:?} is no role's ARN: arn:aws:iam::<account>:role/<name>"
+                "invalid role ARN {item:?} (example: arn:aws:iam::123456789012:role/dbbalance)"
             ))
         }
     })
@@ -279,7 +276,7 @@ fn parse_label(text: &str) -> Result<String, String> {
     if text.len() <= 63 && !text.contains('.') && is_dns_name(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no valid namespace"))
+        Err(format!("invalid namespace {text:?}"))
     }
 }
 
@@ -288,7 +285,7 @@ fn parse_name(text: &str) -> Result<String, String> {
     if text.len() <= 253 && is_dns_name(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no valid name of an object"))
+        Err(format!("invalid object name {text:?}"))
     }
 }
 
@@ -303,12 +300,12 @@ fn is_dns_name(text: &str) -> bool {
     })
 }
 
-/// Anything printable that fits into an event's `reportingInstance`.
+/// Accepts printable text that fits into an event's `reportingInstance`.
 fn parse_identity(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("must be 1 to 128 printable characters without blanks".to_owned())
+        Err("must have 1 to 128 printable characters and no spaces".to_owned())
     }
 }
 
@@ -316,7 +313,7 @@ fn parse_region(text: &str) -> Result<String, String> {
     if (1..=32).contains(&text.len()) && !text.contains('.') && is_dns_name(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no AWS region"))
+        Err(format!("invalid AWS region {text:?} (example: eu-west-1)"))
     }
 }
 
@@ -330,97 +327,4 @@ fn parse_url(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
-        let all = ["dbbalance", "run"].iter().chain(args);
-        OperatorCli::try_parse_from(all).map(|cli| match cli.command {
-            OperatorCommand::Run(args) => *args,
-            OperatorCommand::Crd => panic!("not run"),
-        })
-    }
-
-    #[test]
-    fn the_definition_is_sound_and_every_flag_has_help_and_an_environment_twin() {
-        let mut command = OperatorCli::command();
-        command.build();
-        command.clone().debug_assert();
-        let run = command.find_subcommand("run").unwrap();
-        for arg in run.get_arguments().filter(|a| a.get_id() != "help") {
-            assert!(arg.get_help().is_some(), "{}", arg.get_id());
-            assert!(arg.get_env().is_some(), "{}", arg.get_id());
-        }
-    }
-
-    #[test]
-    fn the_defaults_agree_with_each_other() {
-        let args = run(&[]).unwrap();
-        args.check().unwrap();
-        assert_eq!(args.lease_duration(), Duration::from_secs(15));
-        assert_eq!(args.listen_address.port(), 8080);
-        assert!(args.identity().starts_with("local-") || args.identity.is_some());
-    }
-
-    #[test]
-    fn lists_are_comma_separated_and_empty_items_do_not_count() {
-        let args = run(&["--watch-namespaces", "shop, pay,"]).unwrap();
-        assert_eq!(args.watch_namespaces.0, ["shop", "pay"]);
-        assert!(
-            run(&["--watch-namespaces", ""])
-                .unwrap()
-                .watch_namespaces
-                .0
-                .is_empty()
-        );
-        assert!(run(&["--watch-namespaces", "Shop"]).is_err());
-        assert!(run(&["--allowed-role-arns", "arn:aws:iam::123456789012:role/r"]).is_ok());
-        assert!(run(&["--allowed-role-arns", "r"]).is_err());
-    }
-
-    #[test]
-    fn dns_servers_are_addresses_with_or_without_a_port() {
-        let args = run(&["--dns-servers", "10.96.0.10, 127.0.0.1:5353,[fd00::a]:53"]).unwrap();
-        let shown: Vec<String> = args.dns_servers.0.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["10.96.0.10:53", "127.0.0.1:5353", "[fd00::a]:53"]);
-        assert!(run(&["--dns-servers", "kube-dns"]).is_err());
-        assert!(run(&[]).unwrap().dns_servers.0.is_empty());
-        assert!(run(&["--dns-lookups-per-second", "4"]).is_err());
-    }
-
-    #[test]
-    fn signals_are_granted_by_name_or_everywhere() {
-        let granted = |args: &[&str]| run(args).unwrap().signal_namespaces.0;
-        assert_eq!(
-            granted(&["--signal-namespaces", "shop,pay"]),
-            ["shop", "pay"]
-        );
-        assert_eq!(granted(&["--signal-namespaces", "*"]), ["*"]);
-        assert!(granted(&[]).is_empty());
-    }
-
-    #[test]
-    fn evidence_is_granted_by_name_or_everywhere() {
-        let granted = |args: &[&str]| run(args).unwrap().evidence_namespaces.0;
-        assert_eq!(granted(&["--evidence-namespaces", "shop"]), ["shop"]);
-        assert_eq!(granted(&["--evidence-namespaces", "*"]), ["*"]);
-        assert!(granted(&[]).is_empty());
-    }
-
-    #[test]
-    fn numbers_have_ranges_and_relations() {
-        assert!(run(&["--lease-duration-seconds", "4"]).is_err());
-        let slow = run(&["--lease-renew-seconds", "8"]).unwrap();
-        assert!(
-            slow.check()
-                .unwrap_err()
-                .contains("--lease-renew-seconds (8)")
-        );
-        let odd = run(&["--poll-moving-seconds", "9"]).unwrap();
-        assert!(odd.check().is_err());
-        assert!(run(&["--rds-endpoint-url", "ftp://x"]).is_err());
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
-//! The metrics: their names, labels and how they are counted.
+//! The metrics of the operator: names, labels and counts.
 //!
-//! Label values come from enums or their `as_str()` only. There is no label for pods: their number is not ours to
-//! bound. Policies and their namespaces are named in `balance` alone, by gauges that go with the policy.
+//! Label values come from enums or their `as_str()` only. No label names a pod, because their number has no bound. Only
+//! the gauges of `balance` name policies; they are removed with the policy.
 
 mod balance;
 mod labels;
@@ -70,12 +70,12 @@ fn run_histogram() -> Histogram {
     Histogram::new(RUN)
 }
 
-/// How all policies together stand.
+/// What is counted over all policies of the leader.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyTotals {
     /// The mode of each policy.
     pub modes: Vec<Mode>,
-    /// How many policies are paused or suspended.
+    /// The number of enforcing policies that are paused or suspended.
     pub paused: usize,
     /// Each condition of each policy.
     pub conditions: Vec<(ConditionType, ConditionStatus)>,
@@ -83,7 +83,7 @@ pub struct PolicyTotals {
     pub stale: usize,
     /// The open time of the oldest due epoch that has stale pods.
     pub stale_since: Option<Timestamp>,
-    /// How each policy's connections stand.
+    /// The balance of each policy.
     pub balances: Vec<PolicyBalance>,
 }
 
@@ -122,8 +122,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero. Those whose labels are known are there from the start, so that a first
-    /// increase is seen as one.
+    /// Returns all metrics at zero. Series with known labels exist from the start, so that the first increase is visible
+    /// to `rate()`.
     #[must_use]
     pub fn new() -> Self {
         let mut metrics = Self {
@@ -159,28 +159,28 @@ impl Metrics {
     #[rustfmt::skip] // one line each reads as the table it is
     fn register_all(&mut self) {
         let r = &mut self.registry;
-        r.register("build", "What is running", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
-        r.register("leader", "1 if this replica leads", self.leader.clone());
-        r.register("topology_polls", "Readings of the topology", self.polls.clone());
-        r.register("dns_lookups", "Look-ups of the clusters' endpoints", self.lookups.clone());
-        r.register("topology_last_success_timestamp_seconds", "The last whole reading; of several pollers the oldest", self.last_success.clone());
-        r.register("evidence_reads", "Reads of pods' connections, and why the others failed", self.reads.clone());
-        r.register("epochs", "Epochs raised, by each of their triggers", self.epochs.clone());
-        r.register("runs", "Runs ended, by each of their triggers", self.runs.clone());
-        r.register("run_duration_seconds", "Duration of runs", self.run_duration.clone());
-        r.register("pods_recycled", "Recycles of pods, by what was then seen on the pod", self.recycled.clone());
-        r.register("effects", "Effects asked for", self.effects.clone());
-        r.register("effect_faults", "Effects that failed, by how", self.faults.clone());
-        r.register("effects_blocked", "Effects that were refused for a while, by what refused them", self.blocked.clone());
-        r.register("reverts_detected", "Stamps on pod templates that somebody took away", self.reverts.clone());
-        r.register("policies", "Policies", self.policies.clone());
-        r.register("policies_paused", "Policies that are paused or suspended", self.paused.clone());
-        r.register("policy_conditions", "Conditions of policies", self.conditions.clone());
+        r.register("build", "Version of the operator", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
+        r.register("leader", "1 if this replica is the leader, else 0", self.leader.clone());
+        r.register("topology_polls", "Polls of the RDS API, by result", self.polls.clone());
+        r.register("dns_lookups", "DNS lookups of the clusters' endpoints, by result", self.lookups.clone());
+        r.register("topology_last_success_timestamp_seconds", "Unix time of the last complete reading of the topology; the oldest of several pollers", self.last_success.clone());
+        r.register("evidence_reads", "Reads of pods' sockets, by result or reason of the failure", self.reads.clone());
+        r.register("epochs", "Raised epochs, by each of their triggers", self.epochs.clone());
+        r.register("runs", "Ended runs, by each of their triggers and result", self.runs.clone());
+        r.register("run_duration_seconds", "Duration of ended runs, by result", self.run_duration.clone());
+        r.register("pods_recycled", "Recycled pods, by what was then observed on the pod", self.recycled.clone());
+        r.register("effects", "Requested effects, by method and result", self.effects.clone());
+        r.register("effect_faults", "Failed effects, by method and fault", self.faults.clone());
+        r.register("effects_blocked", "Temporarily refused effects, by what refused them", self.blocked.clone());
+        r.register("reverts_detected", "Stamps that another client removed from a pod template", self.reverts.clone());
+        r.register("policies", "Policies, by mode", self.policies.clone());
+        r.register("policies_paused", "Paused or suspended policies", self.paused.clone());
+        r.register("policy_conditions", "Policies, by type and status of a condition", self.conditions.clone());
         r.register("pods_stale", "Stale pods of all policies", self.stale.clone());
-        r.register("pods_stale_since_timestamp_seconds", "When the oldest due epoch with stale pods opened; 0 without", self.stale_since.clone());
-        r.register("reconcile_duration_seconds", "Duration of a pass over one policy", self.reconciles.clone());
-        r.register("reconcile_errors", "Passes that failed", self.errors.clone());
-        r.register("open_to_start_seconds", "From the opening of an epoch to the first effect of its run", self.reaction.clone());
+        r.register("pods_stale_since_timestamp_seconds", "Unix time at which the oldest due epoch with stale pods opened; 0 if no pod is stale", self.stale_since.clone());
+        r.register("reconcile_duration_seconds", "Duration of successful reconciles of one policy", self.reconciles.clone());
+        r.register("reconcile_errors", "Failed reconciles, by reason", self.errors.clone());
+        r.register("open_to_start_seconds", "Time from the opening of an epoch to the first effect of its run, by trigger", self.reaction.clone());
         self.balance.register_in(r);
     }
 
@@ -216,30 +216,30 @@ impl Metrics {
         self.set_fleet(&PolicyTotals::default());
     }
 
-    /// A reading of the topology ended.
+    /// Counts a poll of the RDS API.
     pub fn count_poll(&self, result: PollResult) {
         let result = result.as_str();
         self.polls.get_or_create(&ByResult { result }).inc();
     }
 
-    /// A look-up has ended.
+    /// Counts a DNS lookup.
     pub fn count_lookup(&self, result: LookupResult) {
         let result = result.as_str();
         self.lookups.get_or_create(&ByResult { result }).inc();
     }
 
-    /// A read of a pod's connections ended.
+    /// Counts a read of a pod's sockets.
     pub fn count_pod_read(&self, result: Result<(), UnreadableReason>) {
         let result = result.err().map_or(READ, UnreadableReason::as_str);
         self.reads.get_or_create(&ByResult { result }).inc();
     }
 
-    /// The last whole reading; with several pollers the oldest of theirs.
+    /// Sets the time of the last complete reading; with several pollers, of the oldest one.
     pub fn set_last_success(&self, at: Timestamp) {
         self.last_success.set(to_epoch_seconds(at));
     }
 
-    /// An epoch was raised.
+    /// Counts a raised epoch, once for each trigger.
     pub fn count_epoch(&self, triggers: &[Trigger]) {
         for trigger in triggers {
             let trigger = trigger.as_str();
@@ -247,7 +247,7 @@ impl Metrics {
         }
     }
 
-    /// A run ended.
+    /// Counts an ended run and its duration.
     pub fn count_run(&self, trigger: Trigger, result: RunResult, took: Duration) {
         let (trigger, result) = (trigger.as_str(), result.as_str());
         self.runs.get_or_create(&ByRun { trigger, result }).inc();
@@ -256,7 +256,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A run's first effect came so long after its epoch opened.
+    /// Observes the time from the opening of an epoch to the first effect of its run.
     pub fn observe_reaction(&self, trigger: Trigger, after: Duration) {
         let trigger = trigger.as_str();
         self.reaction
@@ -264,7 +264,7 @@ impl Metrics {
             .observe(after.as_secs_f64());
     }
 
-    /// A pod's recycle was judged on the pod.
+    /// Counts the recycle of a pod by what was observed on the pod.
     pub fn count_recycle(&self, method: Method, result: RecycleResult) {
         let (method, result) = (method.as_str(), result.as_str());
         self.recycled
@@ -272,7 +272,7 @@ impl Metrics {
             .inc();
     }
 
-    /// An effect was asked for.
+    /// Counts a requested effect, and its fault or what blocked it.
     pub fn count_effect(&self, method: Method, outcome: &EffectOutcome) {
         let result = match outcome {
             EffectOutcome::Done => "Done",
@@ -297,27 +297,27 @@ impl Metrics {
         self.faults.get_or_create(&ByFault { method, fault }).inc();
     }
 
-    /// A gate holds a due step; `gate` is its enum's `as_str()`. Count it when it begins to hold.
+    /// Counts a gate that holds a due step; `gate` is its enum's `as_str()`. Call it when the gate closes.
     pub fn count_blocked(&self, gate: &'static str) {
         self.blocked.get_or_create(&ByGate { gate }).inc();
     }
 
-    /// Somebody took a template's stamp away.
+    /// Counts a stamp that another client removed from a pod template.
     pub fn count_revert(&self) {
         self.reverts.inc();
     }
 
-    /// A pass over one policy ended well or not.
+    /// Observes the duration of a successful reconcile.
     pub fn observe_reconcile(&self, took: Duration) {
         self.reconciles.observe(took.as_secs_f64());
     }
 
-    /// A pass failed; `reason` is the error's static `reason()`.
+    /// Counts a failed reconcile; `reason` is the error's static `reason()`.
     pub fn count_reconcile_error(&self, reason: &'static str) {
         self.errors.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// How all policies together stand. A standby says that there are none.
+    /// Sets the gauges of all policies. A standby sets them to zero.
     pub fn set_fleet(&self, fleet: &PolicyTotals) {
         for (mode, label) in [(Mode::Enforce, "Enforce"), (Mode::Observe, "Observe")] {
             let count = fleet.modes.iter().filter(|m| **m == mode).count();
@@ -343,10 +343,10 @@ impl Metrics {
             .set(fleet.stale_since.map_or(0.0, to_epoch_seconds));
     }
 
-    /// All metrics as `OpenMetrics` text; `leads` is asked for at this moment.
+    /// Returns all metrics as `OpenMetrics` text; `leads` is whether this replica leads at this moment.
     ///
     /// # Errors
-    /// When a metric cannot be written, which would be a defect of this program.
+    /// When a metric cannot be encoded, which is a bug.
     pub fn encode(&self, leads: bool) -> Result<String, std::fmt::Error> {
         self.leader.set(i64::from(leads));
         let mut page = String::new();

@@ -1,7 +1,6 @@
-//! The token bucket that every request to the RDS API goes through, pages included.
+//! A token bucket. Every request to the RDS API, each page included, takes a token first.
 //!
-//! It only delays. One bucket for an account role and region, shared by all that ask there; the SDK's own
-//! retries are off, so nothing gets past it.
+//! There is one bucket for each account role and region. The SDK's own retries are off, so nothing bypasses it.
 
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -12,15 +11,15 @@ use tokio::time::{Instant, sleep_until};
 /// account has in a region, which consoles and exporters share (docs/adr/0003).
 pub const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Requests that may come at once: two polls of two calls. The account's own burst is 300.
+/// Requests that may be sent at once: two polls of two calls. The account's own burst is 300.
 pub const BURST: u32 = 4;
 
-/// A bucket of [`BURST`] tokens at most, which fills at one token per [`INTERVAL`].
+/// Holds a limited number of tokens and gains one each interval; by default [`BURST`] and [`INTERVAL`].
 #[derive(Debug)]
 pub struct Bucket {
     interval: Duration,
     burst: u32,
-    /// When the bucket will be, or was, full again. Each request moves it by one interval.
+    /// When the bucket is full again. Each request moves it by one interval.
     full_at: Mutex<Option<Instant>>,
 }
 
@@ -31,7 +30,7 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// A full bucket of `burst` tokens that gains one each `interval`.
+    /// Returns a full bucket of `burst` tokens that gains one each `interval`.
     #[must_use]
     pub fn new(interval: Duration, burst: u32) -> Self {
         Self {
@@ -41,17 +40,17 @@ impl Bucket {
         }
     }
 
-    /// Takes a token, after waiting for one. A caller that gives up while waiting has used its token.
+    /// Waits for a token and takes it. A caller that gives up while waiting has used its token.
     pub async fn acquire(&self) {
         let now = Instant::now();
         let at = self.reserve(now);
-        // Even a sleep of nothing takes a millisecond.
+        // Even a sleep of zero takes a millisecond.
         if at > now {
             sleep_until(at).await;
         }
     }
 
-    /// When the next request may go, asked at `now`.
+    /// Reserves a token and returns when its request may be sent.
     fn reserve(&self, now: Instant) -> Instant {
         let mut full_at = self.full_at.lock();
         let next = full_at.map_or(now, |at| at.max(now)) + self.interval;

@@ -1,7 +1,6 @@
-//! Wiring: clients, lease, caches, pollers, controller, probes, and their end.
+//! Starts and stops the operator: clients, lease, caches, pollers, controller and probes.
 //!
-//! Nothing is decided here but the order of beginning and ending: effects end before the lease is
-//! released, as a successor may act within a second of that.
+//! On shutdown, all effects end before the lease is released, because a successor may act within a second of that.
 
 mod housekeeping;
 mod triggers;
@@ -43,38 +42,38 @@ use dbbalance_kube::sockets::procnet::ProcNet;
 use housekeeping::{follow_leadership, run_housekeeping};
 use triggers::{all_policies, cluster_policies, dns_changes, object_policies};
 
-/// Passes at once. Most of a pass is waiting for pods and the API server.
+/// How many policies are reconciled at once. Most of a reconcile is waiting for pods and the API server.
 const CONCURRENCY: u16 = 16;
-/// Notices that come together are one pass; short, as a failover waits for it.
+/// Triggers of one policy within this time are one reconcile. It is short because a failover waits for it.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// Why the operator could not run.
+/// Describes why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No way to the API server.
+    /// There is no configuration for the API server.
     #[error(transparent)]
     Client(#[from] dbbalance_kube::clients::ClientError),
-    /// The pods' HTTP client.
-    #[error("cannot make the client that calls pods")]
+    /// The HTTP client for pods' hooks cannot be built.
+    #[error("cannot build the HTTP client for pods' hooks")]
     Caller(#[from] reqwest::Error),
-    /// The resolver.
+    /// The DNS resolver cannot be built.
     #[error(transparent)]
     Dns(#[from] ResolverError),
-    /// The probes' listener.
+    /// Metrics and probes cannot be served.
     #[error(transparent)]
     Http(#[from] crate::http::HttpError),
-    /// Signals.
-    #[error("cannot listen to signals")]
+    /// The process cannot receive signals.
+    #[error("cannot handle signals")]
     Signals(#[from] std::io::Error),
-    /// The caches.
-    #[error("the caches ended before they were read once")]
+    /// A watch ended before its first list was read.
+    #[error("the caches stopped before they had synced")]
     Caches,
 }
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it could not begin.
+/// When it cannot start.
 pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -121,7 +120,7 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
         () = stop.cancelled() => return Ok(()),
     }
     ready.set(true);
-    // The lease is asked for only with caches that are whole: who leads must be able to act.
+    // The lease is acquired only after the caches have synced, so that a leader can act.
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.run(lease_stop.clone()));
 
@@ -291,7 +290,7 @@ impl LookupStats for LookupCounter {
     }
 }
 
-/// Counts polls, and tells the oldest of the pollers' last successes.
+/// Counts polls, and reports the oldest of the pollers' last successes.
 struct PollCounter {
     metrics: Arc<Metrics>,
     last: Mutex<HashMap<SourceKey, Timestamp>>,

@@ -1,6 +1,6 @@
-//! By whose right a cluster is read: the account role and the region, and which roles may be used at all.
+//! Names the role and region by which a cluster is read, and checks which roles are allowed.
 //!
-//! Decides, and asks nobody: the credentials themselves are made in `factory`, after this has agreed.
+//! Credentials are made in `factory`, only for allowed roles.
 
 use std::collections::BTreeSet;
 
@@ -12,44 +12,44 @@ use dbbalance_core::topology::ClusterId;
 pub struct RoleKey {
     /// The role's ARN.
     pub arn: String,
-    /// The external id that its trust policy asks for.
+    /// The external ID that its trust policy requires.
     pub external_id: Option<String>,
 }
 
-/// What is polled by one poller: one role (none: the operator's own identity) in one region.
+/// The source of one poller: a role in a region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
-    /// The role to assume; none is the operator's own identity.
+    /// The role to assume; `None` is the operator's own identity.
     pub role: Option<RoleKey>,
     /// The region, as in `eu-west-1`.
     pub region: String,
 }
 
-/// One cluster, and by whose right it is read.
+/// A cluster, and the role and region by which it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterKey {
-    /// The account role and the region.
+    /// The role and the region.
     pub source: SourceKey,
     /// The cluster.
     pub cluster: ClusterId,
 }
 
-/// The roles that policies may name: exact ARNs, given by whoever runs the operator. An empty list allows none,
-/// since a policy's author could else borrow any role that trusts the operator.
+/// The roles that policies may use: exact ARNs from the operator's configuration. An empty list allows none, because the
+/// author of a policy could otherwise use any role that trusts the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleAllowList(BTreeSet<String>);
 
 impl RoleAllowList {
-    /// A list of exact role ARNs; blanks around them do not count.
+    /// Returns a list of exact role ARNs, without the spaces around them.
     pub fn new<I: IntoIterator<Item = S>, S: Into<String>>(arns: I) -> Self {
         let trimmed = arns.into_iter().map(|arn| arn.into().trim().to_owned());
         Self(trimmed.filter(|arn| !arn.is_empty()).collect())
     }
 
-    /// Whether this source may be used. The operator's own identity always may.
+    /// Checks that the role of a source is allowed. The operator's own identity always is.
     ///
     /// # Errors
-    /// [`SourceError::RoleNotAllowed`] for a role that is not on the list, letter by letter.
+    /// [`SourceError::RoleNotAllowed`] for a role whose ARN is not exactly on the list.
     pub fn check(&self, key: &SourceKey) -> Result<(), SourceError> {
         match &key.role {
             Some(role) if !self.0.contains(&role.arn) => Err(SourceError::RoleNotAllowed {

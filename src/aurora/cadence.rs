@@ -1,27 +1,27 @@
-//! How soon a source is read again: quick while something moves, slow when quiet, slower when it fails.
-//!
-//! Pure but for the dice, which are given. It must not wait.
+//! Computes the delay to the next poll of a source: short while its topology changes, longer when it is stable, with a
+//! backoff when it fails.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-/// The pace of a poller.
+/// The delays of a poller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cadence {
-    /// When nothing moves. AWS's own test tools read every 5 s, and two calls each 5 s are 0.4 of the account's
-    /// 12 requests/s (docs/adr/0003).
+    /// The delay while the topology is stable. AWS's own test tools read every 5 s, and two calls each 5 s are 0.4 of the
+    /// account's 12 requests/s (docs/adr/0003).
     pub quiet: Duration,
-    /// While something moves: a failover takes 10 to 30 s, and each reading late is a second late (docs/adr/0003).
+    /// The delay while the topology changes: a failover takes 10 to 30 s, and this delay is its detection time
+    /// (docs/adr/0003).
     pub moving: Duration,
-    /// How long a poller stays quick when no answer differs any more: an instance may be `stopped` for days.
+    /// How long a poller keeps the short delay after the last different answer: an instance may be `stopped` for days.
     pub restless_for: Duration,
-    /// The first delay after a failure; it doubles with each.
+    /// The delay after the first failure; it doubles with each further one.
     pub backoff: Duration,
     /// The longest delay after failures (docs/adr/0003).
     pub backoff_max: Duration,
-    /// The part by which delays vary, up and down, so that pollers do not fall into step.
+    /// The fraction by which delays vary in both directions, so that pollers do not synchronize.
     pub jitter: f64,
-    /// How long a new key waits for others, so that many policies at once are one batch.
+    /// How long a new cluster waits for others, so that many new policies are one batch.
     pub gather: Duration,
 }
 
@@ -40,16 +40,17 @@ impl Default for Cadence {
 }
 
 impl Cadence {
-    /// The delay after a poll that told something. `die` is between 0 and 1.
+    /// Returns the delay after a successful poll. `die` is a random number between 0 and 1.
     #[must_use]
     pub fn after_success(&self, moving: bool, die: f64) -> Duration {
         self.add_jitter(if moving { self.moving } else { self.quiet }, die)
     }
 
-    /// The delay after the `failures`-th failed poll in a row. `die` is between 0 and 1. Never above the longest.
+    /// Returns the delay after the `failures`-th failed poll in a row, at most [`Self::backoff_max`]. `die` is a random
+    /// number between 0 and 1.
     #[must_use]
     pub fn after_failure(&self, failures: u32, die: f64) -> Duration {
-        // Doubled 16 times, anything is above the longest delay.
+        // Doubled 16 times, any delay exceeds the maximum.
         let doubled = self
             .backoff
             .saturating_mul(1 << failures.saturating_sub(1).min(16));
@@ -62,7 +63,8 @@ impl Cadence {
     }
 }
 
-/// A number between 0 and 1, good enough to spread delays. The standard library has no other source of chance.
+/// Returns a random number between 0 and 1, good enough to spread delays. The standard library has no other source of
+/// randomness.
 pub(super) fn random_fraction() -> f64 {
     let high = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
     f64::from(high) / f64::from(u32::MAX)

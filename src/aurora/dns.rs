@@ -1,10 +1,10 @@
-//! DNS as pods see it: looks at the endpoints of every watched cluster, and keeps what was answered.
+//! Samples the DNS of clusters' endpoints as pods see it.
 //!
-//! - [`resolver`] asks the resolver that pods use, without a cache of its own;
-//! - `names` holds what is known of one cluster's names, and says what of it is news;
-//! - `task` looks at them at the right pace, one task a cluster, under one bucket for all.
+//! - [`resolver`] asks the resolver that pods use, without a cache of its own.
+//! - `cluster_names` holds the samples of one cluster and reports what has changed.
+//! - `task` samples one cluster; all tasks share one rate limit.
 //!
-//! It tells what was answered and decides nothing: what DNS must say before an epoch opens is in `domain::dns`.
+//! `dbbalance_core::dns` decides what DNS must answer before an epoch opens.
 
 mod cluster_names;
 mod lookup;
@@ -36,17 +36,17 @@ use dbbalance_core::dns::DnsView;
 use dbbalance_core::topology::{ClusterView, InstanceId};
 use state::{SampledCluster, SamplerShared};
 
-/// The looks at all watched clusters. Clones are the same.
+/// The samplers of all watched clusters. Clones share them.
 #[derive(Clone, Debug)]
 pub struct DnsWatch {
     shared: Arc<SamplerShared>,
 }
 
 impl DnsWatch {
-    /// Looks at nothing yet. All looking ends with `stop`.
+    /// Returns a set without samplers. `stop` ends all of them.
     #[must_use]
     pub fn new(config: DnsConfig, stop: CancellationToken) -> Self {
-        // One at a time: a burst would ask one cache, and tell of one moment.
+        // No burst: it would ask one cache at one moment.
         let interval = Duration::from_secs(1) / config.lookups_per_second.max(1);
         let shared = SamplerShared {
             bucket: Bucket::new(interval, 1),
@@ -60,7 +60,7 @@ impl DnsWatch {
         }
     }
 
-    /// Looks at this cluster's names from now on: those of its view as last read.
+    /// Samples the endpoints of this cluster from now on: those of its last view.
     ///
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, view: &ClusterView) {
@@ -86,8 +86,8 @@ impl DnsWatch {
         }
     }
 
-    /// Remembers where instances of this cluster were seen by whoever recorded it, so that a new leader recognises
-    /// connections to what is gone. What was looked up counts more. A cluster that is not watched remembers nothing.
+    /// Adds addresses of instances that the status has recorded, so that a new leader recognizes connections to removed
+    /// instances. They do not replace looked-up addresses. Does nothing for a cluster that is not watched.
     pub fn seed_addresses(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
         let now = (self.shared.config.clock)();
         if let Some(seat) = self.shared.lock_clusters().get(key) {
@@ -95,8 +95,8 @@ impl DnsWatch {
         }
     }
 
-    /// Looks eight times a second at the cluster and reader endpoint until then, within the bound of all clusters.
-    /// A cluster that is not watched is not looked at.
+    /// Samples the cluster and reader endpoints eight times a second until then, within the rate limit of all clusters.
+    /// Does nothing for a cluster that is not watched.
     pub fn boost_until(&self, key: &ClusterKey, until: Timestamp) {
         let now = (self.shared.config.clock)();
         let Ok(span) = Duration::try_from(until.duration_since(now)) else {
@@ -109,7 +109,7 @@ impl DnsWatch {
         }
     }
 
-    /// What is known of this cluster's DNS now; of one that is not watched: nothing.
+    /// Returns the samples and addresses of this cluster; none if it is not watched.
     #[must_use]
     pub fn view(&self, key: &ClusterKey) -> Arc<DnsView> {
         let seat = self.shared.lock_clusters().get(key).map(Arc::clone);
@@ -117,7 +117,7 @@ impl DnsWatch {
             .unwrap_or_default()
     }
 
-    /// Forgets all other clusters.
+    /// Drops all other clusters and stops their samplers.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
         self.shared.lock_clusters().retain(|key, seat| {
             let kept = keys.contains(key);
@@ -128,7 +128,7 @@ impl DnsWatch {
         });
     }
 
-    /// News of all clusters from now on. Looks that tell nothing new are silent.
+    /// Returns the updates of all clusters from now on. Samples that change nothing are left out.
     #[must_use]
     pub fn updates(&self) -> mpsc::UnboundedReceiver<DnsUpdate> {
         let (sender, receiver) = mpsc::unbounded();

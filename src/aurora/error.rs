@@ -1,34 +1,34 @@
-//! What goes wrong when a cluster is read, sorted by what somebody can do about it.
+//! Errors of reading clusters, classified by what can be done about them.
 //!
-//! An error of the source concerns all clusters of a poll, an error of a reading one cluster. Neither ever
-//! changes a topology. Messages tell the user what to do, and hold no credential.
+//! A [`SourceError`] concerns all clusters of a poll, a [`ReadingError`] one cluster. Neither changes a topology.
+//! Messages say what to do and never contain a credential.
 
 use thiserror::Error;
 
 use dbbalance_core::topology::ClusterId;
 
-/// What an error asks for.
+/// What can be done about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// Ask less often.
+    /// Send fewer requests.
     Throttled,
-    /// Somebody must grant something.
+    /// A right or credentials must be granted.
     Denied,
-    /// Ask again; it may pass by itself.
+    /// Retry: the error may be temporary.
     Transient,
-    /// The answer was not whole. Ask again.
+    /// Retry: the answer was incomplete.
     NotWhole,
-    /// Somebody must correct the policy, or the operator's set-up.
+    /// The policy or the operator's configuration must be corrected.
     Permanent,
 }
 
 /// The whole poll failed: nothing is known about any of its clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SourceError {
-    /// The account's request quota is used up, by whomever.
+    /// The account's request quota is used up.
     #[error(
         "AWS throttles {action} ({detail}): the account's request quota for the RDS API in this region is used \
-         up; find who else calls it often, or ask AWS to raise the quota. Reading goes on more slowly"
+         up; find other frequent callers, or ask AWS to raise the quota. Polling continues more slowly"
     )]
     Throttled {
         /// The IAM action.
@@ -36,7 +36,7 @@ pub enum SourceError {
         /// What AWS said.
         detail: String,
     },
-    /// The identity is known and may not do it.
+    /// The identity lacks a right.
     #[error(
         "AWS denies {action}: {detail}. Allow rds:DescribeDBClusters and rds:DescribeDBInstances on \"*\" to the \
          operator's role, or to the role that the policy names"
@@ -47,16 +47,16 @@ pub enum SourceError {
         /// What AWS said.
         detail: String,
     },
-    /// The credentials were good once.
+    /// The credentials have expired.
     #[error(
-        "the AWS credentials have expired ({detail}): they are fetched anew; if this stays, check the service \
+        "the AWS credentials have expired ({detail}): they are refreshed; if this persists, check the service \
          account's IRSA or Pod Identity association, and the node's clock"
     )]
     CredentialsExpired {
         /// What AWS said.
         detail: String,
     },
-    /// There are no credentials, or AWS does not accept them.
+    /// There are no credentials, or AWS rejects them.
     #[error(
         "no usable AWS credentials: {detail}. Give the operator's service account a role, by IRSA or Pod Identity; \
          for a role that the policy names, that role's trust policy must allow sts:AssumeRole to the operator's \
@@ -75,24 +75,24 @@ pub enum SourceError {
         /// The role.
         arn: String,
     },
-    /// A time-out, a broken connection, or an answer that AWS itself failed to give.
-    #[error("cannot reach AWS for {action}: {detail}. It is tried again")]
+    /// A timeout, a broken connection, or a server error of AWS.
+    #[error("cannot reach AWS for {action}: {detail}. It is retried")]
     Transient {
         /// The IAM action.
         action: &'static str,
         /// What happened.
         detail: String,
     },
-    /// The answer ended early, or its pages did not come to an end.
-    #[error("the answer to {action} is not whole: {detail}. It is read again")]
+    /// The answer ended early, or its pages did not end.
+    #[error("the answer to {action} is incomplete: {detail}. It is retried")]
     NotWhole {
         /// The IAM action.
         action: &'static str,
         /// What is missing.
         detail: String,
     },
-    /// AWS understood the request and refuses it.
-    #[error("AWS refuses {action}: {detail}. Check the policy's cluster identifier and region")]
+    /// AWS rejects the request.
+    #[error("AWS rejects {action}: {detail}. Check the policy's cluster identifier and region")]
     Rejected {
         /// The IAM action.
         action: &'static str,
@@ -102,7 +102,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// What it asks for.
+    /// Returns what can be done about the error.
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
@@ -117,7 +117,7 @@ impl SourceError {
         }
     }
 
-    /// The word for conditions, events and metrics.
+    /// Returns the reason for conditions, events and metrics.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -133,24 +133,24 @@ impl SourceError {
     }
 }
 
-/// The reason of answers that are not whole, of one cluster or of all.
+/// The reason of incomplete answers, about one cluster or all.
 const NOT_WHOLE: &str = "ReadingNotWhole";
 
-/// One cluster could not be read; the others of the same poll are not concerned.
+/// One cluster could not be read. The others of the same poll are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadingError {
-    /// There is no such cluster here.
+    /// The cluster does not exist in this account and region.
     #[error(
-        "the RDS API knows no cluster {0} in this account and region: check the policy's cluster identifier, region \
+        "the RDS API has no cluster {0} in this account and region: check the policy's cluster identifier, region \
          and roleARN"
     )]
     NotFound(ClusterId),
-    /// The cluster is being deleted. That is no change: its pods have nowhere to go.
+    /// The cluster is being deleted. That is not a change of topology: its pods have no other instance to use.
     #[error("cluster {0} is being deleted")]
     Deleting(ClusterId),
-    /// Multi-AZ clusters, Neptune and `DocumentDB` come in the same answers.
+    /// Another engine: the same API also returns Multi-AZ clusters, Neptune and `DocumentDB`.
     #[error(
-        "cluster {id} has the engine {engine}: dbbalance follows aurora-mysql and aurora-postgresql only"
+        "cluster {id} has the engine {engine}: dbbalance supports aurora-mysql and aurora-postgresql only"
     )]
     NotAurora {
         /// The asked cluster.
@@ -158,17 +158,19 @@ pub enum ReadingError {
         /// Its engine.
         engine: String,
     },
-    /// Something that every whole answer has is missing, or contradicts itself.
-    #[error("the answer about cluster {id} is not whole: {detail}. The last good topology is kept")]
+    /// A required field is missing, or two fields contradict each other.
+    #[error(
+        "the answer about cluster {id} is incomplete: {detail}. The last complete topology is kept"
+    )]
     NotWhole {
         /// The asked cluster.
         id: ClusterId,
         /// What is missing.
         detail: String,
     },
-    /// AWS refuses to tell about this one.
+    /// AWS rejects the request for this cluster.
     #[error(
-        "AWS refuses to describe cluster {id}: {detail}. Check the policy's cluster identifier"
+        "AWS rejects the request for cluster {id}: {detail}. Check the policy's cluster identifier"
     )]
     Rejected {
         /// The asked cluster.
@@ -179,7 +181,7 @@ pub enum ReadingError {
 }
 
 impl ReadingError {
-    /// What it asks for.
+    /// Returns what can be done about the error.
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
@@ -188,7 +190,7 @@ impl ReadingError {
         }
     }
 
-    /// The word for conditions, events and metrics.
+    /// Returns the reason for conditions, events and metrics.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

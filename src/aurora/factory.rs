@@ -1,7 +1,7 @@
-//! Makes the source for an account role and a region: client, credentials, time-outs, and the bucket.
+//! Builds the source for a role and a region: client, credentials, timeouts and rate limit.
 //!
-//! Assumes no role that is not on the allow-list. Credentials come from AWS's default chain and stay inside the
-//! SDK: nothing here reads, logs or keeps one.
+//! Only allowed roles are assumed. Credentials come from AWS's default chain and stay inside the SDK: they are not read,
+//! logged or stored here.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -24,37 +24,37 @@ use crate::rate_limit::Bucket;
 /// How long to wait for a connection: the SDK's own default is 3.1 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait for one answer. The SDK waits for ever by default; RDS answers within a second.
+/// How long to wait for one answer. The SDK waits forever by default; RDS answers within a second.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one request may take with all that belongs to it, as fetching credentials.
+/// How long one request may take in total, including fetching credentials.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How `CloudTrail` shows who assumed a role.
+/// The session name of an assumed role in `CloudTrail`.
 const SESSION_NAME: &str = "dbbalance";
 
-/// What may be set otherwise than AWS's defaults have it.
+/// What may differ from AWS's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct RdsOptions {
-    /// Another RDS endpoint, as of a VPC endpoint or an emulator.
+    /// The URL of another RDS endpoint, such as a VPC endpoint or an emulator.
     pub rds_endpoint: Option<String>,
-    /// Another STS endpoint.
+    /// The URL of another STS endpoint.
     pub sts_endpoint: Option<String>,
-    /// Another source of the operator's own credentials than the default chain.
+    /// The operator's own credentials, if not from the default chain.
     pub credentials: Option<SharedCredentialsProvider>,
 }
 
-/// Makes [`RdsSource`]s.
+/// Builds [`RdsSource`]s.
 #[derive(Debug)]
 pub struct RdsFactory {
     options: RdsOptions,
     allowed: RoleAllowList,
-    /// Kept here, so that a source that is made anew goes on with the old bucket.
+    /// Kept here, so that a rebuilt source keeps its bucket.
     buckets: Mutex<HashMap<SourceKey, Arc<Bucket>>>,
 }
 
 impl RdsFactory {
-    /// A factory that uses only the allowed roles.
+    /// Returns a factory that assumes only the allowed roles.
     #[must_use]
     pub fn new(options: RdsOptions, allowed: RoleAllowList) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl RdsFactory {
         Arc::clone(buckets.entry(key.clone()).or_default())
     }
 
-    /// The operator's own identity in this region.
+    /// Returns the configuration of the operator's own identity in this region.
     async fn own_config(&self, region: &str) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)

@@ -1,12 +1,11 @@
-//! The way to Aurora: reads clusters through the RDS API, and keeps on reading them.
+//! Reads Aurora clusters: polls the RDS API, and samples the DNS of their endpoints as pods see it.
 //!
-//! - [`access`] says by whose right, and which roles may be used;
-//! - [`factory`] makes a source, [`rds`] asks AWS: two batched calls for up to a hundred clusters;
-//! - [`validate`] says whether an answer is whole, and makes it a reading;
-//! - [`poller`] asks at the right pace, one task per account role and region, through the [`bucket`];
-//! - [`dns`] looks at the endpoints, as pods see them.
-//!
-//! It tells what was read and never acts on it: what a change means is decided in `domain` and `controller`.
+//! - [`access`] names the role and region of a cluster, and checks which roles are allowed.
+//! - [`factory`] builds a [`source`]; [`rds`] makes two batched calls for up to a hundred clusters.
+//! - [`validate`] checks that an answer is complete and turns it into a reading.
+//! - [`poller`] polls, one task for each role and region, limited by [`crate::rate_limit`].
+//! - [`snapshot`] is what is known of one cluster now.
+//! - [`dns`] samples the endpoints.
 
 pub mod access;
 pub mod cadence;

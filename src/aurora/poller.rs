@@ -1,8 +1,6 @@
-//! The pollers: one task per account role and region, whatever the number of policies.
+//! Polls the RDS API: one task for each role and region, whatever the number of policies.
 //!
-//! Decides when to read and keeps what was read. It must not judge readings (`sight` and `domain::tracker` do),
-//! and a source that fails or hangs must never hold up another one. Time comes from tokio for the pace, and from
-//! the injected clock for what is told.
+//! A source that fails or hangs does not delay another one. Delays use tokio's clock, times of readings the injected one.
 
 mod state;
 mod task;
@@ -25,14 +23,14 @@ use super::snapshot::{ClusterSnapshot, PolledCluster};
 use dbbalance_core::topology::{InstanceId, Topology};
 use state::{PolledSource, PollerShared};
 
-/// All pollers of the operator. Clones are the same pollers.
+/// All pollers of the operator. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pollers {
     shared: Arc<PollerShared>,
 }
 
 impl Pollers {
-    /// No poller yet. All of them end with `stop`.
+    /// Returns a set without pollers. `stop` ends all of them.
     #[must_use]
     pub fn new(config: PollerConfig, stop: CancellationToken) -> Self {
         let shared = PollerShared {
@@ -46,8 +44,8 @@ impl Pollers {
         }
     }
 
-    /// Reads this cluster from now on, at once at first. Watching it again does nothing, but that a hint is taken
-    /// if none was there and nothing has been read yet. `hint` is the topology that the policy's status remembers.
+    /// Polls this cluster from now on, at once for the first time. `hint` is the topology in the policy's status; it is
+    /// used until the first reading. Calling it again only adds a missing hint.
     ///
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, hint: Option<Topology>) {
@@ -87,15 +85,15 @@ impl Pollers {
         seat.arrival.notify_one();
     }
 
-    /// Reads this cluster's source now, as soon as its bucket lets it: DNS has shown something new. A source that
-    /// fails is not read sooner for it.
+    /// Polls this cluster's source as soon as its bucket allows, because DNS shows a change. A failing source keeps its
+    /// backoff.
     pub fn poll_now(&self, key: &ClusterKey) {
         if let Some(seat) = self.shared.lock_sources().get(&key.source) {
             seat.poke.notify_one();
         }
     }
 
-    /// Takes in which instance DNS agrees to be the writer; `None` if it does not agree on any.
+    /// Sets the instance that DNS samples agree to be the writer; `None` if they do not agree.
     pub fn set_dns_writer(&self, key: &ClusterKey, writer: Option<InstanceId>) {
         let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
         if let Some(seat) = seat
@@ -105,7 +103,7 @@ impl Pollers {
         }
     }
 
-    /// Forgets all other clusters, and ends the pollers that have none left.
+    /// Drops all other clusters, and stops the pollers that have none left.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
         self.shared.lock_sources().retain(|source, seat| {
             let mut clusters = seat.lock_clusters();
@@ -122,7 +120,7 @@ impl Pollers {
         });
     }
 
-    /// What is known of this cluster now. Of one that is not watched: nothing, pending.
+    /// Returns what is known of this cluster now; an empty, pending snapshot if it is not polled.
     #[must_use]
     pub fn snapshot(&self, key: &ClusterKey) -> ClusterSnapshot {
         let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
@@ -134,8 +132,8 @@ impl Pollers {
         .unwrap_or_default()
     }
 
-    /// The clusters whose sight changes from now on, in a way that a reconcile must see: view, observation, moving
-    /// or not. Polls that tell nothing new are silent.
+    /// Returns the clusters whose snapshot changes from now on, as far as a reconcile can decide differently: view,
+    /// observation, moving or not.
     #[must_use]
     pub fn changes(&self) -> mpsc::UnboundedReceiver<ClusterKey> {
         let (sender, receiver) = mpsc::unbounded();

@@ -1,8 +1,7 @@
 //! Reads clusters through the RDS API: `DescribeDBClusters` and `DescribeDBInstances`, for up to a hundred
 //! clusters a call.
 //!
-//! Asks and puts together, nothing more: what is whole is decided in `validate`, when to ask in `poller`. It must
-//! not retry: whoever calls it backs off.
+//! It does not retry, because `poller` backs off. `validate` checks that the answers are complete.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,17 +22,17 @@ use crate::rate_limit::Bucket;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 
-/// The most values that AWS takes in one filter (cloud-custodian PR 10133 quotes the error).
+/// The most values that AWS accepts in one filter (cloud-custodian PR 10133 quotes the error).
 const IDS_PER_CALL: usize = 100;
 
-/// The most rows that AWS puts on one page, and its default.
+/// The most rows on one page, which is also AWS's default.
 const ROWS_PER_PAGE: i32 = 100;
 
-/// Pages after which an answer is taken for endless: a hundred clusters have at most 1,600 instances.
+/// Pages after which an answer is considered endless: a hundred clusters have at most 1,600 instances.
 const MAX_PAGES: usize = 32;
 
-/// How often a refused batch may be split in a poll, to find which id it was refused for: 8 splits find one
-/// among a hundred, and cost at most 16 calls, once.
+/// How often a rejected batch may be split in one poll, to find the ID that it was rejected for: 8 splits find one among
+/// a hundred, and cost at most 16 calls, once.
 const MAX_SPLITS: usize = 8;
 
 /// The filter that both calls have.
@@ -42,7 +41,7 @@ const CLUSTER_FILTER: &str = "db-cluster-id";
 const CLUSTERS: &str = "rds:DescribeDBClusters";
 const INSTANCES: &str = "rds:DescribeDBInstances";
 
-/// The RDS API of one account and region, by one identity.
+/// Reads clusters of one account and region by one identity.
 #[derive(Debug)]
 pub struct RdsSource {
     client: Client,
@@ -50,8 +49,8 @@ pub struct RdsSource {
     shunned: Mutex<RefusedIds>,
 }
 
-/// Ids for which AWS refused a whole batch. They are asked for apart, one a poll in turn, so that they neither
-/// take the others down nor add to the call rate.
+/// IDs for which AWS rejected a whole batch. They are requested separately, one a poll in turn, so that they neither fail
+/// the others nor add to the call rate.
 #[derive(Debug, Default)]
 struct RefusedIds {
     errors: BTreeMap<ClusterId, ReadingError>,
@@ -70,7 +69,7 @@ impl RefusedIds {
         }
     }
 
-    /// The one whose turn it is to be asked for.
+    /// Returns the ID to request in this poll, and moves it to the end of the queue.
     fn next(&mut self) -> Option<ClusterId> {
         let id = self.turn.pop_front()?;
         self.turn.push_back(id.clone());
@@ -85,8 +84,8 @@ impl RefusedIds {
 }
 
 impl RdsSource {
-    /// A source that asks as this says, and for each request takes a token from the bucket. Whatever the builder
-    /// says, retries are off, since they would get past the bucket, and an answer without its end is an error.
+    /// Returns a source with this configuration, which takes a token from the bucket for each request. Retries are always
+    /// off, because they would bypass the bucket. A truncated answer is always an error.
     #[must_use]
     pub fn new(config: Builder, bucket: Arc<Bucket>) -> Self {
         let config = config
@@ -104,7 +103,7 @@ impl RdsSource {
         self.shunned.lock()
     }
 
-    /// The batches of a poll: at most a hundred ids each, and a shunned one by itself.
+    /// Returns the batches of a poll: at most a hundred IDs each, and one rejected ID separately.
     fn next_batches(&self, ids: &BTreeSet<ClusterId>) -> Vec<Vec<ClusterId>> {
         let mut shunned = self.lock_refused();
         shunned.keep_only(ids);
@@ -119,7 +118,7 @@ impl RdsSource {
         batches
     }
 
-    /// The rows of all clusters that AWS tells about. Ids that it refuses are shunned from then on.
+    /// Returns the rows of all clusters that exist. IDs that AWS rejects are requested separately from then on.
     async fn read_cluster_rows(
         &self,
         ids: &BTreeSet<ClusterId>,
@@ -167,13 +166,13 @@ impl RdsSource {
         Ok(rows)
     }
 
-    /// The rows of all instances of these clusters.
+    /// Returns the rows of all instances of these clusters.
     async fn read_instance_rows(&self, ids: &[ClusterId]) -> Result<Vec<DbInstance>, SourceError> {
         let mut rows = Vec::new();
         for batch in ids.chunks(IDS_PER_CALL) {
             match self.read_instance_pages(batch).await {
                 Ok(found) => rows.extend(found),
-                // A cluster was deleted between the two calls: the next poll does not ask for it.
+                // A cluster was deleted between the two calls. The next poll does not request it.
                 Err(RdsFault::Missing(_)) => {}
                 Err(RdsFault::Refused(detail)) => {
                     return Err(SourceError::Rejected {
@@ -260,7 +259,7 @@ fn cluster_filter(ids: &[ClusterId]) -> Filter {
         .build()
 }
 
-/// The markers of an answer of many pages.
+/// The markers of an answer with several pages.
 #[derive(Debug)]
 struct PageMarkers {
     action: &'static str,
@@ -275,18 +274,21 @@ impl PageMarkers {
         }
     }
 
-    /// The marker to ask the next page with.
+    /// Returns the marker that requests the next page.
     fn marker(&self) -> Option<String> {
         self.seen.last().cloned()
     }
 
-    /// Whether the page with this marker was the last one.
+    /// Returns whether the page with this marker was the last one.
     fn is_last(&mut self, marker: Option<String>) -> Result<bool, RdsFault> {
         let Some(marker) = marker.filter(|marker| !marker.is_empty()) else {
             return Ok(true);
         };
         if self.seen.contains(&marker) || self.seen.len() + 1 >= MAX_PAGES {
-            let detail = format!("its pages do not end ({} were read)", self.seen.len() + 1);
+            let detail = format!(
+                "more pages than expected ({} were read)",
+                self.seen.len() + 1
+            );
             return Err(RdsFault::Source(SourceError::NotWhole {
                 action: self.action,
                 detail,

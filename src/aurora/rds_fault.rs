@@ -1,7 +1,6 @@
-//! What an error of the SDK means: whose fault it is, and what somebody can do about it.
+//! Classifies errors of the AWS SDK by code and HTTP status.
 //!
-//! Reads codes and status, never retries. The texts it hands on are AWS's code and message, or the chain of
-//! causes; neither holds a credential.
+//! Texts are AWS's code and message, or the chain of causes. Neither contains a credential.
 
 use std::error::Error;
 
@@ -31,10 +30,10 @@ const THROTTLING: [&str; 14] = [
     "TransactionInProgressException",
 ];
 
-/// Codes of credentials that were good once (IAM's list of common errors).
+/// Codes of expired credentials (IAM's list of common errors).
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
 
-/// Codes of credentials, or signatures, that AWS does not accept (IAM's list of common errors).
+/// Codes of credentials or signatures that AWS rejects (IAM's list of common errors).
 const UNUSABLE: [&str; 7] = [
     "IncompleteSignature",
     "InvalidClientTokenId",
@@ -45,7 +44,7 @@ const UNUSABLE: [&str; 7] = [
     "UnrecognizedClientException",
 ];
 
-/// Codes of an identity that may not do it (IAM's list of common errors). Others come as status 403.
+/// Codes of a missing right (IAM's list of common errors). Others have status 403.
 const DENIED: [&str; 4] = [
     "AccessDenied",
     "AccessDeniedException",
@@ -53,27 +52,27 @@ const DENIED: [&str; 4] = [
     "OptInRequired",
 ];
 
-/// Codes that pass by themselves although their status is 400 (aws-runtime 1.10, `TRANSIENT_ERRORS`).
+/// Codes of temporary errors although their status is 400 (aws-runtime 1.10, `TRANSIENT_ERRORS`).
 const PASSING: [&str; 2] = ["RequestTimeout", "RequestTimeoutException"];
 
-/// The action by which credentials are got.
+/// The action that provides credentials.
 const ASSUME_ROLE: &str = "sts:AssumeRole";
 
-/// Longest text of AWS that is handed on, in bytes: conditions and events have little room.
+/// The longest text of AWS in a message, in bytes: conditions and events have little room.
 const MAX_DETAIL: usize = 300;
 
-/// What an error of one request means.
+/// The meaning of a failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RdsFault {
-    /// Something that was asked for does not exist.
+    /// A requested cluster or instance does not exist.
     Missing(String),
-    /// The request is understood and refused, so one of its values may be at fault.
+    /// AWS rejects the request, so one of its values may be wrong.
     Refused(String),
     /// The source as a whole cannot be read now.
     Source(SourceError),
 }
 
-/// Sorts an error of `action`.
+/// Classifies an error of `action`.
 pub(super) fn classify_error<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> RdsFault
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -101,7 +100,7 @@ where
     })
 }
 
-/// Sorts an answer by its code and HTTP status.
+/// Classifies an answer by its code and HTTP status.
 fn classify_code(
     action: &'static str,
     status: u16,
@@ -125,7 +124,7 @@ fn classify_code(
             SourceError::AccessDenied { action, detail }
         }
         _ if PASSING.contains(&code) || status >= 500 => SourceError::Transient { action, detail },
-        // The SDK calls XML that it cannot parse an error of the service.
+        // The SDK reports XML that it cannot parse as an error of the service.
         _ if (200..300).contains(&status) => SourceError::NotWhole { action, detail },
         "DBClusterNotFoundFault" | "DBInstanceNotFound" | "DBInstanceNotFoundFault" => {
             return RdsFault::Missing(detail);
@@ -134,14 +133,14 @@ fn classify_code(
     })
 }
 
-/// Sorts a failure to get credentials, of STS above all.
+/// Classifies a failure to get credentials, mostly from STS.
 fn classify_credentials_error(error: &(dyn Error + 'static)) -> SourceError {
     let detail = error_text(error);
     if EXPIRED.iter().any(|code| detail.contains(code)) {
         return SourceError::CredentialsExpired { detail };
     }
-    // Without an answer of STS it may pass by itself. The SDK wraps all of this as a failure to connect, so only
-    // what is beneath the last provider counts; and that nobody has credentials does not pass.
+    // An unreachable STS is temporary. The SDK wraps all of this as a failure to connect, so only the causes below the
+    // last provider count. If no provider has credentials, that is not temporary.
     let (mut unreachable, mut slow) = (false, false);
     for cause in error_causes(error) {
         if let Some(provider) = cause.downcast_ref::<CredentialsError>() {
@@ -164,7 +163,7 @@ fn classify_credentials_error(error: &(dyn Error + 'static)) -> SourceError {
     SourceError::Credentials { detail }
 }
 
-/// The first cause of this type.
+/// Returns the first cause of this type.
 fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     error_causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
@@ -175,12 +174,12 @@ fn error_causes<'a>(
     std::iter::successors(Some(error), |error| (**error).source())
 }
 
-/// All causes in one line: the SDK's own text is just "service error".
+/// Returns the error with its causes on one line: the SDK's own text is just "service error".
 fn error_text(error: &(dyn Error + 'static)) -> String {
     shorten_text(&format_error_chain(error))
 }
 
-/// At most [`MAX_DETAIL`] bytes of a text, on one line and without its full stop.
+/// Returns at most [`MAX_DETAIL`] bytes of a text, on one line and without its full stop.
 fn shorten_text(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = line.trim_end_matches('.');
@@ -195,64 +194,4 @@ fn shorten_text(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reason(status: u16, code: &str) -> &'static str {
-        match classify_code("rds:DescribeDBClusters", status, Some(code), Some("text")) {
-            RdsFault::Missing(_) => "missing",
-            RdsFault::Refused(_) => "refused",
-            RdsFault::Source(error) => error.reason(),
-        }
-    }
-
-    #[test]
-    fn codes_are_sorted_by_what_somebody_can_do() {
-        let expected = [
-            (400, "Throttling", "Throttled"),
-            (400, "ThrottlingException", "Throttled"),
-            (503, "SlowDown", "Throttled"),
-            (429, "", "Throttled"),
-            (400, "ExpiredToken", "CredentialsExpired"),
-            (403, "ExpiredTokenException", "CredentialsExpired"),
-            (403, "InvalidClientTokenId", "NoCredentials"),
-            (403, "SignatureDoesNotMatch", "NoCredentials"),
-            (403, "AccessDenied", "AccessDenied"),
-            (400, "AccessDeniedException", "AccessDenied"),
-            (500, "InternalFailure", "ReadFailed"),
-            (503, "ServiceUnavailable", "ReadFailed"),
-            (400, "RequestTimeout", "ReadFailed"),
-            (200, "", "ReadingNotWhole"),
-            (404, "DBClusterNotFoundFault", "missing"),
-            (404, "DBInstanceNotFound", "missing"),
-            (400, "InvalidParameterValue", "refused"),
-        ];
-        for (status, code, reason_) in expected {
-            assert_eq!(reason(status, code), reason_, "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn denied_message_names_the_actions_to_allow() {
-        let denied = classify_code("rds:DescribeDBInstances", 403, Some("AccessDenied"), None);
-        let RdsFault::Source(error) = denied else {
-            unreachable!()
-        };
-        let text = error.to_string();
-        assert!(
-            text.contains("AWS denies rds:DescribeDBInstances"),
-            "{text}"
-        );
-        assert!(
-            text.contains("Allow rds:DescribeDBClusters and rds:DescribeDBInstances"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn long_texts_are_cut_at_a_character() {
-        let text = shorten_text(&"ä".repeat(400));
-        assert!(text.len() <= MAX_DETAIL + '…'.len_utf8() && text.ends_with("ä…"));
-        assert_eq!(shorten_text("Rate\n exceeded."), "Rate exceeded");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! What is known of one cluster now: the confirmed view, and whether reading it works.
 //!
-//! Folds readings and errors, one after the other, into a [`Sight`]. It never drops a view for an error: an
-//! error says that nothing is known, never that something has changed.
+//! Readings and errors update a [`ClusterSnapshot`] one after the other. An error never removes the view: it says that
+//! nothing is known, not that something has changed.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
 use dbbalance_core::tracker::{ClusterReading, Tracker};
 
-/// Failed or not whole readings in a row after which the topology is not observed any more (docs/adr/0002).
+/// Failed or incomplete readings in a row after which the topology is not observed any more (docs/adr/0002).
 const FAILURES_UNTIL_BLIND: u32 = 2;
 
 /// Whether the topology is observed.
@@ -20,32 +20,32 @@ pub enum ObservationState {
     /// No topology has been confirmed yet, and nothing has failed twice.
     #[default]
     Pending,
-    /// The last readings were whole, or just one was not.
+    /// The last readings were complete, or only the last one was not.
     Current,
-    /// Two readings in a row or more have failed or were not whole. The view, if any, is the last good one.
+    /// Two or more readings in a row have failed or were incomplete. The view, if any, is the last confirmed one.
     Failing {
         /// The reason of the condition.
         reason: &'static str,
-        /// What happened and what to do; of the first reading that failed for this reason, so that it does not
-        /// change with each poll.
+        /// What happened and what to do. It is that of the first reading that failed for this reason, so that it does
+        /// not change with each poll.
         message: String,
     },
 }
 
-/// A cluster, as far as it is known now.
+/// What is known of a cluster now.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ClusterSnapshot {
     /// The last confirmed view; kept while reading fails.
     pub view: Option<Arc<ClusterView>>,
     /// Whether the topology is observed.
     pub observation: ObservationState,
-    /// The last whole reading told of another topology, which is not confirmed.
+    /// The last complete reading had another topology, which is not confirmed.
     pub unconfirmed: bool,
     /// A member or the cluster is not `available`, or a change is unconfirmed.
     pub moving: bool,
-    /// Readings that have failed or were not whole since the last whole one.
+    /// Failed or incomplete readings since the last complete one.
     pub failures: u32,
-    /// When the last whole reading was made.
+    /// When the last complete reading was made.
     pub last_read_ok: Option<Timestamp>,
     /// When the topology of `view` was confirmed.
     pub confirmed_at: Option<Timestamp>,
@@ -86,12 +86,13 @@ impl PolledCluster {
         &self.sight
     }
 
-    /// Nothing has been asked for it yet.
+    /// Returns whether the cluster has not been polled yet.
     pub(super) fn is_new(&self) -> bool {
         self.last.is_none() && self.sight.failures == 0
     }
 
-    /// Whether it should be read soon: it moves, and its answers still differ, or did a moment ago.
+    /// Returns whether it should be read soon: a change is unconfirmed, or it moves and its answers have differed within
+    /// `restless_for`.
     pub(super) fn is_restless(&self, now: Instant, restless_for: std::time::Duration) -> bool {
         let stirring = self
             .last_difference
@@ -99,7 +100,7 @@ impl PolledCluster {
         self.sight.unconfirmed || (stirring && self.sight.moving)
     }
 
-    /// Takes in a whole reading. Tells whether a reconcile must see the outcome.
+    /// Records a complete reading. Returns whether its policies must be reconciled.
     pub(super) fn record_reading(
         &mut self,
         reading: ClusterReading,
@@ -113,7 +114,7 @@ impl PolledCluster {
         }
         let before = self.sight.clone();
         let sight = &mut self.sight;
-        // A view that says the same stays the same value, so that holders can compare pointers.
+        // An equal view stays the same allocation, so that holders can compare pointers.
         if self.tracker.view() != sight.view.as_deref() {
             sight.view = self.tracker.view().cloned().map(Arc::new);
         }
@@ -132,7 +133,7 @@ impl PolledCluster {
         before.differs_from(sight)
     }
 
-    /// Takes in that a reading has failed or was not whole. Tells whether a reconcile must see the outcome.
+    /// Records a failed or incomplete reading. Returns whether its policies must be reconciled.
     pub(super) fn record_failure(&mut self, reason: &'static str, message: &str) -> bool {
         let sight = &mut self.sight;
         sight.failures = sight.failures.saturating_add(1);
@@ -147,7 +148,7 @@ impl PolledCluster {
         true
     }
 
-    /// Takes in that it may not be read at all, which needs no second try.
+    /// Records that the cluster must not be read. Unlike a failure, this counts at once.
     pub(super) fn record_refusal(&mut self, reason: &'static str, message: &str) -> bool {
         self.sight.failures = self.sight.failures.max(FAILURES_UNTIL_BLIND - 1);
         self.record_failure(reason, message)
@@ -155,7 +156,7 @@ impl PolledCluster {
 }
 
 impl ClusterSnapshot {
-    /// Whether a reconcile would decide otherwise: not when only times and counts differ.
+    /// Returns whether a reconcile could decide differently. Times and counts do not matter.
     fn differs_from(&self, other: &Self) -> bool {
         self.view != other.view
             || self.observation != other.observation
@@ -165,95 +166,4 @@ impl ClusterSnapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use std::time::Duration;
-
-    use super::*;
-    use crate::aurora::testing::parse_reading;
-
-    fn entry(readings: &[&str]) -> PolledCluster {
-        let mut entry = PolledCluster::new(None);
-        for text in readings {
-            entry.record_reading(
-                parse_reading("c", text),
-                Timestamp::UNIX_EPOCH,
-                Instant::now(),
-            );
-        }
-        entry
-    }
-
-    #[test]
-    fn two_failures_in_a_row_are_failing_and_keep_the_view() {
-        let mut entry = entry(&["w1 r2", "w1 r2"]);
-        assert!(!entry.record_failure("Throttled", "a"));
-        assert_eq!(entry.snapshot().observation, ObservationState::Current);
-        assert!(entry.record_failure("Throttled", "b"));
-        assert!(
-            !entry.record_failure("Throttled", "c"),
-            "the same again is no news"
-        );
-        let message = "b".to_owned();
-        assert_eq!(
-            entry.snapshot().observation,
-            ObservationState::Failing {
-                reason: "Throttled",
-                message
-            }
-        );
-        assert!(entry.snapshot().view.is_some());
-        assert!(
-            entry.record_failure("AccessDenied", "d"),
-            "another reason is news"
-        );
-    }
-
-    #[test]
-    fn one_whole_reading_ends_failing() {
-        let mut entry = entry(&["w1 r2", "w1 r2"]);
-        entry.record_failure("Throttled", "a");
-        entry.record_failure("Throttled", "b");
-        assert!(entry.record_reading(
-            parse_reading("c", "w1 r2"),
-            Timestamp::UNIX_EPOCH,
-            Instant::now()
-        ));
-        assert_eq!(entry.snapshot().observation, ObservationState::Current);
-        assert!(
-            !entry.record_failure("Throttled", "c"),
-            "the count starts again"
-        );
-    }
-
-    #[test]
-    fn failures_before_the_first_topology_are_pending_and_then_failing() {
-        let mut entry = PolledCluster::new(None);
-        assert!(entry.is_new());
-        entry.record_failure("ClusterNotFound", "a");
-        assert_eq!(entry.snapshot().observation, ObservationState::Pending);
-        entry.record_failure("ClusterNotFound", "b");
-        assert!(matches!(
-            entry.snapshot().observation,
-            ObservationState::Failing { .. }
-        ));
-    }
-
-    #[test]
-    fn equal_readings_are_no_news_and_keep_the_same_view() {
-        let mut entry = entry(&["w1 r2", "w1 r2"]);
-        let view = entry.snapshot().view.clone().unwrap();
-        assert!(!entry.record_reading(parse_reading("c", "w1 r2"), Timestamp::MAX, Instant::now()));
-        assert!(Arc::ptr_eq(&view, entry.snapshot().view.as_ref().unwrap()));
-    }
-
-    #[test]
-    fn member_that_stays_stopped_is_not_restless_for_ever() {
-        let entry = entry(&["w1 r2:stopped", "w1 r2:stopped"]);
-        let span = Duration::from_mins(10);
-        assert!(entry.snapshot().moving);
-        assert!(entry.is_restless(Instant::now(), span));
-        assert!(!entry.is_restless(Instant::now() + span, span));
-    }
-}
+mod tests;

@@ -10,25 +10,25 @@ use super::error::{ReadingError, SourceError};
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 
-/// Something that can tell about clusters: AWS, or a test.
+/// Reads clusters: the RDS API, or a fake in tests.
 #[async_trait]
 pub trait ClusterSource: Send + Sync {
-    /// Reads all of these clusters in as few calls as can be. The answer has an entry for each asked id.
+    /// Reads these clusters in as few calls as possible. The answer has an entry for each ID.
     ///
     /// # Errors
-    /// A [`SourceError`] if nothing could be read; what concerns one cluster is in its own entry.
+    /// A [`SourceError`] if nothing could be read. An error of one cluster is in its entry.
     async fn read(
         &self,
         ids: &BTreeSet<ClusterId>,
     ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError>;
 }
 
-/// Makes the source for an account role and a region.
+/// Builds the source for a role and a region.
 #[async_trait]
 pub trait SourceFactory: Send + Sync {
-    /// Makes it anew, with credentials fetched anew.
+    /// Builds a source with fresh credentials.
     ///
     /// # Errors
-    /// [`SourceError::RoleNotAllowed`] for a role that may not be used, else what kept it from being made.
+    /// [`SourceError::RoleNotAllowed`] for a role that is not allowed, else why there is no source.
     async fn make_source(&self, key: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError>;
 }

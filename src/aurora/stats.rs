@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::access::SourceKey;
 use super::error::ErrorClass;
 
-/// How a poll ended, as a label.
+/// The result of a poll, as the label `result`.
 #[derive(
     Clone,
     Copy,
@@ -19,15 +19,15 @@ use super::error::ErrorClass;
     strum::VariantArray,
 )]
 pub enum PollResult {
-    /// All readings were whole, or told for certain why there is none.
+    /// Each cluster was read completely, or AWS said for certain why it cannot be.
     Ok,
-    /// AWS throttles.
+    /// AWS throttled the request.
     Throttled,
-    /// AWS denies, or there are no credentials.
+    /// AWS denied the request, or there are no credentials.
     Denied,
-    /// AWS could not be reached, failed or refused.
+    /// AWS could not be reached, failed, or rejected the request.
     Failed,
-    /// The answer was not whole, of one cluster at least.
+    /// The answer about at least one cluster was incomplete.
     NotWhole,
 }
 
@@ -50,9 +50,9 @@ impl From<ErrorClass> for PollResult {
     }
 }
 
-/// Counts polls; metrics implement it. Called from the poller's task, so it must not block.
+/// Counts polls. It is called from the poller's task, so it must not block.
 pub trait PollStats: Send + Sync {
-    /// A poll of this source has ended, at `at`.
+    /// Counts a poll of this source that ended at `at`.
     fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp);
 }
 

@@ -1,8 +1,7 @@
-//! Whether an answer of the RDS API is whole, and the reading it makes.
+//! Checks that an answer of the RDS API is complete, and turns it into a reading.
 //!
-//! Pure. The SDK takes truncated XML for success, and other engines' clusters come in the same answers, so every
-//! field that a decision rests on is asked for here. Whether a reading means a change is decided in
-//! `domain::tracker`.
+//! The SDK accepts truncated XML, and answers contain clusters of other engines, so every field that a decision needs is
+//! checked here. `dbbalance_core::tracker` decides whether a reading is a change.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +11,17 @@ use super::error::ReadingError;
 use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
 use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
-/// The engines that are Aurora. Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB` are answered by
-/// the same API and behave otherwise.
+/// The engines that are Aurora. The same API returns Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB`,
+/// which behave differently.
 const ENGINES: [&str; 2] = ["aurora-mysql", "aurora-postgresql"];
 
-/// The status at which a cluster may have no writer for a moment.
+/// The status in which a cluster may have no writer for a moment.
 const FAILING_OVER: &str = "failing-over";
 
-/// The status of a cluster that is about to be gone.
+/// The status of a cluster that is being deleted.
 const DELETING: &str = "deleting";
 
-/// The text of a field, or why the answer is not whole.
+/// Returns the text of a required field, or an error that names it.
 fn required_text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
     match value.map(str::trim) {
         Some(text) if !text.is_empty() => Ok(text),
@@ -30,12 +29,12 @@ fn required_text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, Stri
     }
 }
 
-/// RDS keeps identifiers in lower case and compares them without regard to case.
+/// Compares identifiers as RDS does, without regard to case.
 fn is_same_id(id: Option<&str>, asked: &ClusterId) -> bool {
     id.is_some_and(|id| id.eq_ignore_ascii_case(&asked.0))
 }
 
-/// Whether this row is a cluster that could be followed: of the asked name and of an engine that is Aurora.
+/// Returns whether this row is the requested cluster, has an Aurora engine and is not being deleted.
 #[must_use]
 pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
     is_same_id(cluster.db_cluster_identifier(), asked)
@@ -45,10 +44,10 @@ pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
         && cluster.status() != Some(DELETING)
 }
 
-/// Makes the reading of the asked cluster from the rows of both answers. Rows of other clusters are dropped.
+/// Builds the reading of the requested cluster from the rows of both answers. Rows of other clusters are ignored.
 ///
 /// # Errors
-/// Says why nothing can be concluded about this cluster; that is never a change.
+/// When the cluster does not exist or the answer is incomplete. An error never is a change of topology.
 pub fn build_reading(
     asked: &ClusterId,
     clusters: &[DbCluster],
@@ -89,7 +88,7 @@ pub fn build_reading(
     let listed = instances_by_name(rows).map_err(not_whole)?;
     if !flags.keys().eq(listed.keys()) {
         return Err(not_whole(format!(
-            "its members are {}, its instances {}",
+            "its members are {}, but its instances are {}",
             join_names(flags.keys()),
             join_names(listed.keys())
         )));
@@ -113,15 +112,15 @@ pub fn build_reading(
     })
 }
 
-/// A host name, lower case; what is cut short or empty is none.
+/// Returns a host name in lower case; `None` if it is missing or empty.
 fn host_name(name: Option<&str>) -> Option<String> {
     name.filter(|n| !n.is_empty()).map(str::to_ascii_lowercase)
 }
 
-/// The members' names and writer flags.
+/// Returns the writer flag of each member.
 fn writer_flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool>, String> {
     if members.is_empty() {
-        return Err("it lists no member".to_owned());
+        return Err("it has no members".to_owned());
     }
     let mut flags = BTreeMap::new();
     for member in members {
@@ -142,7 +141,7 @@ fn writer_flags(members: &[DbClusterMember]) -> Result<BTreeMap<InstanceId, bool
     Ok(flags)
 }
 
-/// The instances by name.
+/// Returns the instances by name.
 fn instances_by_name<'a>(
     rows: impl Iterator<Item = &'a DbInstance>,
 ) -> Result<BTreeMap<InstanceId, (MemberId, MemberReading)>, String> {
@@ -174,7 +173,7 @@ fn instances_by_name<'a>(
     Ok(listed)
 }
 
-/// The one writer; none only while the cluster is failing over.
+/// Returns the one writer; `None` only while the cluster is failing over.
 fn sole_writer<'a>(
     flags: &'a BTreeMap<InstanceId, bool>,
     status: &str,

@@ -1,23 +1,23 @@
-//! Refuses an answer whose body ends before its last tag.
+//! Rejects an answer whose body ends before its last tag.
 //!
-//! The SDK takes truncated XML for success: fields that were cut off are just absent, and a text that was cut is
-//! a shorter text, so a resource id may turn into another one. A buffering proxy can do this with a matching
-//! Content-Length. Looks at the body's end only; what the fields must hold is checked in `validate`.
+//! The SDK accepts truncated XML: fields that were cut off are absent, and a text that was cut is a shorter text, so a
+//! resource ID may turn into another one. A buffering proxy can truncate a body and send a matching Content-Length. Only
+//! the end of the body is checked here; `validate` checks the fields.
 
 use aws_sdk_rds::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_rds::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use thiserror::Error;
 
-/// Every answer of the Query protocol is one element, named after the action: `…Response`.
+/// The end of the last tag. An answer of the Query protocol is one element named after the action: `…Response`.
 const LAST_TAG_ENDS: &[u8] = b"Response>";
 
-/// The body is shorter than its XML.
+/// The body ends before its last tag.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("it ends after {0} bytes, before its last tag")]
 pub(super) struct Truncated(usize);
 
-/// The interceptor that holds successful answers to it.
+/// The interceptor that checks successful answers.
 #[derive(Debug)]
 pub(super) struct WholeBody;
 
@@ -37,13 +37,13 @@ impl Intercept for WholeBody {
             Some(body) if response.status().is_success() && !has_last_tag(body) => {
                 Err(Truncated(body.len()).into())
             }
-            // A body that could not be read to its end is not kept, and has its own error already.
+            // A body that could not be read to its end has its own error already.
             _ => Ok(()),
         }
     }
 }
 
-/// Whether the last tag of this body closes the answer.
+/// Returns whether the last tag of this body closes the answer.
 fn has_last_tag(body: &[u8]) -> bool {
     let body = body.trim_ascii_end();
     let last_tag = body

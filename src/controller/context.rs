@@ -1,6 +1,4 @@
-//! What every pass works with: clients, caches, lease, pollers, memory.
-//!
-//! Only holds; decides nothing.
+//! What all reconciles share: clients, caches, lease, pollers and in-memory state.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -9,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Client;
 
 use super::state_cache::StateCache;
 use crate::aurora::access::RoleAllowList;
@@ -23,44 +22,84 @@ use crate::sockets::Probe;
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 
-/// Shared by all passes.
+/// Shared by all reconciles.
 pub struct Context {
     /// Clients of the API server.
     pub clients: Clients,
     /// Caches.
     pub stores: Stores,
-    /// Whether this replica leads.
+    /// Whether this replica is the leader.
     pub leadership: Leadership,
-    /// Readers of topologies.
+    /// Polls the topologies of clusters.
     pub pollers: Pollers,
-    /// Looks at the clusters' endpoints.
+    /// Samples the DNS of clusters' endpoints.
     pub dns: DnsWatch,
-    /// Roles that policies may name.
+    /// Roles that policies may name. The pollers hold the same list.
     pub allowed_roles: RoleAllowList,
     /// Namespaces with the right that method Signal needs; `*` is all.
     pub signal_namespaces: Vec<String>,
     /// Namespaces with the right that evidence by `ProcNet` needs; `*` is all.
     pub evidence_namespaces: Vec<String>,
-    /// The region of policies that name none.
+    /// The region of policies that do not name one.
     pub default_region: String,
-    /// The limit on effects over all policies.
+    /// Limits the rate of effects over all policies.
     pub effect_limiter: Bucket,
-    /// Reads the connections of pods.
+    /// Reads the sockets of pods.
     pub probe: Probe,
-    /// Calls pods.
+    /// HTTP client for pods' hooks.
     pub pod_caller: PodCaller,
-    /// Tells people.
+    /// Writes events on policies.
     pub events: Events,
-    /// Counts.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// What is remembered.
+    /// In-memory state of policies; safe to lose.
     pub state: StateCache,
-    /// Held while a step is planned and entered, so that two policies of a cluster never both take
-    /// the last of its budget.
+    /// Held while a step is planned and its load recorded, so that two policies of a cluster cannot both take the rest
+    /// of its connection budget.
     pub budget_lock: Mutex<()>,
-    /// Failures in a row, by policy UID.
+    /// Consecutive failed reconciles, by policy UID.
     pub failures: Mutex<HashMap<String, u32>>,
-    /// Tells the time.
+    /// Returns the current time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The part of the context that effects use.
+#[derive(Clone, Copy)]
+pub struct EffectContext<'a> {
+    /// The client without retries.
+    pub client: &'a Client,
+    /// Caches, for the pod as it was planned.
+    pub stores: &'a Stores,
+    /// Whether this replica is the leader.
+    pub leadership: &'a Leadership,
+    /// Limits the rate of effects over all policies.
+    pub limiter: &'a Bucket,
+    /// HTTP client for pods' hooks.
+    pub pod_caller: &'a PodCaller,
+    /// Opens epochs.
+    pub events: &'a Events,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// In-memory state of policies.
+    pub state: &'a StateCache,
+    /// Returns the current time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The part of the context that the report uses.
+#[derive(Clone, Copy)]
+pub struct ReportContext<'a> {
+    /// The client with retries.
+    pub client: &'a Client,
+    /// Whether this replica is the leader.
+    pub leadership: &'a Leadership,
+    /// Writes events on policies.
+    pub events: &'a Events,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// In-memory state of policies.
+    pub state: &'a StateCache,
+    /// Returns the current time.
     pub clock: fn() -> Timestamp,
 }
 
@@ -72,24 +111,53 @@ impl fmt::Debug for Context {
     }
 }
 
-/// The first and the longest wait after a failed pass.
+/// The first and the longest delay after a failed reconcile.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 impl Context {
-    /// Whether method Signal was granted in the namespace.
+    /// Returns the part that effects use.
+    #[must_use]
+    pub fn for_effects(&self) -> EffectContext<'_> {
+        EffectContext {
+            client: &self.clients.effects,
+            stores: &self.stores,
+            leadership: &self.leadership,
+            limiter: &self.effect_limiter,
+            pod_caller: &self.pod_caller,
+            events: &self.events,
+            metrics: &self.metrics,
+            state: &self.state,
+            clock: self.clock,
+        }
+    }
+
+    /// Returns the part that the report uses.
+    #[must_use]
+    pub fn for_report(&self) -> ReportContext<'_> {
+        ReportContext {
+            client: &self.clients.normal,
+            leadership: &self.leadership,
+            events: &self.events,
+            metrics: &self.metrics,
+            state: &self.state,
+            clock: self.clock,
+        }
+    }
+
+    /// Returns whether method Signal is granted in the namespace.
     #[must_use]
     pub fn may_signal_in(&self, namespace: &str) -> bool {
         is_listed(&self.signal_namespaces, namespace)
     }
 
-    /// Whether evidence by `ProcNet` was granted in the namespace: by its own list, or by that of method
-    /// Signal, which is the same right.
+    /// Returns whether evidence by `ProcNet` is granted in the namespace: by its own list, or by that of method Signal,
+    /// because both need the same right.
     #[must_use]
     pub fn may_measure_in(&self, namespace: &str) -> bool {
         is_listed(&self.evidence_namespaces, namespace) || self.may_signal_in(namespace)
     }
 
-    /// How long to wait after a failed pass of this policy: doubling.
+    /// Counts a failed reconcile of this policy and returns the delay before the next one, which doubles each time.
     pub fn next_backoff(&self, uid: &str) -> Duration {
         let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
@@ -100,7 +168,7 @@ impl Context {
             .min(BACKOFF.1)
     }
 
-    /// A pass went well.
+    /// Resets the delay after a successful reconcile.
     pub fn reset_backoff(&self, uid: &str) {
         self.failures.lock().remove(uid);
     }

@@ -1,36 +1,31 @@
-//! What can go wrong in a pass, and how it is tried again.
-//!
-//! What is wrong with a policy is no error but a problem (`validate`); these are failures of the
-//! way to the API server.
+//! Errors that fail a reconcile. A problem of the policy itself is not one of them: validation reports it in `Ready`.
 
 use crate::k8s::events::OpenEpochError;
 
-/// A failed pass.
+/// Describes why a reconcile failed. It is retried after a delay.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The policy cannot be read as one.
-    #[error(
-        "the policy cannot be read: {0}; apply it again with the CRD of this operator's version"
-    )]
+    /// The object does not match the operator's version of the CRD.
+    #[error("cannot parse the policy: {0}; apply it again with the CRD of this operator's version")]
     Malformed(String),
-    /// The API server did not do it.
+    /// A request to the API server failed.
     #[error("{doing}: {source}")]
     Kube {
-        /// The operation and its object.
+        /// The operation and its object, as in `reading policy shop/orders`.
         doing: String,
-        /// What kube says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
-    /// The epoch's event could not be made, so that the epoch could not open.
+    /// The event of an epoch could not be written, so the epoch cannot open.
     #[error(transparent)]
     OpenEpoch(#[from] OpenEpochError),
-    /// Somebody else wrote the policy between our read and our write.
-    #[error("the policy was changed meanwhile")]
+    /// The policy has changed since it was read.
+    #[error("the policy has changed since it was read")]
     Conflict,
 }
 
 impl ReconcileError {
-    /// A word for metrics and logs.
+    /// Returns the reason for metrics and logs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

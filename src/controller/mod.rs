@@ -1,4 +1,4 @@
-//! The controller: observe, validate, plan, apply, report.
+//! The controller: reconciles policies in the steps observe, validate, plan, apply and report.
 //!
 //! `validate` and `plan` are pure; `observe` only reads; `apply` is the only code that changes a
 //! workload; `report` writes the status, events and metrics.

@@ -1,6 +1,4 @@
-//! One pass over one policy: observe, validate, plan, apply, report.
-//!
-//! Only order is decided here, and when the next pass is due.
+//! Reconciles one policy: observe, validate, plan, apply, report; then schedules the next reconcile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +17,16 @@ use dbbalance_core::error_chain::format_error_chain;
 use dbbalance_planner::plan;
 use dbbalance_planner::policy::{Policy, PolicyFindings};
 
-/// The shortest time between two passes over a policy that decides something in each.
+/// The shortest time between two reconciles of a policy that changes in each.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A pass is made so often even if nothing seems to have happened: a notice may have been lost.
+/// The longest time between two reconciles of a policy: an event may have been lost.
 const HEARTBEAT: Duration = Duration::from_mins(5);
 
-/// Makes a pass.
+/// Reconciles one policy.
 ///
 /// # Errors
-/// When it could not be carried through; it is made again.
+/// When a request to the API server fails. [`on_error`] schedules the retry.
 #[tracing::instrument(
     name = "reconcile",
     level = "error", // so that a filter of warn keeps the fields
@@ -44,7 +42,7 @@ pub async fn reconcile_policy(
     policy: Arc<WatchedPolicy>,
     ctx: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    // A standby watches and reads nothing else, so that AWS is asked once.
+    // A standby only watches, so that one replica polls AWS.
     if !ctx.leadership.is_leading() {
         return Ok(Action::await_change());
     }
@@ -81,8 +79,9 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
         plan
     };
     request_samples(&current, &world, &plan, now, ctx);
-    let applied = apply_plan(&current, &world, &plan, ctx).await?;
-    let reported = report_results(&current, &world, &parsed, &plan, &applied, ctx).await?;
+    let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
+    let reported =
+        report_results(&current, &world, &parsed, &plan, &applied, ctx.for_report()).await?;
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
@@ -96,7 +95,7 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     ))
 }
 
-/// Says when a failed pass is made again.
+/// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted.
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
 pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
     let meta = policy.meta();

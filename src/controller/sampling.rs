@@ -1,7 +1,4 @@
-//! Wishes: what the pass wants to see next of pods and of DNS.
-//!
-//! Tells the probe and the resolver; they keep their own bounds. Decides nothing: the plan says for which
-//! target somebody waits.
+//! Requests pod readings and DNS samples that the next reconcile needs. Probe and resolver keep within their own limits.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,13 +11,13 @@ use dbbalance_kube::sockets::PodToRead;
 use dbbalance_planner::Plan;
 use dbbalance_planner::world::World;
 
-/// How old a reading of a pod may be that changes now: a pool renews its connections in about a second.
+/// The oldest acceptable reading of a pod that is recycled now: a pool renews its connections in about a second.
 const WATCHED_POD_AGE: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long DNS is looked at closely after a pass that needs it: longer than the pause between two such passes.
+/// How long DNS is sampled at the fast interval after a reconcile that needs it: longer than the time to the next one.
 const DNS_BOOST: SignedDuration = SignedDuration::from_secs(15);
 
-/// Says what is wanted until the next pass.
+/// Requests what the plan waits for until the next reconcile.
 pub fn request_samples(
     policy: &DbBalancePolicy,
     world: &World,
@@ -28,7 +25,7 @@ pub fn request_samples(
     now: Timestamp,
     ctx: &Context,
 ) {
-    // Somebody waits for DNS: an epoch that is pending, or a target that is steered.
+    // A pending epoch or a rebalanced target waits for DNS.
     if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.boost_dns) {
         let until = now.saturating_add(DNS_BOOST).unwrap_or(Timestamp::MAX);
         ctx.dns
@@ -59,7 +56,7 @@ pub fn request_samples(
     }
 }
 
-/// The counted pods of a target, as the probe reads them.
+/// Returns the pods of a target that are measured; none if another policy owns the target.
 fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -> Vec<PodToRead> {
     let Some(found) = world.targets.get(index).filter(|t| t.owned_by.is_none()) else {
         return Vec::new();
@@ -75,7 +72,7 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
         .collect()
 }
 
-/// The port of the target's connections: its own, else the cluster's, else the default of its engine.
+/// Returns the port of the target's database connections: its own, else the cluster's, else the engine's default.
 fn database_port(world: &World, spec: &TargetSpec) -> u16 {
     let view = world.topology.current();
     let default = match view.map(|v| v.engine.as_str()) {

@@ -1,7 +1,7 @@
-//! What the operator remembers between passes, and may forget at any time.
+//! In-memory state of policies between reconciles.
 //!
-//! Nothing here is needed for safety: after a restart, or when another replica takes over, the
-//! status, the stamps and the claims say where the world stands.
+//! It may be lost at any time. After a restart, or when another replica takes over, the status, stamps and claims are
+//! enough to continue.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
@@ -16,51 +16,52 @@ use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Claim;
 use dbbalance_planner::world::EffectBackoff;
 
-/// How long after an opening nothing is done: the open time is the next full second of the API
-/// server's clock.
+/// How long no effect is made after an epoch has opened: its open time is the next full second of the API server's
+/// clock.
 const GRACE: SignedDuration = SignedDuration::from_millis(1100);
 
-/// A status that we have written, until the cache has caught up.
+/// A status that this replica has written. It replaces the cached one until the cache has caught up.
 #[derive(Clone, Debug)]
 pub struct WrittenStatus {
-    /// The resource version that the write gave.
+    /// The resource version after the write.
     pub version: u64,
-    /// What was written.
+    /// The status.
     pub status: DbBalancePolicyStatus,
 }
 
-/// What is remembered of one policy.
+/// The state of one policy.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyState {
-    /// The cache was found to be behind: read the policy from the API server.
+    /// The cache is known to be outdated: read the policy from the API server.
     pub must_read: bool,
-    /// No effect before. Kubernetes dates pods by the second, so a pod that an effect brings forth
-    /// within the second of the opening would look older than the epoch.
+    /// No effect before this time. Kubernetes dates pods by the second, so a pod that an effect creates within the second
+    /// of the opening would look older than the epoch.
     pub effects_not_before: Option<Timestamp>,
-    /// Our last write.
+    /// The last status that this replica wrote.
     pub written: Option<WrittenStatus>,
-    /// Since when differences have been there.
+    /// When each unsettled change of the topology was first seen.
     pub settling: SettlingChanges,
-    /// What the last attempts met, by target.
+    /// What blocked the last attempt, by target.
     pub blockades: BTreeMap<String, EffectBackoff>,
-    /// The pods that we have claimed, by UID: the version that was claimed, and the claim. Until
-    /// the cache shows another version, the pod counts as claimed.
+    /// Claimed pods by UID: the resource version before the claim, and the claim. Until the cache shows another version,
+    /// the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,
-    /// The sockets of recycled pods as they were before, by UID: by them a recycle is proved.
+    /// The sockets of pods before their recycle, by pod UID. Later readings are compared with them to prove that the
+    /// pool was renewed.
     pub sockets_before_recycle: BTreeMap<String, Vec<Socket>>,
-    /// What the policy's recycles in progress may add.
+    /// The connections that the policy's recycles in progress may add.
     pub in_flight: Load,
-    /// Its runs in progress that no outer gate holds.
+    /// Runs in progress that no gate outside of the policy holds.
     pub running: usize,
 }
 
 impl PolicyState {
-    /// Lets nothing be done for a moment: an epoch opens now, or opened before we came to lead.
+    /// Forbids effects for a moment, because an epoch opens now or has opened before this replica became the leader.
     pub fn start_grace(&mut self, now: Timestamp) {
         self.effects_not_before = now.checked_add(GRACE).ok();
     }
 
-    /// Lets a pod that the cache still shows unclaimed count as claimed.
+    /// Adds our claim to a pod that the cache still shows without it.
     pub fn correct_claim(&self, pod: &mut PodFacts) {
         if let Some((version, claim)) = self.claimed.get(&pod.uid)
             && *version == pod.resource_version
@@ -70,7 +71,7 @@ impl PolicyState {
     }
 }
 
-/// The memory of all policies, by UID.
+/// The state of all policies, by UID.
 #[derive(Debug, Default)]
 pub struct StateCache(Mutex<HashMap<String, PolicyState>>);
 
@@ -79,23 +80,23 @@ impl StateCache {
         self.0.lock()
     }
 
-    /// What is remembered of a policy; `None` if it was not seen since this replica leads.
+    /// Returns the state of a policy; `None` if it was not reconciled since this replica became the leader.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<PolicyState> {
         self.lock().get(uid).cloned()
     }
 
-    /// Changes what is remembered of a policy.
+    /// Changes the state of a policy, which is created if there is none.
     pub fn update(&self, uid: &str, change: impl FnOnce(&mut PolicyState)) {
         change(self.lock().entry(uid.to_owned()).or_default());
     }
 
-    /// Forgets policies that are gone.
+    /// Drops the state of all other policies.
     pub fn retain(&self, uids: &std::collections::HashSet<String>) {
         self.lock().retain(|uid, _| uids.contains(uid));
     }
 
-    /// Forgets everything: another replica may have acted since.
+    /// Drops all state: another replica may have acted in the meantime.
     pub fn clear(&self) {
         self.lock().clear();
     }

@@ -1,7 +1,6 @@
-//! Events on a policy: one for each transition, and the one that dates an epoch.
+//! Writes events on policies: one for each transition, and `EpochOpened`, whose creation time is the epoch's open time.
 //!
-//! Which transition deserves an event is decided in `controller::report`. An event that cannot be
-//! written is logged and forgotten, but for `EpochOpened`, whose date is needed.
+//! An event that cannot be written is logged and dropped, except `EpochOpened`.
 
 use std::time::Duration;
 
@@ -21,12 +20,12 @@ use dbbalance_core::hash::StableHash;
 const MAX_NOTE_BYTES: usize = 1024;
 /// The longest name of an object.
 const MAX_NAME_BYTES: usize = 253;
-/// What the events say who reports.
+/// The reporting controller of the events.
 const CONTROLLER: &str = "dbbalance.io/operator";
 /// How long the API server may take for `EpochOpened`. The client retries inside.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why an event was written.
+/// The reason of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 pub enum EventReason {
     /// A policy saw its cluster for the first time.
@@ -37,25 +36,25 @@ pub enum EventReason {
     EpochOpened,
     /// The topology cannot be read any more.
     TopologyStale,
-    /// A run began.
+    /// A run has started.
     RunStarted,
     /// A run has left nothing stale.
     RunSucceeded,
-    /// A run came to no end.
+    /// A run has stopped without a result.
     RunHalted,
     /// A run spent its recycles, and connections are still uneven.
     RunUneven,
     /// A newer epoch took over a run.
     RunSuperseded,
-    /// The first pod came back.
+    /// The first pod of a run is fresh and ready.
     CanaryPassed,
     /// A method failed on a pod.
     RecycleFailed,
     /// A method failed on a pod, so its fallback was used.
     FallbackUsed,
-    /// Somebody took a template's stamp away.
+    /// Another client removed the stamp of a pod template.
     RevertDetected,
-    /// The status was wiped.
+    /// The status was lost.
     StatusLost,
     /// A user paused the policy.
     Paused,
@@ -63,9 +62,9 @@ pub enum EventReason {
     Resumed,
     /// An older policy owns the pods.
     TargetConflict,
-    /// The spec cannot be worked with.
+    /// The spec is invalid.
     InvalidSpec,
-    /// A user asked for a run.
+    /// A user requested a run.
     RecycleRequested,
     /// A limit holds a run.
     LimitReached,
@@ -81,13 +80,13 @@ impl EventReason {
     }
 }
 
-/// Why an epoch's open time is not known; the epoch stays pending, and the next pass asks again.
+/// Describes why the open time of an epoch is unknown. The epoch stays pending, and the next reconcile retries.
 #[derive(Debug, Error)]
 pub enum OpenEpochError {
-    /// The policy was never stored.
-    #[error("the policy has no namespace, name or uid")]
+    /// The policy does not come from the API server.
+    #[error("the policy has no namespace, name or UID")]
     Unstored,
-    /// The API server refused.
+    /// The API server rejected the request.
     #[error(
         "cannot write or read the event {name} that dates the epoch: the operator needs create, \
          patch and get on events.k8s.io/events"
@@ -95,7 +94,7 @@ pub enum OpenEpochError {
     Api {
         /// The event's name.
         name: String,
-        /// What it said.
+        /// The client's error.
         #[source]
         source: kube::Error,
     },
@@ -113,7 +112,7 @@ pub enum OpenEpochError {
     },
 }
 
-/// Writes events. Shared, so that repeats become one series.
+/// Writes events. It is shared, so that repeated events become one series.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
@@ -122,7 +121,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Makes the writer; `instance` is this replica's identity. `client` is the one with retries.
+    /// Returns the writer; `instance` is this replica's identity, `client` the client with retries.
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter {
@@ -136,8 +135,8 @@ impl Events {
         }
     }
 
-    /// Writes an event on the policy. The same reason with the same note again counts up the first
-    /// one's series; another note is another event.
+    /// Writes an event on the policy. A repeated reason and note increments the series of the first event; another note
+    /// is another event.
     pub async fn publish(
         &self,
         policy: &DbBalancePolicy,
@@ -163,12 +162,12 @@ impl Events {
         tracing::warn!(reason = reason.as_str(), note, error, "Cannot write event");
     }
 
-    /// Opens an epoch: writes the event `EpochOpened` under a name that is the same for every try,
-    /// and returns when the API server created it, by its clock and in whole seconds. If it is
-    /// there already, as after a crash, its time is returned.
+    /// Opens an epoch: creates the event `EpochOpened` and returns its creation time, by the API server's clock and in
+    /// whole seconds. The name is the same for each attempt. If the event exists already, as after a crash, its time is
+    /// returned.
     ///
     /// # Errors
-    /// When the event can neither be written nor read.
+    /// When the event can neither be created nor read.
     pub async fn open_epoch(
         &self,
         policy: &DbBalancePolicy,
@@ -215,7 +214,7 @@ impl Events {
                 name: Some(name.to_owned()),
                 ..ObjectMeta::default()
             },
-            // For people only; what counts is the creation time, which is the API server's.
+            // Informative only: the open time is the creation time, which the API server sets.
             event_time: Some(MicroTime(Timestamp::now())),
             type_: Some("Normal".to_owned()),
             reason: Some(reason.to_owned()),
@@ -230,8 +229,8 @@ impl Events {
     }
 }
 
-/// The recorder takes events of one type, reason and action for repeats and drops the later note, so
-/// the action, which tools do not show, carries a hash of the note.
+/// Returns the action of an event. The recorder treats events of one type, reason and action as repeats and drops the
+/// later note, so the action, which tools do not show, contains a hash of the note.
 fn event_action(reason: EventReason, note: &str) -> String {
     format!(
         "{}-{}",
@@ -240,9 +239,9 @@ fn event_action(reason: EventReason, note: &str) -> String {
     )
 }
 
-/// `<policy>.<first 8 of uid>.epoch-<n>-<hash of the note>`, the policy's name cut where the whole
-/// would be too long. The note tells what raised the epoch: after a lost status its number may come
-/// again for another change, which must not get the old one's time.
+/// Returns `<policy>.<first 8 of UID>.epoch-<n>-<hash of the note>`, with the policy's name truncated if it is too long.
+/// The note says what raised the epoch: after a lost status, the same number may be used for another change, which must
+/// not get the old open time.
 fn epoch_event_name(policy: &str, uid: &str, epoch: i64, note: &str) -> String {
     let hash = StableHash::from_texts([note]).short_hex();
     let rest = format!(".{}.epoch-{epoch}-{hash}", truncate_text(uid, 8));

@@ -1,6 +1,4 @@
-//! The thin Kubernetes edge: clients, leadership, watches, events, and what a pod's object tells.
-//!
-//! Reads and writes; decides nothing about policies or pods.
+//! Kubernetes access of the operator: leadership, caches and events.
 
 pub mod events;
 pub mod lease;

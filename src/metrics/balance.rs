@@ -1,6 +1,4 @@
-//! How even each policy's connections are: the only rows that name a policy.
-//!
-//! Rows come and go with the policies that the leader has; nothing is counted up here.
+//! Gauges of each policy's balance: the only series that name a policy. They exist as long as the leader has the policy.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -13,7 +11,7 @@ use prometheus_client::registry::Registry;
 use dbbalance_api::conditions::ConditionStatus;
 use dbbalance_api::status::{BalanceStatus, RoleStatus};
 
-/// How one policy's connections stand.
+/// The balance of one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyBalance {
     /// Its namespace.
@@ -22,11 +20,11 @@ pub struct PolicyBalance {
     pub policy: String,
     /// Its condition `Balanced`.
     pub balanced: ConditionStatus,
-    /// Its figures; `None` while nothing is measured, which is not the same as zero.
+    /// Its connections; `None` while nothing is measured, which differs from zero.
     pub figures: Option<BalanceSums>,
 }
 
-/// Connections of all targets of a policy.
+/// The connections of all targets of a policy, by where they lead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalanceSums {
     /// To the writer.
@@ -35,14 +33,14 @@ pub struct BalanceSums {
     pub reader: i64,
     /// To an instance of the wrong role.
     pub wrong_role: i64,
-    /// To an instance that is no member.
+    /// To an instance that is not a member.
     pub no_member: i64,
     /// Above a reader's fair share.
     pub excess: i64,
 }
 
 impl BalanceSums {
-    /// Of all targets that have figures; `None` if none has.
+    /// Adds up the targets that have figures; `None` if none has.
     #[must_use]
     pub fn sum_statuses(balance: &[BalanceStatus]) -> Option<Self> {
         let told = balance.iter().filter(|b| !b.shares.is_empty());
@@ -83,7 +81,7 @@ struct ByCause {
     cause: &'static str,
 }
 
-/// The rows that are shown now, so that those of others can be taken away.
+/// The series that exist now, so that those of deleted policies can be removed.
 #[derive(Debug, Default)]
 struct ShownRows {
     policies: BTreeSet<ByPolicy>,
@@ -103,12 +101,12 @@ pub(super) struct BalanceGauges {
 impl BalanceGauges {
     #[rustfmt::skip] // one line each reads as the table it is
     pub(super) fn register_in(&self, r: &mut Registry) {
-        r.register("balanced", "The policy's condition Balanced: 1, 0, or -1 where it is Unknown", self.balanced.clone());
-        r.register("connections", "Measured connections of the policy's targets", self.connections.clone());
-        r.register("misplaced_connections", "Measured connections that are not where they should be", self.misplaced.clone());
+        r.register("balanced", "Condition Balanced of the policy: 1 if True, 0 if False, -1 if Unknown", self.balanced.clone());
+        r.register("connections", "Measured connections of the policy's targets, by role of the instance", self.connections.clone());
+        r.register("misplaced_connections", "Measured connections to the wrong instance, by cause", self.misplaced.clone());
     }
 
-    /// Shows these policies, and no others. Rows that stay are never away in between.
+    /// Sets the series of these policies and removes all others. Series that stay are never missing in between.
     pub(super) fn set_policies(&self, policies: &[PolicyBalance]) {
         let mut now = ShownRows::default();
         for one in policies {

@@ -1,11 +1,11 @@
-//! The values that labels can have.
+//! The values of labels.
 
 use dbbalance_api::conditions::ConditionStatus;
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
 
-/// What came of the recycle of one pod, seen on the pod.
+/// The result of the recycle of one pod, as observed on the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 pub enum RecycleResult {
     /// The pod is fresh.

@@ -1,6 +1,5 @@
-//! The house: what is forgotten and counted while the operator leads, and when leadership changes.
-//!
-//! Touches memory and metrics only, never a policy or a pod.
+//! Drops state of deleted policies and updates the gauges while the operator leads, and clears state when leadership
+//! changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,10 +16,11 @@ use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
 use dbbalance_api::spec::Mode;
 
-/// How often the fleet is counted and what is gone is forgotten.
+/// How often the gauges are updated and the state of deleted policies is dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
-/// Begins anew whenever this replica comes to lead: what it remembers may be outdated.
+/// Clears the cached state and reconciles all policies whenever this replica becomes the leader: another replica may
+/// have acted in the meantime.
 pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::UnboundedSender<()>) {
     loop {
         ctx.leadership.wait_until_acquired().await;
@@ -64,7 +64,7 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
     }
 }
 
-/// The fleet as its policies' specs and statuses say.
+/// Counts policies, conditions and stale pods from the specs and statuses.
 fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
     let mut fleet = PolicyTotals::default();
     for policy in policies {
@@ -99,7 +99,7 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
     fleet
 }
 
-/// How one policy's connections stand, by its status.
+/// Returns the balance of one policy from its status.
 fn policy_balance(policy: &DbBalancePolicy) -> PolicyBalance {
     let status = policy.status.as_ref();
     let condition =

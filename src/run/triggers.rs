@@ -1,6 +1,4 @@
-//! News: what the caches, the pollers and DNS tell, as policies to look at.
-//!
-//! Decides nothing: a notice more costs a pass, and a pass that finds nothing to do does nothing.
+//! Maps events of caches, pollers and DNS to the policies to reconcile. Spurious events are harmless.
 
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::observe::cluster_key;
 use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
 
-/// News of DNS: tells the pollers, and passes on what policies must look at.
+/// Passes DNS updates to the pollers, and returns the clusters whose policies must be reconciled.
 pub(super) fn dns_changes(
     news: impl Stream<Item = DnsUpdate>,
     pollers: Pollers,
@@ -27,7 +25,7 @@ pub(super) fn dns_changes(
     })
 }
 
-/// Notices of the caches, as policies to look at.
+/// Maps changes of cached objects to policies: a policy to itself, anything else to all policies of its namespace.
 pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
     stores.changes().flat_map(move |touched| {
         let refs = match touched {
@@ -57,7 +55,7 @@ fn policy_refs(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
         .collect()
 }
 
-/// News of clusters, as policies to look at.
+/// Maps clusters to the policies that name them.
 pub(super) fn cluster_policies(
     changes: impl Stream<Item = ClusterKey>,
     ctx: Arc<Context>,
@@ -77,6 +75,7 @@ pub(super) fn cluster_policies(
     })
 }
 
+/// Maps each election of this replica to all policies.
 pub(super) fn all_policies(
     elections: impl Stream<Item = ()>,
     stores: Stores,

@@ -1,7 +1,8 @@
-//! The probe: reads the pods of all targets that are measured, as often as is wanted and no more than is allowed.
+//! Schedules reads of pods' sockets, and keeps the readings.
 //!
-//! Decides when which pod is read, and keeps what was read. It must not judge it, and pods that do not answer must
-//! not hold up others. Time comes from tokio for the pace, and from the injected clock for what is told.
+//! Pods are read as often as requested, within the limits over all policies. Pods that do not answer do not delay others.
+//! `dbbalance_kube::sockets` reads one pod; `dbbalance_core::evidence` evaluates the readings. Delays use tokio's clock,
+//! times of readings the injected one.
 
 mod schedule;
 mod state;
@@ -29,10 +30,10 @@ use dbbalance_kube::sockets::PodToRead;
 use schedule::ReadSchedule;
 use state::ProbeShared;
 
-/// The part of [`ProbeConfig::per_second`] that heartbeats may use; the rest is for reads that somebody waits for.
+/// Heartbeats may use one part in this many of [`ProbeConfig::per_second`]; the rest is for requested reads.
 const BACKGROUND_PART: u32 = 2;
 
-/// The probe. Clones are the same probe.
+/// Reads the sockets of pods on a schedule. Clones share it.
 #[derive(Clone)]
 pub struct Probe {
     shared: Arc<ProbeShared>,
@@ -47,7 +48,7 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// A probe that reads nothing yet; it ends with `stop`.
+    /// Returns a probe without targets. `stop` ends it.
     ///
     /// Must be called within a tokio runtime.
     #[must_use]
@@ -71,13 +72,13 @@ impl Probe {
         Self { shared }
     }
 
-    /// Measures exactly these pods of the target from now on, with that freshness. Other pods of it are
-    /// forgotten. Said again, it does nothing; a pass says it each time.
+    /// Measures exactly these pods of the target from now on, and drops its other pods. Each reconcile calls it; a
+    /// repeated call changes nothing.
     pub fn measure(&self, key: &TargetKey, pods: Vec<PodToRead>, freshness: MaxAge) {
         self.measure_each(key, pods.into_iter().map(|p| (p, freshness)).collect());
     }
 
-    /// As [`Probe::want`], with a freshness for each pod: those that change now are read more often.
+    /// Measures pods as [`Probe::measure`] does, with a maximum age for each pod.
     pub fn measure_each(&self, key: &TargetKey, pods: Vec<(PodToRead, MaxAge)>) {
         let (wall, now) = ((self.shared.config.clock)(), Instant::now());
         let mut book = self.shared.lock_schedule();
@@ -89,30 +90,30 @@ impl Probe {
         self.shared.wake.notify_one();
     }
 
-    /// What is known of the target's pods now. A pod that was never tried has no entry.
+    /// Returns the last readings of the target's pods. A pod that was never read has no entry.
     #[must_use]
     pub fn measured(&self, key: &TargetKey) -> Measured {
         self.shared.lock_schedule().measured(key)
     }
 
-    /// Whether no read of the target is due or in progress.
+    /// Returns whether no read of the target is due or in progress.
     #[must_use]
     pub fn is_quiet(&self, key: &TargetKey) -> bool {
         self.shared.lock_schedule().is_quiet(key, Instant::now())
     }
 
-    /// Forgets all other targets.
+    /// Drops all other targets.
     pub fn retain(&self, keys: &HashSet<TargetKey>) {
         self.shared.lock_schedule().retain(keys);
     }
 
-    /// The pace of heartbeats.
+    /// Returns the interval of heartbeats.
     #[must_use]
     pub fn pace(&self) -> HeartbeatPace {
         self.shared.lock_schedule().pace()
     }
 
-    /// The targets of which a round of reads has ended, from now on: once for each round, not for each read.
+    /// Returns the targets whose reads have finished from now on: once a round, not once a read.
     #[must_use]
     pub fn changes(&self) -> mpsc::UnboundedReceiver<TargetKey> {
         let (sender, receiver) = mpsc::unbounded();
@@ -121,7 +122,7 @@ impl Probe {
     }
 }
 
-/// The places that heartbeats may take: pods that hang must not hold up what somebody waits for.
+/// Returns how many reads at once may be heartbeats: pods that hang must not delay requested reads.
 fn background_slots(at_once: usize) -> usize {
     (at_once - at_once / 4).max(1)
 }

@@ -1,7 +1,6 @@
-//! The probe's book: what was read of which pod, and which read is next.
+//! Schedules the reads of the probe: the last reading of each pod, and which read is next.
 //!
-//! Takes the time as an argument and waits for nothing. Reads that somebody waits for come first, heartbeats after them
-//! in the order of their age.
+//! Times are arguments. Requested reads come first, then heartbeats in the order of their due times.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -13,10 +12,10 @@ use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, Unr
 use dbbalance_core::hash::StableHash;
 use dbbalance_kube::sockets::PodToRead;
 
-/// After this time a read that failed, for a reason that passes, is repeated while somebody waits for it.
+/// The time after which a requested read is repeated if it failed for a temporary reason.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
-/// How far a policy's heartbeat is from the ordinary one at most, so that policies do not beat together.
+/// How much the heartbeat of a policy differs from the configured one, so that policies do not synchronize.
 const JITTER_PERCENT: u32 = 10;
 
 /// A target of a policy.
@@ -32,29 +31,29 @@ pub struct TargetKey {
     pub target: String,
 }
 
-/// How new the readings of a target must be.
+/// The maximum age of readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxAge {
-    /// Nobody waits for them: as old as a heartbeat is long.
+    /// The interval of heartbeats.
     Heartbeat,
-    /// Each begun at this time or later: a run, an episode or somebody who verifies waits for them. A time to
-    /// come is waited for. A read that fails for a reason that passes is repeated.
+    /// Each reading must have started at this time or later. A future time is waited for. A read that fails for a
+    /// temporary reason is repeated.
     Since(Timestamp),
 }
 
-/// How fast heartbeats are, and why.
+/// The interval of heartbeats, and the reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatPace {
     /// Pods that are measured, over all policies.
     pub pods: usize,
-    /// The time between two rounds of a target: that of the configuration, or longer where the pods are too many for
-    /// the reads that are allowed.
+    /// The time between two rounds of a target: the configured one, or longer if there are too many pods for the allowed
+    /// rate.
     pub heartbeat: Duration,
-    /// Whether it is longer.
+    /// Whether it is longer than configured.
     pub slowed: bool,
 }
 
-/// Why a pod is read. The order is that of importance.
+/// Why a pod is read, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadCause {
     Wanted,
@@ -69,41 +68,41 @@ struct PodSlot {
     max_age: MaxAge,
     last: Option<PodMeasurement>,
     due: Option<Due>,
-    /// Since when it is being read, if it is.
+    /// When the read in progress started.
     reading: Option<Timestamp>,
 }
 
 struct ProbedTarget {
     pods: BTreeMap<String, PodSlot>,
     next_round: Instant,
-    /// Something was read that nobody has been told of.
+    /// A reading has not been reported to listeners yet.
     news: bool,
 }
 
-/// A read that was handed out.
+/// A read that has started.
 #[derive(Clone, Debug)]
 pub(super) struct ScheduledRead {
     pub key: TargetKey,
     pub pod: PodToRead,
     pub at: Timestamp,
-    /// Nobody waits for it.
+    /// It is a heartbeat.
     pub background: bool,
 }
 
-/// What is next.
+/// When the next read is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextRead {
-    /// A read may go now.
+    /// A read may start now.
     Now,
-    /// Not before this time.
+    /// At this time.
     At(Instant),
-    /// Only when something is wanted, or a read has ended.
+    /// After the next request or finished read.
     Idle,
 }
 
 pub(super) struct ReadSchedule {
     heartbeat: Duration,
-    /// Heartbeat reads a second, and at once.
+    /// The most heartbeat reads a second.
     background_rate: u32,
     background_slots: usize,
     background: usize,
@@ -152,7 +151,7 @@ impl ReadSchedule {
         for (pod, freshness) in pods {
             let mut slot = match target.pods.remove(&pod.uid) {
                 Some(slot) if slot.pod == pod => slot,
-                // Another port or container: what was read does not count, and what is being read neither.
+                // Another port or container: readings of the old one do not count.
                 _ => PodSlot {
                     pod,
                     max_age: freshness,
@@ -166,7 +165,7 @@ impl ReadSchedule {
             slot.update_due(wall, now);
             kept.insert(slot.pod.uid.clone(), slot);
         }
-        // Reads in progress of pods that are gone still take a place.
+        // Reads in progress of dropped pods still count against the limit.
         target.pods = kept;
     }
 
@@ -187,7 +186,7 @@ impl ReadSchedule {
         self.targets.retain(|key, _| keys.contains(key));
     }
 
-    /// Begins the rounds whose time has come, and says what is next.
+    /// Starts due rounds, and returns when the next read is due.
     pub(super) fn next_read(&mut self, now: Instant) -> NextRead {
         self.start_rounds(now);
         let mut soonest: Option<Instant> = None;
@@ -226,7 +225,7 @@ impl ReadSchedule {
         }
     }
 
-    /// Hands out the most important read, if one may go now.
+    /// Returns the most important read if one may start now.
     pub(super) fn take_read(&mut self, wall: Timestamp, now: Instant) -> Option<ScheduledRead> {
         let full = self.background >= self.background_slots;
         let mut best: Option<(Due, TargetKey, String)> = None;
@@ -255,7 +254,7 @@ impl ReadSchedule {
         })
     }
 
-    /// Takes in how a read ended. True if it was the last of a round.
+    /// Records the result of a read. Returns true if it was the last one of its round.
     pub(super) fn finish_read(
         &mut self,
         read: &ScheduledRead,
@@ -297,7 +296,7 @@ impl PodSlot {
             MaxAge::Heartbeat => {
                 let idle = self.last.is_none() && self.reading.is_none();
                 match self.due {
-                    // Nobody waits for the repetition any more.
+                    // The read is not requested any more.
                     Some((ReadCause::Wanted, _)) => {
                         self.due = idle.then_some((ReadCause::Heartbeat, now));
                     }
@@ -321,7 +320,7 @@ impl PodSlot {
         }
     }
 
-    /// Takes in at once that the pod cannot be read at all.
+    /// Records at once why a pod cannot be read, if that is known without a read.
     fn record_refusal(&mut self, wall: Timestamp) {
         if let Some(why) = &self.pod.refused {
             self.last = Some(PodMeasurement::Unreadable {
@@ -354,7 +353,7 @@ fn earlier_of(soonest: Option<Instant>, other: Instant) -> Instant {
     soonest.map_or(other, |s| s.min(other))
 }
 
-/// A target's own heartbeat, a little shorter or longer than the ordinary one: always the same for a policy.
+/// Returns the heartbeat of a target: the configured one plus or minus a jitter, which is constant for a policy.
 fn jittered_heartbeat(key: &TargetKey, heartbeat: Duration) -> Duration {
     let hash = StableHash::from_texts([key.uid.as_str()]).value();
     let spread = u64::from(2 * JITTER_PERCENT + 1);

@@ -16,22 +16,22 @@ use crate::rate_limit::Bucket;
 use dbbalance_core::evidence::UnreadableReason;
 use dbbalance_kube::sockets::ConnectionReader;
 
-/// Reads at once, over all policies: each is a WebSocket through the API server to a kubelet.
+/// The most reads at once, over all policies: each is a WebSocket through the API server to a kubelet.
 pub const AT_ONCE: usize = 8;
 
-/// Reads a second, over all policies: an exec costs the API server about as much as a few reads of an object, and
-/// its node the start of a process.
+/// The most reads a second, over all policies: an exec costs the API server about as much as a few reads of an object,
+/// and its node the start of a process.
 pub const PER_SECOND: u32 = 20;
 
-/// The time between two rounds of a target that nobody waits for: even then drift is seen within minutes.
+/// The time between two rounds of a target without requested reads: drift is seen within minutes.
 pub const HEARTBEAT: Duration = Duration::from_mins(1);
 
 /// How long one read may take; it takes about a tenth of a second.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Counts reads; metrics implement it. It must not block.
+/// Counts reads. It must not block.
 pub trait ReadStats: Send + Sync {
-    /// A read has ended: well, or for that reason.
+    /// Counts a read: successful, or failed for that reason.
     fn count_read(&self, result: Result<(), UnreadableReason>);
 }
 
@@ -43,12 +43,12 @@ impl ReadStats for NoReadStats {
     fn count_read(&self, _: Result<(), UnreadableReason>) {}
 }
 
-/// What the probe works with.
+/// The configuration of the probe.
 #[derive(Clone)]
 pub struct ProbeConfig {
     /// Reads one pod.
     pub reader: Arc<dyn ConnectionReader>,
-    /// Dates readings.
+    /// The time of readings.
     pub clock: Clock,
     /// Counts reads.
     pub stats: Arc<dyn ReadStats>,
@@ -56,14 +56,14 @@ pub struct ProbeConfig {
     pub at_once: usize,
     /// The most reads a second.
     pub per_second: u32,
-    /// The least time between two rounds of a target that nobody waits for.
+    /// The shortest time between two rounds of a target without requested reads.
     pub heartbeat: Duration,
     /// How long one read may take.
     pub timeout: Duration,
 }
 
 impl ProbeConfig {
-    /// The defaults, with this reader and the machine's clock.
+    /// Returns the defaults, with this reader and the system's clock.
     #[must_use]
     pub fn new(reader: Arc<dyn ConnectionReader>) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl fmt::Debug for ProbeConfig {
 pub(super) struct ProbeShared {
     pub(super) config: ProbeConfig,
     pub(super) book: Mutex<ReadSchedule>,
-    /// There is more to do than before.
+    /// Signals that the schedule has changed.
     pub(super) wake: Notify,
     pub(super) bucket: Bucket,
     pub(super) slots: Arc<Semaphore>,
@@ -110,7 +110,7 @@ impl ProbeShared {
     }
 
     pub(super) fn notify_listeners(&self, key: &TargetKey) {
-        // A listener that is gone is forgotten.
+        // Closed channels are removed.
         self.lock_listeners()
             .retain(|listener| listener.unbounded_send(key.clone()).is_ok());
     }

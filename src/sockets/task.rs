@@ -1,4 +1,4 @@
-//! The probe's task: one place and one token for each read, then the most important one.
+//! The task of the probe: waits for a free slot and a token, then starts the most important read.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::schedule::{NextRead, ScheduledRead};
 use super::state::ProbeShared;
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 
-/// Reads for ever.
+/// Reads until the probe is stopped.
 pub(super) async fn run_probe(shared: Arc<ProbeShared>) {
     loop {
         wait_for_work(&shared).await;
-        // Place and token first: what is most important is decided as late as can be.
+        // Slot and token first, so that the most important read is chosen as late as possible.
         let Ok(place) = Arc::clone(&shared.slots).acquire_owned().await else {
             return;
         };

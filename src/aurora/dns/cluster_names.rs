@@ -1,6 +1,6 @@
-//! What is known of one cluster's names: its looks, its address book, and when to look again.
+//! The DNS of one cluster: its samples, the addresses of its instances, and when each name is due.
 //!
-//! Folds answers, one after the other, and says what of them is news. It asks nobody.
+//! Answers are recorded one after the other; [`DnsSignals`] says what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,26 +14,26 @@ use super::lookup::{IpFamily, LookupAnswer, LookupError};
 use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
-/// The pace while somebody waits: eight looks a second at each endpoint (docs/adr/0008).
+/// The interval while an epoch or a rebalance waits for DNS: eight samples a second of each endpoint (docs/adr/0008).
 const BOOSTED_INTERVAL: Duration = Duration::from_millis(125);
-/// The pace while nobody does: `CoreDNS` keeps an answer for 5 s at least, so more would tell nothing.
+/// The interval otherwise: `CoreDNS` caches an answer for at least 5 s, so more samples would show nothing.
 const ENDPOINT_INTERVAL: Duration = Duration::from_secs(5);
-/// The pace of an instance's endpoint while nobody waits: its address changes only with its host.
+/// The interval of an instance's endpoint, whose address changes only with its host.
 const INSTANCE_INTERVAL: Duration = Duration::from_secs(30);
-/// The pace of IPv6 addresses, which most clusters have none of.
+/// The interval of IPv6 addresses, which most clusters do not have.
 const IPV6_INTERVAL: Duration = Duration::from_mins(1);
-/// A longer TTL than this is not waited for: it may be a mistake.
+/// The longest interval: a longer TTL may be a mistake.
 const MAX_INTERVAL: Duration = Duration::from_mins(1);
-/// How long DNS that knows more than the topology is looked at closely.
+/// How long DNS is sampled at the fast interval after it was ahead of the topology.
 const SIGNAL_BOOST: Duration = Duration::from_secs(10);
-/// Looks that agree must have been made within this time; at the wanted pace they take one second.
+/// Agreeing samples must be within this time; at the fast interval they take one second.
 const AGREEING_SPAN: SignedDuration = SignedDuration::from_secs(5);
-/// How long the endpoint of a removed instance is remembered, as its address is.
+/// How long the endpoint of a removed instance is kept; its address is kept as long.
 const HOST_RETENTION: SignedDuration = SignedDuration::from_hours(24);
-/// Questions of one name that may be unanswered at once.
+/// The most unanswered lookups of one name.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// A name to look up. Instances come first: by their addresses the other answers are understood.
+/// A name to look up. Instances come first, because their addresses identify the other answers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DnsQuestion {
     /// An instance's endpoint.
@@ -53,27 +53,27 @@ impl DnsQuestion {
     }
 }
 
-/// When a question was asked, and how its answers stand.
+/// When a name was looked up, and how many answers are pending.
 #[derive(Clone, Debug, Default)]
 struct QuestionState {
     asked: Option<Instant>,
     ttl: Duration,
-    /// Asked, or about to be as soon as the bucket lets it.
+    /// Lookups without an answer yet.
     open: usize,
-    /// Waits for the bucket.
+    /// A lookup waits for the rate limit.
     queued: bool,
 }
 
-/// What of a look others must hear.
+/// What has changed with a sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DnsSignals {
     pub(super) ahead_of_rds: bool,
     pub(super) wake: bool,
-    /// The agreed writer is another one than before.
+    /// The agreed writer differs from the one before.
     pub(super) writer_changed: bool,
 }
 
-/// What a gate could decide by; the looks that do not change it are no news.
+/// What a gate decides by. Samples that do not change it are not reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct GateInputs {
     writer: BTreeSet<Option<InstanceId>>,
@@ -82,7 +82,7 @@ struct GateInputs {
     strangers: bool,
 }
 
-/// One cluster's names.
+/// The endpoints of one cluster and their samples.
 #[derive(Debug, Default)]
 pub(super) struct ClusterNames {
     endpoints: Endpoints,
@@ -92,7 +92,7 @@ pub(super) struct ClusterNames {
     writer: DnsSamples,
     reader: DnsSamples,
     book: AddressBook,
-    /// Whose endpoint a host name is or was, and when it was last listed.
+    /// The instance of each host name, and when the RDS API last listed it.
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
     turns: BTreeMap<DnsQuestion, QuestionState>,
     boosted_until: Option<Instant>,
@@ -101,7 +101,7 @@ pub(super) struct ClusterNames {
 }
 
 impl ClusterNames {
-    /// Takes in the view as last read. Tells whether there are names to look up that were not there before.
+    /// Sets the last view of the cluster. Returns whether its names have changed.
     pub(super) fn set_view(&mut self, view: &ClusterView, now: Timestamp) -> bool {
         self.topology_writer = Some(view.topology.writer.instance.clone());
         self.members = view
@@ -133,7 +133,7 @@ impl ClusterNames {
         stirred
     }
 
-    /// Takes in addresses of instances as somebody recorded them, before this replica looked.
+    /// Adds recorded addresses of instances that this replica has not looked up yet.
     pub(super) fn seed_addresses(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
         for (instance, address) in addresses {
             if self.book.record_of(*address).is_none() {
@@ -144,7 +144,7 @@ impl ClusterNames {
         }
     }
 
-    /// Looks closely until then. Tells whether that is more than before.
+    /// Samples at the fast interval until then. Returns whether that is a change.
     pub(super) fn boost_until(&mut self, until: Instant) -> bool {
         let begins = !self.is_boosted(Instant::now());
         self.boosted_until = self.boosted_until.max(Some(until));
@@ -170,7 +170,7 @@ impl ClusterNames {
         questions
     }
 
-    /// The name to ask for.
+    /// Returns the host name to look up.
     pub(super) fn name_of(&self, question: &DnsQuestion) -> Option<String> {
         match question {
             DnsQuestion::Writer => self.endpoints.writer.clone(),
@@ -179,7 +179,7 @@ impl ClusterNames {
         }
     }
 
-    /// The questions that are due, which are then taken as queued, and when the next one is.
+    /// Returns the due questions, which are marked as queued, and when the next one is due.
     pub(super) fn take_due(&mut self, now: Instant) -> (Vec<DnsQuestion>, Option<Instant>) {
         let wanted = self.is_boosted(now);
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
@@ -195,12 +195,12 @@ impl ClusterNames {
                 due.push(question);
             }
         }
-        // When nobody wants it any more, the pace is another one.
+        // The interval changes when the boost ends.
         let pause = self.boosted_until.filter(|_| wanted);
         (due, [next, pause].into_iter().flatten().min())
     }
 
-    /// The question goes out now.
+    /// Records that a question is asked now.
     pub(super) fn mark_asked(&mut self, question: &DnsQuestion, now: Instant) {
         if let Some(turn) = self.turns.get_mut(question) {
             turn.queued = false;
@@ -209,7 +209,7 @@ impl ClusterNames {
         }
     }
 
-    /// Takes in an answer to a question asked at `at`, and says what of it is news.
+    /// Records the answer to a question asked at `at`, and returns what has changed.
     pub(super) fn record_answer(
         &mut self,
         question: &DnsQuestion,
@@ -259,12 +259,12 @@ impl ClusterNames {
         }
     }
 
-    /// The instance that all of the last looks at the cluster endpoint named.
+    /// Returns the instance that all of the last samples of the cluster endpoint named.
     pub(super) fn agreed_writer(&self) -> Option<InstanceId> {
         self.gist.agreed.clone()
     }
 
-    /// What is known, for one pass.
+    /// Returns the samples and addresses, shared until they change.
     pub(super) fn view(&mut self) -> Arc<DnsView> {
         let view = self.snapshot.take().unwrap_or_else(|| {
             Arc::new(DnsView {
@@ -306,8 +306,8 @@ impl ClusterNames {
         }
     }
 
-    /// Whose endpoint a name is: one that was listed, or one built like those (a member that was removed before
-    /// this operator began).
+    /// Returns the instance of an endpoint's name: a listed one, or one of the same form (a member that was removed
+    /// before the operator started).
     fn instance_of_alias(&self, alias: &str) -> Option<InstanceId> {
         let alias = normalize_host(alias);
         if let Some((id, _)) = self.hosts.get(&alias) {
@@ -324,7 +324,7 @@ impl ClusterNames {
             .then(|| InstanceId(label.to_owned()))
     }
 
-    /// The cluster endpoint leads elsewhere than a moment ago, and not to the writer that we know.
+    /// Returns whether the cluster endpoint has moved since the last sample, and not to the known writer.
     fn is_other_writer(&self, look: &DnsSample) -> bool {
         if look.address.is_none() {
             return false;
@@ -340,7 +340,7 @@ impl ClusterNames {
                 .is_some_and(same)
     }
 
-    /// The reader endpoint names an instance that is no member and was not named lately.
+    /// Returns whether the reader endpoint names an instance that is not a member and was not named recently.
     fn is_new_reader(&self, look: &DnsSample) -> bool {
         let Some(address) = look.address else {
             return false;
@@ -385,7 +385,7 @@ fn last_sample_with_address(looks: &DnsSamples) -> Option<DnsSample> {
     looks.into_iter().rev().find(|l| l.address.is_some())
 }
 
-/// Never more often than the answer's TTL while nobody waits: a cache would say the same again.
+/// Returns the interval of a name. Without a boost it is at least the answer's TTL: a cache would repeat the answer.
 fn question_interval(question: &DnsQuestion, ttl: Duration, wanted: bool) -> Duration {
     match (question, wanted) {
         (DnsQuestion::Writer | DnsQuestion::Reader, true) => BOOSTED_INTERVAL,
@@ -400,7 +400,7 @@ fn question_interval(question: &DnsQuestion, ttl: Duration, wanted: bool) -> Dur
     }
 }
 
-/// A host name as it is compared: lower case, without the last dot.
+/// Returns a host name in lower case, without the trailing dot.
 fn normalize_host(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }

@@ -7,7 +7,7 @@ use strum::VariantArray as _;
 
 use crate::aurora::stats::NoStats;
 
-/// The kind of address that is asked for.
+/// The address family of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IpFamily {
     /// A records.
@@ -16,18 +16,18 @@ pub enum IpFamily {
     V6,
 }
 
-/// What a resolver answered.
+/// The answer of a resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookupAnswer {
     /// The addresses, at least one, in the order of the answer.
     pub addresses: Vec<IpAddr>,
-    /// The names that the asked one is an alias of, first to last, as answered.
+    /// The names that the queried one is an alias of, first to last, as answered.
     pub aliases: Vec<String>,
     /// The shortest TTL of the answer's records, in seconds.
     pub ttl: u32,
 }
 
-/// Why there is no address.
+/// Describes why there is no address.
 #[derive(
     Clone,
     Copy,
@@ -43,28 +43,28 @@ pub struct LookupAnswer {
 pub enum LookupError {
     /// The name does not exist.
     NoSuchName,
-    /// The name exists, without an address of this kind.
+    /// The name exists, but has no address of this family.
     NoAddress,
     /// The resolver failed or refused.
     Refused,
-    /// No answer came in time.
+    /// There was no answer within the timeout.
     Unanswered,
 }
 
 impl LookupError {
-    /// In words, for people.
+    /// Returns the text for conditions and messages.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
             Self::NoSuchName => "NXDOMAIN: the name does not exist",
             Self::NoAddress => "the name has no address",
             Self::Refused => "the resolver failed or refused",
-            Self::Unanswered => "the resolver did not answer in time",
+            Self::Unanswered => "the resolver did not answer within the timeout",
         }
     }
 }
 
-/// How a look-up ended, as a label.
+/// The result of a lookup, as the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LookupResult {
     /// With an address.
@@ -90,19 +90,19 @@ impl LookupResult {
     }
 }
 
-/// Something that resolves names: the resolver that pods use, or a test.
+/// Resolves names: by the resolver that pods use, or a fake in tests.
 #[async_trait]
 pub trait Resolve: Send + Sync {
-    /// Asks once, without a cache of its own. The name is whole: no search domain may be tried.
+    /// Resolves a fully qualified name once, without a cache and without search domains.
     ///
     /// # Errors
-    /// Why there is no address.
+    /// When there is no address.
     async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError>;
 }
 
-/// Counts look-ups; metrics implement it. Must not block.
+/// Counts lookups. It must not block.
 pub trait LookupStats: Send + Sync {
-    /// A look-up has ended.
+    /// Counts a finished lookup.
     fn count_lookup(&self, result: LookupResult);
 }
 

@@ -1,7 +1,7 @@
-//! The resolver that pods use, asked by hickory-resolver.
+//! Looks up names by the resolver that pods use, with hickory-resolver.
 //!
-//! Asks and translates, nothing else. It keeps no answers, and asks each time from a socket of its own: so a look
-//! is what a pod would be told now, and of several caches behind one Service address each is reached in its turn.
+//! It does not cache, and uses a new socket for each lookup, so an answer is what a pod would get now. Of several caches
+//! behind one Service address, each is reached in turn.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,30 +20,30 @@ use thiserror::Error;
 
 use super::lookup::{IpFamily, LookupAnswer, LookupError, Resolve};
 
-/// How long an answer may take. A pod's own resolver gives up after 5 s (resolv.conf's default); by then forty
-/// looks would wait, and a cache that answers so late serves no pool.
+/// How long an answer may take. A pod's own resolver gives up after 5 s (resolv.conf's default); by then forty lookups
+/// would wait, and so late an answer is of no use to a pool.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why there is no resolver.
+/// Describes why the resolver cannot be built.
 #[derive(Debug, Error)]
 pub enum ResolverError {
     /// `/etc/resolv.conf` cannot be used.
-    #[error("cannot read the resolver from /etc/resolv.conf: name it by --dns-servers")]
+    #[error("cannot read the resolver from /etc/resolv.conf: set --dns-servers")]
     System(#[source] NetError),
-    /// It cannot be made.
-    #[error("cannot make the DNS resolver")]
+    /// The library rejects the configuration.
+    #[error("cannot build the DNS resolver")]
     Build(#[source] NetError),
 }
 
-/// The system's resolver, or one that is named by address.
+/// The system's resolver, or configured servers.
 #[derive(Clone, Debug)]
 pub struct Resolver(TokioResolver);
 
 impl Resolver {
-    /// Asks these servers, in their order; without any, those of this pod's `/etc/resolv.conf`.
+    /// Returns a resolver that asks these servers in order; without any, those of this pod's `/etc/resolv.conf`.
     ///
     /// # Errors
-    /// When none is named and the file cannot be read.
+    /// When there are no servers and the file cannot be read.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
         let name_servers = if servers.is_empty() {
             let (system, _) =
@@ -71,11 +71,11 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 fn resolver_options() -> ResolverOpts {
     let mut options = ResolverOpts::default();
     options.timeout = ANSWER_TIMEOUT;
-    // A look that fails is told as such; the next one comes soon enough.
+    // A failed lookup is recorded as such; the next one follows soon.
     options.attempts = 0;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
-    // As a pod's libc does: the first server, and another one only when it fails.
+    // As a pod's libc does: the first server, another one only if it fails.
     options.num_concurrent_reqs = 1;
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.preserve_intermediates = true;
@@ -85,7 +85,7 @@ fn resolver_options() -> ResolverOpts {
 #[async_trait]
 impl Resolve for Resolver {
     async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
-        // Whole names alone: with search domains each miss would be several questions.
+        // Only fully qualified names: with search domains each miss would be several lookups.
         let mut name = Name::from_utf8(name).map_err(|_| LookupError::NoSuchName)?;
         name.set_fqdn(true);
         let kind = match family {
@@ -126,7 +126,7 @@ fn lookup_error(error: &NetError) -> LookupError {
             }
         }
         NetError::Dns(_) => LookupError::Refused,
-        // Too late, refused sockets, no route: nobody answered.
+        // Timeouts, refused connections, no route.
         _ => LookupError::Unanswered,
     }
 }

@@ -16,16 +16,16 @@ use crate::clock::Clock;
 use crate::rate_limit::Bucket;
 use dbbalance_core::topology::InstanceId;
 
-/// What the looking works with.
+/// The configuration of the samplers.
 #[derive(Clone)]
 pub struct DnsConfig {
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
-    /// The most look-ups a second, over all clusters.
+    /// The most lookups a second, over all clusters.
     pub lookups_per_second: u32,
-    /// Dates looks.
+    /// The time of samples.
     pub clock: Clock,
-    /// Counts look-ups.
+    /// Counts lookups.
     pub stats: Arc<dyn LookupStats>,
 }
 
@@ -37,16 +37,16 @@ impl fmt::Debug for DnsConfig {
     }
 }
 
-/// Something that others must hear of a cluster's DNS.
+/// A change in the DNS of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsUpdate {
     /// The cluster.
     pub key: ClusterKey,
-    /// DNS seems to know more than the topology: another writer, or a reader that is no member. Ask RDS now.
+    /// DNS is ahead of the topology: it names another writer, or a reader that is not a member. Poll RDS now.
     pub ahead_of_rds: bool,
-    /// The instance that the last looks at the cluster endpoint all named.
+    /// The instance that all of the last samples of the cluster endpoint named.
     pub writer: Option<InstanceId>,
-    /// A reconcile may decide otherwise.
+    /// A reconcile may decide differently.
     pub wake: bool,
 }
 
@@ -59,12 +59,12 @@ pub(super) struct SamplerShared {
     pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
 }
 
-/// One cluster: what is known of its names, and the way to its task.
+/// One cluster: its samples, and the signals to its task.
 #[derive(Debug)]
 pub(super) struct SampledCluster {
     pub(super) key: ClusterKey,
     pub(super) names: Mutex<ClusterNames>,
-    /// The names or the pace have changed.
+    /// Signals that the names or the interval have changed.
     pub(super) stirred: Notify,
     pub(super) stop: CancellationToken,
 }
@@ -85,7 +85,7 @@ impl SamplerShared {
     }
 
     pub(super) fn notify_listeners(&self, news: &DnsUpdate) {
-        // A listener that is gone is forgotten.
+        // Closed channels are removed.
         self.lock_listeners()
             .retain(|listener| listener.unbounded_send(news.clone()).is_ok());
     }

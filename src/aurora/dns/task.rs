@@ -1,4 +1,4 @@
-//! The task of one cluster: wait, ask what is due, fold in what was answered, tell who must know.
+//! The task of one cluster: waits, looks up due names, records the answers and notifies listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::cluster_names::DnsQuestion;
 use super::lookup::LookupResult;
 use super::state::{DnsUpdate, SampledCluster, SamplerShared};
 
-/// How long to sleep when nothing is due: until somebody stirs.
+/// How long to sleep when nothing is due; a change of the names ends it.
 const IDLE_SLEEP: Duration = Duration::from_hours(1);
 
-/// Looks until the seat is stopped.
+/// Samples until the cluster is stopped.
 pub(super) async fn run_sampler(shared: Arc<SamplerShared>, seat: Arc<SampledCluster>) {
     tokio::select! {
         () = seat.stop.cancelled() => {}
@@ -22,7 +22,7 @@ pub(super) async fn run_sampler(shared: Arc<SamplerShared>, seat: Arc<SampledClu
 }
 
 async fn sample_forever(shared: &Arc<SamplerShared>, seat: &Arc<SampledCluster>) {
-    // With the task end its questions.
+    // Dropping the set cancels the lookups.
     let mut asking = JoinSet::new();
     loop {
         let now = Instant::now();
@@ -49,7 +49,7 @@ async fn ask_question(
         names.mark_asked(&question, Instant::now());
         names.name_of(&question)
     };
-    // Now that it is asked, its next turn has a time.
+    // Now the task knows when the question is due next.
     seat.stirred.notify_one();
     let Some(name) = name else { return };
     let at = (shared.config.clock)();

@@ -17,16 +17,16 @@ use crate::aurora::stats::PollStats;
 use crate::clock::Clock;
 use dbbalance_core::topology::ClusterId;
 
-/// What the pollers work with.
+/// The configuration of the pollers.
 #[derive(Clone)]
 pub struct PollerConfig {
-    /// Makes the sources.
+    /// Builds the sources.
     pub factory: Arc<dyn SourceFactory>,
-    /// The pace.
+    /// The delays between polls.
     pub cadence: Cadence,
-    /// The roles that may be used. The factory holds the same list: here, for the answer to be immediate.
+    /// The allowed roles. The factory has the same list; here it rejects a role at once.
     pub allowed: RoleAllowList,
-    /// Dates readings.
+    /// The time of readings.
     pub clock: Clock,
     /// Counts polls.
     pub stats: Arc<dyn PollStats>,
@@ -49,14 +49,14 @@ pub(super) struct PollerShared {
     pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<ClusterKey>>>,
 }
 
-/// One source: what is read there, and the way to its task.
+/// One source: its clusters, and the signals to its task.
 #[derive(Debug)]
 pub(super) struct PolledSource {
     pub(super) source: SourceKey,
     pub(super) clusters: Mutex<BTreeMap<ClusterId, PolledCluster>>,
-    /// A new cluster is there.
+    /// Signals a new cluster.
     pub(super) arrival: Notify,
-    /// Somebody has reason to believe that something has changed.
+    /// Requests a poll now.
     pub(super) poke: Notify,
     pub(super) stop: CancellationToken,
 }
@@ -77,7 +77,7 @@ impl PollerShared {
     }
 
     pub(super) fn notify_listeners(&self, key: &ClusterKey) {
-        // A listener that is gone is forgotten.
+        // Closed channels are removed.
         self.lock_listeners()
             .retain(|listener| listener.unbounded_send(key.clone()).is_ok());
     }

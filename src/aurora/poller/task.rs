@@ -1,4 +1,4 @@
-//! The task of one source: wait, read all its clusters in one go, fold in what came, tell who must know.
+//! The task of one source: waits, reads all its clusters in one poll, records the answers and notifies listeners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::aurora::stats::PollResult;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 
-/// How long one poll may take. The source's own time-outs end each request after seconds; a thousand clusters are
-/// some forty pages at two a second.
+/// How long one poll may take. The source's own timeouts end each request after seconds; a thousand clusters are about
+/// forty pages at two a second.
 const POLL_TIMEOUT: Duration = Duration::from_mins(2);
 
 type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
-/// Polls until the seat is stopped.
+/// Polls until the source is stopped.
 pub(super) async fn run_poller(shared: Arc<PollerShared>, seat: Arc<PolledSource>) {
     let mut poller = Poller {
         shared,
@@ -38,9 +38,9 @@ pub(super) async fn run_poller(shared: Arc<PollerShared>, seat: Arc<PolledSource
 struct Poller {
     shared: Arc<PollerShared>,
     seat: Arc<PolledSource>,
-    /// Made when first needed, and anew when its credentials fail.
+    /// Built when first needed, and again after its credentials have failed.
     source: Option<Arc<dyn ClusterSource>>,
-    /// Polls in a row that have failed.
+    /// Consecutive failed polls.
     failures: u32,
 }
 
@@ -54,7 +54,7 @@ impl Poller {
                 self.poll_clusters(&ids).await;
             }
             let next = Instant::now() + self.next_delay();
-            // Newcomers do not put off the others.
+            // New clusters do not delay the others.
             due = if newcomers && self.failures == 0 {
                 due.min(next)
             } else {
@@ -67,8 +67,8 @@ impl Poller {
         self.shared.config.cadence.gather
     }
 
-    /// Waits until the next poll is due, or until newcomers have gathered. True for newcomers. A source that
-    /// fails is not asked sooner for them.
+    /// Waits until the next poll is due, or until new clusters have gathered. Returns true for new clusters. They do not
+    /// shorten the backoff of a failing source.
     async fn wait_until_due(&self, due: Instant) -> bool {
         if self.failures > 0 {
             sleep_until(due).await;
@@ -84,7 +84,7 @@ impl Poller {
         }
     }
 
-    /// What to ask for: all clusters, or only those that were never asked for.
+    /// Returns all clusters, or only those that were never polled.
     fn ids_to_poll(&self, newcomers: bool) -> BTreeSet<ClusterId> {
         let clusters = self.seat.lock_clusters();
         let asked = clusters
@@ -148,7 +148,7 @@ impl Poller {
         answer
     }
 
-    /// Takes in the answers, cluster by cluster.
+    /// Records the answers, cluster by cluster.
     fn record_answers(
         &self,
         ids: &BTreeSet<ClusterId>,
@@ -159,12 +159,12 @@ impl Poller {
         let mut news = Vec::new();
         let mut clusters = self.seat.lock_clusters();
         for id in ids {
-            // Dropped by everybody in the meantime.
+            // No policy names it any more.
             let Some(entry) = clusters.get_mut(id) else {
                 continue;
             };
             let answer = answers.remove(id).unwrap_or_else(|| {
-                let detail = "the source has left it out".to_owned();
+                let detail = "the source did not return it".to_owned();
                 Err(ReadingError::NotWhole {
                     id: id.clone(),
                     detail,
@@ -188,7 +188,7 @@ impl Poller {
         result
     }
 
-    /// Takes in that nothing could be read.
+    /// Records that nothing could be read.
     fn record_failure(&self, ids: &BTreeSet<ClusterId>, error: &SourceError) -> PollResult {
         let (reason, message) = (error.reason(), error.to_string());
         if self.failures == 1 {
@@ -223,7 +223,7 @@ impl Poller {
         }
     }
 
-    /// How long to wait for the next poll.
+    /// Returns the delay to the next poll.
     fn next_delay(&self) -> Duration {
         let cadence = &self.shared.config.cadence;
         if self.failures > 0 {

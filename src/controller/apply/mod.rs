@@ -1,8 +1,7 @@
-//! Apply: the only code that changes a workload or a pod.
+//! Applies a plan. No other code of the operator changes a workload or a pod.
 //!
-//! Before each effect it asks the lease whether it still leads, and the limiter whether it may.
-//! Each recycle of a pod is claim, effect, stamp; whatever dies in between leaves a claim that says
-//! so. It decides nothing: which pods and how is the plan's.
+//! Each effect waits for the rate limiter and then checks that this replica is still the leader. The recycle of a pod is
+//! claim, effect and stamp; a crash in between leaves the claim on the pod.
 
 mod recycle;
 
@@ -11,7 +10,7 @@ use std::collections::HashMap;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::controller::context::Context;
+use crate::controller::context::EffectContext;
 use crate::controller::errors::ReconcileError;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::Method;
@@ -25,43 +24,43 @@ use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
 use recycle::{PodBatch, recycle_planned_pod, report_lost};
 
-/// How long a disruption budget is left alone before it is asked again: often enough to go on soon
-/// when it is lifted, seldom enough to be no loop.
+/// How long to wait after a disruption budget has refused an eviction: short enough to continue soon when it allows one,
+/// long enough not to load the API server.
 const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
-/// From the creation of an epoch's event to its open time: the granularity of the API server's times.
+/// The time from the creation of an epoch's event to its open time: the granularity of the API server's times.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
 
-/// What was done.
+/// The result of [`apply_plan`].
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The pending epoch has opened, at this time.
+    /// The epoch that has opened, and its open time.
     pub opened: Option<(i64, Timestamp)>,
     /// By target.
     pub targets: HashMap<String, TargetApplied>,
 }
 
-/// What was done for one target.
+/// The result for one target.
 #[derive(Debug, Default)]
 pub struct TargetApplied {
-    /// A step was taken: something was claimed or rolled.
+    /// At least one pod was claimed, or the workload was rolled.
     pub stepped: bool,
-    /// Pods whose effect was made, by the fallback.
+    /// Pods that were recycled by the fallback.
     pub fallbacks: usize,
-    /// The first failure.
+    /// The message of the first failure.
     pub failure: Option<String>,
-    /// A failure that every pod of the template would meet, on the canary.
+    /// A failure of the canary that every pod of the template would have.
     pub structural: Option<String>,
-    /// What holds the target for a while.
+    /// What blocks the target for a while.
     pub blockade: Option<EffectBackoff>,
     /// The workload's generation after its template was stamped.
     pub template_generation: Option<i64>,
 }
 
-/// Does what the plan says.
+/// Makes the effects of a plan.
 ///
 /// # Errors
-/// When the pending epoch could not be opened. Failures of effects are no errors.
+/// When the pending epoch cannot be opened. Failed effects are not errors; they are in the result.
 #[tracing::instrument(
     name = "apply",
     level = "error",
@@ -77,7 +76,7 @@ pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
-    ctx: &Context,
+    ctx: EffectContext<'_>,
 ) -> Result<Applied, ReconcileError> {
     let Plan {
         status,
@@ -98,7 +97,7 @@ pub async fn apply_plan(
             .await?;
         ctx.state
             .update(&world.policy.uid, |m| m.start_grace((ctx.clock)()));
-        // The API server's clock has whole seconds; a pod created within this one may be older.
+        // The API server's times have whole seconds: a pod created within this second may be older than the epoch.
         let time = created.saturating_add(OPENING).unwrap_or(created);
         applied.opened = Some((opening.epoch, time));
     }
@@ -161,14 +160,18 @@ pub async fn apply_plan(
     Ok(applied)
 }
 
-async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) -> TargetApplied {
+async fn roll_workload(
+    workload: &WorkloadTarget,
+    stamp: &Stamp,
+    ctx: EffectContext<'_>,
+) -> TargetApplied {
     let mut done = TargetApplied::default();
-    ctx.effect_limiter.acquire().await;
+    ctx.limiter.acquire().await;
     if !ctx.leadership.is_leading() {
         return done;
     }
     fail::fail_point!("claimed");
-    let rolled = rollout::roll_workload(&ctx.clients.effects, workload, &stamp.to_string()).await;
+    let rolled = rollout::roll_workload(ctx.client, workload, &stamp.to_string()).await;
     ctx.metrics.count_effect(
         Method::Rollout,
         rolled.as_ref().err().unwrap_or(&EffectOutcome::Done),
@@ -178,10 +181,10 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
             fail::fail_point!("acted");
             done.stepped = true;
             done.template_generation = Some(generation);
-            tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "rollout begun");
+            tracing::info!(kind = ?workload.kind, workload = workload.name, %stamp, "Started rollout");
         }
         Err(EffectOutcome::Failed { fault, message }) => {
-            tracing::warn!(fault = fault.as_str(), message, "rollout failed");
+            tracing::warn!(fault = fault.as_str(), error = message, "Rollout failed");
             if fault.is_structural() {
                 done.structural = Some(message);
             } else {
@@ -196,7 +199,7 @@ async fn roll_workload(workload: &WorkloadTarget, stamp: &Stamp, ctx: &Context) 
     done
 }
 
-async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
+async fn recycle_all(batch: PodBatch<'_>, ctx: EffectContext<'_>) -> TargetApplied {
     let recycles = batch
         .pods
         .iter()
@@ -204,20 +207,6 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
     let mut done = TargetApplied::default();
     remember_sockets(batch, ctx);
     for (pod, result) in batch.pods.iter().zip(join_all(recycles).await) {
-        let result_word = match &result {
-            Recycled::Done => "done",
-            Recycled::Untouched => "untouched",
-            Recycled::Blocked(..) => "blocked",
-            Recycled::Failed(..) => "failed",
-        };
-        tracing::info!(
-            pod = pod.name,
-            method = ?pod.method,
-            epoch = pod.claim.epoch,
-            attempt = pod.claim.attempt.number(),
-            result = result_word,
-            "recycle"
-        );
         match result {
             Recycled::Untouched => {}
             Recycled::Done => {
@@ -229,12 +218,6 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
             }
             Recycled::Failed(fault, message) => {
                 done.stepped = true;
-                tracing::warn!(
-                    pod = pod.name,
-                    fault = fault.as_str(),
-                    message,
-                    "recycle failed"
-                );
                 if fault.is_structural() && batch.is_canary {
                     done.structural = Some(message.clone());
                 }
@@ -245,8 +228,8 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: &Context) -> TargetApplied {
     done
 }
 
-/// Keeps the sockets of pods as they are before their recycle: that it has renewed them is proved by them.
-fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
+/// Keeps the sockets of pods before their recycle, to prove later that it has renewed them.
+fn remember_sockets(batch: PodBatch<'_>, ctx: EffectContext<'_>) {
     let PodBatch {
         world, spec, pods, ..
     } = batch;
@@ -266,16 +249,16 @@ fn remember_sockets(batch: PodBatch<'_>, ctx: &Context) {
     });
 }
 
-/// Stamps pods that need no effect. A stamp that does not go through is planned again.
+/// Stamps pods that need no effect. A failed stamp is planned again.
 async fn stamp_all(
     world: &World,
     pods: &[PodKey],
     stamp: &Stamp,
     note: &TopologyNote,
-    ctx: &Context,
+    ctx: EffectContext<'_>,
 ) {
     for PodKey { name, uid, version } in pods {
-        ctx.effect_limiter.acquire().await;
+        ctx.limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;
         }
@@ -285,11 +268,11 @@ async fn stamp_all(
             uid: uid.clone(),
         };
         let text = stamp.to_string();
-        let client = &ctx.clients.effects;
+        let client = ctx.client;
         let stamped = annotate::stamp_without_effect(client, &of, version, &text, note).await;
         report_lost(stamped, &of, "stamping");
     }
-    tracing::info!(pods = pods.len(), %stamp, "stamped without effect: connections are where they should be");
+    tracing::info!(pods = pods.len(), %stamp, "Stamped pods without effect");
 }
 
 fn gate_of(by: BlockedBy) -> Gate {
@@ -299,7 +282,7 @@ fn gate_of(by: BlockedBy) -> Gate {
     }
 }
 
-fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
+fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBackoff {
     let until = (ctx.clock)()
         .saturating_add(BLOCKED_FOR)
         .unwrap_or(Timestamp::MAX);
@@ -310,9 +293,14 @@ fn new_blockade(ctx: &Context, gate: Gate, message: String) -> EffectBackoff {
     }
 }
 
-async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, ctx: &Context) {
+async fn annotate_new_pods(
+    world: &World,
+    pods: &[PodKey],
+    note: &TopologyNote,
+    ctx: EffectContext<'_>,
+) {
     for PodKey { name, uid, .. } in pods {
-        ctx.effect_limiter.acquire().await;
+        ctx.limiter.acquire().await;
         if !ctx.leadership.is_leading() {
             return;
         }
@@ -322,7 +310,7 @@ async fn annotate_new_pods(world: &World, pods: &[PodKey], note: &TopologyNote, 
             uid: uid.clone(),
         };
         report_lost(
-            annotate::annotate_topology(&ctx.clients.effects, &of, note).await,
+            annotate::annotate_topology(ctx.client, &of, note).await,
             &of,
             "annotating",
         );

@@ -1,6 +1,6 @@
 //! Recycles the pods of a step by `dbbalance_kube::recycle`, with the operator's fence, limit, metrics and kill points.
 
-use crate::controller::context::Context;
+use crate::controller::context::EffectContext;
 use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
@@ -21,11 +21,24 @@ pub(super) struct PodBatch<'a> {
     pub is_canary: bool,
 }
 
-/// Recycles one pod of the batch, if it is still as it was planned.
+/// Recycles one pod of the batch, if it is still as it was planned, and logs the result.
+#[tracing::instrument(
+    name = "recycle",
+    level = "error",
+    skip_all,
+    fields(
+        namespace = batch.world.policy.namespace,
+        policy = batch.world.policy.name,
+        cluster = batch.world.spec.cluster.identifier,
+        epoch = step.claim.epoch,
+        target = batch.spec.name,
+        pod = step.name,
+    )
+)]
 pub(super) async fn recycle_planned_pod(
     batch: PodBatch<'_>,
     step: &PodStep,
-    ctx: &Context,
+    ctx: EffectContext<'_>,
 ) -> Recycled {
     let PodStep {
         name,
@@ -37,11 +50,11 @@ pub(super) async fn recycle_planned_pod(
         moved,
     } = step;
     let policy = &batch.world.policy;
-    let Some(pod) = planned_pod(ctx, &policy.namespace, name, uid, resource_version) else {
+    let Some(pod) = planned_pod(ctx.stores, &policy.namespace, name, uid, resource_version) else {
         return Recycled::Untouched;
     };
     let recycle = PodRecycle {
-        client: &ctx.clients.effects,
+        client: ctx.client,
         target: batch.spec,
         pod: &pod,
         pod_ref: PodRef {
@@ -63,7 +76,39 @@ pub(super) async fn recycle_planned_pod(
         method: *method,
         ctx,
     };
-    recycle_pod(&recycle, batch.is_canary, &ctx.pod_caller, &hooks).await
+    let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &hooks).await;
+    log_result(&result, *method, claim);
+    result
+}
+
+fn log_result(result: &Recycled, method: Method, claim: &Claim) {
+    let (method, attempt) = (method.as_str(), claim.attempt.number());
+    match result {
+        Recycled::Done => tracing::info!(method, attempt, "Recycled pod"),
+        Recycled::Untouched => tracing::debug!(
+            method,
+            attempt,
+            "Left pod as it was: it has changed or this replica does not lead"
+        ),
+        Recycled::Blocked(by, error) => {
+            tracing::info!(
+                method,
+                attempt,
+                reason = by.as_str(),
+                error,
+                "Recycle blocked, retrying later"
+            );
+        }
+        Recycled::Failed(fault, error) => {
+            tracing::warn!(
+                method,
+                attempt,
+                fault = fault.as_str(),
+                error,
+                "Recycle failed"
+            );
+        }
+    }
 }
 
 /// What the operator does between the steps of a recycle.
@@ -73,12 +118,12 @@ struct OperatorHooks<'a> {
     /// The version of the pod that the claim was written on.
     resource_version: &'a str,
     method: Method,
-    ctx: &'a Context,
+    ctx: EffectContext<'a>,
 }
 
 impl RecycleHooks for OperatorHooks<'_> {
     async fn wait_for_permit(&self) {
-        self.ctx.effect_limiter.acquire().await;
+        self.ctx.limiter.acquire().await;
     }
 
     fn may_act(&self) -> bool {
@@ -112,9 +157,9 @@ pub(super) fn report_lost(outcome: StampOutcome, of: &PodRef, doing: &str) {
         tracing::warn!(
             pod = of.name,
             fault = fault.as_str(),
-            message,
-            doing,
-            "write after an effect failed"
+            error = message,
+            operation = doing,
+            "Write after an effect failed"
         );
     }
 }

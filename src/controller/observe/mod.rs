@@ -1,6 +1,6 @@
-//! Observe: gathers what one pass may know into one value.
+//! Observes the world: reads policy, topology, DNS, workloads, pods and evidence into one [`World`] for the planner.
 //!
-//! The only reader of caches in a pass. It takes no decision but whose a pod is.
+//! Nothing else in a reconcile reads the caches. It decides which policy and target a pod belongs to, and nothing more.
 
 mod owners;
 mod workloads;
@@ -16,7 +16,7 @@ use super::errors::ReconcileError;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::ClusterKey;
 use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
-use crate::k8s::watch::Workload;
+use crate::k8s::watch::{Stores, Workload};
 use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
@@ -35,10 +35,10 @@ use dbbalance_planner::world::{
 use dbbalance_planner::{recorded_addresses, recorded_topology};
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
 
-/// Gathers the world of one policy, and the policy as it is now.
+/// Returns the current policy and its world.
 ///
 /// # Errors
-/// When the policy must be read from the API server and cannot be.
+/// When the policy must be read from the API server and the request fails.
 pub async fn observe_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
@@ -65,8 +65,8 @@ pub async fn observe_world(
     Ok((current, world))
 }
 
-/// The policy as it is now: the cache may be behind our own last write, and behind another
-/// leader's when this replica has just begun to lead.
+/// Returns the current policy. The cache may be behind the last write of this replica, and behind the previous leader's
+/// if this replica has just become the leader.
 async fn current_policy(
     policy: &DbBalancePolicy,
     ctx: &Context,
@@ -82,7 +82,7 @@ async fn current_policy(
                 doing: format!("reading policy {namespace}/{}", policy.name_any()),
                 source: Box::new(source),
             })?;
-        // From here on the cache counts only once it is as new as this.
+        // From now on the cache is used only once it is as new as this.
         let first = memory.is_none();
         ctx.state.update(&policy.uid().unwrap_or_default(), |m| {
             m.must_read = false;
@@ -106,7 +106,7 @@ async fn current_policy(
     Ok(current)
 }
 
-/// The resource version as a number, by which Kubernetes lets versions of one object be compared.
+/// Returns the resource version as a number. Kubernetes allows such a comparison between versions of one object.
 pub(super) fn parse_version(policy: &DbBalancePolicy) -> u64 {
     policy
         .resource_version()
@@ -206,7 +206,7 @@ fn gather_world(
     }
 }
 
-/// What was measured of a target's pods; nothing where nothing is.
+/// Returns the readings of a target's pods; nothing if the policy has no source of evidence.
 fn target_evidence(
     policy: &DbBalancePolicy,
     spec: &TargetSpec,
@@ -226,7 +226,7 @@ fn target_evidence(
     }
 }
 
-/// The name under which the probe knows a target.
+/// Returns the key of a target in the probe.
 #[must_use]
 pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
     TargetKey {
@@ -265,7 +265,7 @@ fn highest_stamp(policy: &PolicyFacts, targets: &[TargetWorld]) -> Option<i64> {
         .max()
 }
 
-/// Where a policy's topology is read.
+/// Returns the cluster of a policy, with the role and region that it is read by.
 #[must_use]
 pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
     ClusterKey {
@@ -283,7 +283,8 @@ pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
     }
 }
 
-/// What the other policies of the cluster hold and do. Called under the ledger's lock.
+/// Returns what the other policies of the cluster hold and have in progress. The caller holds
+/// [`Context::budget_lock`].
 #[must_use]
 pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> ClusterPeers {
     let mut sum = ClusterPeers::default();
@@ -298,7 +299,7 @@ pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Clust
             sum.in_flight = sum.in_flight.plus(memory.in_flight);
             sum.running += memory.running;
         } else {
-            // Not seen since this replica leads: count what its status says.
+            // Not reconciled since this replica became the leader: use its status.
             let targets = other.status.iter().flat_map(|s| &s.targets);
             sum.running += targets
                 .filter(|t| {
@@ -348,16 +349,16 @@ fn workload_facts(workload: &Workload) -> Option<WorkloadFacts> {
     }
 }
 
-/// The pod as cached, if it still is the one that was planned on.
+/// Returns the cached pod if it has not changed since it was planned.
 #[must_use]
 pub fn planned_pod(
-    ctx: &Context,
+    stores: &Stores,
     namespace: &str,
     name: &str,
     uid: &str,
     version: &str,
 ) -> Option<Arc<Pod>> {
-    ctx.stores.pod(namespace, name).filter(|p| {
+    stores.pod(namespace, name).filter(|p| {
         p.metadata.uid.as_deref() == Some(uid)
             && p.metadata.resource_version.as_deref() == Some(version)
     })

@@ -1,6 +1,4 @@
-//! Owners: which policy and which of its targets a pod belongs to.
-//!
-//! Reads caches and labels only; whether an owner may act is decided elsewhere.
+//! Finds the policy and the target that a pod belongs to, from caches and labels.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +11,8 @@ use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
 use dbbalance_core::pod::{OwnerRef, PodFacts};
 use dbbalance_kube::pods;
 
-/// The older policies of the namespace: of two policies that take a pod, the older one owns it;
-/// of equal age, the one with the smaller UID.
+/// Returns the older policies of the namespace with their targets. If two policies match a pod, the older one owns it; at
+/// equal age, the one with the smaller UID.
 pub(super) fn older_policies(
     policy: &DbBalancePolicy,
     stores: &Stores,
@@ -51,7 +49,7 @@ pub(super) fn owner_among(
         .map(|(name, _)| name.clone())
 }
 
-/// Which Deployment each `ReplicaSet` belongs to.
+/// Maps each `ReplicaSet` to its Deployment.
 pub(super) struct OwnerIndex(BTreeMap<String, String>);
 
 impl OwnerIndex {
@@ -82,7 +80,7 @@ impl OwnerIndex {
     }
 }
 
-/// Says whether a pod belongs to a target.
+/// Matches pods against the workload or selector of a target.
 pub(super) struct PodMatcher<'a> {
     spec: &'a TargetSpec,
     selector: Option<Selector>,
@@ -103,7 +101,7 @@ impl<'a> PodMatcher<'a> {
                 .workload_of(pod)
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
-        // Jobs and bare pods are never taken: nobody would bring them back.
+        // Jobs and bare pods never match: no controller would recreate them.
         let recreated = pod.owner.as_ref().is_some_and(OwnerRef::is_recreating);
         recreated
             && self

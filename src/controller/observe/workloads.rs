@@ -1,4 +1,4 @@
-//! From a Deployment, StatefulSet or DaemonSet to the facts that decisions need.
+//! Reduces Deployments, `StatefulSets` and `DaemonSets` to the facts that the planner needs.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -11,7 +11,7 @@ use dbbalance_core::stamp::Stamp;
 use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 use dbbalance_kube::pods::{find_controller, is_ignored};
 
-/// Kubernetes' default for Deployments.
+/// Returns Kubernetes' default of `maxUnavailable` and `maxSurge` for Deployments.
 fn default_quarter() -> IntOrString {
     IntOrString::String("25%".to_owned())
 }
@@ -51,7 +51,7 @@ pub(super) fn stateful_set_facts(object: &StatefulSet) -> Option<WorkloadFacts> 
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     let rolling = strategy.rolling_update.unwrap_or_default();
     let partition = rolling.partition.unwrap_or(0);
-    // When nothing rolls, updatedReplicas may be left out while the revisions agree.
+    // updatedReplicas may be missing while no rollout is in progress and the revisions agree.
     let settled = status.current_revision == status.update_revision;
     Some(WorkloadFacts {
         wanted: to_count(Some(spec.replicas.unwrap_or(1))),

@@ -1,6 +1,5 @@
-//! Conditions: what the policy's state means, in the words of the API.
-//!
-//! Pure. `Ready` says that the object is valid and observed, not that all pods are fresh.
+//! Sets the conditions of a policy. `Ready` means that the policy is valid and its topology known, not that all pods are
+//! fresh.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,7 +14,7 @@ use dbbalance_planner::{Gate, Plan};
 /// A condition's status, reason and message.
 type ConditionValue = (ConditionStatus, &'static str, String);
 
-/// Sets all conditions.
+/// Sets all conditions of the status.
 pub(super) fn set_conditions(
     status: &mut DbBalancePolicyStatus,
     world: &World,
@@ -120,7 +119,7 @@ fn ready_condition(
                 ConditionStatus::False,
                 "TargetConflict",
                 format!(
-                    "spec.targets[{}]: policy {owner} is older and owns these pods, which are left alone here; take them out of one of the two",
+                    "spec.targets[{}]: policy {owner} is older and owns these pods, so this policy does not recycle them; remove them from one of the two policies",
                     spec.name
                 ),
             );
@@ -150,7 +149,7 @@ fn ready_condition(
     (
         ConditionStatus::True,
         "Ready",
-        "the policy is valid, its targets are found, its topology is read".to_owned(),
+        "the policy is valid, its targets were found, its topology was read".to_owned(),
     )
 }
 
@@ -164,7 +163,7 @@ fn observed_condition(world: &World) -> ConditionValue {
         TopologyState::Current(_) => (
             ConditionStatus::True,
             "Observed",
-            "the last readings were whole".to_owned(),
+            "the last readings were complete".to_owned(),
         ),
         TopologyState::Failing { error, .. } => {
             (ConditionStatus::False, error.reason, error.message.clone())
@@ -177,7 +176,7 @@ fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
         return (
             ConditionStatus::Unknown,
             "Pending",
-            "no epoch yet".to_owned(),
+            "no epoch has been recorded yet".to_owned(),
         );
     };
     if let Some(pending) = &status.pending_epoch

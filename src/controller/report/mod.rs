@@ -1,7 +1,7 @@
-//! Report: the status when it changed, then events and metrics.
+//! Reports a reconcile: writes the status if it changed, then publishes events and counts metrics.
 //!
-//! The status is written under the version that was planned on: if somebody wrote meanwhile, the
-//! pass is done again. An idle policy is never written.
+//! The status is written on the resource version that was planned on. If the policy has changed since, the write is a
+//! conflict and the reconcile is repeated. The status of an idle policy is never written.
 
 mod balanced;
 mod conditions;
@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::apply::Applied;
-use super::context::Context;
+use super::context::ReportContext;
 use super::errors::ReconcileError;
 use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
@@ -26,24 +26,24 @@ use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
 
-/// What the pass comes to.
+/// The result of [`report_results`].
 #[derive(Debug)]
 pub struct Reported {
-    /// The status was written, so that what it decides can be acted on.
+    /// The status was written. The next reconcile acts on what it records.
     pub changed: bool,
 }
 
-/// Records and tells what was decided and done.
+/// Writes the status, publishes events and counts metrics.
 ///
 /// # Errors
-/// When the status could not be written.
+/// When the status cannot be written.
 pub async fn report_results(
     policy: &DbBalancePolicy,
     world: &World,
     parsed: &ParsedPolicy,
     plan: &Plan,
     applied: &Applied,
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
     let (mut status, mut told) = merge_status(world, plan, applied, now);
@@ -51,7 +51,7 @@ pub async fn report_results(
     let uid = &world.policy.uid;
     let changed = status != world.status;
     if changed {
-        // A replica that does not lead any more leaves the status to the one that does.
+        // Another replica may be the leader by now and writes the status itself.
         if !ctx.leadership.is_leading() {
             return Ok(Reported { changed: false });
         }
@@ -88,8 +88,9 @@ pub async fn report_results(
     Ok(Reported { changed })
 }
 
-/// Counts what was seen on pods since the last pass: success is a fresh pod, not an answer of 200.
-fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
+/// Counts recycles and failures since the last status. A recycle succeeds when the pod is fresh, not when its hook
+/// answers 200.
+fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: ReportContext<'_>) {
     for (spec, target) in world.spec.targets.iter().zip(&status.targets) {
         let Some(run) = &target.run else { continue };
         let before = world
@@ -120,7 +121,7 @@ fn count_pods(world: &World, status: &DbBalancePolicyStatus, ctx: &Context) {
     }
 }
 
-/// The planned status with what was done.
+/// Returns the planned status with what was done, and the notices of that.
 fn merge_status(
     world: &World,
     plan: &Plan,
@@ -178,8 +179,8 @@ fn merge_status(
     (status, told)
 }
 
-/// A step that was refused leaves the target where it was: behind that gate, without progress. So
-/// asking again and again is neither written nor told again and again.
+/// Shows a step that was refused as a closed gate. The time of the last progress stays as it was, so that repeated
+/// attempts do not change the status.
 fn stay_blocked(
     world: &World,
     target: &mut TargetStatus,
@@ -215,7 +216,7 @@ async fn write_status(
     policy: &DbBalancePolicy,
     world: &World,
     status: &DbBalancePolicyStatus,
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) -> Result<(), ReconcileError> {
     let facts = &world.policy;
     let version = policy.resource_version();
@@ -239,7 +240,7 @@ async fn write_status(
             });
         }
     };
-    let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &facts.namespace);
+    let api: Api<DbBalancePolicy> = Api::namespaced(ctx.client.clone(), &facts.namespace);
     match api
         .patch_status(&facts.name, &PatchParams::default(), &patch)
         .await
@@ -255,7 +256,7 @@ async fn write_status(
             });
             Ok(())
         }
-        // A failed test comes back as 422, a version that moved under the patch as 409.
+        // A failed test operation is answered with 422, a resource version that changed meanwhile with 409.
         Err(kube::Error::Api(s))
             if s.is_conflict() || s.is_invalid() && s.message.contains("test") =>
         {

@@ -1,12 +1,12 @@
-//! Notices: events on the policy and counters, once for each transition.
+//! Publishes events on the policy and counts transitions, once each.
 //!
-//! Sent after the status is written, so that a pass that is done again does not tell twice.
+//! It runs after the status is written, so that a repeated reconcile does not report twice.
 
 use std::time::Duration;
 
 use kube::runtime::events::EventType;
 
-use crate::controller::context::Context;
+use crate::controller::context::ReportContext;
 use crate::k8s::events::EventReason;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionType};
@@ -14,13 +14,13 @@ use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, Trigger};
 use dbbalance_planner::Notice;
 use dbbalance_planner::world::World;
 
-/// Tells people what happened.
+/// Publishes the notices of a plan, conditions that have turned False, pauses, and gates that have closed.
 pub(super) async fn publish_notices(
     policy: &DbBalancePolicy,
     world: &World,
     status: &DbBalancePolicyStatus,
     notices: &[Notice],
-    ctx: &Context,
+    ctx: ReportContext<'_>,
 ) {
     for notice in notices {
         count_notice(notice, status, ctx);
@@ -56,12 +56,12 @@ pub(super) async fn publish_notices(
     }
     let paused = (is_paused(&world.status), is_paused(status));
     if paused == (false, true) {
-        let note = "paused: nothing is done until it is resumed; topology is still followed";
+        let note = "paused: no pod is recycled until the policy is resumed; the topology is still followed";
         ctx.events
             .publish(policy, EventType::Normal, EventReason::Paused, note)
             .await;
     } else if paused == (true, false) {
-        let note = "resumed: what became due is done now, paced";
+        let note = "resumed: due recycles start now, at the configured pace";
         ctx.events
             .publish(policy, EventType::Normal, EventReason::Resumed, note)
             .await;
@@ -98,7 +98,7 @@ fn is_paused(status: &DbBalancePolicyStatus) -> bool {
         .any(|p| matches!(p.waiting_for.as_deref(), Some("Paused" | "Suspended")))
 }
 
-/// The message of a condition that has just turned False.
+/// Returns the message of a condition that has just turned False, or is False for another reason.
 fn turned_false(
     before: &DbBalancePolicyStatus,
     after: &DbBalancePolicyStatus,
@@ -111,6 +111,7 @@ fn turned_false(
     (!same).then(|| format!("{type_} is False: {}: {}", is.reason, is.message))
 }
 
+/// Returns type, reason and note of a notice's event.
 fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
     use EventType::{Normal, Warning};
     match notice {
@@ -132,7 +133,7 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
     }
 }
 
-fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: &Context) {
+fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportContext<'_>) {
     let ended = |triggers: &[Trigger], result: RunResult| {
         let took = status
             .history

@@ -1,7 +1,7 @@
 //! The loop that acquires, renews and releases the lease.
 //!
-//! Every write carries the resourceVersion that was read, so of two replicas one gets a conflict
-//! and reads again. Which replica acts on what is nothing it knows of.
+//! Each write has the resource version that was read, so of two replicas one gets a conflict and reads again. The keeper
+//! knows nothing about which replica acts on which object.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,43 +18,43 @@ use tokio_util::sync::CancellationToken;
 use super::{Leadership, LeaseConfig, LeaseState};
 use dbbalance_api::FIELD_MANAGER;
 
-/// How often a standby looks, and a leader tries again after a failed renewal: a released lease is
-/// taken over in about this time. One GET a second is nothing to an API server.
+/// How often a standby reads the lease, and a leader retries a failed renewal: a released lease is taken over in about
+/// this time. One GET a second is negligible for an API server.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest one request may take; less where the lease is shorter.
+/// The longest timeout of a request; shorter leases have a shorter one.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
-/// How often a conflict is followed by another look within one round.
+/// How often a round tries to write the lease before it gives up on conflicts.
 const ATTEMPTS_PER_ROUND: u32 = 3;
 
-/// The lease as we last saw it.
+/// The lease as last read.
 struct SeenLease {
     lease: Lease,
-    /// When we first saw it with this resourceVersion.
+    /// When it was first seen with this resource version.
     since: Instant,
 }
 
-/// Keeps the lease, or tries to get it, as long as it runs.
+/// Acquires and renews the lease while it runs.
 pub struct LeaseKeeper {
     api: Api<Lease>,
     config: LeaseConfig,
     identity: Arc<str>,
     seen: Option<SeenLease>,
-    /// After another's lease was deleted: when that holder will have noticed at the latest.
+    /// After the lease of another replica was deleted: when that holder has noticed at the latest.
     free_at: Option<Instant>,
     claim: watch::Sender<LeaseState>,
     tick: watch::Sender<Instant>,
 }
 
-/// What a write came to.
+/// The outcome of a write.
 enum WriteOutcome {
     Stored(Box<Lease>),
-    /// Somebody else wrote in between.
+    /// Another client has written the lease since it was read.
     Conflict,
     Failed(String),
 }
 
 impl LeaseKeeper {
-    /// A keeper, and the handle that tells what it knows. `client` must be the one without retries.
+    /// Returns a keeper, and the handle that reports its state. `client` must be the client without retries.
     #[must_use]
     pub fn new(client: Client, config: LeaseConfig) -> (Self, Leadership) {
         let now = Instant::now();
@@ -81,11 +81,11 @@ impl LeaseKeeper {
         (keeper, leadership)
     }
 
-    /// Keeps the lease until told to stop, then releases it. Stop it only after all effects have
-    /// ended: a successor may act within a second.
+    /// Keeps the lease until `shutdown` is cancelled, then releases it. Cancel it only after all effects have ended: a
+    /// successor may act within a second.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            // Not cut short: a write under way that may be stored would make the release a conflict.
+            // Not cancelled: a write in progress that may be stored would make the release a conflict.
             let pause = self.run_round().await;
             self.tick.send_replace(Instant::now());
             let rest = shutdown.run_until_cancelled(tokio::time::sleep(pause));
@@ -96,7 +96,7 @@ impl LeaseKeeper {
         self.release().await;
     }
 
-    /// One round: renew what we hold, or look whether we can get it. Returns the time to the next.
+    /// Renews the lease if this replica holds it, else tries to acquire it. Returns the time to the next round.
     pub(super) async fn run_round(&mut self) -> Duration {
         let mut known = self.is_held();
         for _ in 0..ATTEMPTS_PER_ROUND {
@@ -117,8 +117,7 @@ impl LeaseKeeper {
                 WriteOutcome::Conflict => known = false,
                 WriteOutcome::Failed(error) => {
                     self.log_failure("write", &error);
-                    // It may have been stored all the same, so what we have seen is not to be
-                    // trusted; a conflict would tell, and so does a look.
+                    // It may have been stored nevertheless; the next read or a conflict shows it.
                     return CHECK_INTERVAL.min(self.config.renew);
                 }
             }
@@ -126,14 +125,14 @@ impl LeaseKeeper {
         CHECK_INTERVAL
     }
 
-    /// True if by what we last saw the lease is ours.
+    /// Returns whether this replica held the lease when it was last read or written.
     fn is_held(&self) -> bool {
         self.seen
             .as_ref()
             .is_some_and(|seen| holder_of(&seen.lease) == Some(&*self.identity))
     }
 
-    /// True if it is ours, nobody's, or has not been renewed for its duration while we watched.
+    /// Returns whether the lease is this replica's, has no holder, or was not renewed for its duration while watched.
     fn may_take(&self) -> bool {
         let Some(seen) = &self.seen else {
             return self.free_at.is_none_or(|free| Instant::now() >= free);
@@ -145,7 +144,7 @@ impl LeaseKeeper {
         }
     }
 
-    /// The duration that its holder wrote, else ours.
+    /// Returns the duration that its holder wrote, else the configured one.
     fn duration_of(&self, lease: &Lease) -> Duration {
         lease
             .spec
@@ -155,7 +154,7 @@ impl LeaseKeeper {
             .map_or(self.config.duration, Duration::from_secs)
     }
 
-    /// Reads the lease and takes note of when it changed.
+    /// Reads the lease and records when it changed.
     async fn read_lease(&mut self) -> Result<(), String> {
         let read = self.api.get_opt(&self.config.name);
         let lease = match tokio::time::timeout(self.request_limit(), read).await {
@@ -181,7 +180,7 @@ impl LeaseKeeper {
             Some(seen) if !changed => seen.since,
             _ => Instant::now(),
         };
-        // Ours by what we read is not ours to act on: only our own write sets a deadline.
+        // A lease that is only read to be ours does not make a leader: only a successful write sets a deadline.
         let other = holder_of(&lease).filter(|h| **h != *self.identity);
         if let Some(other) = other {
             let until = since + self.duration_of(&lease);
@@ -193,10 +192,10 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    /// Creates, renews or takes over the lease, on the condition that it is as last seen.
+    /// Creates, renews or takes over the lease, if it has not changed since it was read.
     async fn acquire_or_renew(&mut self) -> WriteOutcome {
         let (wanted, exists) = self.desired_lease();
-        // Before the request is sent: another counts from when it sees the write, which is later.
+        // Before the request is sent: other replicas count from when they see the write, which is later.
         let asked = Instant::now();
         let written = self.write_lease(&wanted, exists).await;
         if let WriteOutcome::Stored(lease) = &written {
@@ -231,7 +230,7 @@ impl LeaseKeeper {
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         if !ours {
             let before = spec.lease_transitions;
-            // The first holder of all is no transition.
+            // The first holder is not a transition.
             spec.lease_transitions = Some(before.map_or(0, |n| n.saturating_add(1)));
             spec.acquire_time = Some(now.clone());
         }
@@ -256,7 +255,7 @@ impl LeaseKeeper {
         };
         match tokio::time::timeout(self.request_limit(), request).await {
             Ok(Ok(stored)) => WriteOutcome::Stored(Box::new(stored)),
-            // 409 on create: another was first. 404 on replace: somebody deleted it.
+            // 409 on create: another replica was first. 404 on replace: the lease was deleted.
             Ok(Err(kube::Error::Api(s))) if s.code == 409 || s.code == 404 => {
                 WriteOutcome::Conflict
             }
@@ -265,10 +264,10 @@ impl LeaseKeeper {
         }
     }
 
-    /// Gives the lease back, so that a successor need not wait for it to expire.
+    /// Releases the lease, so that a successor does not wait for it to expire.
     async fn release(&mut self) {
         let held = self.is_held();
-        // First stop acting, then let another begin.
+        // First stop acting, then let another replica start.
         self.publish_state(None, Instant::now());
         let Some(seen) = self.seen.take().filter(|_| held) else {
             return;
@@ -283,7 +282,7 @@ impl LeaseKeeper {
         }
     }
 
-    /// Two requests and a pause must fit into what a renewal holds.
+    /// Returns the timeout of a request: two requests and a pause must fit into a renewal.
     fn request_limit(&self) -> Duration {
         request_limit(self.config.duration)
     }
@@ -315,7 +314,7 @@ fn request_limit(duration: Duration) -> Duration {
     MAX_REQUEST_TIMEOUT.min(duration / 4)
 }
 
-/// The longest a round can take: a look and a write, each time up to the limit.
+/// Returns the longest duration of a round: a read and a write for each attempt, each up to its timeout.
 pub(super) fn longest_round(duration: Duration) -> Duration {
     request_limit(duration) * 2 * ATTEMPTS_PER_ROUND
 }

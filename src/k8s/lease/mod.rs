@@ -1,12 +1,11 @@
-//! Leadership: who of the replicas may act now, by one `Lease` object.
+//! Leader election among the replicas, by one `Lease` object.
 //!
-//! Decides only that. A leader fences itself: `Leadership::leads` compares the local clock with a
-//! deadline that counts from before the renewal was sent, so a leader that is cut off or frozen
-//! stops acting before another may begin, without being told. Clocks of machines are never
-//! compared: another's lease expires by how long we have seen it unchanged.
+//! A leader fences itself: [`Leadership::is_leading`] compares the local clock with a deadline that counts from before
+//! the renewal was sent. A leader that is partitioned or frozen therefore stops before another replica may start. Clocks
+//! of different machines are never compared: the lease of another replica expires by how long it was seen unchanged.
 //!
-//! `Instant` is `CLOCK_MONOTONIC`, which goes on while a process is stopped but not while a virtual
-//! machine is suspended; against that, the claims on pods are the second line.
+//! `Instant` is `CLOCK_MONOTONIC`, which continues while a process is stopped, but not while a virtual machine is
+//! suspended. The claims on pods protect against the latter.
 
 mod keeper;
 #[cfg(test)]
@@ -20,53 +19,52 @@ use tokio::time::Instant;
 
 pub use keeper::LeaseKeeper;
 
-/// Which lease, by whom, for how long.
+/// The configuration of the lease.
 #[derive(Clone, Debug)]
 pub struct LeaseConfig {
     /// The lease's namespace.
     pub namespace: String,
     /// The lease's name.
     pub name: String,
-    /// This replica. Must be unlike every other running replica's: whoever has the holder's name
-    /// takes the lease for its own.
+    /// The name of this replica. It must be unique: a replica treats a lease with its own name as its own.
     pub identity: String,
-    /// How long a renewal holds, in whole seconds.
+    /// How long a renewal is valid, in whole seconds.
     pub duration: Duration,
     /// The time between renewals; less than half the duration.
     pub renew: Duration,
 }
 
 impl LeaseConfig {
-    /// The part of the duration that the holder does not use: it stops so much earlier than another
-    /// may begin. Covers an effect that was checked and not yet sent, and unequal clock rates.
+    /// Returns how much earlier the holder stops than another replica may start. It covers an effect that was checked and
+    /// not yet sent, and different clock rates.
     #[must_use]
     pub fn margin(&self) -> Duration {
         self.duration / 5
     }
 
-    /// The longest time between two rounds of a keeper that is alive, on a hung API server. For
-    /// liveness.
+    /// Returns the longest time between two rounds of a live keeper, with an API server that does not answer. For the
+    /// liveness probe.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
         keeper::longest_round(self.duration) + self.renew.max(keeper::CHECK_INTERVAL)
     }
 
-    /// How long a renewal holds for ourselves.
+    /// Returns how long a renewal is valid for the holder itself.
     fn held_for(&self) -> Duration {
         self.duration.saturating_sub(self.margin())
     }
 }
 
-/// Who leads, and until when.
+/// The leader, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseState {
-    /// The holder; `None` if there is none or it is not known yet.
+    /// The holder; `None` if there is none or it is unknown.
     pub holder: Option<Arc<str>>,
-    /// For ourselves: when we stop, unless renewed. For another: when we may take over.
+    /// If this replica is the holder, when it stops unless it renews; else when this replica may take over.
     pub valid_until: Instant,
 }
 
-/// A handle to ask whether this replica leads. Cheap to clone.
+/// Reports whether this replica is the leader. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     identity: Arc<str>,
@@ -75,32 +73,32 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// True if this replica leads at this moment. Ask right before each effect.
+    /// Returns whether this replica is the leader now. Call it immediately before each effect.
     #[must_use]
     pub fn is_leading(&self) -> bool {
         let claim = self.claim.borrow();
         claim.holder.as_ref() == Some(&self.identity) && Instant::now() < claim.valid_until
     }
 
-    /// The last known claim.
+    /// Returns the last known state.
     #[must_use]
     pub fn state(&self) -> LeaseState {
         self.claim.borrow().clone()
     }
 
-    /// This replica's identity.
+    /// Returns the name of this replica.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// When the keeper last went round its loop; for liveness.
+    /// Returns when the keeper last finished a round, for the liveness probe.
     #[must_use]
     pub fn last_tick(&self) -> Instant {
         *self.tick.borrow()
     }
 
-    /// Waits until this replica leads. Never ends if the keeper has ended.
+    /// Waits until this replica is the leader. Waits forever if the keeper has ended.
     pub async fn wait_until_acquired(&self) {
         let mut claim = self.claim.clone();
         loop {
@@ -114,7 +112,7 @@ impl Leadership {
         }
     }
 
-    /// Waits until this replica does not lead, be it by its own deadline.
+    /// Waits until this replica is not the leader, at the latest until its own deadline.
     pub async fn wait_until_lost(&self) {
         let mut claim = self.claim.clone();
         loop {
@@ -132,7 +130,7 @@ impl Leadership {
         }
     }
 
-    /// A leadership that somebody else keeps; for tests of what asks it.
+    /// Returns a leadership with these states, for tests.
     #[must_use]
     pub fn from_states(identity: &str, claim: watch::Receiver<LeaseState>) -> Self {
         let (_, tick) = watch::channel(Instant::now());

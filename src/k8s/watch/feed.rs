@@ -1,4 +1,4 @@
-//! Takes a watch's events into a cache and tells who was touched.
+//! Applies the events of a watch to a cache, and reports which objects have changed.
 
 use futures::{Stream, StreamExt};
 use kube::Resource;
@@ -13,7 +13,7 @@ use dbbalance_core::error_chain::format_error_chain;
 pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub kind: ObjectKind,
     pub writer: Writer<K>,
-    /// True if two versions differ in nothing that matters.
+    /// Returns whether two versions are equal in what matters.
     pub same: fn(&K, &K) -> bool,
     pub notices: broadcast::Sender<CacheChange>,
 }
@@ -29,7 +29,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
                     let touched = self.change_of(&store, &event);
                     self.writer.apply_watcher_event(&event);
                     if let Some(touched) = touched {
-                        // An error means that nobody listens yet, as on a standby.
+                        // An error means that there is no listener yet, as on a standby.
                         let _ = self.notices.send(touched);
                     }
                 }

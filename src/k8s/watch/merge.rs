@@ -1,7 +1,7 @@
-//! Makes one watch of several, one for each namespace.
+//! Merges the watches of several namespaces into one.
 //!
-//! A cache takes "the list begins anew" for all of its objects, so a namespace whose watch begins
-//! anew after the start is told as single changes. The whole is ready when every namespace is.
+//! A cache applies a restarted list to all of its objects, so the restart of one namespace's watch is turned into changes
+//! of single objects. The merged watch is ready when each namespace is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use kube::runtime::watcher::{self, Event};
 /// The events of one watch.
 pub(super) type WatchEvents<K> = BoxStream<'static, watcher::Result<Event<K>>>;
 
-/// Merges the watches of several namespaces. `store` is the cache that the result is fed to.
+/// Merges the watches of several namespaces. `store` is the cache that gets the result.
 pub(super) fn merge_watches<K>(
     parts: Vec<(String, WatchEvents<K>)>,
     store: Store<K>,
@@ -41,11 +41,11 @@ where
 
 struct WatchMerger<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<K>,
-    /// The namespaces whose first list is not whole yet; empty when all are.
+    /// The namespaces whose first list is incomplete; empty when all are complete.
     waiting: HashSet<String>,
-    /// What was read before all first lists were whole, by namespace and name.
+    /// Objects read before all first lists were complete, by namespace and name.
     first: HashMap<(String, String), K>,
-    /// The names in the list that a namespace reads anew.
+    /// The names in the list of each namespace that is being read again.
     again: HashMap<String, HashSet<String>>,
 }
 

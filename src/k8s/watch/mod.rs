@@ -1,8 +1,6 @@
-//! What the operator sees of Kubernetes: caches of policies, pods and workloads, and the notices
-//! that something was touched.
+//! Caches of policies, pods and workloads, and a stream of their changes.
 //!
-//! Whether one watch sees all namespaces or several see one each is hidden here. Which policy a
-//! touched object concerns is decided in the controller.
+//! One watch covers all namespaces, or one watch each the configured ones; callers do not see the difference.
 
 mod feed;
 mod merge;
@@ -28,15 +26,15 @@ use tokio_util::task::TaskTracker;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
 
-/// A policy as watched; one that cannot be read does not end the watch.
+/// A policy as watched. One that cannot be parsed does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
-/// A `ReplicaSet` as watched: of it only owners, labels and annotations are of use.
+/// A `ReplicaSet` as watched: only its metadata is needed.
 pub type ReplicaSetMeta = PartialObjectMeta<ReplicaSet>;
 
-/// How many notices may wait for a slow reader. Who falls behind gets `Touched::Everything`.
+/// How many changes are buffered for a slow reader. If it falls behind, it gets [`CacheChange::Everything`].
 const CHANGE_BUFFER: usize = 4096;
 
-/// What kind of object was touched.
+/// The kind of a changed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
     /// A policy: its spec, its annotations, its creation or deletion. Not its status.
@@ -53,10 +51,10 @@ pub enum ObjectKind {
     ReplicaSet,
 }
 
-/// A notice.
+/// A change of the caches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheChange {
-    /// One object came, changed or went. It may be gone from the caches.
+    /// An object was created, changed or deleted. It may not be in the caches any more.
     Object {
         /// Its kind.
         kind: ObjectKind,
@@ -65,7 +63,7 @@ pub enum CacheChange {
         /// Its name.
         name: Arc<str>,
     },
-    /// A list was read anew, or notices were lost: look at all policies.
+    /// A list was read again, or changes were lost: all policies must be reconciled.
     Everything,
 }
 
@@ -80,8 +78,8 @@ pub enum Workload {
     DaemonSet(Arc<DaemonSet>),
 }
 
-/// The caches. Cheap to clone. They may lag behind the API server, so a write tests what it was
-/// decided on (uid, resourceVersion, claim).
+/// The caches. Cheap to clone. They may be behind the API server, so a write tests what it was decided on (UID,
+/// resource version, claim).
 #[derive(Clone)]
 pub struct Stores {
     policies: Store<WatchedPolicy>,
@@ -94,7 +92,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Begins to watch these namespaces, or all if none is given, until told to stop.
+    /// Starts to watch these namespaces, or all if there are none, until `shutdown` is cancelled.
     #[must_use]
     pub fn watch(
         client: &Client,
@@ -144,7 +142,7 @@ impl Stores {
     /// Waits until every list has been read once.
     ///
     /// # Errors
-    /// When a watch was stopped before.
+    /// When a watch has stopped before.
     pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
         try_join_all([
             self.policies.wait_until_ready().boxed(),
@@ -158,7 +156,7 @@ impl Stores {
         .map(drop)
     }
 
-    /// Notices from now on. A reader that falls behind gets `Everything` in place of what it missed.
+    /// Returns the changes from now on. A reader that falls behind gets [`CacheChange::Everything`] for what it missed.
     pub fn changes(&self) -> impl Stream<Item = CacheChange> + Send + 'static + use<> {
         stream::unfold(self.notices.subscribe(), |mut notices| async move {
             match notices.recv().await {
@@ -171,55 +169,55 @@ impl Stores {
         })
     }
 
-    /// The cache of policies, as kube's `Controller` takes it.
+    /// Returns the cache of policies for kube's `Controller`.
     #[must_use]
     pub fn policy_store(&self) -> Store<WatchedPolicy> {
         self.policies.clone()
     }
 
-    /// All policies of all watched namespaces.
+    /// Returns the policies of all watched namespaces.
     #[must_use]
     pub fn policies(&self) -> Vec<Arc<WatchedPolicy>> {
         self.policies.state()
     }
 
-    /// The policies of a namespace.
+    /// Returns the policies of a namespace.
     #[must_use]
     pub fn policies_in(&self, namespace: &str) -> Vec<Arc<WatchedPolicy>> {
         objects_in(&self.policies, namespace)
     }
 
-    /// One policy.
+    /// Returns a policy.
     #[must_use]
     pub fn policy(&self, namespace: &str, name: &str) -> Option<Arc<WatchedPolicy>> {
         find_object(&self.policies, namespace, name)
     }
 
-    /// The pods of a namespace, without what nobody here needs (environment, volumes, probes).
+    /// Returns the pods of a namespace, without environment, volumes and probes.
     #[must_use]
     pub fn pods_in(&self, namespace: &str) -> Vec<Arc<Pod>> {
         objects_in(&self.pods, namespace)
     }
 
-    /// One pod.
+    /// Returns a pod.
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         find_object(&self.pods, namespace, name)
     }
 
-    /// One `ReplicaSet`: the link from a pod to its Deployment.
+    /// Returns a `ReplicaSet`, which links a pod to its Deployment.
     #[must_use]
     pub fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<ReplicaSetMeta>> {
         find_object(&self.replica_sets, namespace, name)
     }
 
-    /// The `ReplicaSets` of a namespace.
+    /// Returns the `ReplicaSets` of a namespace.
     #[must_use]
     pub fn replica_sets_in(&self, namespace: &str) -> Vec<Arc<ReplicaSetMeta>> {
         objects_in(&self.replica_sets, namespace)
     }
 
-    /// One workload.
+    /// Returns a workload.
     #[must_use]
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Option<Workload> {
         match kind {
@@ -276,7 +274,7 @@ impl WatchStarter<'_> {
     {
         let stream = |api: Api<K>| {
             watcher(api, watcher::Config::default())
-                // Without it a watch that fails is begun again at once, for ever.
+                // Without a backoff, a watch that fails is restarted at once, again and again.
                 .default_backoff()
                 .modify(trim)
                 .boxed()

@@ -1,7 +1,7 @@
-//! What of an object is kept in memory, and which differences matter.
+//! Trims cached objects, and compares them by what matters.
 //!
-//! Environment, commands and volumes are dropped, for their size and because credentials stand in
-//! them. An empty map of annotations stays an empty map: claims tell it from a missing one.
+//! Environment, commands and volumes are dropped, for their size and because they may contain credentials. An empty map of
+//! annotations stays an empty map: claims distinguish it from a missing one.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{
@@ -22,7 +22,7 @@ fn trim_metadata(meta: &mut ObjectMeta) {
     }
 }
 
-/// True if both say the same, but for the resourceVersion.
+/// Returns whether both are equal except for the resource version.
 fn is_same_metadata(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     a.uid == b.uid
         && a.generation == b.generation
@@ -33,13 +33,13 @@ fn is_same_metadata(a: &ObjectMeta, b: &ObjectMeta) -> bool {
 }
 
 pub(super) fn trim_policy(policy: &mut WatchedPolicy) {
-    // The annotations stay whole: the controller may hash them.
+    // All annotations are kept: the controller may hash them.
     policy.meta_mut().managed_fields = None;
 }
 
-/// A write of the status changes nothing that matters: the operator wrote it.
+/// Returns whether two versions are equal except for the status, which the operator itself writes.
 pub(super) fn is_same_policy(a: &WatchedPolicy, b: &WatchedPolicy) -> bool {
-    // A wiped status matters, though: the counter must be found again.
+    // A lost status matters, though: the epoch must be recovered.
     let wiped = |p: &WatchedPolicy| {
         p.0.as_ref()
             .is_ok_and(|p| p.status.as_ref().is_none_or(|s| s.epoch.is_none()))
@@ -106,7 +106,7 @@ fn trim_container_status(all: ContainerStatus) -> ContainerStatus {
     }
 }
 
-/// Without messages, in which apps leave up to 4 KiB of their last words.
+/// Drops messages, in which apps may leave up to 4 KiB.
 fn trim_container_state(mut state: ContainerState) -> ContainerState {
     if let Some(ended) = &mut state.terminated {
         ended.message = None;
@@ -167,7 +167,7 @@ pub(super) fn trim_replica_set(object: &mut ReplicaSetMeta) {
 }
 
 pub(super) fn is_same_replica_set(a: &ReplicaSetMeta, b: &ReplicaSetMeta) -> bool {
-    // Its generation follows every scaling, which the Deployment tells as well.
+    // Its generation changes with each scaling, which the Deployment shows as well.
     let (a, b) = (&a.metadata, &b.metadata);
     a.uid == b.uid
         && a.deletion_timestamp == b.deletion_timestamp
