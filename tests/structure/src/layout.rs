@@ -114,6 +114,12 @@ pub const DEPENDENCIES: &[DependencyRule] = &[
         except: &[],
     },
     DependencyRule {
+        package: "dbbalance-figures",
+        may_use: &[],
+        never: IMPURE_CRATES,
+        except: &[],
+    },
+    DependencyRule {
         package: "dbbalance-simulator",
         may_use: &["dbbalance-api", "dbbalance-core", "dbbalance-figures"],
         never: IMPURE_CRATES,
