@@ -52,7 +52,7 @@ impl DnsWatch {
             bucket: Bucket::new(interval, 1),
             config,
             stop,
-            seats: Mutex::default(),
+            clusters: Mutex::default(),
             listeners: Mutex::default(),
         };
         Self {
@@ -65,24 +65,24 @@ impl DnsWatch {
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, view: &ClusterView) {
         let now = (self.shared.config.clock)();
-        let seat = match self.shared.lock_clusters().entry(key.clone()) {
-            Slot::Occupied(seat) => Arc::clone(seat.get()),
+        let sampled = match self.shared.lock_clusters().entry(key.clone()) {
+            Slot::Occupied(sampled) => Arc::clone(sampled.get()),
             Slot::Vacant(slot) => {
-                let seat = Arc::new(SampledCluster {
+                let sampled = Arc::new(SampledCluster {
                     key: key.clone(),
                     names: Mutex::default(),
-                    stirred: Notify::new(),
+                    names_changed: Notify::new(),
                     stop: self.shared.stop.child_token(),
                 });
                 tokio::spawn(task::run_sampler(
                     Arc::clone(&self.shared),
-                    Arc::clone(&seat),
+                    Arc::clone(&sampled),
                 ));
-                Arc::clone(slot.insert(seat))
+                Arc::clone(slot.insert(sampled))
             }
         };
-        if seat.lock_names().set_view(view, now) {
-            seat.stirred.notify_one();
+        if sampled.lock_names().set_view(view, now) {
+            sampled.names_changed.notify_one();
         }
     }
 
@@ -90,8 +90,8 @@ impl DnsWatch {
     /// instances. They do not replace looked-up addresses. Does nothing for a cluster that is not watched.
     pub fn seed_addresses(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
         let now = (self.shared.config.clock)();
-        if let Some(seat) = self.shared.lock_clusters().get(key) {
-            seat.lock_names().seed_addresses(addresses, now);
+        if let Some(sampled) = self.shared.lock_clusters().get(key) {
+            sampled.lock_names().seed_addresses(addresses, now);
         }
     }
 
@@ -102,27 +102,28 @@ impl DnsWatch {
         let Ok(span) = Duration::try_from(until.duration_since(now)) else {
             return;
         };
-        if let Some(seat) = self.shared.lock_clusters().get(key)
-            && seat.lock_names().boost_until(Instant::now() + span)
+        if let Some(sampled) = self.shared.lock_clusters().get(key)
+            && sampled.lock_names().boost_until(Instant::now() + span)
         {
-            seat.stirred.notify_one();
+            sampled.names_changed.notify_one();
         }
     }
 
     /// Returns the samples and addresses of this cluster; none if it is not watched.
     #[must_use]
     pub fn view(&self, key: &ClusterKey) -> Arc<DnsView> {
-        let seat = self.shared.lock_clusters().get(key).map(Arc::clone);
-        seat.map(|seat| seat.lock_names().view())
+        let sampled = self.shared.lock_clusters().get(key).map(Arc::clone);
+        sampled
+            .map(|sampled| sampled.lock_names().view())
             .unwrap_or_default()
     }
 
     /// Drops all other clusters and stops their samplers.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.lock_clusters().retain(|key, seat| {
+        self.shared.lock_clusters().retain(|key, sampled| {
             let kept = keys.contains(key);
             if !kept {
-                seat.stop.cancel();
+                sampled.stop.cancel();
             }
             kept
         });

@@ -36,7 +36,7 @@ impl Pollers {
         let shared = PollerShared {
             config,
             stop,
-            seats: Mutex::default(),
+            sources: Mutex::default(),
             listeners: Mutex::default(),
         };
         Self {
@@ -49,28 +49,28 @@ impl Pollers {
     ///
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, hint: Option<Topology>) {
-        let mut seats = self.shared.lock_sources();
-        let seat = match seats.entry(key.source.clone()) {
-            Slot::Occupied(seat) => Arc::clone(seat.get()),
+        let mut sources = self.shared.lock_sources();
+        let polled = match sources.entry(key.source.clone()) {
+            Slot::Occupied(polled) => Arc::clone(polled.get()),
             Slot::Vacant(slot) => {
-                let seat = Arc::new(PolledSource {
+                let polled = Arc::new(PolledSource {
                     source: key.source.clone(),
                     clusters: Mutex::default(),
-                    arrival: Notify::new(),
-                    poke: Notify::new(),
+                    new_cluster: Notify::new(),
+                    poll_request: Notify::new(),
                     stop: self.shared.stop.child_token(),
                 });
                 let allowed = self.shared.config.allowed.check(&key.source);
                 if allowed.is_ok() {
                     tokio::spawn(task::run_poller(
                         Arc::clone(&self.shared),
-                        Arc::clone(&seat),
+                        Arc::clone(&polled),
                     ));
                 }
-                Arc::clone(slot.insert(seat))
+                Arc::clone(slot.insert(polled))
             }
         };
-        let mut clusters = seat.lock_clusters();
+        let mut clusters = polled.lock_clusters();
         if let Some(entry) = clusters.get_mut(&key.cluster) {
             if let Some(hint) = hint {
                 entry.seed(hint);
@@ -82,22 +82,22 @@ impl Pollers {
             entry.record_refusal(error.reason(), &error.to_string());
         }
         clusters.insert(key.cluster.clone(), entry);
-        seat.arrival.notify_one();
+        polled.new_cluster.notify_one();
     }
 
     /// Polls this cluster's source as soon as its bucket allows, because DNS shows a change. A failing source keeps its
     /// backoff.
     pub fn poll_now(&self, key: &ClusterKey) {
-        if let Some(seat) = self.shared.lock_sources().get(&key.source) {
-            seat.poke.notify_one();
+        if let Some(polled) = self.shared.lock_sources().get(&key.source) {
+            polled.poll_request.notify_one();
         }
     }
 
     /// Sets the instance that DNS samples agree to be the writer; `None` if they do not agree.
     pub fn set_dns_writer(&self, key: &ClusterKey, writer: Option<InstanceId>) {
-        let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
-        if let Some(seat) = seat
-            && let Some(entry) = seat.lock_clusters().get_mut(&key.cluster)
+        let polled = self.shared.lock_sources().get(&key.source).map(Arc::clone);
+        if let Some(polled) = polled
+            && let Some(entry) = polled.lock_clusters().get_mut(&key.cluster)
         {
             entry.set_dns_writer(writer);
         }
@@ -105,8 +105,8 @@ impl Pollers {
 
     /// Drops all other clusters, and stops the pollers that have none left.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.lock_sources().retain(|source, seat| {
-            let mut clusters = seat.lock_clusters();
+        self.shared.lock_sources().retain(|source, polled| {
+            let mut clusters = polled.lock_clusters();
             clusters.retain(|cluster, _| {
                 keys.contains(&ClusterKey {
                     source: source.clone(),
@@ -114,7 +114,7 @@ impl Pollers {
                 })
             });
             if clusters.is_empty() {
-                seat.stop.cancel();
+                polled.stop.cancel();
             }
             !clusters.is_empty()
         });
@@ -123,13 +123,15 @@ impl Pollers {
     /// Returns what is known of this cluster now; an empty, pending snapshot if it is not polled.
     #[must_use]
     pub fn snapshot(&self, key: &ClusterKey) -> ClusterSnapshot {
-        let seat = self.shared.lock_sources().get(&key.source).map(Arc::clone);
-        seat.and_then(|seat| {
-            seat.lock_clusters()
-                .get(&key.cluster)
-                .map(|entry| entry.snapshot().clone())
-        })
-        .unwrap_or_default()
+        let polled = self.shared.lock_sources().get(&key.source).map(Arc::clone);
+        polled
+            .and_then(|polled| {
+                polled
+                    .lock_clusters()
+                    .get(&key.cluster)
+                    .map(|entry| entry.snapshot().clone())
+            })
+            .unwrap_or_default()
     }
 
     /// Returns the clusters whose snapshot changes from now on, as far as a reconcile can decide differently: view,

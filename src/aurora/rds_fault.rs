@@ -78,8 +78,8 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if let SdkError::ServiceError(service) = error {
-        let (status, told) = (service.raw().status().as_u16(), service.err());
-        return classify_code(action, status, told.code(), told.message());
+        let (status, error) = (service.raw().status().as_u16(), service.err());
+        return classify_code(action, status, error.code(), error.message());
     }
     RdsFault::Source(match error {
         SdkError::ConstructionFailure(_) => SourceError::Rejected {

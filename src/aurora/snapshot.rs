@@ -55,7 +55,7 @@ pub struct ClusterSnapshot {
 #[derive(Debug, Default)]
 pub(super) struct PolledCluster {
     tracker: Tracker,
-    sight: ClusterSnapshot,
+    snapshot: ClusterSnapshot,
     last: Option<ClusterReading>,
     /// When an answer last differed from the one before.
     last_difference: Option<Instant>,
@@ -83,12 +83,12 @@ impl PolledCluster {
     }
 
     pub(super) fn snapshot(&self) -> &ClusterSnapshot {
-        &self.sight
+        &self.snapshot
     }
 
     /// Returns whether the cluster has not been polled yet.
     pub(super) fn is_new(&self) -> bool {
-        self.last.is_none() && self.sight.failures == 0
+        self.last.is_none() && self.snapshot.failures == 0
     }
 
     /// Returns whether it should be read soon: a change is unconfirmed, or it moves and its answers have differed within
@@ -97,7 +97,7 @@ impl PolledCluster {
         let stirring = self
             .last_difference
             .is_some_and(|at| now.duration_since(at) < restless_for);
-        self.sight.unconfirmed || (stirring && self.sight.moving)
+        self.snapshot.unconfirmed || (stirring && self.snapshot.moving)
     }
 
     /// Records a complete reading. Returns whether its policies must be reconciled.
@@ -112,36 +112,36 @@ impl PolledCluster {
             self.last_difference = Some(tick);
             self.last = Some(reading);
         }
-        let before = self.sight.clone();
-        let sight = &mut self.sight;
+        let before = self.snapshot.clone();
+        let snapshot = &mut self.snapshot;
         // An equal view stays the same allocation, so that holders can compare pointers.
-        if self.tracker.view() != sight.view.as_deref() {
-            sight.view = self.tracker.view().cloned().map(Arc::new);
+        if self.tracker.view() != snapshot.view.as_deref() {
+            snapshot.view = self.tracker.view().cloned().map(Arc::new);
         }
         if observed.changed {
-            sight.confirmed_at = Some(now);
+            snapshot.confirmed_at = Some(now);
         }
-        sight.observation = if sight.view.is_some() {
+        snapshot.observation = if snapshot.view.is_some() {
             ObservationState::Current
         } else {
             ObservationState::Pending
         };
-        sight.unconfirmed = observed.unconfirmed;
-        sight.moving = observed.moving;
-        sight.failures = 0;
-        sight.last_read_ok = Some(now);
-        before.differs_from(sight)
+        snapshot.unconfirmed = observed.unconfirmed;
+        snapshot.moving = observed.moving;
+        snapshot.failures = 0;
+        snapshot.last_read_ok = Some(now);
+        before.differs_from(snapshot)
     }
 
     /// Records a failed or incomplete reading. Returns whether its policies must be reconciled.
     pub(super) fn record_failure(&mut self, reason: &'static str, message: &str) -> bool {
-        let sight = &mut self.sight;
-        sight.failures = sight.failures.saturating_add(1);
-        let told = matches!(&sight.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
-        if sight.failures < FAILURES_UNTIL_BLIND || told {
+        let snapshot = &mut self.snapshot;
+        snapshot.failures = snapshot.failures.saturating_add(1);
+        let is_known = matches!(&snapshot.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
+        if snapshot.failures < FAILURES_UNTIL_BLIND || is_known {
             return false;
         }
-        sight.observation = ObservationState::Failing {
+        snapshot.observation = ObservationState::Failing {
             reason,
             message: message.to_owned(),
         };
@@ -150,7 +150,7 @@ impl PolledCluster {
 
     /// Records that the cluster must not be read. Unlike a failure, this counts at once.
     pub(super) fn record_refusal(&mut self, reason: &'static str, message: &str) -> bool {
-        self.sight.failures = self.sight.failures.max(FAILURES_UNTIL_BLIND - 1);
+        self.snapshot.failures = self.snapshot.failures.max(FAILURES_UNTIL_BLIND - 1);
         self.record_failure(reason, message)
     }
 }

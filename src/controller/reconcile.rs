@@ -67,9 +67,9 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
         let key = cluster_key(&world.spec.cluster, ctx);
         world.peers = cluster_peers(&world.policy.uid, &key, ctx);
         let plan = plan(&world, &parsed, now);
-        ctx.state.update(&world.policy.uid, |memory| {
-            memory.running = plan.targets.iter().filter(|t| t.running).count();
-            memory.in_flight = plan
+        ctx.state.update(&world.policy.uid, |state| {
+            state.running = plan.targets.iter().filter(|t| t.running).count();
+            state.in_flight = plan
                 .targets
                 .iter()
                 .fold(dbbalance_core::budget::Load::default(), |sum, t| {

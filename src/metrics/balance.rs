@@ -43,8 +43,8 @@ impl BalanceSums {
     /// Adds up the targets that have figures; `None` if none has.
     #[must_use]
     pub fn sum_statuses(balance: &[BalanceStatus]) -> Option<Self> {
-        let told = balance.iter().filter(|b| !b.shares.is_empty());
-        told.fold(None, |sums: Option<Self>, target| {
+        let with_figures = balance.iter().filter(|b| !b.shares.is_empty());
+        with_figures.fold(None, |sums: Option<Self>, target| {
             let mut sums = sums.unwrap_or_default();
             for share in &target.shares {
                 let held = match share.role {

@@ -13,22 +13,22 @@ use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
 
 /// Passes DNS updates to the pollers, and returns the clusters whose policies must be reconciled.
 pub(super) fn dns_changes(
-    news: impl Stream<Item = DnsUpdate>,
+    updates: impl Stream<Item = DnsUpdate>,
     pollers: Pollers,
 ) -> impl Stream<Item = ClusterKey> {
-    news.filter_map(move |news| {
-        pollers.set_dns_writer(&news.key, news.writer);
-        if news.ahead_of_rds {
-            pollers.poll_now(&news.key);
+    updates.filter_map(move |update| {
+        pollers.set_dns_writer(&update.key, update.writer);
+        if update.ahead_of_rds {
+            pollers.poll_now(&update.key);
         }
-        futures::future::ready(news.wake.then_some(news.key))
+        futures::future::ready(update.wake.then_some(update.key))
     })
 }
 
 /// Maps changes of cached objects to policies: a policy to itself, anything else to all policies of its namespace.
 pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
-    stores.changes().flat_map(move |touched| {
-        let refs = match touched {
+    stores.changes().flat_map(move |change| {
+        let refs = match change {
             CacheChange::Object {
                 kind: ObjectKind::Policy,
                 namespace,

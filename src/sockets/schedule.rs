@@ -76,7 +76,7 @@ struct ProbedTarget {
     pods: BTreeMap<String, PodSlot>,
     next_round: Instant,
     /// A reading has not been reported to listeners yet.
-    news: bool,
+    unreported: bool,
 }
 
 /// A read that has started.
@@ -145,7 +145,7 @@ impl ReadSchedule {
             .or_insert_with(|| ProbedTarget {
                 pods: BTreeMap::new(),
                 next_round: first_round,
-                news: false,
+                unreported: false,
             });
         let mut kept = BTreeMap::new();
         for (pod, freshness) in pods {
@@ -270,10 +270,10 @@ impl ReadSchedule {
         {
             slot.reading = None;
             slot.record_result(read.at, result, now);
-            target.news = true;
+            target.unreported = true;
         }
-        let ended = target.news && target.is_quiet(now);
-        target.news &= !ended;
+        let ended = target.unreported && target.is_quiet(now);
+        target.unreported &= !ended;
         ended
     }
 }
@@ -339,8 +339,8 @@ impl PodSlot {
         self.last = Some(match result {
             Ok(sockets) => PodMeasurement::Read(PodReading { at, sockets }),
             Err(why) => {
-                let waited_for = matches!(self.max_age, MaxAge::Since(_));
-                if waited_for && !why.reason.is_structural() && self.due.is_none() {
+                let requested = matches!(self.max_age, MaxAge::Since(_));
+                if requested && !why.reason.is_structural() && self.due.is_none() {
                     self.due = Some((ReadCause::Wanted, now + RETRY));
                 }
                 PodMeasurement::Unreadable { at, why }

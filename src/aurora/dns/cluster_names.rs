@@ -33,7 +33,7 @@ const HOST_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 /// The most unanswered lookups of one name.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// A name to look up. Instances come first, because their addresses identify the other answers.
+/// A name to sample up. Instances come first, because their addresses identify the other answers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DnsQuestion {
     /// An instance's endpoint.
@@ -96,7 +96,7 @@ pub(super) struct ClusterNames {
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
     turns: BTreeMap<DnsQuestion, QuestionState>,
     boosted_until: Option<Instant>,
-    gist: GateInputs,
+    gate_inputs: GateInputs,
     snapshot: Option<Arc<DnsView>>,
 }
 
@@ -125,12 +125,12 @@ impl ClusterNames {
         self.book.keep_current(|id| members.contains(id));
         self.book.forget_old(now);
         self.snapshot = None;
-        let stirred = self.endpoints != view.endpoints || self.instances != instances;
+        let has_changed = self.endpoints != view.endpoints || self.instances != instances;
         self.endpoints.clone_from(&view.endpoints);
         self.instances = instances;
         let questions = self.all_questions();
         self.turns.retain(|q, _| questions.contains(q));
-        stirred
+        has_changed
     }
 
     /// Adds recorded addresses of instances that this replica has not looked up yet.
@@ -170,7 +170,7 @@ impl ClusterNames {
         questions
     }
 
-    /// Returns the host name to look up.
+    /// Returns the host name to sample up.
     pub(super) fn name_of(&self, question: &DnsQuestion) -> Option<String> {
         match question {
             DnsQuestion::Writer => self.endpoints.writer.clone(),
@@ -223,45 +223,45 @@ impl ClusterNames {
             turn.ttl = Duration::from_secs(ttl.into());
         }
         self.snapshot = None;
-        let sensed = match (question, answer) {
+        let ahead_of_rds = match (question, answer) {
             (DnsQuestion::Instance(id, _), Ok(answer)) => {
                 self.book.record_lookup(id, &answer.addresses, at);
                 false
             }
             (DnsQuestion::Instance(..), Err(_)) => return DnsSignals::default(),
             (DnsQuestion::Writer, answer) => {
-                let look = self.to_sample(at, answer);
-                let sensed = self.is_other_writer(&look);
-                self.writer.push(look);
-                sensed
+                let sample = self.to_sample(at, answer);
+                let ahead_of_rds = self.is_other_writer(&sample);
+                self.writer.push(sample);
+                ahead_of_rds
             }
             (DnsQuestion::Reader, answer) => {
-                let look = self.to_sample(at, answer);
-                let sensed = self.is_new_reader(&look);
-                self.reader.push(look);
-                sensed
+                let sample = self.to_sample(at, answer);
+                let ahead_of_rds = self.is_new_reader(&sample);
+                self.reader.push(sample);
+                ahead_of_rds
             }
         };
         let wanted = self.is_boosted(tick);
-        if sensed {
+        if ahead_of_rds {
             self.boosted_until = self.boosted_until.max(Some(tick + SIGNAL_BOOST));
         }
-        let gist = self.gate_inputs();
-        let before = std::mem::replace(&mut self.gist, gist);
-        let told = self.gist.writer != before.writer
-            || self.gist.agreed != before.agreed
-            || self.gist.strangers != before.strangers
-            || !self.gist.readers.is_subset(&before.readers);
+        let gate_inputs = self.gate_inputs();
+        let before = std::mem::replace(&mut self.gate_inputs, gate_inputs);
+        let has_news = self.gate_inputs.writer != before.writer
+            || self.gate_inputs.agreed != before.agreed
+            || self.gate_inputs.strangers != before.strangers
+            || !self.gate_inputs.readers.is_subset(&before.readers);
         DnsSignals {
-            ahead_of_rds: sensed,
-            wake: sensed || (wanted && told),
-            writer_changed: self.gist.agreed != before.agreed,
+            ahead_of_rds: ahead_of_rds,
+            wake: ahead_of_rds || (wanted && has_news),
+            writer_changed: self.gate_inputs.agreed != before.agreed,
         }
     }
 
     /// Returns the instance that all of the last samples of the cluster endpoint named.
     pub(super) fn agreed_writer(&self) -> Option<InstanceId> {
-        self.gist.agreed.clone()
+        self.gate_inputs.agreed.clone()
     }
 
     /// Returns the samples and addresses, shared until they change.
@@ -325,14 +325,14 @@ impl ClusterNames {
     }
 
     /// Returns whether the cluster endpoint has moved since the last sample, and not to the known writer.
-    fn is_other_writer(&self, look: &DnsSample) -> bool {
-        if look.address.is_none() {
+    fn is_other_writer(&self, sample: &DnsSample) -> bool {
+        if sample.address.is_none() {
             return false;
         }
-        let is_known = look.instance.is_some() && look.instance == self.topology_writer;
+        let is_known = sample.instance.is_some() && sample.instance == self.topology_writer;
         let same = |before: &DnsSample| {
-            before.instance == look.instance
-                && (look.instance.is_some() || before.address == look.address)
+            before.instance == sample.instance
+                && (sample.instance.is_some() || before.address == sample.address)
         };
         !is_known
             && !last_sample_with_address(&self.writer)
@@ -341,28 +341,29 @@ impl ClusterNames {
     }
 
     /// Returns whether the reader endpoint names an instance that is not a member and was not named recently.
-    fn is_new_reader(&self, look: &DnsSample) -> bool {
-        let Some(address) = look.address else {
+    fn is_new_reader(&self, sample: &DnsSample) -> bool {
+        let Some(address) = sample.address else {
             return false;
         };
-        let is_member = look
+        let is_member = sample
             .instance
             .as_ref()
             .is_some_and(|id| self.members.contains(id));
         let lately = self.reader.to_vec().iter().any(|before| {
-            before.instance == look.instance
-                && (look.instance.is_some() || before.address == Some(address))
+            before.instance == sample.instance
+                && (sample.instance.is_some() || before.address == Some(address))
         });
         !is_member && !lately
     }
 
     fn gate_inputs(&self) -> GateInputs {
-        let last = |looks: &DnsSamples| {
-            let looks = looks.to_vec();
-            looks[looks.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
+        let last = |samples: &DnsSamples| {
+            let samples = samples.to_vec();
+            samples[samples.len().saturating_sub(AGREEING_LOOKS)..].to_vec()
         };
-        let is_member = |look: &DnsSample| {
-            look.instance
+        let is_member = |sample: &DnsSample| {
+            sample
+                .instance
                 .as_ref()
                 .is_some_and(|i| self.members.contains(i))
         };
@@ -380,9 +381,9 @@ impl ClusterNames {
     }
 }
 
-fn last_sample_with_address(looks: &DnsSamples) -> Option<DnsSample> {
-    let looks = looks.to_vec();
-    looks.into_iter().rev().find(|l| l.address.is_some())
+fn last_sample_with_address(samples: &DnsSamples) -> Option<DnsSample> {
+    let samples = samples.to_vec();
+    samples.into_iter().rev().find(|l| l.address.is_some())
 }
 
 /// Returns the interval of a name. Without a boost it is at least the answer's TTL: a cache would repeat the answer.

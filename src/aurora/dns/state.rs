@@ -55,7 +55,7 @@ pub(super) struct SamplerShared {
     pub(super) config: DnsConfig,
     pub(super) bucket: Bucket,
     pub(super) stop: CancellationToken,
-    pub(super) seats: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
+    pub(super) clusters: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
     pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct SampledCluster {
     pub(super) key: ClusterKey,
     pub(super) names: Mutex<ClusterNames>,
     /// Signals that the names or the interval have changed.
-    pub(super) stirred: Notify,
+    pub(super) names_changed: Notify,
     pub(super) stop: CancellationToken,
 }
 
@@ -77,16 +77,16 @@ impl SampledCluster {
 
 impl SamplerShared {
     pub(super) fn lock_clusters(&self) -> MutexGuard<'_, HashMap<ClusterKey, Arc<SampledCluster>>> {
-        self.seats.lock()
+        self.clusters.lock()
     }
 
     pub(super) fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsUpdate>>> {
         self.listeners.lock()
     }
 
-    pub(super) fn notify_listeners(&self, news: &DnsUpdate) {
+    pub(super) fn notify_listeners(&self, update: &DnsUpdate) {
         // Closed channels are removed.
         self.lock_listeners()
-            .retain(|listener| listener.unbounded_send(news.clone()).is_ok());
+            .retain(|listener| listener.unbounded_send(update.clone()).is_ok());
     }
 }

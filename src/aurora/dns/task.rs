@@ -14,25 +14,29 @@ use super::state::{DnsUpdate, SampledCluster, SamplerShared};
 const IDLE_SLEEP: Duration = Duration::from_hours(1);
 
 /// Samples until the cluster is stopped.
-pub(super) async fn run_sampler(shared: Arc<SamplerShared>, seat: Arc<SampledCluster>) {
+pub(super) async fn run_sampler(shared: Arc<SamplerShared>, sampled: Arc<SampledCluster>) {
     tokio::select! {
-        () = seat.stop.cancelled() => {}
-        () = sample_forever(&shared, &seat) => {}
+        () = sampled.stop.cancelled() => {}
+        () = sample_forever(&shared, &sampled) => {}
     }
 }
 
-async fn sample_forever(shared: &Arc<SamplerShared>, seat: &Arc<SampledCluster>) {
+async fn sample_forever(shared: &Arc<SamplerShared>, sampled: &Arc<SampledCluster>) {
     // Dropping the set cancels the lookups.
     let mut asking = JoinSet::new();
     loop {
         let now = Instant::now();
-        let (due, next) = seat.lock_names().take_due(now);
+        let (due, next) = sampled.lock_names().take_due(now);
         for question in due {
-            asking.spawn(ask_question(Arc::clone(shared), Arc::clone(seat), question));
+            asking.spawn(ask_question(
+                Arc::clone(shared),
+                Arc::clone(sampled),
+                question,
+            ));
         }
         tokio::select! {
             () = sleep_until(next.unwrap_or(now + IDLE_SLEEP)) => {}
-            () = seat.stirred.notified() => {}
+            () = sampled.names_changed.notified() => {}
             Some(_) = asking.join_next() => {}
         }
     }
@@ -40,17 +44,17 @@ async fn sample_forever(shared: &Arc<SamplerShared>, seat: &Arc<SampledCluster>)
 
 async fn ask_question(
     shared: Arc<SamplerShared>,
-    seat: Arc<SampledCluster>,
+    sampled: Arc<SampledCluster>,
     question: DnsQuestion,
 ) {
     shared.bucket.acquire().await;
     let name = {
-        let mut names = seat.lock_names();
+        let mut names = sampled.lock_names();
         names.mark_asked(&question, Instant::now());
         names.name_of(&question)
     };
     // Now the task knows when the question is due next.
-    seat.stirred.notify_one();
+    sampled.names_changed.notify_one();
     let Some(name) = name else { return };
     let at = (shared.config.clock)();
     let answer = shared
@@ -63,17 +67,17 @@ async fn ask_question(
         Err(failure) => LookupResult::Failed(*failure),
     };
     shared.config.stats.count_lookup(result);
-    let (heard, writer) = {
-        let mut names = seat.lock_names();
-        let heard = names.record_answer(&question, at, answer, Instant::now());
-        (heard, names.agreed_writer())
+    let (signals, writer) = {
+        let mut names = sampled.lock_names();
+        let signals = names.record_answer(&question, at, answer, Instant::now());
+        (signals, names.agreed_writer())
     };
-    if heard.ahead_of_rds || heard.wake || heard.writer_changed {
+    if signals.ahead_of_rds || signals.wake || signals.writer_changed {
         shared.notify_listeners(&DnsUpdate {
-            key: seat.key.clone(),
-            ahead_of_rds: heard.ahead_of_rds,
+            key: sampled.key.clone(),
+            ahead_of_rds: signals.ahead_of_rds,
             writer,
-            wake: heard.wake,
+            wake: signals.wake,
         });
     }
 }

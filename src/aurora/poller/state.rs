@@ -45,7 +45,7 @@ impl fmt::Debug for PollerConfig {
 pub(super) struct PollerShared {
     pub(super) config: PollerConfig,
     pub(super) stop: CancellationToken,
-    pub(super) seats: Mutex<HashMap<SourceKey, Arc<PolledSource>>>,
+    pub(super) sources: Mutex<HashMap<SourceKey, Arc<PolledSource>>>,
     pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<ClusterKey>>>,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct PolledSource {
     pub(super) source: SourceKey,
     pub(super) clusters: Mutex<BTreeMap<ClusterId, PolledCluster>>,
     /// Signals a new cluster.
-    pub(super) arrival: Notify,
+    pub(super) new_cluster: Notify,
     /// Requests a poll now.
-    pub(super) poke: Notify,
+    pub(super) poll_request: Notify,
     pub(super) stop: CancellationToken,
 }
 
@@ -69,7 +69,7 @@ impl PolledSource {
 
 impl PollerShared {
     pub(super) fn lock_sources(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<PolledSource>>> {
-        self.seats.lock()
+        self.sources.lock()
     }
 
     pub(super) fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<ClusterKey>>> {

@@ -22,22 +22,22 @@ const POLL_TIMEOUT: Duration = Duration::from_mins(2);
 type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Polls until the source is stopped.
-pub(super) async fn run_poller(shared: Arc<PollerShared>, seat: Arc<PolledSource>) {
+pub(super) async fn run_poller(shared: Arc<PollerShared>, polled: Arc<PolledSource>) {
     let mut poller = Poller {
         shared,
-        seat: Arc::clone(&seat),
+        polled: Arc::clone(&polled),
         source: None,
         failures: 0,
     };
     tokio::select! {
-        () = seat.stop.cancelled() => {}
+        () = polled.stop.cancelled() => {}
         () = poller.poll_forever() => {}
     }
 }
 
 struct Poller {
     shared: Arc<PollerShared>,
-    seat: Arc<PolledSource>,
+    polled: Arc<PolledSource>,
     /// Built when first needed, and again after its credentials have failed.
     source: Option<Arc<dyn ClusterSource>>,
     /// Consecutive failed polls.
@@ -76,8 +76,8 @@ impl Poller {
         }
         tokio::select! {
             () = sleep_until(due) => false,
-            () = self.seat.poke.notified() => false,
-            () = self.seat.arrival.notified() => {
+            () = self.polled.poll_request.notified() => false,
+            () = self.polled.new_cluster.notified() => {
                 sleep(self.gather_time()).await;
                 Instant::now() < due
             }
@@ -86,7 +86,7 @@ impl Poller {
 
     /// Returns all clusters, or only those that were never polled.
     fn ids_to_poll(&self, newcomers: bool) -> BTreeSet<ClusterId> {
-        let clusters = self.seat.lock_clusters();
+        let clusters = self.polled.lock_clusters();
         let asked = clusters
             .iter()
             .filter(|(_, entry)| !newcomers || entry.is_new());
@@ -108,7 +108,7 @@ impl Poller {
             Ok(answers) => {
                 if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!(
-                        region = self.seat.source.region,
+                        region = self.polled.source.region,
                         "Reading clusters works again"
                     );
                 }
@@ -122,7 +122,7 @@ impl Poller {
         self.shared
             .config
             .stats
-            .count_poll(&self.seat.source, result, now);
+            .count_poll(&self.polled.source, result, now);
     }
 
     async fn read_source(
@@ -135,7 +135,7 @@ impl Poller {
                 self.shared
                     .config
                     .factory
-                    .make_source(&self.seat.source)
+                    .make_source(&self.polled.source)
                     .await?
             }
         };
@@ -156,8 +156,8 @@ impl Poller {
         now: jiff::Timestamp,
     ) -> PollResult {
         let mut result = PollResult::Ok;
-        let mut news = Vec::new();
-        let mut clusters = self.seat.lock_clusters();
+        let mut changed = Vec::new();
+        let mut clusters = self.polled.lock_clusters();
         for id in ids {
             // No policy names it any more.
             let Some(entry) = clusters.get_mut(id) else {
@@ -170,7 +170,7 @@ impl Poller {
                     detail,
                 })
             });
-            let changed = match answer {
+            let is_changed = match answer {
                 Ok(reading) => entry.record_reading(reading, now, Instant::now()),
                 Err(error) => {
                     if let ReadingError::NotWhole { .. } = error {
@@ -179,12 +179,12 @@ impl Poller {
                     entry.record_failure(error.reason(), &error.to_string())
                 }
             };
-            if changed {
-                news.push(id.clone());
+            if is_changed {
+                changed.push(id.clone());
             }
         }
         drop(clusters);
-        self.notify_changed(news);
+        self.notify_changed(changed);
         result
     }
 
@@ -193,31 +193,31 @@ impl Poller {
         let (reason, message) = (error.reason(), error.to_string());
         if self.failures == 1 {
             tracing::warn!(
-                region = self.seat.source.region,
+                region = self.polled.source.region,
                 reason,
                 error = message,
                 "Reading clusters failed, retrying"
             );
         }
-        let mut clusters = self.seat.lock_clusters();
-        let mut news = Vec::new();
+        let mut clusters = self.polled.lock_clusters();
+        let mut changed = Vec::new();
         for id in ids {
             if clusters
                 .get_mut(id)
                 .is_some_and(|entry| entry.record_failure(reason, &message))
             {
-                news.push(id.clone());
+                changed.push(id.clone());
             }
         }
         drop(clusters);
-        self.notify_changed(news);
+        self.notify_changed(changed);
         error.class().into()
     }
 
-    fn notify_changed(&self, news: Vec<ClusterId>) {
-        for cluster in news {
+    fn notify_changed(&self, changed: Vec<ClusterId>) {
+        for cluster in changed {
             self.shared.notify_listeners(&ClusterKey {
-                source: self.seat.source.clone(),
+                source: self.polled.source.clone(),
                 cluster,
             });
         }
@@ -231,7 +231,7 @@ impl Poller {
         }
         let (now, span) = (Instant::now(), cadence.restless_for);
         let moving = self
-            .seat
+            .polled
             .lock_clusters()
             .values()
             .any(|entry| entry.is_restless(now, span));

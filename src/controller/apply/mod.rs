@@ -238,10 +238,10 @@ fn remember_sockets(batch: PodBatch<'_>, ctx: EffectContext<'_>) {
         return;
     };
     let read = |uid: &str| found.evidence.measured.pods.get(uid)?.reading().cloned();
-    ctx.state.update(&world.policy.uid, |memory| {
+    ctx.state.update(&world.policy.uid, |state| {
         for pod in pods {
             if let Some(reading) = read(&pod.uid) {
-                memory
+                state
                     .sockets_before_recycle
                     .insert(pod.uid.clone(), reading.sockets);
             }

@@ -76,8 +76,7 @@ pub(super) async fn recycle_planned_pod(
         method: *method,
         ctx,
     };
-<<<<<<< HEAD
-    let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &hooks).await;
+    let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &callbacks).await;
     log_result(&result, *method, claim);
     result
 }
@@ -110,9 +109,6 @@ fn log_result(result: &Recycled, method: Method, claim: &Claim) {
             );
         }
     }
-=======
-    recycle_pod(&recycle, batch.is_canary, &ctx.pod_caller, &callbacks).await
->>>>>>> edge
 }
 
 /// What the operator does between the steps of a recycle.

@@ -44,9 +44,9 @@ pub async fn observe_world(
     ctx: &Context,
 ) -> Result<(DbBalancePolicy, World), ReconcileError> {
     let uid = policy.uid().unwrap_or_default();
-    let memory = ctx.state.get(&uid);
-    let current = current_policy(policy, ctx, memory.as_ref()).await?;
-    let memory = ctx.state.get(&uid).unwrap_or_default();
+    let state = ctx.state.get(&uid);
+    let current = current_policy(policy, ctx, state.as_ref()).await?;
+    let state = ctx.state.get(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
     let hint = current
         .status
@@ -54,14 +54,14 @@ pub async fn observe_world(
         .and_then(|s| s.topology.as_ref())
         .and_then(recorded_topology);
     ctx.pollers.watch(&key, hint);
-    let sight = ctx.pollers.snapshot(&key);
-    if let Some(view) = &sight.view {
+    let snapshot = ctx.pollers.snapshot(&key);
+    if let Some(view) = &snapshot.view {
         ctx.dns.watch(&key, view);
         if let Some(topology) = current.status.as_ref().and_then(|s| s.topology.as_ref()) {
             ctx.dns.seed_addresses(&key, &recorded_addresses(topology));
         }
     }
-    let world = gather_world(&current, ctx, &memory, sight, &key);
+    let world = gather_world(&current, ctx, &state, snapshot, &key);
     Ok((current, world))
 }
 
@@ -70,9 +70,9 @@ pub async fn observe_world(
 async fn current_policy(
     policy: &DbBalancePolicy,
     ctx: &Context,
-    memory: Option<&PolicyState>,
+    state: Option<&PolicyState>,
 ) -> Result<DbBalancePolicy, ReconcileError> {
-    let Some(fit) = memory.filter(|m| !m.must_read) else {
+    let Some(fit) = state.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
         let read = api
@@ -83,7 +83,7 @@ async fn current_policy(
                 source: Box::new(source),
             })?;
         // From now on the cache is used only once it is as new as this.
-        let first = memory.is_none();
+        let first = state.is_none();
         ctx.state.update(&policy.uid().unwrap_or_default(), |m| {
             m.must_read = false;
             if first {
@@ -117,20 +117,20 @@ pub(super) fn parse_version(policy: &DbBalancePolicy) -> u64 {
 fn gather_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
-    memory: &PolicyState,
-    sight: ClusterSnapshot,
+    state: &PolicyState,
+    snapshot: ClusterSnapshot,
     key: &ClusterKey,
 ) -> World {
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
     let all = ctx.stores.pods_in(&namespace);
-    let lineage = OwnerIndex::from_stores(&ctx.stores, &namespace);
+    let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
     let older = older_policies(policy, &ctx.stores, &namespace);
     let mut targets: Vec<TargetWorld> = Vec::new();
-    let mut takers: BTreeMap<String, String> = BTreeMap::new();
+    let mut matched_by: BTreeMap<String, String> = BTreeMap::new();
     let mut overlaps = Vec::new();
     for spec in &policy.spec.targets {
-        let taken = PodMatcher::new(spec);
+        let matcher = PodMatcher::new(spec);
         let mut owned_by = spec.workload_ref.as_ref().and_then(|reference| {
             older.iter().find_map(|(name, targets)| {
                 targets
@@ -144,21 +144,21 @@ fn gather_world(
             let Some(mut facts) = pods::extract_facts(pod, spec) else {
                 continue;
             };
-            if !taken.is_match(&facts, &lineage) {
+            if !matcher.is_match(&facts, &owners) {
                 continue;
             }
-            if let Some(owner) = owner_among(&older, &facts, &lineage) {
+            if let Some(owner) = owner_among(&older, &facts, &owners) {
                 owned_by.get_or_insert(owner);
                 continue;
             }
-            if let Some(other) = takers.insert(facts.uid.clone(), spec.name.clone()) {
+            if let Some(other) = matched_by.insert(facts.uid.clone(), spec.name.clone()) {
                 overlaps.push(TargetOverlap {
                     first: other,
                     second: spec.name.clone(),
                     pod: facts.name.clone(),
                 });
             }
-            memory.correct_claim(&mut facts);
+            state.correct_claim(&mut facts);
             found.push(facts);
         }
         let workload = spec
@@ -166,12 +166,12 @@ fn gather_world(
             .as_ref()
             .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
             .and_then(|w| workload_facts(&w));
-        let evidence = target_evidence(policy, spec, &found, memory, ctx);
+        let evidence = target_evidence(policy, spec, &found, state, ctx);
         targets.push(TargetWorld {
             workload,
             pods: found,
             owned_by,
-            backoff: memory.blockades.get(&spec.name).cloned(),
+            backoff: state.blockades.get(&spec.name).cloned(),
             evidence,
         });
     }
@@ -190,16 +190,16 @@ fn gather_world(
     let highest_stamp = highest_stamp(&facts, &targets);
     World {
         highest_stamp,
-        effects_not_before: memory.effects_not_before,
+        effects_not_before: state.effects_not_before,
         role_allowed: ctx.allowed_roles.check(&key.source).is_ok(),
         signal_allowed: ctx.may_signal_in(&facts.namespace),
         evidence_allowed: ctx.may_measure_in(&facts.namespace),
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
-        topology: topology_reading(sight),
+        topology: topology_reading(snapshot),
         dns: ctx.dns.view(key),
-        settling: memory.settling.clone(),
+        settling: state.settling.clone(),
         targets,
         peers: ClusterPeers::default(),
         overlaps,
@@ -211,14 +211,14 @@ fn target_evidence(
     policy: &DbBalancePolicy,
     spec: &TargetSpec,
     pods: &[PodFacts],
-    memory: &PolicyState,
+    state: &PolicyState,
     ctx: &Context,
 ) -> TargetEvidence {
     if policy.spec.evidence.source == EvidenceSource::None {
         return TargetEvidence::default();
     }
     let known = |uid: &str| pods.iter().any(|p| p.uid == uid);
-    let mut before = memory.sockets_before_recycle.clone();
+    let mut before = state.sockets_before_recycle.clone();
     before.retain(|uid, _| known(uid));
     TargetEvidence {
         measured: ctx.probe.measured(&probe_key(policy, spec)),
@@ -237,9 +237,9 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
     }
 }
 
-fn topology_reading(sight: ClusterSnapshot) -> TopologyState {
-    let view = sight.view.map(|v| (*v).clone());
-    match (sight.observation, view) {
+fn topology_reading(snapshot: ClusterSnapshot) -> TopologyState {
+    let view = snapshot.view.map(|v| (*v).clone());
+    match (snapshot.observation, view) {
         (ObservationState::Current, Some(view)) => TopologyState::Current(view),
         (ObservationState::Failing { reason, message }, last) => TopologyState::Failing {
             error: TopologyError { reason, message },
@@ -295,9 +295,9 @@ pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Clust
             continue;
         }
         sum.held = sum.held.plus(&policy_holding(other, key, ctx));
-        if let Some(memory) = ctx.state.get(&uid) {
-            sum.in_flight = sum.in_flight.plus(memory.in_flight);
-            sum.running += memory.running;
+        if let Some(state) = ctx.state.get(&uid) {
+            sum.in_flight = sum.in_flight.plus(state.in_flight);
+            sum.running += state.running;
         } else {
             // Not reconciled since this replica became the leader: use its status.
             let targets = other.status.iter().flat_map(|s| &s.targets);
@@ -316,16 +316,16 @@ pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> Clust
 fn policy_holding(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
     let namespace = policy.namespace().unwrap_or_default();
     let all = ctx.stores.pods_in(&namespace);
-    let lineage = OwnerIndex::from_stores(&ctx.stores, &namespace);
+    let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
     let view = ctx.pollers.snapshot(key).view;
     let dns = ctx.dns.view(key);
     let mut sum = Holding::default();
     for spec in &policy.spec.targets {
-        let taker = PodMatcher::new(spec);
+        let matcher = PodMatcher::new(spec);
         let pods: Vec<PodFacts> = all
             .iter()
             .filter_map(|p| pods::extract_facts(p, spec))
-            .filter(|p| p.started.is_some() && !p.finished && taker.is_match(p, &lineage))
+            .filter(|p| p.started.is_some() && !p.finished && matcher.is_match(p, &owners))
             .collect();
         let measured = ctx.probe.measured(&probe_key(policy, spec));
         let uids = pods.iter().map(|p| p.uid.as_str());

@@ -37,14 +37,14 @@ pub(super) fn older_policies(
 pub(super) fn owner_among(
     older: &[(String, Vec<TargetSpec>)],
     pod: &PodFacts,
-    lineage: &OwnerIndex,
+    owners: &OwnerIndex,
 ) -> Option<String> {
     older
         .iter()
         .find(|(_, targets)| {
             targets
                 .iter()
-                .any(|t| PodMatcher::new(t).is_match(pod, lineage))
+                .any(|t| PodMatcher::new(t).is_match(pod, owners))
         })
         .map(|(name, _)| name.clone())
 }
@@ -95,9 +95,9 @@ impl<'a> PodMatcher<'a> {
         Self { spec, selector }
     }
 
-    pub(super) fn is_match(&self, pod: &PodFacts, lineage: &OwnerIndex) -> bool {
+    pub(super) fn is_match(&self, pod: &PodFacts, owners: &OwnerIndex) -> bool {
         if let Some(reference) = &self.spec.workload_ref {
-            return lineage
+            return owners
                 .workload_of(pod)
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }

@@ -30,11 +30,11 @@ pub(super) fn balanced_condition(
         // The reason of a target that is limited by whole pods is more useful than that of an even one.
         let limited = found.iter().find(|b| b.limited_by.is_some());
         let reason = limited.unwrap_or(first).reason.clone();
-        let words: Vec<String> = found
+        let texts: Vec<String> = found
             .iter()
             .map(|b| describe_target(b, balance.len() > 1))
             .collect();
-        return (status, reason, words.join("; "));
+        return (status, reason, texts.join("; "));
     }
     (
         ConditionStatus::Unknown,

@@ -63,11 +63,11 @@ pub(super) fn set_conditions(
 fn set_only_while_true(
     list: &mut Vec<Condition>,
     type_: ConditionType,
-    verdict: Option<ConditionValue>,
+    value: Option<ConditionValue>,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    match verdict {
+    match value {
         Some((_, reason, message)) => {
             let state = ConditionState {
                 status: ConditionStatus::True,

@@ -46,7 +46,7 @@ pub async fn report_results(
     ctx: ReportContext<'_>,
 ) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
-    let (mut status, mut told) = merge_status(world, plan, applied, now);
+    let (mut status, mut notices) = merge_status(world, plan, applied, now);
     conditions::set_conditions(&mut status, world, parsed, plan, now);
     let uid = &world.policy.uid;
     let changed = status != world.status;
@@ -57,18 +57,18 @@ pub async fn report_results(
         }
         write_status(policy, world, &status, ctx).await?;
     }
-    ctx.state.update(uid, |memory| {
-        memory.settling = plan.settling.clone();
+    ctx.state.update(uid, |state| {
+        state.settling = plan.settling.clone();
         for target in &plan.targets {
             let blockade = applied
                 .targets
                 .get(&target.target)
                 .and_then(|t| t.blockade.clone());
             if let Some(blockade) = blockade {
-                memory.blockades.insert(target.target.clone(), blockade);
+                state.blockades.insert(target.target.clone(), blockade);
             }
         }
-        memory
+        state
             .blockades
             .retain(|name, b| b.until > now && plan.targets.iter().any(|t| t.target == *name));
         let pods: std::collections::HashSet<&str> = world
@@ -77,14 +77,14 @@ pub async fn report_results(
             .flat_map(|t| &t.pods)
             .map(|p| p.uid.as_str())
             .collect();
-        memory.claimed.retain(|uid, _| pods.contains(uid.as_str()));
-        memory
+        state.claimed.retain(|uid, _| pods.contains(uid.as_str()));
+        state
             .sockets_before_recycle
             .retain(|uid, _| pods.contains(uid.as_str()));
     });
-    told.splice(0..0, plan.notices.iter().cloned());
+    notices.splice(0..0, plan.notices.iter().cloned());
     count_pods(world, &status, ctx);
-    notices::publish_notices(policy, world, &status, &told, ctx).await;
+    notices::publish_notices(policy, world, &status, &notices, ctx).await;
     Ok(Reported { changed })
 }
 
@@ -129,7 +129,7 @@ fn merge_status(
     now: Timestamp,
 ) -> (DbBalancePolicyStatus, Vec<Notice>) {
     let mut status = plan.status.clone();
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     if let Some((epoch, time)) = applied.opened {
         open_epoch(&mut status, epoch, time);
     }
@@ -149,7 +149,7 @@ fn merge_status(
         }
         if let (Some(failure), Some(run)) = (&done.failure, target.run.as_mut()) {
             if run.message.as_ref() != Some(failure) {
-                told.push(Notice::RecycleFailed(format!(
+                notices.push(Notice::RecycleFailed(format!(
                     "target {}: {failure}",
                     target.name
                 )));
@@ -160,7 +160,7 @@ fn merge_status(
             stay_blocked(world, target, &mut status.plan, blockade);
         }
         if done.fallbacks > 0 {
-            told.push(Notice::FallbackUsed(format!(
+            notices.push(Notice::FallbackUsed(format!(
                 "target {}: {} pods were evicted, as the method failed on them",
                 target.name, done.fallbacks
             )));
@@ -168,7 +168,7 @@ fn merge_status(
         if let Some(message) = &done.structural
             && let Some(run) = mark_halted(target, message, world.policy.generation, now)
         {
-            told.push(halt_notice(&run, message));
+            notices.push(halt_notice(&run, message));
             ended.push(run);
         }
     }
@@ -176,7 +176,7 @@ fn merge_status(
         status.history.insert(0, run);
     }
     status.history.truncate(10);
-    (status, told)
+    (status, notices)
 }
 
 /// Shows a step that was refused as a closed gate. The time of the last progress stays as it was, so that repeated
