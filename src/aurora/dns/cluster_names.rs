@@ -253,7 +253,7 @@ impl ClusterNames {
             || self.gate_inputs.strangers != before.strangers
             || !self.gate_inputs.readers.is_subset(&before.readers);
         DnsSignals {
-            ahead_of_rds: ahead_of_rds,
+            ahead_of_rds,
             wake: ahead_of_rds || (wanted && has_news),
             writer_changed: self.gate_inputs.agreed != before.agreed,
         }

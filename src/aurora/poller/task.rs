@@ -23,7 +23,7 @@ type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Polls until the source is stopped.
 pub(super) async fn run_poller(shared: Arc<PollerShared>, polled: Arc<PolledSource>) {
-    let mut poller = Poller {
+    let mut task = Poller {
         shared,
         polled: Arc::clone(&polled),
         source: None,
@@ -31,7 +31,7 @@ pub(super) async fn run_poller(shared: Arc<PollerShared>, polled: Arc<PolledSour
     };
     tokio::select! {
         () = polled.stop.cancelled() => {}
-        () = poller.poll_forever() => {}
+        () = task.poll_forever() => {}
     }
 }
 
