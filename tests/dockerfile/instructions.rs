@@ -46,7 +46,7 @@ pub fn parse_stages(text: &str) -> Vec<Stage> {
         }
         let stage = stages.last_mut().expect("a FROM comes first");
         match instruction {
-            "WORKDIR" => stage.folder = words[0].clone(),
+            "WORKDIR" => stage.folder.clone_from(&words[0]),
             "COPY" => stage.copies.push(parse_copy(words)),
             "RUN" => stage.commands.extend(parse_commands(&words)),
             "ENTRYPOINT" => stage.entrypoint = serde_json::from_str(rest).unwrap(),

@@ -126,8 +126,8 @@ fn the_image_starts_the_program_that_was_built() {
     assert_eq!(copy.stage.as_ref(), Some(&build.name));
     assert_eq!(image.entrypoint, [copy.destination.as_str()]);
     let kept: Vec<_> = build.commands.iter().filter(|c| c[0] == "cp").collect();
-    let built = format!("target/release/{}", build.cargo_values("--bin")[0]);
-    assert_eq!(kept, [&["cp", built.as_str(), copy.sources[0].as_str()]]);
+    let program = format!("target/release/{}", build.cargo_values("--bin")[0]);
+    assert_eq!(kept, [&["cp", program.as_str(), copy.sources[0].as_str()]]);
 }
 
 #[test]

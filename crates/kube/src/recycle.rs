@@ -1,7 +1,7 @@
 //! Recycles one pod in three steps, for the operator and for `kubectl dbbalance verify`: claim, effect, stamp.
 //!
 //! Each step is one request. A process that dies between two steps leaves a claim on the pod that says so. [`PodRecycle`]
-//! has the steps; [`recycle_pod`] takes all of them and lets its caller act between them through [`RecycleHooks`].
+//! has the steps; [`recycle_pod`] takes all of them and lets its caller act between them through [`RecycleCallbacks`].
 
 use std::future::Future;
 
@@ -158,7 +158,7 @@ pub enum Recycled {
 }
 
 /// What the caller of [`recycle_pod`] does between the steps: its fence, its limit, its records.
-pub trait RecycleHooks {
+pub trait RecycleCallbacks {
     /// Waits until the caller's rate limit admits one more effect.
     fn wait_for_permit(&self) -> impl Future<Output = ()> + Send;
 
@@ -182,10 +182,10 @@ pub async fn recycle_pod(
     recycle: &PodRecycle<'_>,
     is_canary: bool,
     caller: &(impl CallHook + Sync),
-    hooks: &(impl RecycleHooks + Sync),
+    callbacks: &(impl RecycleCallbacks + Sync),
 ) -> Recycled {
-    hooks.wait_for_permit().await;
-    if !hooks.may_act() {
+    callbacks.wait_for_permit().await;
+    if !callbacks.may_act() {
         return Recycled::Untouched;
     }
     match recycle.claim().await {
@@ -193,29 +193,29 @@ pub async fn recycle_pod(
         ClaimOutcome::LostRace | ClaimOutcome::Gone => return Recycled::Untouched,
         ClaimOutcome::Failed { fault, message } => return Recycled::Failed(fault, message),
     }
-    hooks.on_claimed(&recycle.claim);
+    callbacks.on_claimed(&recycle.claim);
     // Frozen or cut off since the claim: whoever may act now repeats the effect when the claim has expired.
-    if !hooks.may_act() {
+    if !callbacks.may_act() {
         return Recycled::Untouched;
     }
     let outcome = recycle.make_effect(caller).await;
-    hooks.on_effect(&outcome);
+    callbacks.on_effect(&outcome);
     match outcome {
         EffectOutcome::Gone => Recycled::Untouched,
         EffectOutcome::Done => {
             // An evicted pod takes its claim along.
             if recycle.method != Method::Evict {
-                hooks.on_written(recycle.stamp().await, "stamping");
+                callbacks.on_written(recycle.stamp().await, "stamping");
             }
             Recycled::Done
         }
         EffectOutcome::Blocked { by, message } => {
-            hooks.on_written(recycle.undo_claim().await, "releasing the claim");
+            callbacks.on_written(recycle.undo_claim().await, "releasing the claim");
             Recycled::Blocked(by, message)
         }
         EffectOutcome::Failed { fault, message } => {
             if let Some((outcome, doing)) = recycle.record_failure(fault, is_canary).await {
-                hooks.on_written(outcome, doing);
+                callbacks.on_written(outcome, doing);
             }
             Recycled::Failed(fault, message)
         }

@@ -1,4 +1,5 @@
 //! The chart's admission policy allows exactly the commands that the operator runs in containers.
+#![allow(clippy::expect_used)]
 
 use dbbalance_kube::methods::signal;
 use dbbalance_kube::sockets::procnet;

@@ -6,7 +6,7 @@ use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_kube::methods::annotate::{StampOutcome, TopologyNote};
 use dbbalance_kube::methods::{EffectOutcome, PodRef};
-use dbbalance_kube::recycle::{PodRecycle, RecycleHooks, Recycled, recycle_pod};
+use dbbalance_kube::recycle::{PodRecycle, RecycleCallbacks, Recycled, recycle_pod};
 use dbbalance_planner::PodStep;
 use dbbalance_planner::world::World;
 
@@ -69,14 +69,14 @@ pub(super) async fn recycle_planned_pod(
         topology: batch.topology.clone(),
         recycles: *recycles,
     };
-    let hooks = OperatorHooks {
+    let callbacks = OperatorCallbacks {
         policy_uid: &policy.uid,
         pod_ref: &recycle.pod_ref,
         resource_version,
         method: *method,
         ctx,
     };
-    let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &hooks).await;
+    let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &callbacks).await;
     log_result(&result, *method, claim);
     result
 }
@@ -112,7 +112,7 @@ fn log_result(result: &Recycled, method: Method, claim: &Claim) {
 }
 
 /// What the operator does between the steps of a recycle.
-struct OperatorHooks<'a> {
+struct OperatorCallbacks<'a> {
     policy_uid: &'a str,
     pod_ref: &'a PodRef,
     /// The version of the pod that the claim was written on.
@@ -121,7 +121,7 @@ struct OperatorHooks<'a> {
     ctx: EffectContext<'a>,
 }
 
-impl RecycleHooks for OperatorHooks<'_> {
+impl RecycleCallbacks for OperatorCallbacks<'_> {
     async fn wait_for_permit(&self) {
         self.ctx.limiter.acquire().await;
     }

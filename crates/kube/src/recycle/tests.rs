@@ -49,7 +49,7 @@ impl Caller {
     }
 }
 
-impl RecycleHooks for Caller {
+impl RecycleCallbacks for Caller {
     async fn wait_for_permit(&self) {
         self.record("permit");
     }

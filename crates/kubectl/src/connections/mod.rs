@@ -3,6 +3,7 @@
 //! Changes nothing. [`snapshot`] computes what is shown, [`page`] draws it.
 
 pub(super) mod address_map;
+mod band;
 pub(super) mod page;
 pub(super) mod snapshot;
 
