@@ -1,10 +1,10 @@
-//! The annotations by which users, pods and the operator speak to each other.
+//! Names the annotations through which users, pods and the operator communicate.
 //!
-//! Only names, and the marks that go into them; who writes which when is decided in `controller`.
+//! The formats of stamps, claims and counters are in the crate `dbbalance-core`, in `stamp`.
 
-/// On a pod or a pod template: the epoch at which the pod was recycled, or born (the stamp).
+/// On a pod or a pod template: the epoch at which the pod was recycled or created (the stamp).
 pub const EPOCH: &str = "dbbalance.io/epoch";
-/// On a pod: a recycle has begun and is not yet stamped.
+/// On a pod: a recycle has started and is not stamped yet (the claim).
 pub const CLAIM: &str = "dbbalance.io/claim";
 /// On a pod: how often it was recycled in its life.
 pub const RECYCLES: &str = "dbbalance.io/recycles";
@@ -14,11 +14,11 @@ pub const MOVED: &str = "dbbalance.io/moved";
 pub const WRITER: &str = "dbbalance.io/writer";
 /// On a pod: the cluster's readers at the stamped epoch, comma separated and sorted.
 pub const READERS: &str = "dbbalance.io/readers";
-/// On a policy: a token; a new value asks for a run.
+/// On a policy: a token; a new value requests a run.
 pub const RECYCLE_REQUESTED: &str = "dbbalance.io/recycle-requested";
-/// On a policy: an RFC 3339 time until which nothing is done.
+/// On a policy: an RFC 3339 time until which the operator does not act.
 pub const PAUSE_UNTIL: &str = "dbbalance.io/pause-until";
-/// On a policy: why it is paused, for people.
+/// On a policy: the reason of the pause, for people.
 pub const PAUSE_REASON: &str = "dbbalance.io/pause-reason";
-/// On a workload or a pod: `"true"` takes it out of every policy.
+/// On a workload or a pod: `"true"` excludes it from every policy.
 pub const IGNORE: &str = "dbbalance.io/ignore";

@@ -1,7 +1,7 @@
-//! `status.balance`: what was last measured of a target's connections.
+//! Defines `status.balance`: the last measurement of each target's connections.
 //!
-//! Figures for people and for the `Balanced` condition. Rewritten only when the state changes or a share has moved
-//! by [`REWRITE_POINTS`], so that an idle policy is never written.
+//! The figures are for users and for the `Balanced` condition. They are rewritten only when the state changes or a
+//! share has moved by [`REWRITE_POINTS`], so that the status of an idle policy is never written.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::EvidenceSource;
 use super::status::RoleStatus;
 
-/// How far a share may drift, in points of a hundred, before it is written again.
+/// How far a share may drift, in percentage points, before it is written again.
 pub const REWRITE_POINTS: i32 = 5;
 
 /// What was last measured of one target.
@@ -63,7 +63,7 @@ pub enum BalanceState {
     Unknown,
 }
 
-// The schema shows this text, not the field's.
+// The schema shows this text instead of the field's.
 /// What holds connections from being more even.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitedBy {

@@ -1,7 +1,7 @@
-//! Condition types and reasons, and how a condition is set.
+//! Defines the types of conditions, and sets conditions in a status.
 //!
-//! `lastTransitionTime` moves only when `status` does; a condition that says the same is not
-//! rewritten, so an idle policy is never written.
+//! `lastTransitionTime` changes only with `status`. A condition that says the same is not rewritten, so that the
+//! status of an idle policy is never written.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -10,7 +10,7 @@ use strum::VariantArray;
 /// The longest message that the API accepts for `metav1.Condition`.
 const MAX_MESSAGE_BYTES: usize = 32_768;
 
-/// What a condition speaks about.
+/// The type of a condition.
 #[derive(
     Clone,
     Copy,
@@ -29,42 +29,42 @@ pub enum ConditionType {
     Ready,
     /// The last readings of the topology were whole.
     TopologyObserved,
-    /// No counted pod is stale; what stamps can say.
+    /// No counted pod is stale, by its stamp.
     Fresh,
-    /// Measured connections are even. Without evidence: Unknown.
+    /// Measured connections are even. Unknown without evidence.
     Balanced,
     /// A run is in progress.
     Recycling,
-    /// kstatus: work towards the spec goes on. Present only while True.
+    /// kstatus: the operator is working towards the spec. Present only while True.
     Reconciling,
-    /// kstatus: it cannot go on without somebody's help. Present only while True.
+    /// kstatus: the operator cannot continue until a user acts. Present only while True.
     Stalled,
 }
 
 impl ConditionType {
-    /// All types, in the order in which they are shown.
+    /// All types, in the order in which the status shows them.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The name in the status.
+    /// Returns the type as the status shows it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A condition's status.
+/// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum ConditionStatus {
-    /// It holds.
+    /// The condition holds.
     True,
-    /// It does not hold.
+    /// The condition does not hold.
     False,
-    /// It is not known.
+    /// It is not known whether the condition holds.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// The word in the status.
+    /// Returns the word that the status shows.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -77,14 +77,14 @@ impl From<bool> for ConditionStatus {
     }
 }
 
-/// What a condition says.
+/// The content of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConditionState<'a> {
-    /// Whether it holds.
+    /// Whether the condition holds.
     pub status: ConditionStatus,
-    /// One word in `CamelCase` for why.
+    /// The reason: one word in `CamelCase`.
     pub reason: &'a str,
-    /// The same as a sentence, with figures. Longer messages than the API accepts are truncated.
+    /// The reason as a sentence, with figures. Messages longer than the API accepts are truncated.
     pub message: &'a str,
 }
 
@@ -124,7 +124,7 @@ pub fn set_condition(
     }
 }
 
-/// Takes a condition away.
+/// Removes a condition.
 pub fn remove_condition(conditions: &mut Vec<Condition>, type_: ConditionType) {
     conditions.retain(|c| c.type_ != type_.as_str());
 }
@@ -135,7 +135,7 @@ pub fn find_condition(conditions: &[Condition], type_: ConditionType) -> Option<
     conditions.iter().find(|c| c.type_ == type_.as_str())
 }
 
-/// Cuts a text at a character boundary.
+/// Truncates a text at a character boundary.
 #[must_use]
 pub fn truncate_text(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {

@@ -1,6 +1,6 @@
-//! The `CustomResourceDefinition` as installed: the derived one, made readable, with a default status.
+//! Builds the `CustomResourceDefinition` to install: the derived one, made readable, with a default status.
 //!
-//! `make crds` writes it to `crds/` and the chart; a test holds both equal to this.
+//! `make crds` writes it to `crds/` and to the chart; a test checks that both are equal to this definition.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -11,7 +11,7 @@ use serde_yaml_ng::Value as Yaml;
 
 use super::spec::DbBalancePolicy;
 
-/// The definition to install.
+/// Returns the definition to install.
 #[must_use]
 pub fn build_crd() -> CustomResourceDefinition {
     let mut crd = DbBalancePolicy::crd();
@@ -24,8 +24,8 @@ pub fn build_crd() -> CustomResourceDefinition {
         tidy_schema(schema);
         let status = schema.properties.as_mut().and_then(|p| p.get_mut("status"));
         if let Some(status) = status {
-            // kstatus and `kubectl wait` read an object without conditions as done; with this one
-            // an object that no operator has seen reads as pending.
+            // kstatus and `kubectl wait` treat an object without conditions as done. With this condition, an object
+            // that the operator has not seen yet reads as pending.
             status.default = Some(JSON(json!({
                 "conditions": [{
                     "type": "Ready",
@@ -40,12 +40,12 @@ pub fn build_crd() -> CustomResourceDefinition {
     crd
 }
 
-/// Takes out what the derive adds for other readers than users of `kubectl`.
+/// Removes what the derive adds and users of `kubectl` do not need.
 fn tidy_schema(schema: &mut JSONSchemaProps) {
-    // A null would count as present in CEL and be absent to the operator: without this the server drops it.
+    // CEL would treat a null as present and the operator as absent; without `nullable` the server drops it.
     schema.nullable = None;
     schema.title = None;
-    // Rust's unsigned numbers are of no format that the API server knows; it warns of each at every apply.
+    // The API server does not know the formats of Rust's unsigned numbers, and warns about each at every apply.
     if schema
         .format
         .as_ref()
@@ -56,7 +56,7 @@ fn tidy_schema(schema: &mut JSONSchemaProps) {
     schema.description = schema
         .description
         .take()
-        // The docs of Go's type, which says nothing of the field.
+        // Go's documentation of the type, which does not describe the field.
         .filter(|text| !text.starts_with("Time is a wrapper"))
         .map(|text| text.replace('`', "").replace('\n', " "));
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
@@ -70,15 +70,16 @@ fn tidy_schema(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         tidy_schema(values);
     }
-    // What the fields' own defaults give anyway is said once, by them; but the server holds a default to
-    // the rules as it stands.
+    // The fields' own defaults are stated once, at the fields. But the server checks a default against the rules as
+    // it is written.
     let ruled = schema.x_kubernetes_validations.is_some();
     if !ruled && schema.default.is_some() && schema.default == collect_defaults(schema).map(JSON) {
         schema.default = Some(JSON(json!({})));
     }
 }
 
-/// What the server makes of an empty object of this schema; `None` if it is no object.
+/// Returns the value that the server defaults an empty object of this schema to; `None` if the schema is not an
+/// object.
 fn collect_defaults(schema: &JSONSchemaProps) -> Option<Value> {
     let mut object = Map::new();
     for (name, property) in schema.properties.as_ref()? {
@@ -95,8 +96,8 @@ fn collect_defaults(schema: &JSONSchemaProps) -> Option<Value> {
     Some(Value::Object(object))
 }
 
-/// Sorts all fields, whose order is else a matter of how the program was built, and writes bounds as the whole
-/// numbers as which they are meant; the type holds them as floats.
+/// Sorts all fields, whose order otherwise depends on how the program was built, and writes bounds as whole numbers,
+/// although their type holds floats.
 fn normalize_yaml(value: Yaml) -> Yaml {
     match value {
         Yaml::Sequence(items) => items.into_iter().map(normalize_yaml).collect(),
@@ -118,10 +119,10 @@ fn normalize_yaml(value: Yaml) -> Yaml {
     }
 }
 
-/// The definition as YAML, with a line that says where it comes from.
+/// Formats the definition as YAML, with a line that says where it comes from.
 ///
 /// # Errors
-/// When the definition cannot be written as YAML, which would be a defect of this program.
+/// If the definition cannot be written as YAML, which would be a defect of this program.
 pub fn render_crd() -> Result<String, serde_yaml_ng::Error> {
     let body = serde_yaml_ng::to_string(&normalize_yaml(serde_yaml_ng::to_value(build_crd())?))?;
     Ok(format!(

@@ -1,6 +1,6 @@
-//! What the operator looks at before and after it acts: DNS and measured connections.
+//! Defines what the operator observes before and after it acts: DNS and measured connections.
 //!
-//! Part of the policy's spec, with the rules that the schema can judge.
+//! Part of the policy's spec, with the rules that the schema can check.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ impl Default for DnsSpec {
     }
 }
 
-// The schema shows this text, not the field's.
+// The schema shows this text instead of the field's.
 /// What to do when DNS has not followed a change in time.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnTimeout {
@@ -62,7 +62,7 @@ impl Default for EvidenceSpec {
     }
 }
 
-// The schema shows this text, not the field's.
+// The schema shows this text instead of the field's.
 /// Where measured connections come from.
 #[derive(
     Serialize,
@@ -86,7 +86,7 @@ pub enum EvidenceSource {
 }
 
 impl EvidenceSource {
-    /// The word in the API.
+    /// Returns the word that the API uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()

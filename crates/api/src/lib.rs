@@ -1,7 +1,7 @@
-//! The API that users see: the `DbBalancePolicy` resource, its conditions, and the annotations.
+//! Defines the API that users see: the `DbBalancePolicy` resource, its conditions, and the annotations.
 //!
-//! Holds types, their schema and the rules that a schema can judge. It must not hold decisions:
-//! what a policy means for a pod is said in `domain` and `controller`.
+//! Contains types, their schema and the rules that a schema can check, but no decisions: what a policy means for a
+//! pod is in the crates `dbbalance-core` and `dbbalance-planner`.
 #![forbid(unsafe_code)]
 #![allow(clippy::doc_markdown)] // the docs become `kubectl explain`, where backticks are noise
 
@@ -22,7 +22,7 @@ pub use status::DbBalancePolicyStatus;
 
 /// The API group of the resource and the prefix of every annotation.
 pub const GROUP: &str = "dbbalance.io";
-/// The one served version.
+/// The only served version.
 pub const VERSION: &str = "v1alpha1";
 /// The field manager under which the operator writes.
 pub const FIELD_MANAGER: &str = "dbbalance";

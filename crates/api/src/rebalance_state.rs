@@ -1,7 +1,7 @@
-//! What a decision leaves for the next one, small enough for the policy's status.
+//! Defines the state that a decision about the balance leaves for the next one, small enough for the policy's status.
 //!
-//! Nothing here ticks: it changes when an episode, a batch or a wait begins or ends. No pods are
-//! listed; readers are listed by name, in the order of the topology.
+//! It does not change with time alone: only when an episode, a batch or a wait starts or ends. It does not list pods.
+//! Readers are listed by name, in the order of the topology.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -67,7 +67,7 @@ pub struct Episode {
 }
 
 impl Episode {
-    /// An episode that begins now.
+    /// Creates an episode that starts now.
     #[must_use]
     pub const fn new(since: Timestamp) -> Self {
         Self {

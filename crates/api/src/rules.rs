@@ -1,6 +1,6 @@
-//! When and how fast: triggers, pacing, limits, budget, windows.
+//! Defines when and how fast runs act: triggers, pacing, limits, budget, windows.
 //!
-//! Part of the policy's spec, with the rules that the schema can judge.
+//! Part of the policy's spec, with the rules that the schema can check.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;

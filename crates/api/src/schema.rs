@@ -1,9 +1,9 @@
-//! Hand-made pieces of the CRD's schema, where the derived one would be too wide for the API
-//! server's CEL cost estimate or could not say what is meant.
+//! Builds the parts of the CRD's schema by hand for which the derived schema would exceed the API server's CEL cost
+//! limit, or could not express the rule.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// An absolute number of pods or a percentage, never zero.
+/// Returns the schema of an absolute number of pods or a percentage, never zero.
 #[must_use]
 pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -16,7 +16,8 @@ pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A label selector with bounds; an empty one is refused because it would take every pod.
+/// Returns the schema of a label selector with bounds. An empty selector is refused because it would select every
+/// pod.
 #[must_use]
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -1,7 +1,7 @@
-//! `DbBalancePolicy`: what a user asks for, with its defaults, bounds and CEL rules.
+//! Defines `DbBalancePolicy`: what a user requests, with its defaults, bounds and CEL rules.
 //!
-//! A rule that the schema can judge is here and only here, so that a bad policy is refused at
-//! apply. What it cannot judge (cron, time zones, overlapping targets) is in `controller::validate`.
+//! Every rule that the schema can check is only here, so that an invalid policy is refused at apply. The operator
+//! checks the others (cron, time zones, overlapping targets).
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,7 +1,7 @@
-//! `DbBalancePolicyStatus`: what the operator found and did, for people and for itself.
+//! Defines `DbBalancePolicyStatus`: what the operator found and did, for users and for itself.
 //!
-//! It holds what must outlive the operator (epochs, due epochs, open times, runs) and nothing that
-//! ticks: no poll times, no countdowns, no lists of pods.
+//! It holds what must outlive the operator (epochs, due epochs, open times, runs). It does not hold values that
+//! change with time alone, such as poll times and countdowns, nor lists of pods.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -155,13 +155,14 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The word for it, as in the status.
+    /// Returns the word that the status shows.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// A failover or a replacement: pools are broken now, so it does not wait for windows and limits.
+    /// Returns whether the trigger is a failover or a replacement: pools are broken now, so the run does not wait for
+    /// windows and limits.
     #[must_use]
     pub const fn is_urgent(self) -> bool {
         matches!(self, Self::Failover | Self::Replaced)
@@ -338,7 +339,7 @@ pub enum RunResult {
 }
 
 impl RunResult {
-    /// The word for it, as in the status.
+    /// Returns the word that the status shows.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()

@@ -1,6 +1,6 @@
-//! Targets: which pods, which pools, and how they are recycled.
+//! Defines targets: which pods, which pools, and how they are recycled.
 //!
-//! Part of the policy's spec, with the rules that the schema can judge.
+//! Part of the policy's spec, with the rules that the schema can check.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
@@ -168,7 +168,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The word in the API.
+    /// Returns the word that the API uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -194,7 +194,7 @@ pub struct SignalSpec {
     pub process: i32,
 }
 
-// One variant list, without docs: a documented variant would split the enum in the schema.
+// One variant list without docs: a documented variant would split the enum in the schema.
 /// Signals that a process can catch.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
@@ -245,7 +245,7 @@ pub enum HttpVerb {
     Get,
 }
 
-// The schema shows this text, not the field's.
+// The schema shows this text instead of the field's.
 /// What to do when the method fails on one pod, once the canary has passed. Default: nothing.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {

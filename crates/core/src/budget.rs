@@ -1,16 +1,16 @@
-//! The connection budget of a cluster: a ledger over all its policies.
+//! Checks steps against the connection budget of a cluster, over all its policies.
 //!
-//! Measured connections count where they are. Without them it counts with the worst: that all
-//! connections of an endpoint's pools are on the one instance that is looked at. What a step opens
-//! may always land on that one instance. While a change has not settled, DNS may serve an instance in its old
-//! role or in its new one, so it counts in both.
+//! Measured connections count on the instances that hold them. Without measurements the budget assumes the worst case
+//! for each instance: that all connections of an endpoint's pools are on it. Connections that a step opens may always
+//! land on that one instance. While a change has not settled, DNS may serve an instance in its old or its new role,
+//! so it counts in both.
 
 use std::collections::BTreeMap;
 
 use super::topology::{ClusterView, InstanceId, Role, Topology};
 use dbbalance_api::spec::{BudgetSpec, Endpoint};
 
-/// What one target holds, or may add.
+/// The connections that one target holds, or may add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Connections through the reader endpoint.
@@ -20,7 +20,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The load of so many pods with these pools.
+    /// Returns the load of this many pods with these pools.
     #[must_use]
     pub fn from_pools(pools: &[(Endpoint, u64)], pods: usize) -> Self {
         let pods = pods as u64;
@@ -34,7 +34,7 @@ impl Load {
         load
     }
 
-    /// The sum of two loads.
+    /// Returns the sum of two loads.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -47,17 +47,17 @@ impl Load {
 /// Measured connections by instance.
 pub type MeasuredConnections = BTreeMap<InstanceId, u64>;
 
-/// What is held on the cluster now: estimates of pods that were not measured, and what was.
+/// The connections held on the cluster now: estimated for unmeasured pods, and as measured for the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
-    /// By what pools may hold, of pods that were not measured.
+    /// The most that the pools of unmeasured pods may hold.
     pub estimated: Load,
-    /// As measured.
+    /// Connections as measured.
     pub measured: MeasuredConnections,
 }
 
 impl Holding {
-    /// The sum of two holdings.
+    /// Returns the sum of two holdings.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
         self.estimated = self.estimated.plus(other.estimated);
@@ -71,15 +71,15 @@ impl Holding {
 /// The budget's verdict on a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BudgetCheck {
-    /// It fits.
+    /// The step fits.
     Fits,
-    /// It does not; the sum in words.
+    /// The step does not fit; holds the arithmetic as text.
     Exceeds(String),
-    /// No limit is known, so a method that surges must wait.
+    /// No limit is known, so a method that surges must wait; holds the reason as text.
     Unknown(String),
 }
 
-/// The limit of each instance, before headroom.
+/// Returns the limit of each instance, before headroom.
 #[must_use]
 pub fn find_instance_limits(
     view: &ClusterView,
@@ -100,7 +100,7 @@ pub fn find_instance_limits(
         .collect()
 }
 
-/// Which endpoints may lead to a member.
+/// Which endpoints may resolve to a member.
 #[derive(Clone, Copy, Debug, Default)]
 struct ServedEndpoints {
     reader: bool,
@@ -130,16 +130,16 @@ impl ServedEndpoints {
     }
 }
 
-/// The instances as they are, and as they were in the topology that has settled.
+/// The instances as last read, and as in the settled topology.
 #[derive(Clone, Copy, Debug)]
 pub struct Members<'a> {
-    /// As last read.
+    /// The last reading.
     pub view: &'a ClusterView,
-    /// The topology that has settled, if one has.
+    /// The settled topology, if there is one.
     pub settled: Option<&'a Topology>,
 }
 
-/// Judges a step: for every instance, connections now plus all that is in flight plus the step.
+/// Checks a step: for every instance, the connections now, those in flight and those of the step must fit the limit.
 #[must_use]
 pub fn check_budget(
     members: Members,
@@ -195,13 +195,13 @@ pub fn check_budget(
     BudgetCheck::Fits
 }
 
-/// `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for
-/// what is not in them: a limit is never invented.
+/// Returns `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for a class that
+/// is not listed, because a limit is never guessed.
 #[must_use]
 pub fn find_max_connections(engine: &str, class: &str) -> Option<u64> {
     let (family, size) = class.strip_prefix("db.")?.split_once('.')?;
-    // r7g and r8g have the memory of r6g, r6i and r5 nearly so; the smaller figure of r5 is taken
-    // only for the one size where the guide gives both.
+    // r7g and r8g have the memory of r6g; r6i and r5 have nearly the same. The smaller figure of r5 is used only for
+    // the one size where the guide gives both.
     let memory_family = matches!(
         family,
         "r5" | "r6g" | "r6gd" | "r6i" | "r6id" | "r7g" | "r7i" | "r8g" | "r8gd" | "r6idn" | "r6in"

@@ -1,18 +1,17 @@
-//! What two topologies differ in.
+//! Computes the differences between two topologies.
 //!
-//! Names the differences; when they count is decided in `debounce`, what they start in `epoch`.
-//! A member that only changed its role in a failover is part of the failover, not a reader that
-//! came or left.
+//! When a difference counts is decided in `debounce`, which runs it starts in `epoch`. A member whose role a failover
+//! changed is part of the failover, not a reader that was added or removed.
 
 use super::topology::{MemberId, Topology};
 use dbbalance_api::status::Trigger;
 
-/// One difference, which settles alone.
+/// One difference between two topologies. Each settles on its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// A reader that was no member before.
+    /// A reader that was not a member before.
     ReaderAdded(MemberId),
-    /// A reader that is no member any more.
+    /// A reader that is not a member any more.
     ReaderRemoved(MemberId),
     /// This member is the writer now.
     Failover(MemberId),
@@ -21,7 +20,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The trigger that it belongs to.
+    /// Returns the trigger that the change belongs to.
     #[must_use]
     pub const fn trigger(&self) -> Trigger {
         match self {
@@ -32,7 +31,7 @@ impl Change {
         }
     }
 
-    /// The change in a few words.
+    /// Describes the change in a few words.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -44,7 +43,7 @@ impl Change {
     }
 }
 
-/// All differences from `old` to `new` of one cluster (equal ARN).
+/// Returns all differences from `old` to `new` of one cluster (equal ARN).
 #[must_use]
 pub fn diff_topologies(old: &Topology, new: &Topology) -> Vec<Change> {
     if old.resource != new.resource {
@@ -73,7 +72,7 @@ pub fn diff_topologies(old: &Topology, new: &Topology) -> Vec<Change> {
     changes
 }
 
-/// `old` with some of the differences to `new` taken over.
+/// Returns `old` with some of its differences to `new` applied.
 #[must_use]
 pub fn merge_changes(old: &Topology, new: &Topology, taken: &[Change]) -> Topology {
     let mut merged = old.clone();
@@ -89,7 +88,7 @@ pub fn merge_changes(old: &Topology, new: &Topology, taken: &[Change]) -> Topolo
             Change::Failover(m) => {
                 let former = std::mem::replace(&mut merged.writer, m.clone());
                 merged.readers.remove(m);
-                // A former writer that is gone goes with the failover: it was no reader.
+                // A former writer that is gone belongs to the failover: it was not a reader.
                 if new.readers.contains(&former) {
                     merged.readers.insert(former);
                 }

@@ -1,7 +1,7 @@
-//! Which changes have held long enough to count.
+//! Decides which changes have held long enough to count.
 //!
-//! Each change settles alone. It remembers since when a change was seen without a break; that
-//! memory is small and may be lost: after a restart settling begins again, and nothing else.
+//! Each change settles on its own. The debouncer remembers since when a change was observed without a break. That
+//! memory may be lost: after a restart settling starts again, with no other effect.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use super::topology::Topology;
 use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::Trigger;
 
-/// Since when each difference to the settled topology has been there.
+/// Since when each difference to the settled topology has been observed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettlingChanges {
     since: BTreeMap<Change, Timestamp>,
 }
 
 impl SettlingChanges {
-    /// Follows a confirmed topology. A difference that is gone is forgotten, so A→B→A is nothing.
+    /// Takes in a confirmed topology. A difference that has disappeared is forgotten, so A→B→A is not a change.
     #[must_use]
     pub fn observe(&self, settled: &Topology, confirmed: &Topology, now: Timestamp) -> Self {
         let since = diff_topologies(settled, confirmed)
@@ -32,7 +32,7 @@ impl SettlingChanges {
         Self { since }
     }
 
-    /// The changes that have settled.
+    /// Returns the changes that have settled.
     #[must_use]
     pub fn settled(&self, triggers: &Triggers, now: Timestamp) -> Vec<Change> {
         self.settle_times(triggers)
@@ -41,7 +41,7 @@ impl SettlingChanges {
             .collect()
     }
 
-    /// The changes that have not, with the time at which they will have.
+    /// Returns the changes that have not settled, each with the time at which it will.
     #[must_use]
     pub fn unsettled(&self, triggers: &Triggers, now: Timestamp) -> Vec<(Change, Timestamp)> {
         self.settle_times(triggers)

@@ -1,6 +1,6 @@
-//! What DNS has answered: looks at a cluster's endpoints, and whose address is whose.
+//! Holds what DNS has answered: samples of a cluster's endpoints, and which instance each address belongs to.
 //!
-//! Holds values that `aurora::dns` fills; what they must say before an epoch opens is decided in [`gate`].
+//! The operator's DNS poller fills these values. What they must show before an epoch opens is decided in `agreement`.
 //! Nothing here asks a resolver or reads a clock.
 
 pub mod address_book;
@@ -15,36 +15,37 @@ pub use address_book::{AddressBook, AddressRecord};
 
 use super::topology::InstanceId;
 
-/// How many looks at a name are kept: eight seconds at the intense pace.
+/// How many samples of a name are kept: eight seconds at the fastest polling rate.
 pub const KEPT_LOOKS: usize = 64;
 
-/// How many looks must agree. One look sends some pod to the old writer in half of the failovers (docs/adr/0008).
+/// How many samples must agree. A single sample sends some pod to the old writer in half of the failovers
+/// (docs/adr/0008).
 pub const AGREEING_LOOKS: usize = 8;
 
-/// One look-up of an endpoint's name.
+/// One lookup of an endpoint's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSample {
-    /// When it was asked: the answer is no older but for what a cache adds.
+    /// When it was asked. The answer can be older than this only by the time that a cache keeps it.
     pub at: Timestamp,
-    /// The address that was answered, the first if there were several: it is what a driver connects to.
+    /// The address that was answered; of several, the first, because a driver connects to that one.
     pub address: Option<IpAddr>,
-    /// The instance that was answered, by the CNAME's target or by the address.
+    /// The instance that was answered, identified by the CNAME's target or by the address.
     pub instance: Option<InstanceId>,
-    /// How long the answer may be kept, in whole seconds; of a CNAME and its target the shorter.
+    /// How long the answer may be cached, in whole seconds: the shorter TTL of a CNAME and its target.
     pub ttl: u32,
-    /// Why there is no address, in words.
+    /// Why the lookup gave no address.
     pub failure: Option<&'static str>,
 }
 
-/// Of how many addresses the newest look is kept: two for each of the 16 instances that a cluster may have.
+/// For how many addresses the newest sample is kept: two for each of the 16 instances that a cluster may have.
 const KEPT_ADDRESSES: usize = 32;
 
-/// The last looks at one name, oldest first, and the newest of each answered address, which may be older.
+/// The last samples of one name, oldest first, and the newest sample of each answered address, which may be older.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DnsSamples(VecDeque<DnsSample>, BTreeMap<IpAddr, DnsSample>);
 
 impl DnsSamples {
-    /// Takes in a look. Answers come in any order: they are kept in the order in which they were asked.
+    /// Adds a sample. Answers may arrive in any order; they are kept in the order in which they were asked.
     pub fn push(&mut self, look: DnsSample) {
         self.keep_by_address(&look);
         let place = self.0.iter().rposition(|l| l.at <= look.at);
@@ -67,25 +68,26 @@ impl DnsSamples {
         }
     }
 
-    /// The newest look of each address that was ever answered, in the order of addresses.
+    /// Returns the newest sample of each address that was ever answered, ordered by address.
     #[must_use]
     pub fn by_address(&self) -> Vec<DnsSample> {
         self.1.values().cloned().collect()
     }
 
-    /// All looks, oldest first.
+    /// Returns all samples, oldest first.
     #[must_use]
     pub fn to_vec(&self) -> Vec<DnsSample> {
         self.0.iter().cloned().collect()
     }
 
-    /// The newest look.
+    /// Returns the newest sample.
     #[must_use]
     pub fn last(&self) -> Option<&DnsSample> {
         self.0.back()
     }
 
-    /// The newest looks that all name one instance, if they are enough and were made within `span`.
+    /// Returns the instance that the newest [`AGREEING_LOOKS`] samples all name, if they were made within `span`;
+    /// `None` if there are fewer samples or they disagree.
     #[must_use]
     pub fn agreed_instance(&self, span: SignedDuration) -> Option<&InstanceId> {
         let from = self.0.len().checked_sub(AGREEING_LOOKS)?;
@@ -98,22 +100,22 @@ impl DnsSamples {
     }
 }
 
-/// What is known of a cluster's DNS: a snapshot for one pass.
+/// A snapshot of a cluster's DNS answers for one reconcile.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DnsView {
-    /// The last looks at the cluster endpoint, oldest first.
+    /// The last samples of the cluster endpoint, oldest first.
     pub writer: Vec<DnsSample>,
-    /// The last looks at the reader endpoint, oldest first.
+    /// The last samples of the reader endpoint, oldest first.
     pub reader: Vec<DnsSample>,
-    /// The newest look at the reader endpoint for each address that it answered: with many readers, the last
-    /// looks may never hold all of them at once.
+    /// The newest sample of the reader endpoint for each address that it answered. With many readers, the last
+    /// samples may never contain all of them at once.
     pub readers_named: Vec<DnsSample>,
-    /// Whose address is whose.
+    /// The instances behind the addresses.
     pub book: AddressBook,
 }
 
 impl DnsView {
-    /// The instance that a look named, as far as it is known now: an address may have become known since.
+    /// Returns the instance that a sample named, as far as it is known now: its address may have become known since.
     #[must_use]
     pub fn instance_of(&self, look: &DnsSample) -> Option<InstanceId> {
         look.instance.clone().or_else(|| {
@@ -122,7 +124,7 @@ impl DnsView {
         })
     }
 
-    /// Whether the newest look of any name was answered.
+    /// Returns whether the newest sample of any name was answered.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.failure().is_none()
@@ -131,7 +133,7 @@ impl DnsView {
                 .any(|looks| looks.last().is_some_and(|l| l.address.is_some()))
     }
 
-    /// How looking fails: in words, if no name was answered lately.
+    /// Returns why lookups fail; `None` unless the newest sample of each endpoint failed.
     #[must_use]
     pub fn failure(&self) -> Option<&'static str> {
         let newest = [self.writer.last(), self.reader.last()];
@@ -149,13 +151,13 @@ pub(crate) mod tests {
         Timestamp::from_millisecond(1_780_000_000_000 + millis).unwrap_or_default()
     }
 
-    /// The address of a member that is named by a letter.
+    /// Returns the address of the member that is named by a letter.
     pub(crate) fn address(name: &str) -> IpAddr {
         let letter = name.bytes().next().unwrap_or(b'?');
         IpAddr::from([10, 0, 0, letter])
     }
 
-    /// A look that named an instance, by a letter.
+    /// Builds a sample that named the instance of this letter.
     pub(crate) fn named(millis: i64, name: &str) -> DnsSample {
         DnsSample {
             at: at(millis),
@@ -166,7 +168,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A look that failed.
+    /// Builds a sample of a lookup that failed.
     pub(crate) fn failed(millis: i64, why: &'static str) -> DnsSample {
         DnsSample {
             at: at(millis),

@@ -1,7 +1,7 @@
-//! Epochs: what a set of settled changes means for the targets, and whether readers flap.
+//! Decides which targets an epoch concerns, and whether readers flap.
 //!
-//! Decides whom an epoch concerns. It is decided when the epoch rises, by the spec of that moment;
-//! enabling a trigger or adding a pool later recycles nothing.
+//! The targets are fixed when the epoch is recorded, by the spec of that moment: enabling a trigger or adding a pool
+//! later recycles nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint, TargetSpec, Triggers};
 use dbbalance_api::status::Trigger;
 
-/// More epochs of readers alone than this within [`FLAPPING_SPAN`] is flapping.
+/// More reader-only epochs than this within [`FLAPPING_SPAN`] count as flapping.
 pub const FLAPPING_EPOCHS: usize = 3;
-/// The span in which epochs are counted.
+/// The span in which reader-only epochs are counted.
 pub const FLAPPING_SPAN: SignedDuration = SignedDuration::from_hours(1);
-/// How long readers must be quiet before they count again.
+/// How long readers must be quiet before their changes count again.
 pub const FLAPPING_QUIET: SignedDuration = SignedDuration::from_mins(30);
-/// How many times are kept: the newest few decide.
+/// How many open times are kept: only the newest few matter.
 const KEPT_TIMES: usize = 8;
 
-/// Whether a trigger concerns a target: readers concern Reader pools, all else every pool.
+/// Returns whether a trigger concerns a target: changes of readers concern Reader pools, all others every pool.
 #[must_use]
 pub fn is_target_concerned(trigger: Trigger, target: &TargetSpec) -> bool {
     match trigger {
@@ -30,7 +30,7 @@ pub fn is_target_concerned(trigger: Trigger, target: &TargetSpec) -> bool {
     }
 }
 
-/// Whether the policy wants runs for a trigger.
+/// Returns whether the policy enables runs for a trigger.
 #[must_use]
 pub fn is_enabled(triggers: &Triggers, trigger: Trigger) -> bool {
     match trigger {
@@ -41,7 +41,7 @@ pub fn is_enabled(triggers: &Triggers, trigger: Trigger) -> bool {
     }
 }
 
-/// The names of the targets that an epoch with these triggers concerns.
+/// Returns the names of the targets that an epoch with these triggers concerns.
 #[must_use]
 pub fn concerned_targets(spec: &DbBalancePolicySpec, triggers: &BTreeSet<Trigger>) -> Vec<String> {
     spec.targets
@@ -55,7 +55,7 @@ pub fn concerned_targets(spec: &DbBalancePolicySpec, triggers: &BTreeSet<Trigger
         .collect()
 }
 
-/// Whether only readers came or went.
+/// Returns whether all triggers are readers that were added or removed.
 #[must_use]
 pub fn is_readers_alone(triggers: &[Trigger]) -> bool {
     !triggers.is_empty()
@@ -64,7 +64,7 @@ pub fn is_readers_alone(triggers: &[Trigger]) -> bool {
             .all(|t| matches!(t, Trigger::ReaderAdded | Trigger::ReaderRemoved))
 }
 
-/// Until when readers count as flapping; `None` when they do not.
+/// Returns until when readers count as flapping; `None` if they do not.
 #[must_use]
 pub fn flapping_until(times: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
     let last = times.last()?;
@@ -77,8 +77,8 @@ pub fn flapping_until(times: &[Timestamp], now: Timestamp) -> Option<Timestamp> 
     (stormy && now < until).then_some(until)
 }
 
-/// The times to keep after one more epoch of readers alone. A flapping that has calmed down is
-/// forgotten, so that the next epoch does not revive it.
+/// Returns the open times to keep after one more reader-only epoch. Flapping that has calmed down is forgotten, so
+/// that the next epoch does not revive it.
 #[must_use]
 pub fn record_reader_epoch(times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
     let calm = times

@@ -1,7 +1,6 @@
-//! Evidence: the connections of pods, as measured, and whose they are.
+//! Holds measured connections of pods, and rates them.
 //!
-//! Values and pure judgements. It must not know how a pod is read; a pod that was not read is unknown,
-//! and nothing here ever turns that into zero.
+//! How a pod is read is not known here. A pod that was not read is unknown; unknown never turns into zero.
 
 pub mod descriptions;
 pub mod holdings;
@@ -17,53 +16,54 @@ pub use holdings::{
     attribute_connections,
 };
 
-/// What a socket is to a pool.
+/// The state of a socket, as far as it matters to a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SocketState {
     /// ESTABLISHED: a connection, as far as the pod knows.
     Established,
-    /// `CLOSE_WAIT`: the server has closed it and the app has not noticed. The pool still counts it, the
-    /// server holds no slot for it any more.
+    /// `CLOSE_WAIT`: the server has closed the connection and the app has not noticed. The pool still counts it, but
+    /// the server holds no slot for it any more.
     ClosedByServer,
 }
 
-/// A socket of a pod towards its target's port.
+/// A socket of a pod to its target's port.
 ///
-/// Sockets in other states are none: those that the app has closed (`FIN_WAIT`, `LAST_ACK`, CLOSING,
-/// `TIME_WAIT`) are out of its pools, and one that is being opened (`SYN_SENT`) is not in one yet.
+/// Sockets in other states are left out: those that the app has closed (`FIN_WAIT`, `LAST_ACK`, CLOSING, `TIME_WAIT`)
+/// have left its pools, and one that is being opened (`SYN_SENT`) has not joined one yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Socket {
-    /// The pod's end.
+    /// The pod's address and port.
     pub local: SocketAddr,
-    /// The server's end. Addresses of IPv4 written as IPv6 are IPv4 here, as in `local`.
+    /// The server's address and port. Here and in `local`, IPv4 addresses that were written as IPv6 are converted to
+    /// IPv4.
     pub remote: SocketAddr,
-    /// Its state.
+    /// State.
     pub state: SocketState,
     /// Bytes sent and not yet acknowledged.
     pub unacknowledged: u32,
-    /// How often in a row the oldest of those bytes has been sent again without an answer.
+    /// How often in a row the oldest of those bytes has been retransmitted without an answer.
     pub retransmits: u32,
-    /// Probes in a row without an answer: keep-alives, or questions whether the server's window opens.
+    /// Consecutive probes without an answer: keep-alives or zero-window probes.
     pub unanswered_probes: u32,
 }
 
-/// From this many retransmissions or unanswered probes on, a connection is suspected to be half-open.
+/// The number of retransmissions or unanswered probes from which a connection is suspected to be half-open.
 ///
-/// Three are 1.4 s without any answer, at Linux's least time-out of 200 ms, which doubles each time: more
-/// than a lost packet or two within a region, where a round trip takes about a millisecond.
+/// Three mean 1.4 s without any answer, at Linux's minimum time-out of 200 ms, which doubles each time. That is
+/// longer than one or two lost packets within a region take, where a round trip is about a millisecond.
 pub const SUSPECT_AFTER: u32 = 3;
 
-/// Linux's least and greatest retransmission time-out (`TCP_RTO_MIN`, `TCP_RTO_MAX` in include/net/tcp.h).
+/// Linux's minimum and maximum retransmission time-out (`TCP_RTO_MIN`, `TCP_RTO_MAX` in include/net/tcp.h).
 const RTO: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(2));
 
 impl Socket {
-    /// Whether it is a connection.
+    /// Returns whether the socket is a connection.
     #[must_use]
     pub const fn is_connection(&self) -> bool {
         matches!(self.state, SocketState::Established)
     }
 
-    /// Whether the server seems to be gone without having said so.
+    /// Returns whether the server seems to be gone without having closed the connection.
     #[must_use]
     pub const fn is_suspect(&self) -> bool {
         self.is_connection()
@@ -71,7 +71,8 @@ impl Socket {
                 || self.unanswered_probes >= SUSPECT_AFTER)
     }
 
-    /// How long at least it has been sending again in vain: each time-out is twice the one before.
+    /// Returns the least time for which the socket has been retransmitting without an answer: each time-out is twice
+    /// the previous one.
     #[must_use]
     pub fn retransmitting_for(&self) -> Duration {
         (0..self.retransmits.min(64)).fold(Duration::ZERO, |sum, n| {
@@ -80,10 +81,10 @@ impl Socket {
     }
 }
 
-/// The sockets of one pod, at one moment.
+/// The sockets of one pod at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodReading {
-    /// When the reading began, by the operator's clock: nothing in it is older.
+    /// When the reading started, by the operator's clock: nothing in it is older.
     pub at: Timestamp,
     /// Sockets to the target's port.
     pub sockets: Vec<Socket>,
@@ -106,40 +107,41 @@ pub struct PodReading {
 pub enum UnreadableReason {
     /// The operator's service account may not exec here.
     NotGranted,
-    /// The pod uses its node's network, so that the table is the node's.
+    /// The pod uses its node's network, so that the socket table is the node's.
     HostNetwork,
-    /// No container of the pod has a program that can read.
+    /// No container of the pod has a program that can read the socket table.
     NoReader,
-    /// The pod has no container of the name that the target gives.
+    /// The pod has no container of the name that the target specifies.
     NoSuchContainer,
-    /// No container that could read runs now.
+    /// No container that could read is running now.
     NotRunning,
-    /// The table is larger than what is taken.
+    /// The table is larger than the operator accepts.
     TableTooLarge,
-    /// What was read is no table of sockets, or not a whole one.
+    /// The output is not a socket table, or is incomplete.
     Garbled,
-    /// It took too long.
+    /// The reading took too long.
     Timeout,
     /// The connection to the API server or the kubelet broke.
     Connection,
-    /// The API server sheds load.
+    /// The API server is shedding load.
     ApiServerBusy,
-    /// Any other error of API server, kubelet or runtime.
+    /// Any other error of the API server, the kubelet or the container runtime.
     ApiError,
-    /// The pod is not there any more.
+    /// The pod does not exist any more.
     Gone,
-    /// Nobody has read it yet.
+    /// The pod has not been read yet.
     NotReadYet,
 }
 
 impl UnreadableReason {
-    /// The word for it, in conditions, metrics and events.
+    /// Returns the reason as a word for conditions, metrics and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// Whether it stays until somebody changes the pod, the policy or a right: asking again soon is idle.
+    /// Returns whether the reason lasts until the pod, the policy or a permission changes, so that an early retry is
+    /// useless.
     #[must_use]
     pub const fn is_structural(self) -> bool {
         matches!(
@@ -153,17 +155,17 @@ impl UnreadableReason {
     }
 }
 
-/// A pod that could not be read: unknown, never zero.
+/// A pod that could not be read: its connections are unknown, never zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Why.
+    /// The reason.
     pub reason: UnreadableReason,
-    /// In words: object, cause, what to do. Never what was read.
+    /// The reason as a sentence: object, cause, what to do. It never contains the output that was read.
     pub message: String,
 }
 
 impl Unreadable {
-    /// One with its words.
+    /// Creates the value from a reason and its message.
     #[must_use]
     pub fn new(reason: UnreadableReason, message: impl Into<String>) -> Self {
         Self {
@@ -173,12 +175,12 @@ impl Unreadable {
     }
 }
 
-/// What came of the last attempt on one pod.
+/// The result of the last attempt to read one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodMeasurement {
-    /// It was read.
+    /// The pod was read.
     Read(PodReading),
-    /// It was tried, at that time, and is unknown.
+    /// The attempt failed; the pod's connections are unknown.
     Unreadable {
         /// When it was tried.
         at: Timestamp,
@@ -188,7 +190,7 @@ pub enum PodMeasurement {
 }
 
 impl PodMeasurement {
-    /// When it was read or tried.
+    /// Returns when the pod was read or tried.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         match self {
@@ -197,7 +199,7 @@ impl PodMeasurement {
         }
     }
 
-    /// The reading, if there is one.
+    /// Returns the reading; `None` if the attempt failed.
     #[must_use]
     pub const fn reading(&self) -> Option<&PodReading> {
         match self {
@@ -207,7 +209,7 @@ impl PodMeasurement {
     }
 }
 
-/// All that is known of a target's pods, by UID. A pod without an entry was not read yet.
+/// The last measurements of a target's pods, by UID. A pod without an entry has not been read yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
     /// The last attempt on each pod.
@@ -215,7 +217,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The addresses that connections lead to, for whoever looks them up.
+    /// Returns the addresses that connections lead to, for reverse lookups.
     #[must_use]
     pub fn remotes(&self) -> BTreeSet<IpAddr> {
         let readings = self.pods.values().filter_map(PodMeasurement::reading);
@@ -225,10 +227,10 @@ impl Measured {
     }
 }
 
-/// The connections of `after` that were not there in `before`, by both ends.
+/// Returns the connections of `after` that are not in `before`, compared by both ends.
 ///
-/// A pool that was renewed has only such ones. The local port tells: the kernel does not give a port that
-/// was closed by the pod to the same server again for a minute (`TIME_WAIT`).
+/// A renewed pool has only such connections. The local port makes the comparison safe: the kernel does not reuse a
+/// port that the pod closed for the same server within a minute (`TIME_WAIT`).
 #[must_use]
 pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Socket> {
     let old: BTreeSet<_> = list_connections(before)
@@ -239,7 +241,7 @@ pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Sock
         .collect()
 }
 
-/// The connections of `before` that are still there in `after`.
+/// Returns the connections of `before` that are still in `after`.
 #[must_use]
 pub fn kept_sockets<'a>(before: &'a [Socket], after: &[Socket]) -> Vec<&'a Socket> {
     let now: BTreeSet<_> = list_connections(after)

@@ -1,11 +1,11 @@
-//! Hashes texts to values that are stable over releases and machines, which `std`'s hasher does not promise.
+//! Hashes texts to values that are stable across releases and machines, which `std`'s hasher does not guarantee.
 
 /// Hashes texts by FNV-1a, 64 bits.
 #[derive(Clone, Copy, Debug)]
 pub struct StableHash(u64);
 
 impl StableHash {
-    /// Hashes the texts in their order; each is ended by a zero byte, so that `["ab", "c"]` and `["a", "bc"]` differ.
+    /// Hashes the texts in order. Each is terminated by a zero byte, so that `["ab", "c"]` and `["a", "bc"]` differ.
     #[must_use]
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hash = Self(0xcbf2_9ce4_8422_2325);

@@ -1,6 +1,6 @@
-//! What the operator knows and decides, without any I/O: values in, values out.
+//! The values that the operator works with and the rules that it decides by, without any I/O: values in, values out.
 //!
-//! Nothing here awaits, reads a clock or the environment, or imports anything of ours but `api`.
+//! Nothing in this crate awaits or reads a clock or the environment. Of the workspace's crates it imports only `api`.
 #![forbid(unsafe_code)]
 
 pub mod balance;

@@ -1,6 +1,6 @@
-//! How many pods at once, and how long between two steps.
+//! Computes how many pods may be recycled at once, and the time between two steps.
 //!
-//! Small arithmetic of the pacing gate; which pods are taken is decided in `controller::plan`.
+//! Which pods are taken is decided in the planner.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -8,15 +8,15 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::hash::StableHash;
 use dbbalance_api::spec::Pacing;
 
-/// Exempt pods (already not Ready) may be recycled beyond `maxUnavailable`, but not faster than
-/// this in a second, so that a wrong decision stays small.
+/// The most exempt pods (already not Ready) that are recycled in a second. They may exceed `maxUnavailable`, but the
+/// cap keeps the damage of a wrong decision small.
 pub const STORM_CAP_PER_SECOND: usize = 10;
 
-/// The most runs at once on one cluster, over all policies: every run draws from the same DNS
-/// answers and the same budget.
+/// The most concurrent runs on one cluster, over all policies: all runs draw from the same DNS answers and the same
+/// connection budget.
 pub const MAX_RUNS_PER_CLUSTER: usize = 3;
 
-/// A number, or a percentage of `total` rounded down; `None` for text that is no percentage.
+/// Parses a number, or a percentage of `total` rounded down; returns `None` for other text.
 #[must_use]
 pub fn resolve_rounded_down(value: &IntOrString, total: usize) -> Option<usize> {
     match value {
@@ -28,7 +28,7 @@ pub fn resolve_rounded_down(value: &IntOrString, total: usize) -> Option<usize> 
     }
 }
 
-/// As [`resolve`], rounded up, as Kubernetes does for surge.
+/// Does the same as [`resolve`], but rounds up, as Kubernetes does for surge.
 #[must_use]
 pub fn resolve_rounded_up(value: &IntOrString, total: usize) -> Option<usize> {
     match value {
@@ -40,7 +40,7 @@ pub fn resolve_rounded_up(value: &IntOrString, total: usize) -> Option<usize> {
     }
 }
 
-/// The most pods of `total` that may be unavailable at once: at least 1, or no run would ever move.
+/// Returns the most pods of `total` that may be unavailable at once: at least 1, or no run would ever progress.
 #[must_use]
 pub fn max_unavailable_pods(pacing: &Pacing, total: usize) -> usize {
     resolve_rounded_down(&pacing.max_unavailable, total)
@@ -48,8 +48,8 @@ pub fn max_unavailable_pods(pacing: &Pacing, total: usize) -> usize {
         .max(1)
 }
 
-/// When the next step may be taken: the interval after the last, shortened or lengthened by up to
-/// the jitter. The randomness comes from the key and the last step, so that every pass agrees.
+/// Returns when the next step may be taken: one interval after the last, varied by up to the jitter. The randomness
+/// is derived from the key and the last step, so that every reconcile computes the same time.
 #[must_use]
 pub fn next_step_time(pacing: &Pacing, last: Timestamp, key: &str) -> Timestamp {
     let second = last.as_second().to_string();

@@ -1,6 +1,4 @@
-//! A pod as the plan sees it, and whether it is fresh.
-//!
-//! Decides freshness by stamps and births. It must not know how a pod is recycled.
+//! Describes a pod as the planner sees it, and decides whether it is fresh by its stamp and its creation time.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +7,21 @@ use jiff::{SignedDuration, Timestamp};
 use super::stamp::{Claim, MoveCounter, PolicyMark, Stamp};
 use dbbalance_api::status::TargetStatus;
 
-/// How much later than the open time a container must have started to count as born after it:
-/// its start is told by the node's clock, the open time by the API server's.
+/// How much later than the open time a container must have started to count as started after it. The start is set by
+/// the node's clock and the open time by the API server's.
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerRef {
-    /// Its kind, for example `ReplicaSet`.
+    /// Kind, for example `ReplicaSet`.
     pub kind: String,
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
 impl OwnerRef {
-    /// Whether this controller replaces a pod that is evicted, so that an eviction is a recycle.
+    /// Returns whether this controller replaces a pod that is evicted, so that an eviction is a recycle.
     #[must_use]
     pub fn is_recreating(&self) -> bool {
         matches!(
@@ -32,14 +30,14 @@ impl OwnerRef {
         )
     }
 
-    /// Whether the controller starts a successor only after a pod is gone.
+    /// Returns whether the controller starts a successor only after a pod is gone.
     #[must_use]
     pub fn is_replacing_after(&self) -> bool {
         self.kind != "ReplicaSet"
     }
 }
 
-/// One version of a pod, as a write tests it.
+/// One version of a pod, as the precondition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodKey {
     /// Name.
@@ -67,32 +65,32 @@ pub struct PodFacts {
     pub started: Option<Timestamp>,
     /// The pod's Ready condition.
     pub ready: bool,
-    /// Deletion has begun.
+    /// Whether deletion has started.
     pub terminating: bool,
-    /// Phase Succeeded or Failed.
+    /// Whether the phase is Succeeded or Failed.
     pub finished: bool,
-    /// `dbbalance.io/ignore` on the pod.
+    /// Whether the pod carries `dbbalance.io/ignore`.
     pub ignored: bool,
-    /// The stamp, if it can be read.
+    /// The stamp; `None` if it is missing or cannot be read.
     pub stamp: Option<Stamp>,
-    /// The claim, if it can be read.
+    /// The claim; `None` if it is missing or cannot be read.
     pub claim: Option<Claim>,
-    /// How often it was recycled.
+    /// How often the pod was recycled.
     pub recycles: u32,
-    /// How often within one run, if it can be read.
+    /// How often the pod was recycled within one run; `None` if the annotation is missing or cannot be read.
     pub moved: Option<MoveCounter>,
-    /// Whether the topology annotations are there.
+    /// Whether the topology annotations are present.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
     pub template: String,
-    /// The controller that owns it.
+    /// The controller that owns the pod.
     pub owner: Option<OwnerRef>,
-    /// Labels, for selectors.
+    /// Labels, matched by selectors.
     pub labels: BTreeMap<String, String>,
 }
 
 impl PodFacts {
-    /// Returns the version of the pod that these facts are of.
+    /// Returns the version of the pod that these facts were read from.
     #[must_use]
     pub fn key(&self) -> PodKey {
         PodKey {
@@ -102,13 +100,13 @@ impl PodFacts {
         }
     }
 
-    /// Whether the pod is counted: its app containers run and it is not on its way out.
+    /// Returns whether the pod is counted: its app containers run and it is not terminating or finished.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.started.is_some() && !self.terminating && !self.finished && !self.ignored
     }
 
-    /// Whether the pod's pools are as new as the target's due epoch.
+    /// Returns whether the pod's pools are as new as the target's due epoch.
     #[must_use]
     pub fn is_fresh(&self, policy: &PolicyMark, target: &TargetStatus) -> bool {
         self.is_as_new_as(
@@ -119,7 +117,7 @@ impl PodFacts {
         )
     }
 
-    /// Whether the pod is older than the target's last failover or replacement, whatever came after.
+    /// Returns whether the pod is older than the target's last failover or replacement, regardless of later epochs.
     #[must_use]
     pub fn is_urgent(&self, policy: &PolicyMark, target: &TargetStatus) -> bool {
         let opened = target.urgent_open_time.as_ref().map(|t| t.0);
@@ -151,7 +149,7 @@ impl PodFacts {
         })
     }
 
-    /// Whether the pod was created after the target's due epoch (or baseline) began.
+    /// Returns whether the pod was created after the target's due epoch (or baseline) opened.
     #[must_use]
     pub fn is_born_since(&self, target: &TargetStatus) -> bool {
         open_time(target).is_some_and(|opened| self.created >= opened)

@@ -1,7 +1,7 @@
-//! The marks that the operator leaves on pods and templates: stamps and claims.
+//! Parses and formats the marks that the operator leaves on pods and templates: stamps and claims.
 //!
-//! Only their form. A stamp never holds a time, so that applying it twice is a no-op; a claim does,
-//! so that a claim whose maker died can be redone.
+//! A stamp never contains a time, so that applying it twice is a no-op. A claim does, so that it can be retried after
+//! the operator that made it died.
 
 use std::fmt;
 
@@ -9,29 +9,29 @@ use jiff::Timestamp;
 
 use super::topology::Fingerprint;
 
-/// The first eight characters of a policy's UID: another UID is another policy, whose stamps do
-/// not count for this one.
+/// The first eight characters of a policy's UID. A policy that was deleted and created again has another UID, and
+/// stamps of the old one do not count for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyMark(String);
 
 impl PolicyMark {
-    /// Takes the mark from a UID.
+    /// Takes the first eight characters of a UID.
     #[must_use]
     pub fn from_uid(uid: &str) -> Self {
         Self(uid.chars().take(8).collect())
     }
 
-    /// The mark as text.
+    /// Returns the mark as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `<policy>/<epoch>-<fingerprint>`: at which epoch a pod was recycled, or born.
+/// The epoch at which a pod was recycled or created, on the wire as `<policy>/<epoch>-<fingerprint>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Whose epochs are counted.
+    /// The policy whose epochs are counted.
     pub policy: PolicyMark,
     /// The epoch.
     pub epoch: i64,
@@ -40,7 +40,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Reads a stamp; `None` for anything that is not one.
+    /// Parses a stamp; returns `None` for malformed text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (policy, rest) = text.split_once('/')?;
@@ -60,8 +60,8 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// Which attempt at recycling a pod a claim is for. On the wire it is a number, so that claims of older and newer
-/// operators compare.
+/// The attempt at recycling a pod that a claim is for. On the wire it is a number, so that claims of older and newer
+/// operators can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attempt {
     /// The first attempt by the target's method: 1.
@@ -106,7 +106,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the attempt acts on the pod, rather than recording that earlier ones have failed.
+    /// Returns whether the attempt acts on the pod, rather than recording that earlier ones have failed.
     #[must_use]
     pub const fn is_acting(self) -> bool {
         matches!(
@@ -115,7 +115,7 @@ impl Attempt {
         )
     }
 
-    /// Whether the pod is recycled by the fallback rather than by the target's method.
+    /// Returns whether the pod is recycled by the fallback rather than by the target's method.
     #[must_use]
     pub const fn is_fallback(self) -> bool {
         matches!(
@@ -131,22 +131,23 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// `<policy>/<epoch> <attempt> <time>`: a recycle of the pod has begun.
+/// The mark of a recycle that has started, on the wire as `<policy>/<epoch> <attempt> <time>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Who claims.
+    /// The policy that claims the pod.
     pub policy: PolicyMark,
-    /// For which epoch.
+    /// The epoch that the pod is recycled for.
     pub epoch: i64,
-    /// Which attempt at recycling the pod this is.
+    /// The attempt that the claim is for.
     pub attempt: Attempt,
     /// When this attempt was claimed, to the second, by the operator's clock.
     pub time: Timestamp,
 }
 
 impl Claim {
-    /// What is left of the claim when its effect was refused before it began, as an eviction by a
-    /// budget: nothing, but after the method has failed that is kept, or it would be tried again.
+    /// Returns what remains of the claim when its effect was refused before it started, as when a
+    /// `PodDisruptionBudget` refuses an eviction. An attempt by the method leaves nothing. An attempt by the fallback
+    /// leaves the record that the method has failed, or the method would be tried again.
     #[must_use]
     pub fn released(self) -> Option<Self> {
         (self.attempt > Attempt::Failed).then_some(Self {
@@ -155,7 +156,7 @@ impl Claim {
         })
     }
 
-    /// Reads a claim; `None` for anything that is not one.
+    /// Parses a claim; returns `None` for malformed text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -187,14 +188,16 @@ impl fmt::Display for Claim {
     }
 }
 
-/// `<policy>/<epoch>@<start> <count> <time>`: how often a pod was recycled within one run, where
-/// connections are measured and fresh pods may move too, and when it last was.
+/// How often a pod was recycled within one run, and when last. Used where connections are measured, because fresh
+/// pods may move there too.
 ///
-/// On the pod, not in the status, as the status lists no pods; written with the claim, so that a recycle
-/// whose maker died counts.
+/// It is stored on the pod because the status does not list pods. It is written together with the claim, so that a
+/// recycle counts even if the operator dies during it.
+///
+/// On the wire: `<policy>/<epoch>@<start> <count> <time>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveCounter {
-    /// Whose run.
+    /// The policy of the run.
     pub policy: PolicyMark,
     /// The run's epoch.
     pub epoch: i64,
@@ -207,7 +210,7 @@ pub struct MoveCounter {
 }
 
 impl MoveCounter {
-    /// Reads the mark; `None` for anything that is not one.
+    /// Parses the mark; returns `None` for malformed text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');

@@ -1,4 +1,4 @@
-//! Builders for the tests of this crate and of those above it.
+//! Builders for the tests of this crate and of the crates that depend on it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use crate::topology::{InstanceId, MemberId, ResourceId, Topology};
 /// Builds a topology of members named by letters, the writer first.
 ///
 /// # Panics
-/// Without a letter.
+/// If `letters` is empty.
 #[must_use]
 pub fn topology(names: &str) -> Topology {
     let mut members = names.chars().map(|c| MemberId {
@@ -25,7 +25,7 @@ pub fn topology(names: &str) -> Topology {
     }
 }
 
-/// Builds an established connection from that port of a pod to port 5432 of an address.
+/// Builds an established connection from a pod's port to port 5432 of an address.
 ///
 /// # Panics
 /// If `remote` is not an IP address.

@@ -1,7 +1,7 @@
-//! The topology of a cluster: its members and their roles, known by immutable ids.
+//! Holds the topology of a cluster: its members and their roles, identified by immutable IDs.
 //!
-//! Holds values and their fingerprint. How a reading becomes a topology is decided in `tracker`,
-//! what two topologies differ in is decided in `change`.
+//! How a reading becomes a topology is decided in `tracker`; the differences between two topologies are computed in
+//! `change`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,28 +35,28 @@ macro_rules! display_inner {
 }
 display_inner!(ClusterId, InstanceId, ResourceId, Fingerprint);
 
-/// A member's role.
+/// The role of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// The one that takes writes.
+    /// The member that takes writes.
     Writer,
-    /// One that serves reads.
+    /// A member that serves reads.
     Reader,
 }
 
-/// A member of a topology. Two members are the same only if both ids are.
+/// A member of a topology. Two members are the same only if both IDs are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId {
-    /// Its name, which a rename changes.
+    /// Name; a rename changes it.
     pub instance: InstanceId,
-    /// Its immutable id.
+    /// Immutable ID.
     pub resource: ResourceId,
 }
 
-/// What is known of a member besides its role; no part of the topology's identity.
+/// Facts about a member besides its role. They are not part of the topology's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct MemberFacts {
-    /// For example `db.r6g.large`; `None` when only the status remembers the member.
+    /// Instance class, for example `db.r6g.large`; `None` when the member is known only from the status.
     pub class: Option<String>,
     /// The instance endpoint's host name.
     pub endpoint: Option<String>,
@@ -67,9 +67,9 @@ pub struct MemberFacts {
 /// Invariant: exactly one member is the writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The cluster's ARN; another one is another cluster.
+    /// The cluster's ARN. Another ARN is another cluster.
     pub arn: String,
-    /// The cluster's immutable resource id; another one under the same ARN is a replacement.
+    /// The cluster's immutable resource ID. Another ID under the same ARN is a replacement.
     pub resource: ResourceId,
     /// The writer.
     pub writer: MemberId,
@@ -78,7 +78,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// All members with their roles, the writer first.
+    /// Iterates over all members with their roles, the writer first.
     pub fn members(&self) -> impl Iterator<Item = (&MemberId, Role)> {
         std::iter::once((&self.writer, Role::Writer))
             .chain(self.readers.iter().map(|r| (r, Role::Reader)))
@@ -86,8 +86,8 @@ impl Topology {
 
     /// Returns the hash of cluster, members and roles: eight hex digits, equal for equal topologies.
     ///
-    /// 32 bits: two topologies of a cluster's life are taken for one with a chance of 1 in 4 billion. Versions up to
-    /// 0.1.0 wrote four digits, which equal no fingerprint of today.
+    /// 32 bits: two topologies of a cluster collide with a chance of 1 in 4 billion. Versions up to 0.1.0 wrote four
+    /// digits, which never equal a current fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = StableHash::from_texts([self.arn.as_str(), self.resource.0.as_str()]);
@@ -103,10 +103,11 @@ impl Topology {
     }
 }
 
-/// The cluster's own endpoints. No part of the topology: another name of the same members is no change.
+/// The cluster's own endpoints. They are not part of the topology: a new host name for the same members is not a
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Endpoints {
-    /// The cluster endpoint's host name, which leads to the writer.
+    /// The cluster endpoint's host name, which resolves to the writer.
     pub writer: Option<String>,
     /// The reader endpoint's host name.
     pub reader: Option<String>,
@@ -114,7 +115,7 @@ pub struct Endpoints {
     pub port: Option<u16>,
 }
 
-/// A cluster as last read: its topology and what else the reading told.
+/// A cluster as last read: its topology and the other facts of the reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterView {
     /// The confirmed topology.
@@ -123,6 +124,6 @@ pub struct ClusterView {
     pub engine: String,
     /// The cluster's endpoints.
     pub endpoints: Endpoints,
-    /// Facts of each member by its name.
+    /// Facts about each member, by name.
     pub facts: BTreeMap<InstanceId, MemberFacts>,
 }

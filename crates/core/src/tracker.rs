@@ -1,8 +1,7 @@
-//! The state machine of one cluster: which reading counts, and when a change does.
+//! Tracks one cluster: decides which readings count, and when a change is confirmed.
 //!
-//! Takes whole readings (`aurora::validate` makes them) and an injected `now`, and says what the confirmed
-//! topology is. It must not read a clock, judge whether an answer is whole, or know why a reading was made:
-//! settling, gates and epochs come after it.
+//! Takes validated readings and an injected `now`. It does not read a clock, does not validate answers, and does not
+//! know why a reading was made. Settling, gates and epochs come after it.
 
 mod reading;
 #[cfg(test)]
@@ -18,53 +17,54 @@ pub use reading::{ClusterReading, MemberReading};
 use super::topology::{ClusterView, Endpoints, InstanceId, MemberId, Topology};
 use reading::MemberAvailability;
 
-/// Readings that must agree before a topology counts. Two, as a single answer may come from a replica of the
-/// API that lags (docs/adr/0002).
+/// Readings that must agree before a topology is confirmed. Two, because a single answer may come from a replica of
+/// the API that lags (docs/adr/0002).
 const AGREEING: u32 = 2;
 
-/// Readings that must agree on a topology that was superseded a moment ago: answers from two replicas of the
-/// API can alternate, and at random two in a row come soon (docs/adr/0002).
+/// Readings that must agree on a topology that was superseded recently. Answers from two replicas of the API can
+/// alternate, and two in a row from the stale one are likely (docs/adr/0002).
 const AGREEING_TO_RESTORE: u32 = 5;
 
-/// How long a superseded topology is a moment ago (docs/adr/0002).
+/// How long a superseded topology counts as recent (docs/adr/0002).
 const RECENT: Duration = Duration::from_mins(1);
 
-/// How long a reader must be surely down before it leaves. Less than a minute down is a restart, whose
-/// connections the pools notice themselves (docs/adr/0002).
+/// How long a reader must be down before it is removed. Less than a minute is a restart, whose broken connections the
+/// pools notice themselves (docs/adr/0002).
 const DOWN_FOR: Duration = Duration::from_mins(1);
 
-/// What one reading did.
+/// The effect of one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Observed {
-    /// The confirmed topology is another one than before.
+    /// Whether the confirmed topology has changed.
     pub changed: bool,
-    /// The reading tells of a topology that is not confirmed yet.
+    /// Whether the reading shows a topology that is not confirmed yet.
     pub unconfirmed: bool,
-    /// A member or the cluster is not `available`, or a change is unconfirmed: look again soon.
+    /// Whether a member or the cluster is not `available`, or a change is unconfirmed: the next reading should come
+    /// soon.
     pub moving: bool,
 }
 
-/// One cluster, as far as its readings have told.
+/// The state of one cluster, as far as readings have shown it.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
-    /// What the policy's status remembers from before a restart; never reported as observed.
+    /// The topology that the policy's status remembers from before a restart; never reported as observed.
     hint: Option<Topology>,
     confirmed: Option<ClusterView>,
-    /// Members that serve, by the last readings: this may be ahead of what is confirmed.
+    /// Members that serve, by the last readings. This may be ahead of the confirmed topology.
     inside: BTreeSet<MemberId>,
-    /// Since when members are surely down without a break.
+    /// Since when each down member has been down without a break.
     down_since: BTreeMap<MemberId, Timestamp>,
-    /// The topology that waits for confirmation, and how many readings in a row have told it.
+    /// The topology that waits for confirmation, and how many consecutive readings have shown it.
     pending: Option<(Topology, u32)>,
-    /// The instance that DNS agrees to be the writer.
+    /// The instance that the DNS samples agree on as the writer.
     heard: Option<InstanceId>,
-    /// Topologies that were confirmed before, with the time when another one took their place.
+    /// Topologies that were confirmed before, each with the time at which another replaced it.
     superseded: Vec<(Topology, Timestamp)>,
 }
 
 impl Tracker {
-    /// A tracker that goes on from `hint`, the topology that the policy's status remembers: a member whose
-    /// status word decides nothing is in if it was in there. So a restart of the operator changes nothing.
+    /// Creates a tracker that continues from `hint`, the topology that the policy's status remembers: a member with
+    /// an inconclusive status word counts if it is part of the hint. So a restart of the operator changes nothing.
     #[must_use]
     pub fn with_hint(hint: Topology) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Tracker {
         }
     }
 
-    /// Gives a hint to a tracker that has none and has seen nothing yet; else does nothing.
+    /// Sets the hint of a tracker that has none and has seen no reading; otherwise does nothing.
     pub fn set_hint(&mut self, hint: Topology) {
         let blank = self.hint.is_none() && self.pending.is_none() && self.confirmed.is_none();
         if blank && self.inside.is_empty() {
@@ -81,14 +81,14 @@ impl Tracker {
         }
     }
 
-    /// Takes in which instance DNS agrees to be the writer, as of now: then one reading that says so is enough
+    /// Sets the instance that DNS agrees on as the writer now. One reading that shows the same writer is then enough
     /// (docs/adr/0002).
     pub fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
         self.heard = writer;
     }
 
-    /// Whether DNS confirms the change to this topology: another writer, the one that DNS names, and nobody left.
-    /// A removal needs two readings in any case.
+    /// Returns whether DNS confirms the change to this topology: it has another writer, the one that DNS names, and
+    /// no member was removed. A removal always needs two readings.
     fn is_confirmed_by_dns(&self, candidate: &Topology) -> bool {
         let Some(view) = &self.confirmed else {
             return false;
@@ -102,7 +102,7 @@ impl Tracker {
             && old.members().all(|(m, _)| stays(m))
     }
 
-    /// The confirmed view; none before two readings have agreed.
+    /// Returns the confirmed view; `None` before two readings have agreed.
     #[must_use]
     pub fn view(&self) -> Option<&ClusterView> {
         self.confirmed.as_ref()
@@ -114,7 +114,8 @@ impl Tracker {
         let changed = if let Some(candidate) = self.candidate_topology(reading) {
             self.confirm_if_agreed(candidate, reading, now)
         } else {
-            // No writer says nothing about the topology, but it does break a row of agreeing readings.
+            // A reading without a writer says nothing about the topology, but it breaks a series of agreeing
+            // readings.
             self.pending = None;
             false
         };
@@ -149,7 +150,7 @@ impl Tracker {
                     down_since.insert(member.clone(), since);
                     was_in(&self.inside, member) && !has_passed(DOWN_FOR, since, now)
                 }
-                // At first sight a listed member counts, as nothing tells otherwise.
+                // A listed member counts when it is first seen, because nothing contradicts it.
                 MemberAvailability::Undecided => known.is_none() || was_in(&self.inside, member),
             };
             if stays {
@@ -160,7 +161,7 @@ impl Tracker {
         self.down_since = down_since;
     }
 
-    /// What was known of this very cluster before the reading. Another cluster is seen for the first time.
+    /// Returns what was known of this cluster before the reading; `None` if the reading shows another cluster.
     fn known_topology(&self, reading: &ClusterReading) -> Option<&Topology> {
         self.confirmed
             .as_ref()
@@ -169,7 +170,7 @@ impl Tracker {
             .filter(|t| t.arn == reading.arn && t.resource == reading.resource)
     }
 
-    /// The topology that the reading alone would give; none without a writer.
+    /// Returns the topology that the reading alone shows; `None` without a writer.
     fn candidate_topology(&self, reading: &ClusterReading) -> Option<Topology> {
         let writer = reading
             .writer
@@ -188,7 +189,7 @@ impl Tracker {
         })
     }
 
-    /// Counts the readings that agree, and confirms when they are enough.
+    /// Counts the readings that agree, and confirms the topology when they are enough.
     fn confirm_if_agreed(
         &mut self,
         candidate: Topology,
@@ -238,12 +239,12 @@ impl Tracker {
     }
 }
 
-/// Whether `span` has passed between the two. A clock that was set back has passed nothing.
+/// Returns whether `span` has passed between the two times. If the clock was set back, it has not.
 fn has_passed(span: Duration, since: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(since)).is_ok_and(|passed| passed >= span)
 }
 
-/// Facts are no part of a topology: the last answer counts, and what it leaves out stays as it was.
+/// Updates facts that are not part of the topology: the last answer counts, and what it leaves out stays as it was.
 fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
     let (known, read) = (&mut view.endpoints, &reading.endpoints);
     for (known, read) in [

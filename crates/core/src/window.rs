@@ -1,6 +1,6 @@
-//! Windows: when a run may act.
+//! Decides whether a policy's windows let a run act now, and until when they do not.
 //!
-//! Decides whether now is inside, and until when it is not. A failover and a token do not ask.
+//! Failovers and manual tokens bypass windows.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use super::hash::StableHash;
 use dbbalance_api::spec::{WindowSpec, WindowType};
 
-/// A window whose schedule and zone were understood.
+/// A window whose schedule and time zone were parsed.
 #[derive(Clone, Debug)]
 pub struct Window {
     name: String,
@@ -22,20 +22,20 @@ pub struct Window {
     spread: SignedDuration,
 }
 
-/// A closed gate.
+/// The windows do not let a run act now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedWindow {
-    /// Why, in words.
+    /// The reason, as a sentence.
     pub message: String,
-    /// When it opens, if that is known.
+    /// When the windows open again, if that is known.
     pub until: Option<Timestamp>,
 }
 
 impl Window {
-    /// Reads a window.
+    /// Parses a window.
     ///
     /// # Errors
-    /// The field (relative to the window) and what is wrong with it.
+    /// Returns the field (relative to the window) and what is wrong with it.
     pub fn parse(spec: &WindowSpec) -> Result<Self, (&'static str, String)> {
         let schedule = Cron::from_str(&spec.schedule).map_err(|e| {
             (
@@ -59,7 +59,7 @@ impl Window {
         })
     }
 
-    /// The start of the last opening at or before now.
+    /// Returns the start of the last opening at or before `now`.
     fn last_opening(&self, now: Timestamp) -> Option<Timestamp> {
         let now: Zoned = now.to_zoned(self.zone.clone());
         self.schedule
@@ -76,7 +76,7 @@ impl Window {
             .map(|z| z.timestamp())
     }
 
-    /// This policy's turn within the spread: everything that waited must not begin at once.
+    /// Returns this policy's offset within the spread, so that policies that waited do not all start at once.
     fn policy_turn(&self, key: &str) -> SignedDuration {
         let seconds = self.spread.as_secs();
         if seconds == 0 {
@@ -87,14 +87,14 @@ impl Window {
         SignedDuration::from_secs(i64::try_from(share).unwrap_or(0))
     }
 
-    /// For Deny: until when it holds, if it holds now.
+    /// Returns until when a Deny window holds; `None` if it does not hold now.
     fn denies_until(&self, now: Timestamp, key: &str) -> Option<Timestamp> {
         let opened = self.last_opening(now)?;
         let end = add_saturating(add_saturating(opened, self.duration), self.policy_turn(key));
         (now < end).then_some(end)
     }
 
-    /// For Allow: `Ok` inside; otherwise when it will be this policy's turn.
+    /// Checks an Allow window: `Ok` inside it, otherwise the time of this policy's next turn.
     fn allows(&self, now: Timestamp, key: &str) -> Result<(), Option<Timestamp>> {
         if let Some(opened) = self.last_opening(now)
             && now < add_saturating(opened, self.duration)
@@ -112,10 +112,10 @@ fn add_saturating(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether the windows let a run act now. Deny wins; with Allow windows, one must be open.
+/// Checks whether the windows let a run act now. Deny wins; if there are Allow windows, one of them must be open.
 ///
 /// # Errors
-/// The window that holds.
+/// Returns the window that is closed.
 pub fn check_windows(windows: &[Window], now: Timestamp, key: &str) -> Result<(), ClosedWindow> {
     for window in windows.iter().filter(|w| w.kind == WindowType::Deny) {
         if let Some(until) = window.denies_until(now, key) {

@@ -1,6 +1,5 @@
-//! A workload as the plan sees it, and whether a rollout of it may be ours.
-//!
-//! Decides what a rollout would cost and why one is refused. It must not know how one is started.
+//! Describes a workload as the planner sees it, and decides whether the operator may roll it out: what a rollout
+//! would cost, and why it is refused.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -11,18 +10,18 @@ use dbbalance_api::spec::WorkloadKind;
 /// How a workload replaces its pods.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RolloutStrategy {
-    /// A few at a time.
+    /// Replaces a few pods at a time.
     RollingUpdate {
-        /// How many may be missing.
+        /// How many pods may be missing.
         max_unavailable: IntOrString,
-        /// How many may be there beyond the wanted.
+        /// How many pods may exist beyond the wanted number.
         max_surge: IntOrString,
     },
-    /// All at once; refused.
+    /// Replaces all pods at once; refused.
     Recreate,
-    /// Only when somebody deletes them; refused.
+    /// Replaces a pod only when a user deletes it; refused.
     OnDelete,
-    /// A `StatefulSet` that updates only a part of its pods; refused.
+    /// A `StatefulSet` that updates only some of its pods; refused.
     Partition(i32),
 }
 
@@ -37,28 +36,28 @@ pub struct WorkloadFacts {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
-    /// Pods wanted.
+    /// Number of pods wanted.
     pub wanted: usize,
-    /// Pods there.
+    /// Number of pods that exist.
     pub present: usize,
-    /// Pods of the newest template.
+    /// Number of pods of the newest template.
     pub updated: usize,
     /// Whether its controller has seen its newest generation.
     pub observed: bool,
-    /// `spec.paused` of a Deployment.
+    /// Whether a Deployment's `spec.paused` is set.
     pub paused: bool,
-    /// How it replaces its pods.
+    /// How the workload replaces its pods.
     pub strategy: RolloutStrategy,
     /// The stamp on its pod template.
     pub template_stamp: Option<Stamp>,
     /// The controller that owns it, as kind and name.
     pub owner: Option<String>,
-    /// `dbbalance.io/ignore` on the workload.
+    /// Whether the workload carries `dbbalance.io/ignore`.
     pub ignored: bool,
 }
 
 impl WorkloadFacts {
-    /// Whether its pods are being replaced just now, by whomever.
+    /// Returns whether its pods are being replaced now, regardless of who started it.
     #[must_use]
     pub fn is_rolling(&self) -> bool {
         !self.observed
@@ -66,13 +65,13 @@ impl WorkloadFacts {
             || self.updated < self.wanted.min(self.present)
     }
 
-    /// Kind and name, for messages.
+    /// Returns kind and name, for messages.
     #[must_use]
     pub fn describe(&self) -> String {
         format!("{:?} {}", self.kind, self.name)
     }
 
-    /// How many pods a rollout would have beyond the wanted.
+    /// Returns how many pods beyond the wanted number a rollout would create.
     #[must_use]
     pub fn surge_pods(&self) -> usize {
         match &self.strategy {
@@ -85,7 +84,7 @@ impl WorkloadFacts {
         }
     }
 
-    /// Why a rollout is refused, with what to do about it; `None` if it may be taken.
+    /// Returns why a rollout is refused, with what to do about it; `None` if it is allowed.
     #[must_use]
     pub fn rollout_refusal(&self, max_unavailable: usize) -> Option<String> {
         let name = self.describe();

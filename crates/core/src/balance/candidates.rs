@@ -1,7 +1,7 @@
-//! Candidates: the pods that may be taken for the excess, as far as they themselves are concerned.
+//! Selects the pods that may be moved to reduce the excess, by the state of each pod alone.
 //!
-//! Leaves out those in flight, in cool-down, recycled too often or not measured. Which of the others go
-//! is decided in `pick`.
+//! Leaves out pods that are in flight, in cool-down, recycled too often or not measured. Which of the others go is
+//! decided in `selection`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,7 @@ use super::shares::ShareStats;
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 
-/// The pods that may be taken, as far as they themselves are concerned.
+/// The result of the selection: pods that may be moved, or the reason why there are none now.
 pub(super) enum Eligible<'a> {
     Rows(Vec<&'a PodShare<'a>>),
     Wait(Wait, Timestamp),
@@ -59,7 +59,7 @@ pub(super) fn eligible_pods<'a>(
     }
     let flying = inputs.pods.iter().filter(|p| p.in_flight).count();
     if flying > 0 {
-        // Overdue, and perhaps what would help.
+        // Pods whose return is overdue, and which may be those that would help.
         let wait = Wait::Settling {
             in_flight: flying,
             until: None,
@@ -81,7 +81,7 @@ pub(super) fn candidates_without_gate<'a>(
         .collect()
 }
 
-/// The pods whose cache serves the wanted readers often enough, each with those that it serves.
+/// Returns the pods whose DNS cache serves the wanted readers often enough, each with the readers that it serves.
 pub(super) fn candidates_behind_gate<'a>(
     rows: &[&'a PodShare<'a>],
     answers: &RecentAnswers,

@@ -1,4 +1,4 @@
-//! The decision: what is remembered is brought up to date, then each rule in its order.
+//! Decides for one target: brings the remembered state up to date, then applies the rules in order.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,13 +13,13 @@ use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, add_satu
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{Episode, GateRecord, RebalanceState};
 
-/// Evidence and looks come by themselves; this is how long a decision that waits for them trusts that.
+/// How long a decision that waits for evidence or lookups trusts them to arrive on their own before it is made again.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 
-/// Decides, for one target, whether its connections are where they should be, and which pods go now.
+/// Decides, for one target, whether its connections are where they should be, and which pods are recycled now.
 ///
-/// Total: it has an answer for every input, and the same one each time. Fed with its own memory and an
-/// unchanged world it moves nothing more.
+/// Total and deterministic: every input has an answer. Fed with its own memory and an unchanged world it moves
+/// nothing more.
 #[must_use]
 pub fn decide_balance(inputs: &Inputs) -> Decision {
     let mut memory = refresh_state(inputs);
@@ -50,7 +50,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     };
     let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
     let wake = if sweep.is_open { Some(second) } else { wake };
-    // An epoch's open time lies a second ahead.
+    // An epoch's open time can lie a second in the future.
     let event = inputs.event.filter(|at| *at > inputs.now);
     Decision {
         verdict,
@@ -65,10 +65,10 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     }
 }
 
-/// The figures alone: shares, band and misplaced connections, however old the evidence is.
+/// Computes the figures alone: shares, band and misplaced connections, regardless of how old the evidence is.
 ///
 /// # Errors
-/// What cannot be told from this evidence.
+/// Returns why nothing can be concluded from this evidence.
 pub fn compute_figures(inputs: &Inputs) -> Result<BalanceFigures, Unknown> {
     let fleet = PodShares::from_inputs(inputs)?;
     let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
@@ -86,7 +86,7 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
         memory.seen_in_dns.clear();
         memory.batch = None;
         memory.drift_since = None;
-        // An episode goes on towards the new readers, with a new count.
+        // An episode continues towards the new readers, with a new count.
         memory.episode = memory.episode.map(|_| Episode::new(inputs.now));
     }
     if inputs.event > memory.event && inputs.event.is_some_and(|at| at <= inputs.now) {
@@ -118,9 +118,9 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
     memory
 }
 
-/// Nothing is done on evidence that tells nothing.
+/// Returns a decision that moves nothing, because the evidence is inconclusive.
 fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> Decision {
-    // Reading again helps only against reads that failed.
+    // Another measurement only helps if reads have failed.
     let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
         verdict: BalanceVerdict::Unknown { reason },

@@ -1,7 +1,7 @@
-//! The gate: whether DNS serves, now, the readers that hold too little; and whether it leads broken
-//! pods where they belong.
+//! Checks whether DNS serves the readers that hold too few connections, and whether it leads broken pods to the right
+//! members.
 //!
-//! Judges answers. It knows nothing of pods but through which cache they ask.
+//! It rates answers. Of pods it knows only which cache they ask.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::verdict::add_saturating;
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{Batch, GateRecord};
 
-/// The newest answers, by the cache they came through.
+/// The newest answers, by the cache that gave them.
 pub(super) struct RecentAnswers<'a> {
     shared: Vec<Option<&'a InstanceId>>,
     by_node: BTreeMap<&'a str, Vec<Option<&'a InstanceId>>>,
 }
 
 impl<'a> RecentAnswers<'a> {
-    /// Keeps the newest `settings.looks` of each cache that are young enough.
+    /// Keeps the newest `settings.looks` answers of each cache that are recent enough.
     pub(super) fn from_fresh(looks: &'a [EndpointAnswer], now: Timestamp, by: &Settings) -> Self {
         let mut young: Vec<&EndpointAnswer> = looks
             .iter()
@@ -50,7 +50,7 @@ impl<'a> RecentAnswers<'a> {
             .copied()
     }
 
-    /// What this pod's cache has answered: looks through its node where there are any of nodes.
+    /// Returns the answers of this pod's cache: lookups through its node where nodes have their own caches.
     pub(super) fn for_pod(&self, pod: &PodView) -> &[Option<&'a InstanceId>] {
         if self.by_node.is_empty() {
             return &self.shared;
@@ -61,7 +61,7 @@ impl<'a> RecentAnswers<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// The looks that are enough to judge by: one tells all of a node's own cache.
+    /// Returns how many answers are enough to decide: one is enough of a node's own cache.
     pub(super) fn required_answers(&self, by: &Settings) -> usize {
         if self.by_node.is_empty() {
             by.looks.max(1)
@@ -70,7 +70,7 @@ impl<'a> RecentAnswers<'a> {
         }
     }
 
-    /// The best share of any cache.
+    /// Returns the best share of any cache.
     pub(super) fn best_share(&self, wanted: impl Fn(&InstanceId) -> bool) -> u32 {
         std::iter::once(&self.shared)
             .filter(|_| self.by_node.is_empty())
@@ -80,20 +80,20 @@ impl<'a> RecentAnswers<'a> {
             .unwrap_or(0)
     }
 
-    /// How many answers are right, of how many that named an instance.
+    /// Returns how many answers are right, and how many named an instance.
     pub(super) fn count_agreeing(&self, right: impl Fn(&InstanceId) -> bool) -> (usize, usize) {
         let known = self.all().flatten().count();
         let agree = self.all().flatten().filter(|id| right(id)).count();
         (agree, known)
     }
 
-    /// Failed look-ups and unknown addresses.
+    /// Returns the number of failed lookups and unknown addresses.
     pub(super) fn count_unknown(&self) -> usize {
         self.all().filter(Option::is_none).count()
     }
 }
 
-/// Answers of a thousand that are wanted. One that failed is not.
+/// Returns the share of wanted answers, in thousandths. A failed lookup is not wanted.
 pub(super) fn compute_share(
     answers: &[Option<&InstanceId>],
     wanted: impl Fn(&InstanceId) -> bool,
@@ -103,8 +103,8 @@ pub(super) fn compute_share(
     round_to_permille(count(hits), count(answers.len()))
 }
 
-/// Answers of a thousand that must name a reader with too few connections: all, for as long as patience
-/// lasts; then ever fewer, down to a little more than chance, which is enough for the canary.
+/// Returns the share of answers, in thousandths, that must name a reader with too few connections: all of them while
+/// patience lasts, then fewer and fewer, down to a little more than chance. The canary only needs the latter.
 pub(super) fn required_share(
     since: Timestamp,
     under: usize,
@@ -123,7 +123,7 @@ pub(super) fn required_share(
     to_permille(1.0 - (1.0 - floor) * fallen)
 }
 
-/// Scores a batch: what its receivers gained of what it moved.
+/// Scores a batch: the connections that its receivers gained, relative to those that it moved.
 pub(super) fn score_batch(
     record: GateRecord,
     batch: &Batch,
@@ -150,7 +150,7 @@ pub(super) fn score_batch(
         };
     }
     if record.batches >= by.judged_batches.saturating_mul(2) {
-        // The younger half weighs more, and the record stays small.
+        // The recent half weighs more, and the record stays small.
         record.batches /= 2;
         record.landed /= 2;
         record.chance /= 2;

@@ -1,5 +1,4 @@
-//! From the API's pools and from attributed connections to what the balance decides from.
-//!
+//! Converts the API's pools and attributed connections to the inputs of the balance.
 
 use crate::balance::{Holdings, Pools};
 use crate::evidence::PodHoldings;
@@ -19,7 +18,7 @@ impl From<&PodHoldings> for Holdings {
 }
 
 impl Pools {
-    /// As a target declares them. A pool without a number holds `unsaid`: with it, any number is right.
+    /// Converts the pools that a target declares. A pool without a number gets `unsaid` connections.
     #[must_use]
     pub fn from_specs(declared: &[PoolSpec], unsaid: u32) -> Self {
         let of = |endpoint| {

@@ -1,4 +1,4 @@
-//! What a decision is made from.
+//! Defines the inputs of a decision.
 //!
 //! Values only; the caller measures, looks up and counts.
 
@@ -9,25 +9,25 @@ use jiff::{SignedDuration, Timestamp};
 use crate::topology::{InstanceId, Topology};
 use dbbalance_api::rebalance_state::RebalanceState;
 
-/// The connections of one pod to the target's port, by where they lead.
+/// The connections of one pod to the target's port, grouped by where they lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     /// To members, by instance.
     pub by_instance: BTreeMap<InstanceId, u32>,
-    /// To an instance that has left, or to an address that a member once had.
+    /// To an instance that is not a member any more, or to a former address of a member.
     pub no_member: u32,
     /// To addresses that were never a member's: a proxy, a mesh, another database.
     pub unknown: u32,
 }
 
 impl Holdings {
-    /// Connections to one instance.
+    /// Returns the number of connections to one instance.
     #[must_use]
     pub fn connections_to(&self, instance: &InstanceId) -> u32 {
         self.by_instance.get(instance).copied().unwrap_or(0)
     }
 
-    /// Whether at least one connection leads to what is or was a member.
+    /// Returns whether at least one connection leads to a present or former member.
     #[must_use]
     pub fn is_attributable(&self) -> bool {
         self.no_member > 0 || self.by_instance.values().any(|n| *n > 0)
@@ -40,36 +40,36 @@ impl Holdings {
 pub struct PodView {
     /// UID.
     pub id: String,
-    /// The node it runs on, to match looks made through that node's cache.
+    /// The node that it runs on, to match lookups made through that node's cache.
     pub node: Option<String>,
-    /// What it holds; `None` when it could not be read: unknown, never zero.
+    /// The connections that it holds; `None` if it could not be read: unknown, never zero.
     pub holds: Option<Holdings>,
     /// When it was read.
     pub read_at: Option<Timestamp>,
     /// Its Ready condition.
     pub ready: bool,
-    /// It is being recycled and has not come back.
+    /// Whether it is being recycled and has not come back.
     pub in_flight: bool,
-    /// When its last recycle was done.
+    /// When its last recycle was completed.
     pub last_recycled: Option<Timestamp>,
     /// How often it was recycled in this episode.
     pub recycles: u32,
-    /// Whether it may be recycled at all: not ignored, not failed, not anybody else's.
+    /// Whether it may be recycled: it is not ignored, has not failed, and belongs to this policy.
     pub movable: bool,
-    /// Its connections are older than the last failover, by its stamp. With both pools, where counts
-    /// alone cannot tell the roles apart, such connections are not trusted.
+    /// Whether its connections are older than the last failover, by its stamp. With both pools, where counts alone
+    /// cannot distinguish the roles, such connections are not trusted.
     pub before_failover: bool,
 }
 
 /// One answer of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointAnswer {
-    /// When.
+    /// When it was answered.
     pub at: Timestamp,
-    /// The instance whose address was answered, one that has left included; `None`: the look-up
-    /// failed, or nobody knows the address.
+    /// The instance whose address was answered, including a former member; `None` if the lookup failed or the address
+    /// is unknown.
     pub instance: Option<InstanceId>,
-    /// The node through whose own cache it was made; `None`: through the caches that all pods share.
+    /// The node through whose own cache the lookup was made; `None` if through the caches that all pods share.
     pub via: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub enum Pools {
     Reader,
     /// Only to the cluster endpoint.
     Writer,
-    /// Both, with the most connections of each in a pod. Judged by counts.
+    /// Both, with the most connections of each in a pod. Roles are inferred from counts.
     Both {
         /// Connections of a pod's reader pools.
         reader: u32,
@@ -102,22 +102,22 @@ impl Pools {
 /// How soon after the decision a recycled pod asks DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Within 10 s (Signal, HTTP, Annotate): what DNS answers now is what it will get. Gated.
+    /// Within 10 s (Signal, HTTP, Annotate): the pod gets what DNS answers now. Gated.
     Prompt,
-    /// Later, each at its own time (Evict): answers of now say nothing. Not gated; the spread of
-    /// starts makes each pod a draw of its own, so a batch takes all that is free.
+    /// Later, each pod at its own time (Evict): current answers do not predict what it gets. Not gated. Because the
+    /// starts are spread, each pod is an independent draw, so a batch takes all that is free.
     Slow {
-        /// Whether there is a resolver to ask if DNS knows the readers at all.
+        /// Whether there is a resolver that can show if DNS serves the readers at all.
         resolver: bool,
     },
-    /// Within 10 s, but there is no resolver to ask. Not gated; a batch is one draw, so it is small.
+    /// Within 10 s, but there is no resolver to ask. Not gated. A batch is a single draw, so it is small.
     Unseen,
 }
 
-/// All that a decision is made from.
+/// All inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// The time of the pass.
+    /// The time of the reconcile.
     pub now: Timestamp,
     /// The settled topology.
     pub topology: &'a Topology,
@@ -131,63 +131,63 @@ pub struct Inputs<'a> {
     pub looks: &'a [EndpointAnswer],
     /// Recent answers of the cluster endpoint.
     pub writer_looks: &'a [EndpointAnswer],
-    /// How many pods may be taken now: what `maxUnavailable` leaves after those not Ready and those in
-    /// flight, and no more than the connection budget has room for.
+    /// How many pods may be taken now: `maxUnavailable` less the pods that are not Ready or in flight, limited by the
+    /// connection budget.
     pub free: usize,
-    /// Whether what is taken now is the canary, which shows that the method works: it goes as soon as DNS is
-    /// more likely than by chance to lead it well, as all others wait for it.
+    /// Whether the pods taken now are the canary, which shows that the method works. It goes as soon as DNS is more
+    /// likely than chance to lead it to the right reader, because all others wait for it.
     pub canary: bool,
-    /// When the last thing happened that calls for even connections: an epoch of the target opened, a
-    /// rollout of it ended, a user's token. Each event opens an episode once.
+    /// When the last event happened that calls for even connections: an epoch of the target opened, a rollout of it
+    /// ended, or a user set a token. Each event opens one episode.
     pub event: Option<Timestamp>,
     /// How soon recycled pods ask DNS.
     pub reach: Reach,
     /// Tolerances and limits.
     pub settings: &'a Settings,
-    /// What the last decision left.
+    /// The state that the last decision left.
     pub memory: &'a RebalanceState,
 }
 
-/// Tolerances and limits. The defaults are those of the simulation in `tests/simulator`, which guards them.
+/// Tolerances and limits. The defaults come from the simulation in `tests/simulator`, which checks them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How far above the fair share a reader may be, in percent.
     pub tolerance_percent: u32,
-    /// A reader must have this much of the fair share, in percent: an upper bound alone is blind to an
-    /// idle new reader from eight readers on.
+    /// How much of the fair share a reader must have, in percent. An upper bound alone does not notice an idle new
+    /// reader from eight readers on.
     pub floor_percent: u32,
-    /// Pods in percent that must be read before anything is decided.
+    /// The percentage of pods that must be read before anything is decided.
     pub read_percent: u32,
-    /// Looks that the gate judges by, the newest first. Eight through several sockets see both of two
-    /// caches in 99 % of the cases.
+    /// How many of the newest lookups the gate uses. Eight through several sockets reach both of two caches in 99 %
+    /// of the cases.
     pub looks: usize,
-    /// A look older than this says nothing about the next answer.
+    /// The age from which a lookup says nothing about the next answer.
     pub look_age: SignedDuration,
-    /// For so long the gate wants every look to agree. 20 s; 40 s where at most two caches are known,
-    /// as agreement comes soon there.
+    /// How long the gate requires every lookup to agree: 20 s, or 40 s where at most two caches are known, because
+    /// agreement comes soon there.
     pub patience: SignedDuration,
-    /// Over so long the need then falls to a little better than chance.
+    /// The time after that over which the required share falls to a little better than chance.
     pub yielding: SignedDuration,
-    /// A pod is left alone for so long: the DNS cache of its process (JVM: 30 s) and 5 s.
+    /// How long a recycled pod is left alone: the DNS cache of its process (JVM: 30 s) and 5 s.
     pub pod_cooldown: SignedDuration,
-    /// Recycles of a pod in an episode.
+    /// The most recycles of one pod in an episode.
     pub max_recycles: u32,
-    /// A pod with broken connections is taken again no sooner than this.
+    /// The least time after which a pod with broken connections is recycled again.
     pub redo: SignedDuration,
-    /// Evidence older than this is not acted on.
+    /// The age from which evidence is not acted on.
     pub evidence_age: SignedDuration,
-    /// A batch that is not back by then is measured as it is.
+    /// How long a batch may take to come back before it is measured as it is.
     pub settle: SignedDuration,
-    /// A reader that no look has named for so long drops the gate.
+    /// How long a reader may go unnamed by any lookup before the gate is dropped.
     pub naming: SignedDuration,
-    /// A reader above this much of the fair share, in percent, for `drift`, opens an episode.
+    /// The percentage of the fair share above which a reader, for `drift`, opens an episode.
     pub drift_percent: u32,
-    /// For how long.
+    /// How long a reader must be above `drift_percent`.
     pub drift: SignedDuration,
-    /// For so long no gate is asked after it predicted no better than chance, and no drift opens an
-    /// episode after one ended without success.
+    /// How long the gate is not used after it predicted no better than chance, and how long no drift opens an episode
+    /// after one ended without success.
     pub rest: SignedDuration,
-    /// Batches after which the gate's own success is judged.
+    /// Number of batches after which the gate's own success is rated.
     pub judged_batches: u32,
 }
 
@@ -216,7 +216,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults for a user's tolerance and a number of DNS caches, where that is known.
+    /// Returns the defaults for a user's tolerance and, where it is known, the number of DNS caches.
     #[must_use]
     pub fn new(tolerance_percent: u32, caches: Option<usize>) -> Self {
         let few = caches.is_some_and(|n| n <= 2);

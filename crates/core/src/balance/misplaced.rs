@@ -1,21 +1,21 @@
-//! Broken pods: those with connections to the wrong role or to no member.
+//! Selects broken pods: those with connections to the wrong role or to an instance that is not a member.
 //!
-//! They go at once, as their connections fail already; but only when DNS agrees on where they belong,
-//! as a pod sent back to the old writer is broken again.
+//! They are recycled at once, because their connections fail already, but only when DNS agrees on the right members:
+//! a pod that is sent back to the old writer is broken again.
 
 use super::dns_gate::RecentAnswers;
 use super::inputs::{Inputs, Reach};
 use super::pod_shares::{PodShares, is_usable};
 use super::verdict::{Wait, add_saturating};
 
-/// What is to be done about broken pods.
+/// The broken pods to recycle, or why they wait.
 #[derive(Default)]
 pub(super) struct UrgentBatch {
     pub pods: Vec<String>,
     pub wait: Option<Wait>,
-    /// There are broken pods that can still be helped: the excess waits for them.
+    /// Whether there are broken pods that can still be helped: moves of the excess wait for them.
     pub is_open: bool,
-    /// Some have no evidence that can be acted on.
+    /// Whether some have no evidence that can be acted on.
     pub measure: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
     }
     let mut sweep = UrgentBatch {
         is_open: !due.is_empty() || recent > 0 || unmeasured > 0,
-        // What was recycled just now is to be verified.
+        // Pods that were recycled recently need to be verified.
         measure: unmeasured > 0 || recent > 0,
         ..UrgentBatch::default()
     };
@@ -60,7 +60,7 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
         sweep.wait = Some(wait);
         return sweep;
     }
-    // Those that serve nobody lose nothing.
+    // Pods that are not Ready lose nothing.
     due.sort_by(|a, b| {
         let key = |r: &super::pod_shares::PodShare| {
             let broken = r.wrong_role.saturating_add(r.no_member);
@@ -73,9 +73,9 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
     sweep
 }
 
-/// Whether the looks do not agree yet. Of each endpoint that the pods use, all of at least so many
-/// must: the cluster endpoint's on the writer; the reader endpoint's on readers alone, or, where
-/// there are none, on the writer.
+/// Checks whether the lookups agree; returns what to wait for if they do not. For each endpoint that the pods use,
+/// there must be enough lookups, and all must agree: those of the cluster endpoint on the writer; those of the reader
+/// endpoint on readers only or, if there are no readers, on the writer.
 fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
     if inputs.reach == Reach::Unseen {
         return None;

@@ -1,21 +1,22 @@
-//! Balance: whether connections are where they should be, and which pods move next.
+//! Decides whether connections are where they should be, and which pods move next.
 //!
-//! [`decide`] is pure and total: what was measured, what DNS answered, what is remembered and the
-//! time go in; a verdict with its figures, the pods to recycle, why no more is done now, when to
-//! look again and what to remember come out. It never reads a clock, never touches a pod, and knows
-//! no method of recycling beyond how soon its pools reopen ([`Reach`]).
+//! [`decide`] is pure and total. It takes what was measured, what DNS answered, what is remembered and the time. It
+//! returns a verdict with its figures, the pods to recycle, why no more is done now, when to decide again and what to
+//! remember. It never reads a clock or touches a pod, and of the methods of recycling it knows only how soon pools
+//! reopen ([`Reach`]).
 //!
-//! The rule, in its order:
+//! The rules, in order:
 //!
-//! 1. Connections to the wrong role or to no member are broken already: their pods go at once
-//!    (`urgent`), as soon as DNS agrees on where they belong.
-//! 2. Evidence that is old, or older than the last batch, decides nothing: measure first.
-//! 3. Inside the band (`shares`), or at the quantum of one pod: balanced, and nothing moves.
-//! 4. Outside, an episode moves the excess while DNS serves readers that have too few (`gate`),
-//!    in batches (`pick`), each settled and measured before the next (`excess`), within a budget.
+//! 1. Connections to the wrong role or to an instance that is not a member are already broken: their pods go at once
+//!    (`urgent`), as soon as DNS agrees on the right members (`misplaced`).
+//! 2. Evidence that is too old, or older than the last batch, is not used: measure first.
+//! 3. Inside the band (`shares`), or as near to it as whole pods allow: balanced, and nothing moves.
+//! 4. Outside the band, an episode moves the excess while DNS serves readers that have too few connections
+//!    (`dns_gate`), in batches (`selection`). Each batch settles and is measured before the next (`rebalance`),
+//!    within a budget of recycles.
 //!
-//! Without evidence there is [`odds`]: how likely blind recycling ends even. The figures behind the
-//! defaults come from a simulation of DNS caches, pools and pods that runs this very code: `tests/simulator`.
+//! Without evidence, [`odds`] computes how likely blind recycling ends even. The figures behind the defaults come
+//! from a simulation of DNS caches, pools and pods that runs this code: `tests/simulator`.
 
 mod candidates;
 mod decide;

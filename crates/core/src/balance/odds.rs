@@ -1,73 +1,73 @@
-//! The odds of blind recycling: without evidence, how likely it ends within the band, and how slowly it
-//! would have to go.
+//! Computes the odds of blind recycling: without evidence, how likely it ends within the band, and how slow it would
+//! have to be.
 //!
-//! Exact for readers drawn at random: the number of independent draws is what counts. Pods that ask
-//! while a cache keeps one answer share a draw.
+//! Exact for readers drawn at random: what matters is the number of independent draws. Pods that ask while a cache
+//! keeps one answer share a draw.
 
 use jiff::SignedDuration;
 
 use super::inputs::Settings;
 use super::shares::{ToleranceBand, to_f64};
 
-/// More draws than this are reckoned as this many: they are even for any number of readers.
+/// The most draws that are computed. With more, shares are even for any number of readers.
 const MOST_DRAWS: usize = 1000;
 
-/// Below this, a slower pace is not worth its time.
+/// The chance in percent below which a slower pace is not worth its time.
 const WORTH_PERCENT: f64 = 50.0;
 
-/// Two steps nearer than this share an answer: a cache keeps one for 5 s (Aurora's reader endpoint has a
-/// TTL of 1 s; the `CoreDNS` cache plugin keeps every answer for at least 5 s).
+/// The least time between two steps. Closer steps share an answer: a cache keeps one for 5 s (Aurora's reader
+/// endpoint has a TTL of 1 s; the `CoreDNS` cache plugin keeps every answer for at least 5 s).
 const LEAST_GAP: SignedDuration = SignedDuration::from_secs(6);
 
 /// A blind recycle of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlindRecycling {
-    /// Pods that are recycled.
+    /// Number of pods that are recycled.
     pub pods: usize,
-    /// Readers that DNS draws from.
+    /// Number of readers that DNS draws from.
     pub readers: usize,
-    /// DNS caches that the pods ask.
+    /// Number of DNS caches that the pods ask.
     pub caches: usize,
     /// How long a cache keeps an answer.
     pub window: SignedDuration,
 }
 
-/// How it will end.
+/// The likely outcome of a blind recycle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Odds {
-    /// Independent draws that the recycles amount to.
+    /// The number of independent draws that the recycles amount to.
     pub draws: f64,
     /// The chance to end within the band, in percent.
     pub percent: f64,
 }
 
-/// A pace at which the odds are worth it.
+/// A pace at which the odds make recycling worthwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlindPace {
-    /// How long the whole takes.
+    /// How long all steps take together.
     pub duration: SignedDuration,
-    /// Pods a step.
+    /// Pods per step.
     pub batch: usize,
-    /// Between two steps.
+    /// Time between two steps.
     pub gap: SignedDuration,
 }
 
 impl BlindRecycling {
-    /// The odds when the recycles are spread evenly over `duration`: 1 / (1/P + W/(R·T)) draws.
+    /// Returns the odds if the recycles are spread evenly over `duration`: 1 / (1/P + W/(R·T)) draws.
     #[must_use]
     pub fn odds(&self, duration: SignedDuration, by: &Settings) -> Odds {
         let pods = to_f64(self.pods.max(1));
         let windows =
             to_f64(self.caches.max(1)) * duration.as_secs_f64().max(0.0) / self.window_seconds();
-        // All at once is still one draw a cache.
+        // All at once is still one draw per cache.
         let draws = (1.0 / (1.0 / pods + 1.0 / windows.max(to_f64(self.caches.max(1))))).max(1.0);
         let percent =
             compute_even_chance(self.pods, self.readers, round_to_usize(draws), by) * 100.0;
         Odds { draws, percent }
     }
 
-    /// The quickest pace that is more likely than not to end within the band; `None`: no pace is, and
-    /// the pods are better paced for capacity alone.
+    /// Returns the fastest pace that is more likely than not to end within the band. `None` if there is none; the
+    /// pods are then better paced for capacity alone.
     ///
     /// T ≥ (W/R) / (1/N − 1/P), batches of max(1, floor(P·gap/T)).
     #[must_use]
@@ -92,19 +92,19 @@ impl BlindRecycling {
     }
 }
 
-/// The chance that `draws` readers drawn at random leave every reader within the band of so many pods.
+/// Returns the chance that `draws` readers drawn at random leave every reader within the band, for this many pods.
 #[must_use]
 pub fn compute_even_chance(pods: usize, readers: usize, draws: usize, by: &Settings) -> f64 {
     let readers = readers.max(1);
     let draws = draws.clamp(1, MOST_DRAWS);
-    // In units of a pod: what one reader may hold of the draws.
+    // In units of a pod: how many of the draws one reader may get.
     let total = u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
     let band = ToleranceBand::new(total, readers, pods.max(1), 1, by);
     let scale = to_f64(draws) / f64::from(total);
     let least = truncate_to_usize((band.lo * scale - 1e-6).ceil());
     let most = truncate_to_usize((band.hi * scale + 1e-6).floor()).min(draws);
-    // chances[m]: that the readers so far got m of the draws, each within bounds. The last of n readers
-    // gets each of the draws that are left with chance 1/n.
+    // chances[m]: the chance that the readers so far got m of the draws, each within bounds. The last of n readers
+    // gets each of the remaining draws with chance 1/n.
     let logs = log_factorials(draws);
     let mut chances = vec![0.0; draws + 1];
     chances[0] = 1.0;

@@ -1,6 +1,6 @@
-//! The target's pods, read: what each holds where it should, and what is broken.
+//! Sorts the connections of a target's pods: those in the right places, and those that are broken.
 //!
-//! Sorts connections by what they are. How even they are is judged in `shares`.
+//! How even they are is computed in `shares`.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::topology::{InstanceId, Topology};
 /// A pod that was read.
 pub(super) struct PodShare<'a> {
     pub pod: &'a PodView,
-    /// Connections to each place, in their order.
+    /// Connections to each place, in the order of the places.
     pub held: Vec<u32>,
     pub wrong_role: u32,
     pub no_member: u32,
@@ -29,19 +29,21 @@ impl PodShare<'_> {
     }
 }
 
-/// The pods that were read, by where their connections lead.
+/// The pods that were read, with the places that their connections lead to.
 pub(super) struct PodShares<'a> {
-    /// The instances among which the pools are spread: the readers; the writer, where the target has only
-    /// writer pools, or the cluster no readers (its reader endpoint then leads to the writer).
+    /// The instances among which the pools are spread: the readers; or the writer, if the target has only writer
+    /// pools or the cluster has no readers (its reader endpoint then resolves to the writer).
     pub places: Vec<InstanceId>,
     pub rows: Vec<PodShare<'a>>,
-    /// Counted pods, unread ones included.
+    /// Number of counted pods, including unread ones.
     pub pods: usize,
 }
 
 impl<'a> PodShares<'a> {
+    /// Sorts the connections of the inputs' pods.
+    ///
     /// # Errors
-    /// What cannot be told from this evidence.
+    /// Returns why nothing can be concluded from this evidence.
     pub(super) fn from_inputs(inputs: &Inputs<'a>) -> Result<Self, Unknown> {
         let pods = inputs.pods.len();
         if pods == 0 {
@@ -102,7 +104,7 @@ impl<'a> PodShares<'a> {
         Ok(Self { places, rows, pods })
     }
 
-    /// Connections to each place, over all pods.
+    /// Returns the connections to each place, over all pods.
     pub(super) fn connections_by_place(&self) -> Vec<u32> {
         let mut sums = vec![0_u32; self.places.len()];
         for row in &self.rows {
@@ -113,7 +115,8 @@ impl<'a> PodShares<'a> {
         sums
     }
 
-    /// Pods whose evidence can be acted on: young, newer than their last recycle and than `since`.
+    /// Returns the number of pods whose evidence can be acted on: recent, and newer than their last recycle and than
+    /// `since`.
     pub(super) fn count_usable(&self, inputs: &Inputs, since: Option<Timestamp>) -> usize {
         self.rows
             .iter()
@@ -122,7 +125,7 @@ impl<'a> PodShares<'a> {
     }
 }
 
-/// Whether a pod's evidence can be acted on.
+/// Returns whether a pod's evidence can be acted on.
 pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
     pod.read_at.is_some_and(|read| {
         inputs.now <= add_saturating(read, inputs.settings.evidence_age)
@@ -130,7 +133,8 @@ pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
     })
 }
 
-/// The UIDs of the pods with connections to the wrong role or to no member; none if nothing can be told.
+/// Returns the UIDs of the pods with connections to the wrong role or to an instance that is not a member; empty if
+/// the evidence is inconclusive.
 #[must_use]
 pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
     let fleet = PodShares::from_inputs(inputs);
@@ -140,13 +144,13 @@ pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether `part` of `whole` is at least `percent`.
+/// Returns whether `part` of `whole` is at least `percent`.
 pub(super) fn is_at_least_percent(part: usize, whole: usize, percent: u32) -> bool {
     let percent = usize::try_from(percent).unwrap_or(100);
     part.saturating_mul(100) >= whole.saturating_mul(percent)
 }
 
-/// Connections to instances that the topology does not list.
+/// Returns the number of connections to instances that the topology does not list.
 fn count_unknown_members(inputs: &Inputs, holds: &Holdings) -> u32 {
     holds
         .by_instance
@@ -158,14 +162,15 @@ fn count_unknown_members(inputs: &Inputs, holds: &Holdings) -> u32 {
 /// One pod's connections to the wrong role, by where they lead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WrongRole {
-    /// Of reader pools, on the writer.
+    /// Connections of reader pools to the writer.
     pub on_writer: u32,
-    /// Of writer pools, on readers.
+    /// Connections of writer pools to readers.
     pub on_readers: u32,
 }
 
 impl WrongRole {
-    /// How many there are. With both pools the two are one mistake seen from both sides.
+    /// Returns the number of misplaced connections. With both pools, the two counts are the same mistake seen from
+    /// both sides.
     #[must_use]
     pub const fn count(self) -> u32 {
         if self.on_writer > self.on_readers {
@@ -176,8 +181,8 @@ impl WrongRole {
     }
 }
 
-/// Connections of writer pools to readers, and of reader pools to the writer while readers serve.
-/// `old`: the writer before a failover that the pod's connections are older than.
+/// Counts connections of writer pools to readers, and of reader pools to the writer while readers serve. `old` is the
+/// writer before a failover that the pod's connections are older than.
 #[must_use]
 pub fn count_wrong_role(
     pools: Pools,
@@ -195,12 +200,12 @@ pub fn count_wrong_role(
     });
     match pools {
         Pools::Writer => only(0, on_readers),
-        // The reader endpoint leads to the writer.
+        // The reader endpoint resolves to the writer.
         Pools::Reader | Pools::Both { .. } if topology.readers.is_empty() => WrongRole::default(),
         Pools::Reader => only(on_writer, 0),
         Pools::Both { reader, writer } => {
-            // A pool may be larger than its owner said, or not be full: only what one side has too many
-            // of and the other lacks can be in the wrong place.
+            // A pool may be larger than declared, or not full: only connections that one side has too many of and the
+            // other lacks can be in the wrong place.
             let from_readers = on_writer
                 .saturating_sub(writer)
                 .min(reader.saturating_sub(on_readers));

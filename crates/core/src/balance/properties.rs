@@ -1,4 +1,4 @@
-//! What must hold for every input.
+//! Properties that hold for every input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::testing::*;
 use super::*;
 use crate::topology::InstanceId;
 
-/// Members, one that left, and nobody.
+/// Returns the name of a member, of a former member, or of an unknown instance.
 fn name(i: usize) -> InstanceId {
     match i {
         0 => id("w"),
@@ -147,7 +147,7 @@ impl Stage {
     }
 }
 
-/// The sum of squared shares, reckoned apart from the code under test.
+/// Returns the sum of squared shares, computed independently of the code under test.
 fn squares(held: &BTreeMap<InstanceId, i64>) -> i64 {
     held.values().map(|n| n * n).sum()
 }
@@ -155,7 +155,7 @@ fn squares(held: &BTreeMap<InstanceId, i64>) -> i64 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Total, the same each time, within what is free, and only pods that may be taken.
+    /// A decision is total and deterministic, stays within what is free, and takes only pods that may be taken.
     #[test]
     fn a_decision_is_total_repeatable_and_bounded(stage in a_stage()) {
         let decision = stage.decide();
@@ -172,13 +172,13 @@ proptest! {
             let rested = |done| stage.now >= done + SignedDuration::from_secs(35);
             prop_assert!(stage.pod(id).last_recycled.is_none_or(rested));
         }
-        // Said in words, whatever it is.
+        // Every wait can be formatted.
         if let Some(wait) = &decision.wait {
             prop_assert!(!wait.to_string().is_empty() && !wait.reason().is_empty());
         }
     }
 
-    /// `Balanced` is being within [lo, hi], or as near as whole pods get, with nothing broken.
+    /// `Balanced` means within [lo, hi], or as near as whole pods allow, with nothing broken.
     #[test]
     fn balanced_is_within_the_band(stage in a_stage()) {
         let verdict = stage.decide().verdict;
@@ -196,8 +196,8 @@ proptest! {
         }
     }
 
-    /// A pod is moved only if it holds connections of a reader above its fair share, and if the sum of
-    /// squared deviations falls where it is to land.
+    /// A pod is moved only if it holds connections of a reader above its fair share, and if the sum of squared
+    /// deviations falls where the pod is to land.
     #[test]
     fn no_pod_moves_whose_connections_are_where_they_should_be(stage in a_stage()) {
         let decision = stage.decide();
@@ -234,7 +234,7 @@ proptest! {
         }
     }
 
-    /// Fed with its own memory, it comes to rest.
+    /// Fed with its own memory, the decision comes to rest.
     #[test]
     fn what_is_remembered_moves_nothing_more(mut stage in a_stage()) {
         stage.pass();
@@ -244,7 +244,7 @@ proptest! {
         prop_assert_eq!(third.memory, second.memory);
     }
 
-    /// From any spread, with pods that land anywhere, an episode ends: even, or said; and it has moved
+    /// From any spread, with pods that land anywhere, an episode ends, either even or with a reason; and it has moved
     /// no pod more than three times.
     #[test]
     fn every_episode_ends(

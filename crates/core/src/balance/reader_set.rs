@@ -1,6 +1,6 @@
-//! A set of readers, small and cheap to copy, as the search for the best move needs it.
+//! Holds a set of readers, small and cheap to copy, for the search for the best move.
 //!
-//! Outside of a decision readers are names: in the status, and in all that is shown.
+//! Outside of a decision, as in the status and in messages, readers are names.
 
 use crate::topology::InstanceId;
 
@@ -35,7 +35,7 @@ impl ReaderSet {
         self.0 |= place_bit(place);
     }
 
-    /// Whether the place is in the set.
+    /// Returns whether the place is in the set.
     pub(super) fn contains(self, place: usize) -> bool {
         self.0 & place_bit(place) != 0
     }
@@ -50,7 +50,7 @@ impl ReaderSet {
         Self(self.0 & other.0)
     }
 
-    /// Whether no place is in the set.
+    /// Returns whether no place is in the set.
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -76,7 +76,7 @@ impl FromIterator<usize> for ReaderSet {
     }
 }
 
-/// The bit of a place; none for a place beyond the last.
+/// Returns the bit of a place; zero for a place beyond the last.
 fn place_bit(place: usize) -> u32 {
     u32::try_from(place)
         .ok()

@@ -1,7 +1,7 @@
-//! The excess: an episode moves what a reader has too much of, batch by batch, until the shares are even.
+//! Moves the excess: an episode moves what a reader has too much of, batch by batch, until the shares are even.
 //!
-//! Each batch settles and is measured before the next: spacing is never a timer. Which pods may be
-//! taken is decided in `candidates`, which make a batch in `pick`, whether DNS serves the right readers in `gate`.
+//! Each batch settles and is measured before the next; there is no fixed interval. Which pods may be taken is decided
+//! in `candidates`, which of them make up a batch in `selection`, whether DNS serves the right readers in `dns_gate`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,11 +16,10 @@ use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{Batch, Episode, GaveUp, GaveUpReason, RebalanceState};
 
-/// A gated recycle lands as foreseen in about this share of the cases; the episode's budget is reckoned
-/// with it.
+/// The share of gated recycles that land as predicted, roughly. The episode's budget is computed with it.
 const GATED_SUCCESS: f64 = 0.8;
 
-/// What is to be done about the excess.
+/// The pods of the next batch, or why there is none.
 #[derive(Debug, Default)]
 pub(super) struct RebalanceStep {
     pub moves: Vec<String>,
@@ -42,7 +41,7 @@ impl RebalanceStep {
     }
 }
 
-/// `broken`: there are broken pods that can be helped; the excess waits for them.
+/// Plans the next batch. `broken`: there are broken pods that can be helped, and the excess waits for them.
 pub(super) fn plan_rebalance(
     inputs: &Inputs,
     fleet: &PodShares,
@@ -97,7 +96,7 @@ pub(super) fn plan_rebalance(
     select_batch(inputs, fleet, judged, memory)
 }
 
-/// What is not back yet. A batch that is, or that is overdue, is noted as settled.
+/// Returns what has not come back yet. A batch that has, or that is overdue, is recorded as settled.
 fn check_settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> {
     let in_flight = inputs.pods.iter().filter(|p| p.in_flight).count();
     let Some(batch) = &mut memory.batch else {
@@ -110,9 +109,9 @@ fn check_settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> 
         return None;
     }
     let until = add_saturating(batch.at, inputs.settings.settle);
-    // Its claims may not be seen yet.
+    // Its claims may not have been observed yet.
     let is_young = inputs.now < add_saturating(batch.at, SignedDuration::from_secs(1));
-    // Evicted pods come back as others.
+    // Evicted pods come back under other names.
     let is_short = matches!(inputs.reach, Reach::Slow { .. })
         && (saturate_to_u32(inputs.pods.len()) < batch.fleet
             || inputs.pods.iter().any(|p| !p.ready));
@@ -126,7 +125,7 @@ fn check_settling(inputs: &Inputs, memory: &mut RebalanceState) -> Option<Wait> 
     None
 }
 
-/// Outside the band and without an episode: what is waited for; `None`: one begins now.
+/// Returns what is waited for outside the band and without an episode; `None` if one starts now.
 fn wait_for_trigger(
     inputs: &Inputs,
     judged: &ShareStats,
@@ -161,7 +160,7 @@ fn wait_for_trigger(
     })
 }
 
-/// The last batch has been measured: what the gate promised is held against what came.
+/// Closes a batch that has been measured: compares what the gate predicted with the outcome.
 fn close_batch(
     inputs: &Inputs,
     fleet: &PodShares,
@@ -183,7 +182,7 @@ fn close_batch(
     if memory.record.dropped_until.is_some()
         && let Some(episode) = &mut memory.episode
     {
-        // Without the gate it takes more: reckoned anew from here.
+        // Without the gate it takes more recycles: the budget is computed again from here.
         let left = compute_budget(judged, false);
         episode.budget = Some(episode.moved.saturating_add(left));
     }
@@ -198,14 +197,14 @@ fn sum_held(judged: &ShareStats, readers: ReaderSet) -> u32 {
         .fold(0, |sum, (_, n)| sum.saturating_add(*n))
 }
 
-/// ceil(4·M/p) + 2, p being the chance of a recycle to land where it should.
+/// Returns the budget of recycles: ceil(4·M/p) + 2, where p is the chance that a recycle lands on the right reader.
 fn compute_budget(judged: &ShareStats, gated: bool) -> u32 {
     let chance = to_f64(judged.figures.under.len().max(1)) / to_f64(judged.held.len().max(1));
     let p = if gated { GATED_SUCCESS } else { chance };
     ceil_to_u32(4.0 * f64::from(judged.figures.least) / p).saturating_add(2)
 }
 
-/// Measured, uneven and in an episode: takes pods, or says why not.
+/// Selects the next batch of an episode whose shares were measured and are uneven, or returns why there is none.
 fn select_batch(
     inputs: &Inputs,
     fleet: &PodShares,
@@ -246,7 +245,7 @@ fn select_batch(
     if asks_dns && judged.under.intersection(seen).is_empty() {
         unnamed = judged.under.instances(&fleet.places).cloned().collect();
         let until = add_saturating(episode.since, by.naming);
-        // Where no look-up is answered, pods would find nobody either.
+        // If no lookup is answered, pods would not find the database either.
         let (_, answered) = answers.count_agreeing(|_| true);
         if now < until || answered == 0 {
             let wait = Wait::NeverNamed {
@@ -291,8 +290,8 @@ fn select_batch(
     }
 }
 
-/// An answer that alternates can stay at chance for ever: the gate does not hold longer than it would
-/// for a reader that nobody names, as long as somebody does.
+/// Returns whether the gate has held too long. Alternating answers can stay at chance for ever, so while any lookup
+/// is answered, the gate holds no longer than it would for a reader that is never named.
 fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
     let by = inputs.settings;
     [by.patience, by.yielding, by.naming]
@@ -301,7 +300,7 @@ fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
         <= inputs.now
 }
 
-/// The most pods of a batch that nobody looked up for.
+/// Returns the most pods of a batch for which no lookup was made.
 fn limit_ungated_pods(inputs: &Inputs, fleet: &PodShares, judged: &ShareStats) -> usize {
     match inputs.reach {
         Reach::Slow { .. } => usize::MAX,
@@ -326,7 +325,7 @@ fn record_batch(
         connections: picked.connections,
         receiver_names: picked.receivers.to_names(&fleet.places),
         held: sum_held(judged, picked.receivers),
-        // The canary's gate asked for little: it tells nothing about the others'.
+        // The canary's gate required little: its result does not predict the others'.
         gated: gated && !inputs.canary,
     });
     if let Some(episode) = &mut memory.episode {

@@ -1,8 +1,8 @@
-//! Picks: the pods whose move makes the shares most even.
+//! Selects the pods whose move makes the shares most even.
 //!
-//! Greedy on the sum of squared shares, under the assumption that a pod lands on the emptiest of the
-//! readers that it can expect. A pod none of whose connections is above the fair share is never
-//! picked, nor one whose move would not lower the sum.
+//! Greedy on the sum of squared shares, assuming that a pod lands on the emptiest of the readers that it can expect.
+//! A pod is never selected if none of its connections is above the fair share, or if its move would not lower the
+//! sum.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use super::pod_shares::PodShare;
 use super::reader_set::ReaderSet;
 use super::shares::ToleranceBand;
 
-/// A pod that may be taken, with the readers that it can expect to land on.
+/// A pod that may be moved, with the readers that it can expect to land on.
 pub(super) struct MoveCandidate<'a> {
     pub row: &'a PodShare<'a>,
     pub receivers: ReaderSet,
 }
 
-/// What a batch takes.
+/// The pods of a batch.
 #[derive(Default)]
 pub(super) struct Selection<'a> {
     pub pods: Vec<&'a PodView>,
     pub connections: u32,
-    /// The readers that are to receive them.
+    /// The readers that are expected to receive their connections.
     pub receivers: ReaderSet,
 }
 
-/// At most `most` pods, until the sums are even or no move lowers them.
+/// Selects at most `most` pods, until the sums are even or no move lowers them.
 pub(super) fn select_pods<'a>(
     candidates: &[MoveCandidate<'a>],
     band: &ToleranceBand,
     held: &[u32],
     most: usize,
 ) -> Selection<'a> {
-    // Pods that hold the same are as good as each other: the least disturbed first.
+    // Pods that hold the same are equally good: the least disturbed goes first.
     let mut kinds: BTreeMap<(&[u32], ReaderSet), Vec<&PodShare<'a>>> = BTreeMap::new();
     for candidate in candidates {
         kinds
@@ -72,12 +72,12 @@ pub(super) fn select_pods<'a>(
     picked
 }
 
-/// Whether the sums are inside the band, or nobody has too little.
+/// Returns whether the sums are inside the band, or no reader has too little.
 fn is_even(band: &ToleranceBand, held: &[u32]) -> bool {
     band.contains_all(held) || !held.iter().any(|c| band.is_under(*c))
 }
 
-/// Whether no single pod's move would make the sums more even.
+/// Returns whether no single pod's move would make the sums more even.
 pub(super) fn is_stuck(rows: &[PodShare], band: &ToleranceBand, held: &[u32]) -> bool {
     let mut kinds: Vec<&[u32]> = rows.iter().map(|r| r.held.as_slice()).collect();
     kinds.sort_unstable();
@@ -93,8 +93,8 @@ pub(super) fn is_stuck(rows: &[PodShare], band: &ToleranceBand, held: &[u32]) ->
         .all(|row| compute_gain(band, held, row, under).is_none())
 }
 
-/// By how much the sum of squares falls when the pod moves to the best of its receivers, and to which;
-/// `None`: it does not fall, or the pod holds nothing that is above the fair share.
+/// Returns by how much the sum of squares falls when the pod moves to the best of its receivers, and which that is;
+/// `None` if the sum does not fall, or the pod holds nothing that is above the fair share.
 fn compute_gain(
     band: &ToleranceBand,
     held: &[u32],

@@ -1,6 +1,7 @@
-//! How even connections are: the fair share, the band around it, and the quantum of one pod.
+//! Computes how even connections are: the fair share, the band around it, and whether single pods can still improve
+//! it.
 //!
-//! Judges sums. Which pods move is decided in `pick`.
+//! Works on sums. Which pods move is decided in `selection`.
 
 use super::inputs::Settings;
 use super::pod_shares::PodShares;
@@ -19,10 +20,11 @@ pub(super) struct ToleranceBand {
 }
 
 impl ToleranceBand {
-    /// `pods`: those that hold connections to the places, `unit`: those of the smallest.
+    /// Computes the band. `pods` is the number of pods that hold connections to the places, `unit` the connections of
+    /// the smallest of them.
     ///
-    /// hi = max(1.15·f, ceil(P/n)·w, f + w/2), lo = min(0.5·f, floor(P/n)·w): what the tolerance
-    /// asks for, but never more than whole pods can give.
+    /// hi = max(1.15·f, ceil(P/n)·w, f + w/2), lo = min(0.5·f, floor(P/n)·w): the requested tolerance, widened to
+    /// what whole pods can reach.
     pub(super) fn new(total: u32, places: usize, pods: usize, unit: u32, by: &Settings) -> Self {
         let n = places.max(1);
         let (fair, lo, hi) = compute_tolerated_range(total, n, by);
@@ -36,8 +38,7 @@ impl ToleranceBand {
         is_between(held, self.lo, self.hi)
     }
 
-    /// Whether a reader could take one more unit and not be further above the fair share than it was
-    /// below.
+    /// Returns whether a reader could take one more unit and end no further above the fair share than it was below.
     pub(super) fn is_under(&self, held: u32) -> bool {
         f64::from(held) < self.fair - f64::from(self.unit) / 2.0
     }
@@ -46,7 +47,7 @@ impl ToleranceBand {
         f64::from(held) > self.fair
     }
 
-    /// The least number of pods that must move to get inside.
+    /// Returns the least number of pods that must move to get inside the band.
     fn least_moves(&self, held: &[u32]) -> u32 {
         let unit = f64::from(self.unit.max(1));
         let sum = |far: &dyn Fn(f64) -> f64| {
@@ -57,7 +58,7 @@ impl ToleranceBand {
         sum(&|c| c - self.hi).max(sum(&|c| self.lo - c))
     }
 
-    /// The pods that lift the emptiest reader to the fair share.
+    /// Returns the number of pods that raise the emptiest reader to the fair share.
     pub(super) fn deepest_deficit(&self, held: &[u32]) -> usize {
         let least = held.iter().min().copied().unwrap_or(0);
         let gap = (self.fair - f64::from(least)).max(0.0);
@@ -65,7 +66,7 @@ impl ToleranceBand {
     }
 }
 
-/// The fair share, and the least and most that the tolerance alone allows.
+/// Returns the fair share, and the least and most that the tolerance alone allows.
 fn compute_tolerated_range(total: u32, places: usize, by: &Settings) -> (f64, f64, f64) {
     let fair = f64::from(total) / to_f64(places.max(1));
     let lo = fair * f64::from(by.floor_percent) / 100.0;
@@ -73,29 +74,30 @@ fn compute_tolerated_range(total: u32, places: usize, by: &Settings) -> (f64, f6
     (fair, lo, hi)
 }
 
-/// With a thousandth of a connection to spare: 1.15 · f is not exact in binary.
+/// Returns whether all values are between `lo` and `hi`, with a thousandth of a connection to spare: 1.15 · f is not
+/// exact in binary.
 fn is_between(held: &[u32], lo: f64, hi: f64) -> bool {
     held.iter()
         .map(|c| f64::from(*c))
         .all(|c| c >= lo - 0.001 && c <= hi + 0.001)
 }
 
-/// What a fleet's sums say.
+/// The statistics of a fleet's sums.
 pub(super) struct ShareStats {
     pub figures: BalanceFigures,
     pub band: ToleranceBand,
     pub held: Vec<u32>,
     /// Readers that hold too little.
     pub under: ReaderSet,
-    /// Inside the band, or as near as whole pods get.
+    /// Whether the sums are inside the band, or as near as whole pods allow.
     pub is_even: bool,
     pub limited_by: Option<LimitedBy>,
-    /// A reader is far above its fair share, or below the band: what opens an episode by itself.
+    /// Whether a reader is far above its fair share, or below the band, which opens an episode by itself.
     pub is_far: bool,
 }
 
-/// Judges the sums. `is_stuck` tells whether no single pod's move would make them more even; it is asked
-/// only outside the band.
+/// Computes the statistics of the sums. `is_stuck` returns whether no single pod's move would make them more even; it
+/// is called only outside the band.
 pub(super) fn compute_share_stats(
     fleet: &PodShares,
     by: &Settings,
@@ -181,19 +183,19 @@ pub(super) fn compute_share_stats(
     }
 }
 
-/// `part` of `whole` in thousandths, rounded; 0 of nothing.
+/// Returns `part` of `whole` in thousandths, rounded; 0 if `whole` is 0.
 pub(super) fn round_to_permille(part: u32, whole: u32) -> u32 {
     let (part, whole) = (u64::from(part), u64::from(whole));
     let rounded = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
     u32::try_from(rounded).unwrap_or(1000)
 }
 
-/// As a real number; counts of pods and readers are far below 2³².
+/// Converts to a floating-point number; counts of pods and readers are far below 2³².
 pub(super) fn to_f64(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
-/// Rounded up, at least 0.
+/// Rounds up, to at least 0.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturating, and never negative
 pub(super) fn ceil_to_u32(x: f64) -> u32 {
     x.ceil().max(0.0) as u32

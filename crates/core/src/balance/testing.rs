@@ -1,4 +1,4 @@
-//! A small world for tests: readers `r0`, `r1`, …, a writer `w`, pods, looks and a clock.
+//! A small world for tests: readers `r0`, `r1`, …, a writer `w`, pods, lookups and a clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jiff::Timestamp;
@@ -50,7 +50,7 @@ pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
     }
 }
 
-/// All that a decision is made from, owned.
+/// All inputs of a decision, owned.
 pub(super) struct Stage {
     pub now: Timestamp,
     pub topology: Topology,
@@ -88,7 +88,8 @@ impl Stage {
         }
     }
 
-    /// Pods of ten connections, so many on each reader; an epoch has just opened; nobody has looked.
+    /// Builds pods of ten connections, with this many pods on each reader. An epoch has just opened; no lookups were
+    /// made.
     pub(super) fn readers(pods: &[usize]) -> Self {
         let holds = pods.iter().enumerate().flat_map(|(i, n)| {
             let name = format!("r{i:02}");
@@ -115,24 +116,24 @@ impl Stage {
         })
     }
 
-    /// Decides and remembers.
+    /// Makes a decision and remembers its state.
     pub(super) fn pass(&mut self) -> Decision {
         let decision = self.decide();
         self.memory = decision.memory.clone();
         decision
     }
 
-    /// The reader endpoint has just answered so.
+    /// Sets the latest answers of the reader endpoint.
     pub(super) fn answers(&mut self, names: &[&str]) {
         self.looks = looks(self.now, names);
     }
 
-    /// The cluster endpoint has just answered so.
+    /// Sets the latest answers of the cluster endpoint.
     pub(super) fn writer_answers(&mut self, names: &[&str]) {
         self.writer_looks = looks(self.now, names);
     }
 
-    /// Time passes, and every pod is read anew.
+    /// Advances the time and measures every pod again.
     pub(super) fn later(&mut self, seconds: i64) {
         self.now = self
             .now
@@ -143,7 +144,7 @@ impl Stage {
         }
     }
 
-    /// The named pods have been recycled and hold ten connections to this reader.
+    /// Completes the recycle of the named pods: each holds ten connections to this reader.
     pub(super) fn land(&mut self, pods: &[String], on: &str) {
         for pod in self.pods.iter_mut().filter(|p| pods.contains(&p.id)) {
             pod.holds = Some(holdings([(on, 10)]));
@@ -153,7 +154,7 @@ impl Stage {
     }
 }
 
-/// Look-ups of one moment, `-` for one that failed.
+/// Builds lookups of one moment; `-` is a failed one.
 pub(super) fn looks(at: Timestamp, names: &[&str]) -> Vec<EndpointAnswer> {
     names
         .iter()

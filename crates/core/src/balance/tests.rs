@@ -1,4 +1,4 @@
-//! What the rule says, one sentence a test.
+//! Tests of the rules, one sentence per test.
 
 mod broken;
 mod dns_gate;

@@ -1,4 +1,4 @@
-//! What a decision says: the verdict with its figures, the pods that go, and why no more do.
+//! Defines the result of a decision: the verdict with its figures, the pods to recycle, and why no more are.
 
 use std::fmt;
 
@@ -8,27 +8,27 @@ use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{GaveUp, GaveUpReason, RebalanceState};
 use dbbalance_api::status::LimitedBy;
 
-/// What is to be done, said and remembered.
+/// The result of a decision: what to do, report and remember.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Whether the connections are where they should be.
     pub verdict: BalanceVerdict,
-    /// UIDs of pods with connections to a wrong role or to no member, those not Ready first. Exempt from
-    /// `maxUnavailable` where the method is; the storm cap is the caller's.
+    /// UIDs of pods with connections to a wrong role or to an instance that is not a member, those not Ready first.
+    /// Exempt from `maxUnavailable` where the method is; the caller applies the storm cap.
     pub urgent: Vec<String>,
-    /// UIDs of pods that hold the rebalance; never more than what is free.
+    /// UIDs of pods to move for the rebalance; never more than are free.
     pub moves: Vec<String>,
     /// Why no more is done now.
     pub wait: Option<Wait>,
-    /// When to decide again, at the latest; `None`: when something changes.
+    /// When to decide again at the latest; `None` if only when something changes.
     pub wake: Option<Timestamp>,
-    /// A new reading of the pods is wanted now, without waiting for the heartbeat.
+    /// Whether a new measurement of the pods is needed now, before the heartbeat.
     pub measure: bool,
-    /// Looks are wanted every second until the next decision.
+    /// Whether lookups are needed every second until the next decision.
     pub look: bool,
-    /// Readers that hold too little and that no look has named for too long: a hint for the user.
+    /// Readers that hold too little and that no lookup has named for too long: a hint for the user.
     pub unnamed: Vec<InstanceId>,
-    /// What to remember. Written before the pods are recycled, or at the latest with them.
+    /// The state to remember. Must be written before the pods are recycled, or at the latest together with it.
     pub memory: RebalanceState,
 }
 
@@ -39,15 +39,15 @@ pub enum BalanceVerdict {
     Balanced {
         /// The figures.
         figures: BalanceFigures,
-        /// What keeps it from the tolerance that was asked for.
+        /// What prevents the requested tolerance.
         limited_by: Option<LimitedBy>,
     },
-    /// Not so.
+    /// A reader is outside the band, or connections are broken.
     Unbalanced {
         /// The figures.
         figures: BalanceFigures,
     },
-    /// It cannot be told.
+    /// The evidence is inconclusive.
     Unknown {
         /// Why.
         reason: Unknown,
@@ -55,7 +55,7 @@ pub enum BalanceVerdict {
 }
 
 impl BalanceVerdict {
-    /// The figures, where there are any.
+    /// Returns the figures; `None` if the verdict is `Unknown`.
     #[must_use]
     pub const fn figures(&self) -> Option<&BalanceFigures> {
         match self {
@@ -64,14 +64,14 @@ impl BalanceVerdict {
         }
     }
 
-    /// Whether it is `Balanced`.
+    /// Returns whether the verdict is `Balanced`.
     #[must_use]
     pub const fn is_balanced(&self) -> bool {
         matches!(self, Self::Balanced { .. })
     }
 }
 
-/// Why it cannot be told.
+/// Why the evidence is inconclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// The target has no counted pods.
@@ -82,12 +82,12 @@ pub enum Unknown {
         read: usize,
         /// Pods counted.
         pods: usize,
-        /// The least percentage.
+        /// The least percentage of pods that must be read.
         need: u32,
     },
-    /// There are connections, and none leads to a member: a proxy, a pooler or a mesh is in between.
+    /// There are connections, but none leads to a member: a proxy, a pooler or a mesh is in between.
     EvidenceUnattributable {
-        /// How many there are.
+        /// Number of connections.
         connections: u32,
     },
     /// No pod holds a connection.
@@ -95,7 +95,7 @@ pub enum Unknown {
 }
 
 impl Unknown {
-    /// The reason as conditions name it.
+    /// Returns the reason as conditions name it.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -126,38 +126,38 @@ impl fmt::Display for Unknown {
 /// The connections of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceShare {
-    /// Which.
+    /// The instance.
     pub instance: InstanceId,
-    /// Connections.
+    /// Number of connections.
     pub connections: u32,
-    /// Of a thousand.
+    /// Share in thousandths.
     pub permille: u32,
 }
 
 /// Connections that are not where they should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Misplaced {
-    /// Of writer pools to readers, of reader pools to the writer while readers serve.
+    /// Connections of writer pools to readers, and of reader pools to the writer while readers serve.
     pub wrong_role: u32,
-    /// To what is no member any more.
+    /// Connections to instances that are not members any more.
     pub no_member: u32,
-    /// Above the fair share, outside the band.
+    /// Connections above the fair share, outside the band.
     pub excess: u32,
 }
 
 impl Misplaced {
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.wrong_role == 0 && self.no_member == 0 && self.excess == 0
     }
 }
 
-/// What the verdict rests on.
+/// The figures that the verdict rests on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BalanceFigures {
-    /// The instances among which the target's pools are spread, in the topology's order: the readers,
-    /// or the writer where it alone is right.
+    /// The instances among which the target's pools are spread, in the topology's order: the readers, or the writer
+    /// where it is the only right place.
     pub shares: Vec<InstanceShare>,
     /// The fair share, in connections.
     pub fair: f64,
@@ -173,9 +173,9 @@ pub struct BalanceFigures {
     pub least: u32,
     /// Connections that are not where they should be.
     pub misplaced: Misplaced,
-    /// Pods with misplaced connections to a wrong role or to no member.
+    /// Number of pods with connections to a wrong role or to an instance that is not a member.
     pub broken_pods: usize,
-    /// The tolerance that was asked for, in percent.
+    /// The requested tolerance, in percent.
     pub tolerance_percent: u32,
     /// Pods read.
     pub read: usize,
@@ -184,7 +184,7 @@ pub struct BalanceFigures {
 }
 
 impl fmt::Display for BalanceFigures {
-    /// As in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
+    /// Formats the figures as in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("shares ")?;
         for (i, share) in self.shares.iter().enumerate() {
@@ -208,67 +208,67 @@ impl fmt::Display for BalanceFigures {
     }
 }
 
-/// Why no more is done now.
+/// The reason why no more is done now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wait {
     /// The evidence is too old, or older than the last recycle.
     MeasureFirst {
-        /// Pods with evidence that can be acted on.
+        /// Number of pods with evidence that can be acted on.
         usable: usize,
         /// Pods counted.
         pods: usize,
     },
-    /// Recycled pods are not back yet.
+    /// Recycled pods have not come back yet.
     Settling {
         /// How many are in flight.
         in_flight: usize,
-        /// When it is measured as it is; `None`: their own time-outs say.
+        /// When the batch is measured as it is; `None` if the pods' own time-outs decide.
         until: Option<Timestamp>,
     },
-    /// Broken pods wait until DNS leads to the right member.
+    /// Broken pods wait until DNS resolves to the right member.
     DnsDisagrees {
-        /// Looks that lead where they should.
+        /// Lookups that resolve to the right member.
         agree: usize,
-        /// Looks that were answered.
+        /// Lookups that named an instance.
         of: usize,
-        /// Looks that must all agree.
+        /// Lookups that must all agree.
         need: usize,
     },
-    /// Broken pods were recycled just now, or as often as they may be.
+    /// Broken pods were recycled recently, or as often as they may be.
     Broken {
         /// Pods that were recycled as often as they may be.
         exhausted: usize,
-        /// Pods that were taken just now.
+        /// Pods that were recycled recently.
         recent: usize,
     },
     /// DNS does not serve the readers that hold too little often enough.
     GateClosed {
-        /// Looks of a thousand that name such a reader.
+        /// Lookups in thousandths that name such a reader.
         share: u32,
-        /// Looks of a thousand that must.
+        /// Lookups in thousandths that must.
         need: u32,
-        /// Since when it waits; the need falls with time.
+        /// Since when the gate is closed; `need` falls with time.
         since: Timestamp,
     },
-    /// No look has ever named the readers that hold too little.
+    /// No lookup has ever named the readers that hold too little.
     NeverNamed {
-        /// Which.
+        /// The readers.
         readers: Vec<InstanceId>,
         /// When the gate is dropped.
         until: Timestamp,
     },
-    /// Every pod that could help was recycled just now.
+    /// Every pod that could help was recycled recently.
     PodCooldown {
-        /// How many.
+        /// Number of such pods.
         pods: usize,
-        /// When the first may go again.
+        /// When the first may be recycled again.
         until: Timestamp,
     },
-    /// Nothing is free: pods are not Ready, or the connection budget has no room.
+    /// No pod is free: pods are not Ready, or the connection budget has no room.
     NothingFree,
     /// The last episode ended without success.
     GaveUp(GaveUp),
-    /// Nothing has happened that opens an episode.
+    /// No event has opened an episode.
     NotTriggered {
         /// Since when a reader is far from its fair share.
         drift_since: Option<Timestamp>,
@@ -278,7 +278,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// The reason in one word.
+    /// Returns the reason in one word.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -362,12 +362,12 @@ impl fmt::Display for Wait {
     }
 }
 
-/// Whole seconds, for people.
+/// Rounds to whole seconds, for messages.
 fn round_to_second(at: Timestamp) -> Timestamp {
     at.round(jiff::Unit::Second).unwrap_or(at)
 }
 
-/// `at` and a while.
+/// Returns `at` plus `while_`, saturating.
 pub(super) fn add_saturating(at: Timestamp, while_: SignedDuration) -> Timestamp {
     at.saturating_add(while_).unwrap_or(Timestamp::MAX)
 }

@@ -31,7 +31,7 @@ fn holds(estimated: Load) -> Holding {
     }
 }
 
-/// A budget of a hundred connections, of which so much is kept free.
+/// Builds a budget of a hundred connections with this headroom.
 fn hundred(headroom_percent: i32) -> BudgetSpec {
     BudgetSpec {
         max_connections: Some(100),

@@ -1,7 +1,7 @@
-//! The address book: which address is, or was, which instance's.
+//! Records which address belongs, or belonged, to which instance.
 //!
-//! Filled from look-ups of the instance endpoints. It keeps what was, for a day: the connections of a removed or
-//! re-addressed instance outlive its DNS name, and must still be recognised.
+//! It is filled from lookups of the instance endpoints. Former addresses are kept for a day: the connections of a
+//! removed or re-addressed instance outlive its DNS name and must still be recognised.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,35 +10,36 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::topology::InstanceId;
 
-/// How long an address is remembered after it was last seen: longer than the pools that keep connections for
-/// hours, shorter than a subnet takes to give most addresses anew.
+/// How long an address is remembered after it was last seen: longer than pools that keep connections for hours,
+/// shorter than a subnet takes to reassign most addresses.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// Who is behind an address.
+/// The instance behind an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressRecord {
     /// The instance.
     pub instance: InstanceId,
-    /// When its endpoint last led here.
+    /// When the instance's endpoint last resolved to this address.
     pub last_seen: Timestamp,
-    /// Whether its endpoint leads here now, and it is still a member.
+    /// Whether the endpoint resolves to this address now and the instance is still a member.
     pub current: bool,
 }
 
-/// Addresses and their instances. Of two instances that had an address, the later one has it.
+/// Addresses and their instances. If two instances had an address, it belongs to the later one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressBook {
     entries: BTreeMap<IpAddr, AddressRecord>,
 }
 
 impl AddressBook {
-    /// Who is, or was last, behind this address; an IPv4 address that is written as IPv6 is the same.
+    /// Returns the instance that has, or last had, this address. An IPv4 address that is written as IPv6 is the same
+    /// address.
     #[must_use]
     pub fn record_of(&self, address: IpAddr) -> Option<&AddressRecord> {
         self.entries.get(&address.to_canonical())
     }
 
-    /// The instance's addresses now.
+    /// Returns the current addresses of the instance.
     pub fn current_addresses<'a>(
         &'a self,
         instance: &'a InstanceId,
@@ -49,14 +50,14 @@ impl AddressBook {
             .map(|(address, _)| *address)
     }
 
-    /// Whether nothing is known.
+    /// Returns whether no address is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Takes in what an instance's endpoint was answered with, all of its addresses of one family. Its other
-    /// addresses of this family are its no more.
+    /// Records the answer of a lookup of an instance's endpoint: all of its addresses of one family. Other addresses
+    /// of this family stop being current.
     pub fn record_lookup(&mut self, instance: &InstanceId, addresses: &[IpAddr], now: Timestamp) {
         let Some(first) = addresses.first().map(IpAddr::to_canonical) else {
             return;
@@ -76,9 +77,9 @@ impl AddressBook {
         }
     }
 
-    /// Takes in where an instance was found by whoever recorded it; what was looked up counts more. A member is
-    /// taken to be there still until its endpoint says otherwise: else its good connections would seem to lead to
-    /// nobody, and a new leader would begin by recycling them.
+    /// Records where an instance was found according to the policy's status; a lookup takes precedence. The member is
+    /// assumed to be there until its endpoint resolves elsewhere. Otherwise its good connections would seem to lead
+    /// to unknown addresses, and a new leader would start by recycling them.
     pub fn seed_address(
         &mut self,
         instance: &InstanceId,
@@ -95,14 +96,14 @@ impl AddressBook {
         self.entries.entry(address.to_canonical()).or_insert(known);
     }
 
-    /// Takes in who the members are: the addresses of all others are only remembered.
+    /// Updates who the members are: addresses of all other instances stop being current.
     pub fn keep_current(&mut self, is_member: impl Fn(&InstanceId) -> bool) {
         for known in self.entries.values_mut() {
             known.current &= is_member(&known.instance);
         }
     }
 
-    /// Forgets what was not seen for a day.
+    /// Removes addresses that were last seen more than a day ago.
     pub fn forget_old(&mut self, now: Timestamp) {
         self.entries
             .retain(|_, known| known.current || now.duration_since(known.last_seen) <= KEPT_FOR);

@@ -1,10 +1,10 @@
-//! The DNS gate of a pending epoch: whether DNS has followed its change.
+//! Checks the DNS gate of a pending epoch: whether DNS has followed its change.
 //!
-//! Pure: triggers, topology, looks and time in; open, or what is waited for, out. What follows when it takes too
-//! long is the policy's `spec.dns`, and decided where epochs open.
+//! Pure: takes triggers, topology, samples and the time, and returns whether the gate is open or what it waits for.
+//! What happens when that takes too long is set by the policy's `spec.dns` and decided where epochs open.
 //!
-//! A look counts as fresh if it was made since the change settled, or within the last seconds: answers from
-//! before say nothing about what a pool would be told now.
+//! A sample counts as fresh if it was made after the change settled or within the last seconds. Earlier answers do
+//! not show what a pool would be answered now.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::topology::{InstanceId, Topology};
 use dbbalance_api::spec::Endpoint;
 use dbbalance_api::status::Trigger;
 
-/// How old a look may be and still count, if the change settled later. `CoreDNS` keeps an answer for 5 s
-/// (its cache plugin's least), so older looks may have asked another state of every cache.
+/// How old a sample may be and still count, if the change settled later. `CoreDNS` keeps an answer for 5 s (the
+/// minimum of its cache plugin), so an older sample may have come from an earlier state of every cache.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// A pending epoch, as far as DNS matters.
@@ -26,7 +26,7 @@ pub struct AwaitedChange<'a> {
     pub triggers: &'a [Trigger],
     /// The readers that it added.
     pub added: &'a BTreeSet<InstanceId>,
-    /// The settled topology, the change included.
+    /// The settled topology, including the change.
     pub topology: &'a Topology,
     /// When it settled.
     pub since: Timestamp,
@@ -35,9 +35,9 @@ pub struct AwaitedChange<'a> {
 /// What a closed gate waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsWait {
-    /// What is waited for, and what was last answered. Changes only when the answers do.
+    /// What is waited for, and the last answers. Changes only when the answers do.
     pub message: String,
-    /// Whether it is only for more looks: ask again soon.
+    /// Whether only more samples are needed: the next check should come soon.
     pub looking: bool,
 }
 
@@ -48,12 +48,12 @@ const fn endpoint_name(endpoint: Endpoint) -> &'static str {
     }
 }
 
-/// Says whether the gate is open.
+/// Checks whether DNS has followed the pending epoch.
 ///
-/// A failover does not wait for readers beside it: its pods are broken now.
+/// A failover does not wait for readers that were added with it: its pods are broken now.
 ///
 /// # Errors
-/// What it waits for, if it is not.
+/// Returns what the gate waits for, if it is closed.
 pub fn check_agreement(
     awaited: AwaitedChange,
     view: &DnsView,
@@ -71,7 +71,7 @@ pub fn check_agreement(
     Ok(())
 }
 
-/// Eight fresh looks in a row name the writer; one that does not begins the count anew.
+/// Checks that eight consecutive fresh samples name the writer; one that does not restarts the count.
 fn check_writer(awaited: AwaitedChange, view: &DnsView, now: Timestamp) -> Result<(), DnsWait> {
     let writer = &awaited.topology.writer.instance;
     let last = select_last_samples(&view.writer);
@@ -90,7 +90,7 @@ fn check_writer(awaited: AwaitedChange, view: &DnsView, now: Timestamp) -> Resul
     ))
 }
 
-/// Each added reader that is a reader still has been named since the change settled.
+/// Checks that each added reader that is still a reader has been named since the change settled.
 fn check_added_readers(
     awaited: AwaitedChange,
     view: &DnsView,
@@ -114,7 +114,8 @@ fn check_added_readers(
         endpoint_name(Endpoint::Reader),
         missing.join(" and ")
     );
-    // All that was named since: a random one each time, which would be written anew with each look.
+    // All samples since the change settled: the last ones are a random subset, and the message would change with each
+    // sample.
     let looks: Vec<DnsSample> = fresh.into_iter().cloned().collect();
     Err(describe_wait(
         &wanted,
@@ -125,7 +126,7 @@ fn check_added_readers(
     ))
 }
 
-/// No answer of the last eight fresh looks names an instance that is no member.
+/// Checks that no answer of the last eight fresh samples names an instance that is not a member.
 fn check_members_alone(
     awaited: AwaitedChange,
     view: &DnsView,
@@ -163,7 +164,7 @@ fn is_fresh(awaited: AwaitedChange, look: &DnsSample, now: Timestamp) -> bool {
     look.at >= awaited.since || now.duration_since(look.at) <= FRESH
 }
 
-/// The words: they change with the set of answers, not with each look.
+/// Formats the message. It changes with the set of answers, not with each sample.
 fn describe_wait(
     wanted: &str,
     endpoint: Endpoint,
@@ -200,7 +201,8 @@ mod tests {
     use crate::dns::tests::{address, at, failed, named};
     use crate::testing::topology;
 
-    /// Looks that are 125 ms apart and end at `end`, by the letters that they named; `-` failed.
+    /// Builds samples that are 125 ms apart and end at `end`, from the letters that they named; `-` is a failed
+    /// lookup.
     fn looks(end: i64, letters: &str) -> Vec<DnsSample> {
         let count = i64::try_from(letters.len()).unwrap_or(0);
         letters
@@ -224,7 +226,7 @@ mod tests {
     }
 
     impl Case {
-        /// An epoch that settled at 0, on a topology by letters.
+        /// Builds an epoch that settled at 0, on a topology of letters.
         fn new(triggers: &[Trigger], topology_letters: &str, added: &str) -> Self {
             Self {
                 triggers: triggers.to_vec(),

@@ -7,7 +7,7 @@ struct Layer {
     source: Option<Box<Layer>>,
 }
 
-/// An error with these messages, the outermost first.
+/// Builds an error with these messages, the outermost first.
 fn layers(texts: &[&'static str]) -> Layer {
     let (text, rest) = texts.split_first().unwrap_or((&"", &[]));
     Layer {

@@ -1,16 +1,14 @@
-//! Evidence in words: one line for what a pod holds in one place.
-//!
-//! Only words; what they mean for a pod is decided elsewhere.
+//! Describes evidence in text: one line for the connections of a pod to one place.
 
 use std::fmt::Write as _;
 
 use super::{ConnectionCount, PodHoldings};
 use crate::topology::{InstanceId, Role, Topology};
 
-/// How many ports a line names.
+/// How many ports a line lists.
 const PORTS: usize = 5;
 
-/// The lines of a pod: one for each place, members first, each with its role and the local ports.
+/// Returns the lines of a pod: one for each place, members first, each with its role and the local ports.
 #[must_use]
 pub fn describe_holdings(holdings: &PodHoldings, topology: &Topology) -> Vec<String> {
     let all = holdings.connections();

@@ -1,7 +1,7 @@
-//! Attribution: from sockets and addresses to holdings, and whether they may be relied on.
+//! Attributes sockets to instances by address, and rates whether the result can be relied on.
 //!
-//! Decides which connections lead to members, to former ones, or to nobody known. Who must move for it
-//! is not decided here.
+//! Connections lead to members, to former members, or to unknown addresses. Which pods must move because of it is
+//! decided in `balance`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use super::{Measured, PodMeasurement, Socket, SocketState, UnreadableReason};
 use crate::dns::AddressBook;
 use crate::topology::{InstanceId, Topology};
 
-/// The least part of the counted pods that must be read: below it, nothing is done on what the rest show.
+/// The least percentage of the counted pods that must be read. Below it the operator does not act on the rest.
 pub const READ_PERCENT: usize = 90;
 
-/// How many addresses a message names.
+/// How many addresses a message lists.
 const EXAMPLES: usize = 3;
 
 /// The instance behind an address.
@@ -21,15 +21,15 @@ const EXAMPLES: usize = 3;
 pub struct AddressOwner {
     /// Its name.
     pub instance: InstanceId,
-    /// Whether it still has this address; else it once had.
+    /// Whether the instance has this address now, rather than earlier.
     pub current: bool,
 }
 
-/// Tells whose an address is or was.
+/// Maps addresses to the instances that have or had them.
 pub trait Addresses {
-    /// The instance behind the address; `None`: nobody that was ever looked up.
+    /// Returns the instance behind the address; `None` if the address was never resolved from an endpoint.
     fn owner_of(&self, address: IpAddr) -> Option<AddressOwner>;
-    /// Whether an address of this instance is known now.
+    /// Returns whether a current address of this instance is known.
     fn is_resolved(&self, instance: &InstanceId) -> bool;
 }
 
@@ -59,13 +59,13 @@ impl Addresses for AddressBook {
 /// Connections that lead to one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionCount {
-    /// How many.
+    /// Number of connections.
     pub connections: u32,
     /// Their local ports, ascending.
     pub local_ports: Vec<u16>,
-    /// How many of them are suspected to be half-open.
+    /// Number of connections that are suspected to be half-open.
     pub suspects: u32,
-    /// The longest time, at least, that one of the suspects has been sending again in vain.
+    /// The longest time for which one of the suspects has at least been retransmitting without an answer.
     pub retransmitting_for: std::time::Duration,
 }
 
@@ -82,16 +82,16 @@ impl ConnectionCount {
     }
 }
 
-/// The connections of one pod, by where they lead.
+/// The connections of one pod, grouped by where they lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodHoldings {
-    /// To members, at their addresses of now.
+    /// To members, at their current addresses.
     pub by_instance: BTreeMap<InstanceId, ConnectionCount>,
-    /// To instances that are no members any more, or to a former address of one that is.
+    /// To instances that are not members any more, or to a former address of a member.
     pub no_member: BTreeMap<InstanceId, ConnectionCount>,
     /// To addresses that were never a member's, loopback (a pooler beside the app) included.
     pub unknown: BTreeMap<IpAddr, ConnectionCount>,
-    /// Sockets that the server has closed and the app still keeps. They are no connections.
+    /// Sockets that the server has closed and the app still keeps. They do not count as connections.
     pub closed_by_server: u32,
 }
 
@@ -110,7 +110,7 @@ impl PodHoldings {
                 continue;
             }
             let remote = socket.remote.ip();
-            // A tunnel on loopback is never a member, whatever a name has once been resolved to.
+            // A tunnel on loopback never leads to a member, even if a name was once resolved to loopback.
             let known = (!remote.is_loopback()).then(|| addresses.owner_of(remote));
             let held = match known.flatten() {
                 Some(known) if known.current && is_member(topology, &known.instance) => {
@@ -124,32 +124,32 @@ impl PodHoldings {
         sum
     }
 
-    /// All connections.
+    /// Returns the number of all connections.
     #[must_use]
     pub fn connections(&self) -> u32 {
         let held = self.by_instance.values().chain(self.no_member.values());
         sum_connections(held.chain(self.unknown.values()))
     }
 
-    /// Connections to one member.
+    /// Returns the number of connections to one member.
     #[must_use]
     pub fn connections_to(&self, instance: &InstanceId) -> u32 {
         self.by_instance.get(instance).map_or(0, |h| h.connections)
     }
 
-    /// Connections to former members and former addresses.
+    /// Returns the number of connections to former members and former addresses.
     #[must_use]
     pub fn to_no_member(&self) -> u32 {
         sum_connections(self.no_member.values())
     }
 
-    /// Connections to addresses that nobody knows.
+    /// Returns the number of connections to unknown addresses.
     #[must_use]
     pub fn to_unknown(&self) -> u32 {
         sum_connections(self.unknown.values())
     }
 
-    /// Connections that are suspected to be half-open.
+    /// Returns the number of connections that are suspected to be half-open.
     #[must_use]
     pub fn suspects(&self) -> u32 {
         let held = self.by_instance.values().chain(self.no_member.values());
@@ -166,22 +166,23 @@ fn is_member(topology: &Topology, instance: &InstanceId) -> bool {
     topology.members().any(|(m, _)| m.instance == *instance)
 }
 
-/// Whether what was measured may be relied on.
+/// Whether the measurements can be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvidenceQuality {
-    /// It may. There may be no connection at all.
+    /// They can. There may be no connections at all.
     Whole,
     /// Too few pods could be read.
     Partial {
-        /// How many, and why not the others.
+        /// How many were read, and why the others were not.
         message: String,
     },
-    /// A member's address is not known yet, so that its connections would look like anybody's.
+    /// The address of a member is not known yet, so that its connections look like those to unknown
+    /// addresses.
     Unresolved {
-        /// Which.
+        /// Which members.
         message: String,
     },
-    /// There are connections, and none leads to a member: a proxy, a pooler or a mesh is in between.
+    /// There are connections, but none leads to a member: a proxy, a pooler or a mesh is in between.
     Unattributable {
         /// How many, with examples.
         message: String,
@@ -189,7 +190,7 @@ pub enum EvidenceQuality {
 }
 
 impl EvidenceQuality {
-    /// The reason as the condition `Balanced` names it; `None` if there is nothing to say.
+    /// Returns the reason as the condition `Balanced` names it; `None` if the evidence is whole.
     #[must_use]
     pub const fn reason(&self) -> Option<&'static str> {
         match self {
@@ -200,7 +201,7 @@ impl EvidenceQuality {
         }
     }
 
-    /// The verdict in words, if there is something to say.
+    /// Returns the message; `None` if the evidence is whole.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         match self {
@@ -219,13 +220,13 @@ pub struct Evidence {
     pub pods: BTreeMap<String, PodHoldings>,
     /// The counted pods that are unknown, by UID.
     pub unread: BTreeMap<String, UnreadableReason>,
-    /// Whether it may be relied on.
+    /// Whether the evidence can be relied on.
     pub verdict: EvidenceQuality,
 }
 
-/// Attributes what was measured on the counted pods of a target.
+/// Attributes the measured connections of a target's counted pods.
 ///
-/// `measured` may hold other pods, which do not count here; a counted pod that it lacks was not read yet.
+/// Other pods in `measured` are ignored. A counted pod that is missing from it has not been read yet.
 #[must_use]
 pub fn attribute_connections<'a>(
     counted: impl IntoIterator<Item = &'a str>,
@@ -282,7 +283,7 @@ fn assess_quality(
     let unknown: u32 = pods
         .values()
         .fold(0, |sum, p| sum.saturating_add(p.to_unknown()));
-    // Without an unknown address nothing can be the missing member's.
+    // Without unknown addresses, none of the connections can be the missing member's.
     if !missing.is_empty() && unknown > 0 {
         return EvidenceQuality::Unresolved {
             message: format!(
@@ -317,7 +318,7 @@ fn describe_partial(
         "{read} of {all} pods read, {READ_PERCENT} % are needed: {}",
         counts.join(", ")
     );
-    // One example, of the most frequent reason that has words.
+    // One example, of the most frequent reason that has a message.
     if let Some((_, _, said)) = reasons.iter().find(|(_, _, said)| !said.is_empty()) {
         text.push_str("; ");
         text.push_str(said);
@@ -356,7 +357,7 @@ fn describe_unattributable(connections: u32, pods: &BTreeMap<String, PodHoldings
     )
 }
 
-/// The members that no connection of the evidence leads to, for whoever shows it.
+/// Returns the members that no connection of the evidence leads to, for messages.
 #[must_use]
 pub fn find_unused_members(evidence: &Evidence, topology: &Topology) -> BTreeSet<InstanceId> {
     topology

@@ -1,20 +1,20 @@
-//! One whole reading of a cluster, and what its status words decide.
+//! Holds one whole reading of a cluster, and interprets its status words.
 //!
-//! Holds values that have been checked; the checks themselves are in `aurora::validate`.
+//! The values have been validated by the operator's RDS client.
 
 use std::collections::BTreeMap;
 
 use crate::topology::{Endpoints, MemberId, ResourceId};
 
-/// The word for a member, or a cluster, at which nothing is going on.
+/// The status word of a member, or a cluster, with no operation in progress.
 const AVAILABLE: &str = "available";
 
-/// A member that is about to be gone for good.
+/// The status word of a member that is being deleted.
 const DELETING: &str = "deleting";
 
-/// Words at which an instance surely serves nobody. Aurora's list of instance states; every word that is not
-/// here may serve (`backing-up`, `modifying`, `storage-optimization`, `upgrading`, …) or is not known to us,
-/// and decides nothing. `rebooting` is left out: it ends within a minute, and the DNS name stays.
+/// Status words at which an instance does not serve, from Aurora's list of instance states. Any other word is
+/// inconclusive: the instance may serve (`backing-up`, `modifying`, `storage-optimization`, `upgrading`, …), or the
+/// word is unknown to the operator. `rebooting` is left out: it ends within a minute, and the DNS name stays.
 const SURELY_DOWN: [&str; 11] = [
     "creating",
     "failed",
@@ -29,23 +29,22 @@ const SURELY_DOWN: [&str; 11] = [
     "stopping",
 ];
 
-/// What a member's status word says of its membership.
+/// What a member's status word says about its membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemberAvailability {
-    /// It serves.
+    /// The member serves.
     Serves,
-    /// It serves nobody, perhaps for a moment.
+    /// The member does not serve, possibly for a short time.
     Down,
-    /// It is going for good.
+    /// The member is being deleted.
     Leaves,
-    /// The word decides nothing: what was stays.
+    /// The word is inconclusive: the previous state stays.
     Undecided,
 }
 
-/// A cluster as one answer told it, checked to be whole.
+/// A cluster as one answer described it, validated as whole.
 ///
-/// At most one member is the writer, by construction. No writer is what a failover looks like for a few
-/// seconds.
+/// By construction at most one member is the writer. During a failover there is no writer for a few seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterReading {
     /// The cluster's ARN.
@@ -65,7 +64,7 @@ pub struct ClusterReading {
 }
 
 impl ClusterReading {
-    /// A member or the cluster is not `available`.
+    /// Returns whether a member or the cluster is not `available`.
     #[must_use]
     pub fn is_restless(&self) -> bool {
         self.writer.is_none()
@@ -77,19 +76,19 @@ impl ClusterReading {
     }
 }
 
-/// A member as one answer told it.
+/// A member as one answer described it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct MemberReading {
     /// The instance's status word.
     pub status: String,
-    /// For example `db.r6g.large`.
+    /// Instance class, for example `db.r6g.large`.
     pub class: Option<String>,
-    /// The instance endpoint's host name; absent while it is created.
+    /// The instance endpoint's host name; `None` while the instance is being created.
     pub endpoint: Option<String>,
 }
 
 impl MemberReading {
-    /// What the status word decides.
+    /// Returns what the status word says about the member's availability.
     pub(super) fn availability(&self) -> MemberAvailability {
         match self.status.as_str() {
             AVAILABLE => MemberAvailability::Serves,

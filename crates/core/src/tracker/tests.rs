@@ -12,7 +12,7 @@ fn member(name: &str) -> MemberId {
     }
 }
 
-/// `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not available.
+/// Parses `"w1 r2 r3:creating"`: the writer and the readers, each with a status word if it is not available.
 fn reading(text: &str) -> ClusterReading {
     let mut writer = None;
     let mut members = BTreeMap::new();
@@ -44,7 +44,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// The confirmed topology in the notation of [`reading`].
+/// Formats the confirmed topology in the notation of [`reading`].
 fn shown(tracker: &Tracker) -> String {
     tracker.view().map_or_else(String::new, |view| {
         let readers = view
@@ -60,7 +60,7 @@ fn shown(tracker: &Tracker) -> String {
     })
 }
 
-/// Feeds one reading a second from `start` on.
+/// Feeds one reading per second, from `start` on.
 fn feed(tracker: &mut Tracker, start: i64, readings: &[&str]) -> Vec<Observed> {
     let seconds = start..;
     seconds
@@ -316,8 +316,8 @@ fn facts_follow_the_last_answer_and_survive_gaps() {
     assert_eq!(facts.len(), 2);
 }
 
-/// What a random history is made of: for each of four members whether it is listed and its word, the writer,
-/// and the seconds that have passed since the reading before.
+/// Generates random histories: for each of four members whether it is listed and its status word, the writer, and the
+/// seconds since the previous reading.
 fn history() -> impl Strategy<Value = Vec<(ClusterReading, i64)>> {
     let word = prop::sample::select(vec![
         "-",
@@ -334,7 +334,7 @@ fn history() -> impl Strategy<Value = Vec<(ClusterReading, i64)>> {
         0..5_usize,
         prop::sample::select(vec![1, 5, 30, 61]),
     );
-    // Each reading is repeated one to six times: else agreement would be too rare to test anything.
+    // Each reading is repeated one to six times; otherwise readings would agree too rarely to test anything.
     prop::collection::vec((step, 1..7_usize), 1..14).prop_map(|steps| {
         let mut all = Vec::new();
         for ((words, writer, seconds), times) in steps {
@@ -355,7 +355,7 @@ fn history() -> impl Strategy<Value = Vec<(ClusterReading, i64)>> {
     })
 }
 
-/// Whether a single reading can have told this topology.
+/// Returns whether this single reading could have shown this topology.
 fn tells(reading: &ClusterReading, topology: &Topology) -> bool {
     let status = |m: &MemberId| reading.members.get(m).map(|f| f.status.as_str());
     reading.writer.as_ref() == Some(&topology.writer)

@@ -1,4 +1,4 @@
-//! Connections to the wrong role or to no member.
+//! Tests of connections to the wrong role or to an instance that is not a member.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::testing::*;
@@ -170,7 +170,7 @@ fn wrong(stage: &Stage) -> u32 {
 #[test]
 fn both_pools_are_judged_by_counts() {
     assert_eq!(wrong(&both(holdings([("w", 5), ("r00", 10)]))), 0);
-    // A failover has swapped them.
+    // A failover has swapped the roles.
     assert_eq!(wrong(&both(holdings([("w", 10), ("r00", 5)]))), 20);
     assert_eq!(wrong(&both(holdings([("w", 15)]))), 40);
     assert_eq!(wrong(&both(holdings([("r00", 15)]))), 20);

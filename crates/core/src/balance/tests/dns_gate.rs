@@ -1,4 +1,4 @@
-//! The gate: what it wants of DNS, and when it is dropped.
+//! Tests of the DNS gate: what it requires of DNS, and when it is dropped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::testing::*;

@@ -1,4 +1,4 @@
-//! Episodes: batches, and how they end.
+//! Tests of episodes: batches, and how they end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::testing::*;
@@ -155,7 +155,7 @@ fn when_no_pod_is_left_that_could_help_it_is_said() {
     );
 }
 
-/// Takes, lands and measures until the rule takes no more; returns how many pods it took.
+/// Takes, lands and measures pods until the rule takes no more; returns how many pods it took.
 fn play(stage: &mut Stage, lands: &str) -> usize {
     let mut taken = 0;
     for _ in 0..200 {
@@ -185,7 +185,7 @@ fn play(stage: &mut Stage, lands: &str) -> usize {
 fn an_episode_that_has_spent_its_budget_ends_and_says_so() {
     let mut stage = Stage::readers(&[10, 10, 0]);
     stage.reach = Reach::Unseen;
-    // Every pod lands where it should not.
+    // Every pod lands on the wrong reader.
     let taken = play(&mut stage, "r00");
     // ceil(4 · 6 / (1/3)) + 2
     assert_eq!(taken, 74);

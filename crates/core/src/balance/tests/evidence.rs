@@ -1,4 +1,4 @@
-//! What evidence must be before anything is done on it.
+//! Tests of the evidence that is required before anything is done.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::testing::*;

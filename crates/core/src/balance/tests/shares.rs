@@ -1,4 +1,4 @@
-//! The band, the quantum and the words.
+//! Tests of the band, the quantum of one pod and the messages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use dbbalance_api::status::LimitedBy;
@@ -14,7 +14,7 @@ fn figures(pods: &[usize]) -> BalanceFigures {
     verdict(pods).figures().cloned().expect("there is evidence")
 }
 
-/// As even as so many pods can be.
+/// Returns the most even spread of this many pods.
 fn most_even(pods: usize, readers: usize) -> Vec<usize> {
     (0..readers)
         .map(|i| pods / readers + usize::from(i < pods % readers))

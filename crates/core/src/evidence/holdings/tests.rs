@@ -14,7 +14,7 @@ fn member(name: &str) -> MemberId {
     }
 }
 
-/// A topology of these names.
+/// Builds a topology of these names.
 pub(in crate::evidence) fn topology(writer: &str, readers: &[&str]) -> Topology {
     Topology {
         arn: "arn:aws:rds:eu-west-1:123456789012:cluster:orders".to_owned(),
@@ -24,7 +24,7 @@ pub(in crate::evidence) fn topology(writer: &str, readers: &[&str]) -> Topology 
     }
 }
 
-/// `orders-N` at `10.0.0.N`, and `orders-1` formerly at `10.0.0.11`.
+/// Returns `orders-N` at `10.0.0.N`, and `orders-1` formerly at `10.0.0.11`.
 pub(in crate::evidence) fn addresses() -> BTreeMap<IpAddr, AddressOwner> {
     let known = |n: u8, at: u8, current| {
         let instance = InstanceId(format!("orders-{n}"));
@@ -247,7 +247,7 @@ fn sockets_that_the_server_has_closed_are_no_connections() {
 }
 
 proptest! {
-    /// Whatever is measured, every connection is counted once, and where.
+    /// Whatever is measured, every connection is counted exactly once, in its place.
     #[test]
     fn nothing_is_lost_or_counted_twice(sockets in prop::collection::vec((1_u16.., 0_u8..14, any::<bool>()), 0..60)) {
         let sockets: Vec<Socket> = sockets.into_iter().map(|(port, host, open)| {
