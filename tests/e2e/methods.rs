@@ -260,7 +260,7 @@ pub async fn a_user_holds_and_releases(suite: &TestSuite) {
     held("Observe").await;
     let changes = case.changes();
     assert!(!changes.iter().any(AuditedChange::is_effect), "{changes:?}");
-    let pause = |wait_until: Option<&str>| json!({"metadata": {"annotations": {"dbbalance.io/pause-wait_until": wait_until}}});
+    let pause = |until: Option<&str>| json!({"metadata": {"annotations": {"dbbalance.io/pause-until": until}}});
     case.patch::<DbBalancePolicy>("p", json!({"spec": {"mode": "Enforce", "suspend": true}}))
         .await;
     held("Suspended").await;
