@@ -79,6 +79,7 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
     }
 }
 
+/// Takes a pod of `methods::signal`, which runs beside it: exec is granted in that namespace alone.
 pub async fn the_account_runs_its_own_commands_and_no_others(fixture: Arc<ChartFixture>) {
     let namespace = SIGNAL_NAMESPACES[0];
     let user = format!("--as=system:serviceaccount:{HOME}:{HOME}");
