@@ -121,7 +121,7 @@ image: program ## Build the operator's image from the release binary, as an OCI 
 	@mkdir -p $(dir $(IMAGE))
 	@$(TESTBED) image build operator target/release/dbbalance --out $(IMAGE)
 
-image-check: setup ## Run the steps of the Dockerfile on this machine, without a container engine (10 minutes cold)
+image-check: setup ## Run the steps of the Dockerfile on this machine, without a container engine (10 to 20 minutes cold)
 	$(CARGO) test --locked -p dbbalance --test dockerfile -- --ignored --nocapture
 
 testbed-up: tools ## Start a testbed (TESTBED_NAME=dbb) and moto

@@ -32,6 +32,11 @@ for values in "$chart"/ci/*.yaml; do
   render --values "$values" >/dev/null
 done
 
+# Partitions of AWS differ in the length of a region's first part.
+for region in eu-west-1 us-gov-west-1 cn-north-1 us-isob-east-1 eusc-de-east-1; do
+  render --set "aws.region=$region" >/dev/null || die "region $region is refused"
+done
+
 "$UNTT" --strict "$chart"
 
 # A misspelt key is refused at every level.
@@ -55,6 +60,8 @@ refuses region --set aws.region=Frankfurt
 refuses servers --set 'dns.servers={kube-dns}'
 refuses lookupsPerSecond --set dns.lookupsPerSecond=1
 refuses actionsPerSecond --set limits.actionsPerSecond=0
+# The flag takes whole numbers: half an effect a second would end the operator at its start.
+refuses actionsPerSecond --set limits.actionsPerSecond=0.5
 refuses watch --set 'watch.namespaces={*}'
 refuses "stands alone" --set 'signal.namespaces={shop,*}'
 refuses "not in watch.namespaces" --set 'evidence.namespaces={shop},watch.namespaces={billing}'

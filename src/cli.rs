@@ -111,8 +111,8 @@ pub struct RunArgs {
     )]
     pub lease_renew_seconds: u64,
 
-    /// Address on which metrics and probes are served.
-    #[arg(long, env = "DBBALANCE_LISTEN_ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Address on which metrics and probes are served. [::] serves IPv4 and IPv6.
+    #[arg(long, env = "DBBALANCE_LISTEN_ADDRESS", default_value = "[::]:8080")]
     pub listen_address: SocketAddr,
 
     /// Maximum of effects a second, over all policies.

@@ -3,7 +3,8 @@
 //! The operator is live while its lease loop runs, and ready as soon as its caches have synced. A standby is ready too,
 //! or a rolling update would never end.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -88,12 +89,29 @@ impl HttpState {
 
 /// Binds the address, so that a wrong one is reported at start.
 ///
+/// `[::]` serves IPv4 as well, so one default fits clusters of either family. Where the kernel has no IPv6, all IPv4
+/// addresses are bound instead.
+///
 /// # Errors
 /// When the address cannot be bound.
 pub async fn bind_listener(address: SocketAddr) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| HttpError::Bind { address, source })
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if is_ipv6_absent(&error) && is_any_ipv6(address) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| HttpError::Bind { address, source })
+}
+
+fn is_any_ipv6(address: SocketAddr) -> bool {
+    address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+}
+
+/// Whether the kernel was built or started without IPv6 (`EAFNOSUPPORT`), or has it switched off (`EADDRNOTAVAIL`).
+fn is_ipv6_absent(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// Serves until `shutdown` is cancelled, then finishes the requests in progress.

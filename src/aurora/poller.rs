@@ -50,10 +50,10 @@ impl Pollers {
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, hint: Option<Topology>) {
         let mut sources = self.shared.lock_sources();
-        let polled = match sources.entry(key.source.clone()) {
-            Slot::Occupied(polled) => Arc::clone(polled.get()),
+        let polled_source = match sources.entry(key.source.clone()) {
+            Slot::Occupied(polled_source) => Arc::clone(polled_source.get()),
             Slot::Vacant(slot) => {
-                let polled = Arc::new(PolledSource {
+                let polled_source = Arc::new(PolledSource {
                     source: key.source.clone(),
                     clusters: Mutex::default(),
                     new_cluster: Notify::new(),
@@ -64,13 +64,13 @@ impl Pollers {
                 if allowed.is_ok() {
                     tokio::spawn(task::run_poller(
                         Arc::clone(&self.shared),
-                        Arc::clone(&polled),
+                        Arc::clone(&polled_source),
                     ));
                 }
-                Arc::clone(slot.insert(polled))
+                Arc::clone(slot.insert(polled_source))
             }
         };
-        let mut clusters = polled.lock_clusters();
+        let mut clusters = polled_source.lock_clusters();
         if let Some(entry) = clusters.get_mut(&key.cluster) {
             if let Some(hint) = hint {
                 entry.seed(hint);
@@ -82,22 +82,22 @@ impl Pollers {
             entry.record_refusal(error.reason(), &error.to_string());
         }
         clusters.insert(key.cluster.clone(), entry);
-        polled.new_cluster.notify_one();
+        polled_source.new_cluster.notify_one();
     }
 
     /// Polls this cluster's source as soon as its bucket allows, because DNS shows a change. A failing source keeps its
     /// backoff.
     pub fn poll_now(&self, key: &ClusterKey) {
-        if let Some(polled) = self.shared.lock_sources().get(&key.source) {
-            polled.poll_request.notify_one();
+        if let Some(polled_source) = self.shared.lock_sources().get(&key.source) {
+            polled_source.poll_request.notify_one();
         }
     }
 
     /// Sets the instance that DNS samples agree to be the writer; `None` if they do not agree.
     pub fn set_dns_writer(&self, key: &ClusterKey, writer: Option<InstanceId>) {
-        let polled = self.shared.lock_sources().get(&key.source).map(Arc::clone);
-        if let Some(polled) = polled
-            && let Some(entry) = polled.lock_clusters().get_mut(&key.cluster)
+        let polled_source = self.shared.lock_sources().get(&key.source).map(Arc::clone);
+        if let Some(polled_source) = polled_source
+            && let Some(entry) = polled_source.lock_clusters().get_mut(&key.cluster)
         {
             entry.set_dns_writer(writer);
         }
@@ -105,8 +105,8 @@ impl Pollers {
 
     /// Drops all other clusters, and stops the pollers that have none left.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.lock_sources().retain(|source, polled| {
-            let mut clusters = polled.lock_clusters();
+        self.shared.lock_sources().retain(|source, polled_source| {
+            let mut clusters = polled_source.lock_clusters();
             clusters.retain(|cluster, _| {
                 keys.contains(&ClusterKey {
                     source: source.clone(),
@@ -114,7 +114,7 @@ impl Pollers {
                 })
             });
             if clusters.is_empty() {
-                polled.stop.cancel();
+                polled_source.stop.cancel();
             }
             !clusters.is_empty()
         });
@@ -123,10 +123,10 @@ impl Pollers {
     /// Returns what is known of this cluster now; an empty, pending snapshot if it is not polled.
     #[must_use]
     pub fn snapshot(&self, key: &ClusterKey) -> ClusterSnapshot {
-        let polled = self.shared.lock_sources().get(&key.source).map(Arc::clone);
-        polled
-            .and_then(|polled| {
-                polled
+        let polled_source = self.shared.lock_sources().get(&key.source).map(Arc::clone);
+        polled_source
+            .and_then(|polled_source| {
+                polled_source
                     .lock_clusters()
                     .get(&key.cluster)
                     .map(|entry| entry.snapshot().clone())

@@ -70,14 +70,14 @@ impl PolledCluster {
         }
     }
 
-    /// See [`Tracker::seed`].
+    /// Sets the topology to expect until the first reading, see [`Tracker::set_hint`].
     pub(super) fn seed(&mut self, hint: Topology) {
         if self.last.is_none() {
             self.tracker.set_hint(hint);
         }
     }
 
-    /// See [`Tracker::hear`].
+    /// Sets the writer that DNS agrees on, see [`Tracker::set_dns_writer`].
     pub(super) fn set_dns_writer(&mut self, writer: Option<InstanceId>) {
         self.tracker.set_dns_writer(writer);
     }

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::*;
@@ -70,6 +71,28 @@ async fn metrics_are_served_and_the_server_ends_when_told() {
     assert!(page.ends_with("# EOF\n"));
     stop.cancel();
     served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_default_address_is_reached_by_ipv4_and_by_ipv6_where_the_kernel_has_it() {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let listener = bind_listener(address).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let by_v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    assert!(by_v4.is_ok(), "{by_v4:?}");
+    if listener.local_addr().unwrap().is_ipv6() {
+        let by_v6 = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await;
+        assert!(by_v6.is_ok(), "{by_v6:?}");
+    }
+}
+
+#[test]
+fn without_ipv6_all_ipv4_addresses_are_bound() {
+    assert!(is_ipv6_absent(&io::Error::from_raw_os_error(97)));
+    assert!(is_ipv6_absent(&io::ErrorKind::AddrNotAvailable.into()));
+    assert!(!is_ipv6_absent(&io::ErrorKind::AddrInUse.into()));
+    assert!(is_any_ipv6(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))));
+    assert!(!is_any_ipv6(SocketAddr::from((Ipv6Addr::LOCALHOST, 8080))));
 }
 
 #[tokio::test]

@@ -129,7 +129,12 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
             "/cluster/region",
             &[],
             32,
-            &["eu-west-1", "us-gov-east-1", "ap-southeast-12"],
+            &[
+                "eu-west-1",
+                "us-gov-east-1",
+                "ap-southeast-12",
+                "eusc-de-east-1",
+            ],
             &["eu-west", "EU-WEST-1", "eu_west_1"],
         ),
         (

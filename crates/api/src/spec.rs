@@ -177,7 +177,7 @@ pub struct ClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 32),
-        regex(pattern = r"^[a-z]{2}(-[a-z]+)+-[0-9]+$")
+        regex(pattern = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")
     )]
     pub region: Option<String>,
     /// A role to assume for reading the topology. Must be on the operator's allow-list.

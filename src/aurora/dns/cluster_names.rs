@@ -91,10 +91,10 @@ pub(super) struct ClusterNames {
     topology_writer: Option<InstanceId>,
     writer: DnsSamples,
     reader: DnsSamples,
-    book: AddressBook,
+    addresses: AddressBook,
     /// The instance of each host name, and when the RDS API last listed it.
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
-    turns: BTreeMap<DnsQuestion, QuestionState>,
+    questions: BTreeMap<DnsQuestion, QuestionState>,
     boosted_until: Option<Instant>,
     gate_inputs: GateInputs,
     snapshot: Option<Arc<DnsView>>,
@@ -122,23 +122,24 @@ impl ClusterNames {
         self.hosts
             .retain(|_, (_, at)| now.duration_since(*at) <= HOST_RETENTION);
         let members = &self.members;
-        self.book.keep_current(|id| members.contains(id));
-        self.book.forget_old(now);
+        self.addresses.keep_current(|id| members.contains(id));
+        self.addresses.forget_old(now);
         self.snapshot = None;
         let has_changed = self.endpoints != view.endpoints || self.instances != instances;
         self.endpoints.clone_from(&view.endpoints);
         self.instances = instances;
         let questions = self.all_questions();
-        self.turns.retain(|q, _| questions.contains(q));
+        self.questions.retain(|q, _| questions.contains(q));
         has_changed
     }
 
     /// Adds recorded addresses of instances that this replica has not looked up yet.
     pub(super) fn seed_addresses(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
         for (instance, address) in addresses {
-            if self.book.record_of(*address).is_none() {
+            if self.addresses.record_of(*address).is_none() {
                 let is_member = self.members.contains(instance);
-                self.book.seed_address(instance, *address, is_member, now);
+                self.addresses
+                    .seed_address(instance, *address, is_member, now);
                 self.snapshot = None;
             }
         }
@@ -184,7 +185,7 @@ impl ClusterNames {
         let wanted = self.is_boosted(now);
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         for question in self.all_questions() {
-            let turn = self.turns.entry(question.clone()).or_default();
+            let turn = self.questions.entry(question.clone()).or_default();
             let at = turn.asked.map_or(now, |asked| {
                 asked + question_interval(&question, turn.ttl, wanted)
             });
@@ -202,7 +203,7 @@ impl ClusterNames {
 
     /// Records that a question is asked now.
     pub(super) fn mark_asked(&mut self, question: &DnsQuestion, now: Instant) {
-        if let Some(turn) = self.turns.get_mut(question) {
+        if let Some(turn) = self.questions.get_mut(question) {
             turn.queued = false;
             turn.open += 1;
             turn.asked = Some(now);
@@ -217,7 +218,7 @@ impl ClusterNames {
         answer: Result<LookupAnswer, LookupError>,
         tick: Instant,
     ) -> DnsSignals {
-        if let Some(turn) = self.turns.get_mut(question) {
+        if let Some(turn) = self.questions.get_mut(question) {
             turn.open = turn.open.saturating_sub(1);
             let ttl = answer.as_ref().map_or(0, |a| a.ttl);
             turn.ttl = Duration::from_secs(ttl.into());
@@ -225,7 +226,7 @@ impl ClusterNames {
         self.snapshot = None;
         let ahead_of_rds = match (question, answer) {
             (DnsQuestion::Instance(id, _), Ok(answer)) => {
-                self.book.record_lookup(id, &answer.addresses, at);
+                self.addresses.record_lookup(id, &answer.addresses, at);
                 false
             }
             (DnsQuestion::Instance(..), Err(_)) => return DnsSignals::default(),
@@ -271,7 +272,7 @@ impl ClusterNames {
                 writer: self.writer.to_vec(),
                 reader: self.reader.to_vec(),
                 readers_named: self.reader.by_address(),
-                book: self.book.clone(),
+                book: self.addresses.clone(),
             })
         });
         self.snapshot = Some(Arc::clone(&view));
@@ -291,7 +292,7 @@ impl ClusterNames {
                     at,
                     address,
                     instance: by_name
-                        .or_else(|| Some(self.book.record_of(address?)?.instance.clone())),
+                        .or_else(|| Some(self.addresses.record_of(address?)?.instance.clone())),
                     ttl: answer.ttl,
                     failure: None,
                 }

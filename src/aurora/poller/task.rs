@@ -22,22 +22,22 @@ const POLL_TIMEOUT: Duration = Duration::from_mins(2);
 type SourceAnswers = BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>;
 
 /// Polls until the source is stopped.
-pub(super) async fn run_poller(shared: Arc<PollerShared>, polled: Arc<PolledSource>) {
-    let mut task = Poller {
+pub(super) async fn run_poller(shared: Arc<PollerShared>, polled_source: Arc<PolledSource>) {
+    let mut poller = Poller {
         shared,
-        polled: Arc::clone(&polled),
+        polled_source: Arc::clone(&polled_source),
         source: None,
         failures: 0,
     };
     tokio::select! {
-        () = polled.stop.cancelled() => {}
-        () = task.poll_forever() => {}
+        () = polled_source.stop.cancelled() => {}
+        () = poller.poll_forever() => {}
     }
 }
 
 struct Poller {
     shared: Arc<PollerShared>,
-    polled: Arc<PolledSource>,
+    polled_source: Arc<PolledSource>,
     /// Built when first needed, and again after its credentials have failed.
     source: Option<Arc<dyn ClusterSource>>,
     /// Consecutive failed polls.
@@ -76,8 +76,8 @@ impl Poller {
         }
         tokio::select! {
             () = sleep_until(due) => false,
-            () = self.polled.poll_request.notified() => false,
-            () = self.polled.new_cluster.notified() => {
+            () = self.polled_source.poll_request.notified() => false,
+            () = self.polled_source.new_cluster.notified() => {
                 sleep(self.gather_time()).await;
                 Instant::now() < due
             }
@@ -86,7 +86,7 @@ impl Poller {
 
     /// Returns all clusters, or only those that were never polled.
     fn ids_to_poll(&self, newcomers: bool) -> BTreeSet<ClusterId> {
-        let clusters = self.polled.lock_clusters();
+        let clusters = self.polled_source.lock_clusters();
         let asked = clusters
             .iter()
             .filter(|(_, entry)| !newcomers || entry.is_new());
@@ -108,7 +108,7 @@ impl Poller {
             Ok(answers) => {
                 if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!(
-                        region = self.polled.source.region,
+                        region = self.polled_source.source.region,
                         "Reading clusters works again"
                     );
                 }
@@ -122,7 +122,7 @@ impl Poller {
         self.shared
             .config
             .stats
-            .count_poll(&self.polled.source, result, now);
+            .count_poll(&self.polled_source.source, result, now);
     }
 
     async fn read_source(
@@ -135,7 +135,7 @@ impl Poller {
                 self.shared
                     .config
                     .factory
-                    .make_source(&self.polled.source)
+                    .make_source(&self.polled_source.source)
                     .await?
             }
         };
@@ -157,7 +157,7 @@ impl Poller {
     ) -> PollResult {
         let mut result = PollResult::Ok;
         let mut changed = Vec::new();
-        let mut clusters = self.polled.lock_clusters();
+        let mut clusters = self.polled_source.lock_clusters();
         for id in ids {
             // No policy names it any more.
             let Some(entry) = clusters.get_mut(id) else {
@@ -193,13 +193,13 @@ impl Poller {
         let (reason, message) = (error.reason(), error.to_string());
         if self.failures == 1 {
             tracing::warn!(
-                region = self.polled.source.region,
+                region = self.polled_source.source.region,
                 reason,
                 error = message,
                 "Reading clusters failed, retrying"
             );
         }
-        let mut clusters = self.polled.lock_clusters();
+        let mut clusters = self.polled_source.lock_clusters();
         let mut changed = Vec::new();
         for id in ids {
             if clusters
@@ -217,7 +217,7 @@ impl Poller {
     fn notify_changed(&self, changed: Vec<ClusterId>) {
         for cluster in changed {
             self.shared.notify_listeners(&ClusterKey {
-                source: self.polled.source.clone(),
+                source: self.polled_source.source.clone(),
                 cluster,
             });
         }
@@ -231,7 +231,7 @@ impl Poller {
         }
         let (now, span) = (Instant::now(), cadence.restless_for);
         let moving = self
-            .polled
+            .polled_source
             .lock_clusters()
             .values()
             .any(|entry| entry.is_restless(now, span));
