@@ -28,7 +28,7 @@ pub fn resolve_rounded_down(value: &IntOrString, total: usize) -> Option<usize> 
     }
 }
 
-/// Does the same as [`resolve`], but rounds up, as Kubernetes does for surge.
+/// Does the same as [`resolve_rounded_down`], but rounds up, as Kubernetes does for surge.
 #[must_use]
 pub fn resolve_rounded_up(value: &IntOrString, total: usize) -> Option<usize> {
     match value {

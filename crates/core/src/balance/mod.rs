@@ -1,9 +1,9 @@
 //! Decides whether connections are where they should be, and which pods move next.
 //!
-//! [`decide`] is pure and total. It takes what was measured, what DNS answered, what is remembered and the time. It
-//! returns a verdict with its figures, the pods to recycle, why no more is done now, when to decide again and what to
-//! remember. It never reads a clock or touches a pod, and of the methods of recycling it knows only how soon pools
-//! reopen ([`Reach`]).
+//! [`decide_balance`] is pure and total. It takes what was measured, what DNS answered, what is remembered and the
+//! time. It returns a verdict with its figures, the pods to recycle, why no more is done now, when to decide again
+//! and what to remember. It never reads a clock or touches a pod, and of the methods of recycling it knows only how
+//! soon pools reopen ([`Reach`]).
 //!
 //! The rules, in order:
 //!

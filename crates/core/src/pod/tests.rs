@@ -1,0 +1,86 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::topology::Fingerprint;
+
+const OPEN: i64 = 1_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or_default()
+}
+
+fn pod(created: i64, started: i64) -> PodFacts {
+    PodFacts {
+        name: "web-1".into(),
+        uid: "u".into(),
+        resource_version: "1".into(),
+        created: at(created),
+        started: Some(at(started)),
+        ready: true,
+        terminating: false,
+        finished: false,
+        ignored: false,
+        stamp: None,
+        claim: None,
+        recycles: 0,
+        moved: None,
+        has_topology: false,
+        template: String::new(),
+        owner: None,
+        labels: BTreeMap::new(),
+    }
+}
+
+fn target() -> TargetStatus {
+    TargetStatus {
+        baseline_epoch: 1,
+        due_epoch: 3,
+        open_time: Some(Time(at(OPEN))),
+        ..TargetStatus::default()
+    }
+}
+
+fn stamped(policy: &str, epoch: i64) -> PodFacts {
+    let stamp = Stamp {
+        policy: PolicyMark::from_uid(policy),
+        epoch,
+        fingerprint: Fingerprint("ffff".into()),
+    };
+    PodFacts {
+        stamp: Some(stamp),
+        ..pod(OPEN - 100, OPEN - 100)
+    }
+}
+
+#[test]
+fn an_old_pod_without_a_stamp_is_stale() {
+    assert!(!pod(OPEN - 1, OPEN - 1).is_fresh(&PolicyMark::from_uid("p"), &target()));
+}
+
+#[test]
+fn a_pod_created_at_the_open_time_is_fresh() {
+    assert!(pod(OPEN, OPEN).is_fresh(&PolicyMark::from_uid("p"), &target()));
+}
+
+#[test]
+fn a_container_restarted_well_after_the_open_time_is_fresh() {
+    assert!(!pod(OPEN - 100, OPEN + 30).is_fresh(&PolicyMark::from_uid("p"), &target()));
+    assert!(pod(OPEN - 100, OPEN + 31).is_fresh(&PolicyMark::from_uid("p"), &target()));
+}
+
+#[test]
+fn a_stamp_counts_only_from_the_same_policy_and_at_or_past_the_due_epoch() {
+    assert!(stamped("p", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
+    assert!(stamped("p", 4).is_fresh(&PolicyMark::from_uid("p"), &target()));
+    assert!(!stamped("p", 2).is_fresh(&PolicyMark::from_uid("p"), &target()));
+    assert!(!stamped("q", 3).is_fresh(&PolicyMark::from_uid("p"), &target()));
+}
+
+#[test]
+fn everything_is_fresh_at_the_baseline() {
+    let target = TargetStatus {
+        baseline_epoch: 3,
+        ..target()
+    };
+    assert!(pod(0, 0).is_fresh(&PolicyMark::from_uid("p"), &target));
+}
