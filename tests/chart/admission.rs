@@ -79,15 +79,13 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
     }
 }
 
-/// Takes a pod of `methods::signal`, which runs beside it: exec is granted in that namespace alone.
 pub async fn the_account_runs_its_own_commands_and_no_others(fixture: Arc<ChartFixture>) {
-    let namespace = SIGNAL_NAMESPACES[0];
+    let namespace = SIGNAL_NAMESPACES[1];
     let user = format!("--as=system:serviceaccount:{HOME}:{HOME}");
-    let pod = fixture
-        .until("a pod", crate::fixture::LIMIT, async || {
-            fixture.pods(namespace).await.into_iter().next()
-        })
+    fixture
+        .deploy(&[app(namespace, "Deployment", "web", 1)])
         .await;
+    let pod = fixture.pods(namespace).await.remove(0);
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
     let commands: [&[&str]; 4] = [
         &["id"],

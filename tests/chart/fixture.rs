@@ -315,7 +315,7 @@ impl ChartFixture {
 }
 
 /// Namespaces in which the chart grants `pods/exec`.
-pub const SIGNAL_NAMESPACES: [&str; 1] = ["chart-signal"];
+pub const SIGNAL_NAMESPACES: [&str; 2] = ["chart-signal", "chart-exec"];
 
 /// Runs a program to its end with an input; an error is what it said.
 pub async fn run(mut command: Command, input: String) -> Result<String, String> {
