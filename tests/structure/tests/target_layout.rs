@@ -1,7 +1,5 @@
-//! The tables of the layout with one package for each of API types, domain, planner and Kubernetes
-//! edge, on a small workspace of that shape: it passes as it is, and each kind of violation is found.
-//!
-//! A row moves to `src/layout.rs` as soon as its package is there.
+//! Checks the checker on a small workspace of the project's shape: it passes as it is, and each kind of violation is
+//! found. Its tables are its own, as the small workspace has fewer modules than the real one.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::process::Command;
