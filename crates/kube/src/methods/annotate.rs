@@ -292,9 +292,11 @@ fn classify_refusal(failure: &RequestError, pod: &PodRef, verb: &str) -> PatchRe
 
 /// True if the pod was not as the patch expected.
 fn is_lost_race(status: &Status) -> bool {
-    // A failed `test` is a 422 whose message says nothing of the object; a refused content is a
-    // 422 too, "Pod \"…\" is invalid: …".
-    status.code == 409 || (status.code == 422 && !status.message.contains("is invalid:"))
+    // A failed `test` is a 422 whose message says nothing of the object. A refused content is a 422 too, "Pod \"…\" is
+    // invalid: …", and so is the denial of a ValidatingAdmissionPolicy, "pods \"…\" is forbidden: …".
+    let names_the_object =
+        status.message.contains("is invalid:") || status.message.contains("is forbidden:");
+    status.code == 409 || (status.code == 422 && !names_the_object)
 }
 
 #[cfg(test)]

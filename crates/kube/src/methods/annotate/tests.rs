@@ -113,6 +113,15 @@ async fn refused_content_is_not_taken_for_a_lost_race() {
 }
 
 #[tokio::test]
+async fn a_denial_by_an_admission_policy_is_not_taken_for_a_lost_race() {
+    let said = "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'dbbalance-dbbalance-pods' with binding \
+                'dbbalance-dbbalance-pods' denied request: dbbalance may change nothing of a pod but its own annotations";
+    let (client, _) = client_answering(422, failure_body(422, "Invalid", said));
+    let came = claim_pod(&client, &pod(true), "ab/12 1 t", None).await;
+    assert!(matches!(came, ClaimOutcome::Failed { .. }), "{came:?}");
+}
+
+#[tokio::test]
 async fn a_claim_on_a_pod_that_left_finds_it_gone() {
     let (client, _seen) = client_answering(404, failure_body(404, "NotFound", "not found"));
     assert_eq!(
