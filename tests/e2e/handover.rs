@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
 use serde_json::Value;
 
 use dbbalance_testbed::kubernetes::layout::API_PORT;
@@ -83,11 +84,9 @@ async fn lose_the_leader(suite: &TestSuite, name: &str, recycle: &Value, cut: bo
     // What was sent before may still be on its way.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let pods = case.pods("web").await;
-    let in_flight: BTreeSet<String> = pods
-        .iter()
-        .filter(|p| find_claim(p).is_some())
-        .map(pod_uid)
-        .collect();
+    let with_claim = || pods.iter().filter(|p| find_claim(p).is_some());
+    let in_flight: BTreeSet<String> = with_claim().map(pod_uid).collect();
+    let claimed: BTreeSet<String> = with_claim().map(ResourceExt::name_any).collect();
     wait_until("another leader", LIMIT, async || {
         (holder(&case).await.as_deref() == Some("second")).then_some(())
     })
@@ -131,8 +130,11 @@ async fn lose_the_leader(suite: &TestSuite, name: &str, recycle: &Value, cut: bo
     let late = changes
         .iter()
         .filter(|c| c.user == "first" && c.at > begun.at && c.is_effect());
+    // A process can be frozen between its look at the lease and the request. That one pod has its claim, counts as
+    // being recycled for the next leader too, and is evicted by uid: it is the only one that may still be met.
     let late = late.filter(|c| c.subresource == "exec" || c.is_eviction());
-    assert_eq!(late.count(), 0, "no effect of a former leader");
+    let late: Vec<_> = late.filter(|c| !claimed.contains(&c.name)).collect();
+    assert!(late.is_empty(), "effects of a former leader: {late:?}");
     println!(
         "figures: {name}: {PODS} pods, {} in flight when the leader was lost, {doubles} doubled",
         in_flight.len()
