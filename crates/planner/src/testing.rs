@@ -168,6 +168,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
+        rollout_failed: false,
         strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),

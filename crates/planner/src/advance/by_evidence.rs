@@ -84,7 +84,7 @@ impl TargetPlanner<'_, '_> {
         let selector = Selector::Evidence(assessment, usable);
         let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
         self.apply_outcome(selector, outcome);
-        if self.out.running {
+        if self.out.running || self.ctx.running().is_some() {
             self.out.watch_pods = usable.changing_pods();
             if let Some(Step::Pods { pods, .. }) = &self.out.step {
                 let uids = pods.iter().map(|p| p.uid.clone());
@@ -262,7 +262,7 @@ impl TargetPlanner<'_, '_> {
 /// Remembers the pods' templates while no rollout is in progress. Other ones than before mean that a rollout has ended.
 fn remember_templates(ctx: &mut TargetContext) {
     let workload = ctx.found.workload.as_ref();
-    let rolling = workload.is_some_and(WorkloadFacts::is_rolling);
+    let rolling = workload.is_some_and(WorkloadFacts::is_moving_pods);
     if rolling || ctx.counted.is_empty() {
         return;
     }

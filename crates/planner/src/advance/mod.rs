@@ -199,10 +199,7 @@ impl TargetPlanner<'_, '_> {
 
     /// Takes the target through the gates, the canary and the selection.
     fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
-        let is_urgent = match selector {
-            Selector::Stamps => self.ctx.has_urgent_pods(),
-            Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
-        };
+        let is_urgent = self.is_urgent(selector);
         let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
             Admission::Proceed { only_urgent } => only_urgent,
             Admission::ResumeRun(run) => {
@@ -219,6 +216,14 @@ impl TargetPlanner<'_, '_> {
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
             Selector::Evidence(_, usable) => self.select_by_evidence(usable, only_urgent),
+        }
+    }
+
+    /// Whether the target has the privileges of a failover now.
+    fn is_urgent(&self, selector: Selector) -> bool {
+        match selector {
+            Selector::Stamps => self.ctx.has_urgent_pods(),
+            Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
         }
     }
 
@@ -248,6 +253,8 @@ impl TargetPlanner<'_, '_> {
             }
             Err(closed) => self.hold(closed, by_evidence),
         }
+        // Runs of a failover wait for no others, nor do others wait for them.
+        self.out.running &= !self.is_urgent(selector);
         let kind = selector.progress_kind();
         check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         if self.out.step.is_none() {
