@@ -56,6 +56,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
     let fact = MemberFacts {
         class: Some("db.r6g.large".into()),
         endpoint: None,
+        serverless: None,
     };
     let facts = topology
         .members()

@@ -14,6 +14,7 @@ use crate::runs::RunChanges;
 use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
 use crate::runs::progress::{ProgressKind, check_progress, was_running};
 use crate::selection::assessment::{Assessment, UsableEvidence};
+use crate::selection::by_evidence::Urgency;
 use crate::target::{PassContext, TargetContext, status_count};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Plan, Step, TargetPlan};
@@ -215,7 +216,13 @@ impl TargetPlanner<'_, '_> {
         };
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
-            Selector::Evidence(_, usable) => self.select_by_evidence(usable, only_urgent),
+            Selector::Evidence(_, usable) => {
+                let urgency = Urgency {
+                    is_urgent,
+                    only_urgent,
+                };
+                self.select_by_evidence(usable, urgency)
+            }
         }
     }
 

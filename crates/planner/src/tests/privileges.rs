@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use crate::Gate;
-use crate::testing::{at, due, due_at, look, pod, record, stamp, view};
+use crate::testing::{at, due, due_at, look, pod, record, stamp, verify, view};
 use crate::world::{TopologyState, World};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
@@ -149,11 +149,63 @@ fn the_run_of_a_failover_does_not_count_among_those_of_the_cluster() {
 }
 
 #[test]
-fn a_failover_skips_neither_budget_nor_pace_nor_a_failing_topology() {
-    let mut world = record(due(Method::Signal, 4, Trigger::Failover), 110);
+fn a_failover_is_not_held_by_an_estimate_and_one_that_surges_goes_pod_by_pod() {
+    for method in [
+        Method::Signal,
+        Method::Http,
+        Method::Annotate,
+        Method::Evict,
+    ] {
+        let mut world = record(due(method, 40, Trigger::Failover), 110);
+        verify(&mut world);
+        world.spec.budget.max_connections = Some(40);
+        let takes = look(&world, 111).takes().len();
+        assert_eq!(
+            takes,
+            if method == Method::Evict { 1 } else { 10 },
+            "{method:?}"
+        );
+    }
+    let mut world = record(due(Method::Evict, 4, Trigger::ReaderAdded), 110);
     world.spec.budget.max_connections = Some(40);
     assert_eq!(look(&world, 111).gate(), Some(Gate::Budget));
-    world.spec.budget.max_connections = None;
+}
+
+#[test]
+fn a_failover_that_surges_is_held_by_connections_that_were_measured() {
+    let mut world = record(due(Method::Evict, 4, Trigger::Failover), 110);
+    world.spec.budget.max_connections = Some(40);
+    let writer = dbbalance_core::topology::InstanceId("a".into());
+    world.peers.held.measured = [(writer, 30)].into();
+    assert_eq!(look(&world, 111).gate(), Some(Gate::Budget));
+    world.spec.targets[0].recycle = crate::testing::target("web", Method::Http).recycle;
+    assert_eq!(
+        look(&world, 111).takes().len(),
+        1,
+        "it opens no more than it closes"
+    );
+}
+
+#[test]
+fn an_unknown_limit_holds_evictions_for_readers_and_none_for_a_failover() {
+    for (trigger, gate) in [
+        (Trigger::Failover, None),
+        (Trigger::ReaderAdded, Some(Gate::BudgetUnknown)),
+    ] {
+        let mut world = record(due(Method::Evict, 4, trigger), 110);
+        let TopologyState::Current(view) = &mut world.topology else {
+            unreachable!()
+        };
+        for facts in view.facts.values_mut() {
+            facts.class = Some("db.x99.tiny".into());
+        }
+        assert_eq!(look(&world, 111).gate(), gate);
+    }
+}
+
+#[test]
+fn a_failover_skips_neither_pace_nor_a_failing_topology() {
+    let mut world = record(due(Method::Signal, 4, Trigger::Failover), 110);
     world.status.targets[0].run.as_mut().unwrap().last_step_time = Some(Time(at(111)));
     assert_eq!(look(&world, 112).gate(), Some(Gate::Pacing));
     world.topology = TopologyState::Pending;
