@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
+use crate::containers::{compare_restarts, find_pool_containers, restarts_of, running_since};
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_core::pod::{OwnerRef, PodFacts};
@@ -21,12 +22,15 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         .and_then(|s| s.conditions.as_ref())
         .is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
     let note = |key: &str| pod.annotations().get(key).map(String::as_str);
+    let containers = find_pool_containers(pod, spec);
     Some(PodFacts {
         name: pod.metadata.name.clone()?,
         uid: pod.metadata.uid.clone()?,
         resource_version: pod.metadata.resource_version.clone()?,
         created: pod.metadata.creation_timestamp.as_ref()?.0,
         started: earliest_start(pod, spec),
+        last_started: containers.iter().filter_map(|c| running_since(c)).max(),
+        restarts: containers.iter().map(|c| restarts_of(c)).sum(),
         ready,
         terminating: pod.metadata.deletion_timestamp.is_some(),
         finished: matches!(phase, "Succeeded" | "Failed"),
@@ -37,6 +41,7 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
             .and_then(|n| n.parse().ok())
             .unwrap_or(0),
         moved: note(annotations::MOVED).and_then(MoveCounter::parse),
+        since_claim: compare_restarts(pod),
         has_topology: note(annotations::WRITER).is_some(),
         template: TEMPLATE_LABELS
             .iter()
