@@ -73,12 +73,12 @@ pub struct PodFacts {
     pub resource_version: String,
     /// Creation, by the API server's clock.
     pub created: Timestamp,
-    /// The earliest start among the running app containers, by the node's clock; `None` while an
-    /// app container is not running.
+    /// The earliest start among the running containers that may hold pools, by the node's clock; `None` while none runs.
+    /// A side container that crashes does not hide the app.
     pub started: Option<Timestamp>,
-    /// The latest start among the running app containers, by the node's clock.
+    /// The latest start among the same containers.
     pub last_started: Option<Timestamp>,
-    /// How often the app containers, or the named one, have restarted in the pod's life.
+    /// How often the containers that may hold pools have restarted in the pod's life.
     pub restarts: u32,
     /// The pod's Ready condition.
     pub ready: bool,
@@ -120,7 +120,8 @@ impl PodFacts {
         }
     }
 
-    /// Returns whether the pod is counted: its app containers run and it is not terminating or finished.
+    /// Returns whether the pod is counted: a container runs that may hold pools, and the pod is not terminating, finished or
+    /// ignored.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.started.is_some() && !self.terminating && !self.finished && !self.ignored

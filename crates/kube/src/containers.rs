@@ -11,23 +11,31 @@ use dbbalance_api::spec::TargetSpec;
 use dbbalance_core::pod::SinceClaim;
 use dbbalance_core::stamp::{Attempt, Claim, RestartMark};
 
-/// Returns the states of the containers that may hold the pod's pools: of the named one, else of all that are not init
-/// containers. A named container that the pod does not have is reported by the method; until then all count.
+/// Returns the states of the containers that may hold the pod's pools: of the named one, which may be a native sidecar,
+/// else of all that are not init containers. A named container that the pod does not have is reported by the method; until
+/// then all count.
 #[must_use]
 pub fn find_pool_containers<'a>(pod: &'a Pod, spec: &TargetSpec) -> Vec<&'a ContainerStatus> {
     let signal = spec.recycle.signal.as_ref();
     let named = signal.and_then(|s| s.container.as_deref());
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.container_statuses.as_deref());
-    let all = statuses.unwrap_or_default();
-    match named {
-        Some(name) if all.iter().any(|c| c.name == name) => {
-            all.iter().filter(|c| c.name == name).collect()
-        }
-        _ => all.iter().collect(),
+    match named.and_then(|name| find_status(pod, name)) {
+        Some(status) => vec![status],
+        None => app_statuses(pod).iter().collect(),
     }
+}
+
+fn app_statuses(pod: &Pod) -> &[ContainerStatus] {
+    let status = pod.status.as_ref();
+    let apps = status.and_then(|s| s.container_statuses.as_deref());
+    apps.unwrap_or_default()
+}
+
+fn find_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref();
+    let sidecars = status.and_then(|s| s.init_container_statuses.as_deref());
+    let sidecars = sidecars.unwrap_or_default();
+    let mut all = app_statuses(pod).iter().chain(sidecars);
+    all.find(|c| c.name == container)
 }
 
 /// Returns when a container started; `None` while it does not run.
@@ -75,17 +83,10 @@ fn read_mark(pod: &Pod) -> Option<RestartMark> {
 #[must_use]
 pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
     let mark = read_mark(pod)?;
-    let status = pod.status.as_ref();
-    let apps = status.and_then(|s| s.container_statuses.as_deref());
-    let sidecars = status.and_then(|s| s.init_container_statuses.as_deref());
-    let now = |name: &str| {
-        let mut all = apps.into_iter().chain(sidecars).flatten();
-        all.find(|c| c.name == name)
-    };
     let ended = mark.restarts.into_iter().filter_map(|(name, before)| {
         // Between its end and its restart a container does not run, and its count is still the old one.
-        let ended =
-            now(&name).is_none_or(|c| restarts_of(c) > before || running_since(c).is_none());
+        let ended = find_status(pod, &name)
+            .is_none_or(|c| restarts_of(c) > before || running_since(c).is_none());
         ended.then_some(name)
     });
     Some(SinceClaim {
