@@ -57,6 +57,8 @@ pub struct SinceClaim {
     pub epoch: i64,
     /// When it was claimed, to the second, by the operator's clock.
     pub claimed: Timestamp,
+    /// Whether the pod was Ready then.
+    pub was_ready: bool,
     /// The containers that ran at the claim and have restarted or ended since, by name.
     pub ended: Vec<String>,
 }

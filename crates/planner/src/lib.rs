@@ -30,7 +30,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
-pub use runs::lifecycle::{halt_notice, mark_halted};
+pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
 pub use types::{ClosedGate, Gate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 pub use world::recorded_topology;

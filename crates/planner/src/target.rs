@@ -1,5 +1,7 @@
 //! One target in one pass: its pods, sorted into counted and stale, and how far the recycle of each has come.
 
+mod effects;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -208,12 +210,6 @@ impl<'a> TargetContext<'a> {
             .filter(|c| !self.is_over(c))
             .filter_map(|c| c.time.checked_add(limit).ok())
             .min()
-    }
-
-    /// Returns how many of these pods have failed all that may be tried.
-    pub(crate) fn count_failed(&self, pods: &[&PodFacts]) -> usize {
-        let failed = pods.iter().filter(|p| self.stage(p) == Stage::Failed);
-        failed.count()
     }
 
     /// Whether a pod is older than the target's last failover.

@@ -5,6 +5,7 @@ mod addresses;
 mod dns;
 mod epochs;
 mod gates;
+mod harm;
 mod measured;
 mod odds;
 mod privileges;

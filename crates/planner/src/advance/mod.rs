@@ -203,8 +203,8 @@ impl TargetPlanner<'_, '_> {
         let is_urgent = self.is_urgent(selector);
         let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
             Admission::Proceed { only_urgent } => only_urgent,
-            Admission::ResumeRun(run) => {
-                resume_run(&mut self.ctx, *run, self.changes);
+            Admission::ResumeRun(run, cause) => {
+                resume_run(&mut self.ctx, *run, cause, self.changes);
                 return Ok(TargetOutcome::Recorded);
             }
             Admission::StartRun => {
