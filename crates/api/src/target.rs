@@ -181,7 +181,8 @@ impl Method {
 pub struct SignalSpec {
     /// The signal's name, without SIG. Only signals that a process can catch.
     pub name: SignalName,
-    /// The container. Default: the pod's first.
+    /// The container, which may be a native sidecar. Default: the one that the pod's annotation
+    /// kubectl.kubernetes.io/default-container names, else the pod's only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),
@@ -192,6 +193,10 @@ pub struct SignalSpec {
     #[serde(default = "default_process")]
     #[schemars(range(min = 1, max = 4_194_304))]
     pub process: i32,
+    /// Signals the only child of the process instead. For containers whose first process is an init
+    /// such as tini or dumb-init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<bool>,
 }
 
 // One variant list without docs: a documented variant would split the enum in the schema.

@@ -103,6 +103,9 @@ pub struct PodFacts {
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
     pub template: String,
+    /// Why the target's method recycles no pod of this spec, with what to do; `None` if nothing is known against it. It is
+    /// known before any effect, so that it can be said before a failover.
+    pub method_refusal: Option<String>,
     /// The controller that owns the pod.
     pub owner: Option<OwnerRef>,
     /// Labels, matched by selectors.

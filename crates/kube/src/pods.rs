@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
 use crate::containers::{compare_restarts, find_pool_containers, restarts_of, running_since};
+use crate::methods;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
 use dbbalance_core::pod::{OwnerRef, PodFacts};
@@ -49,6 +50,7 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
             .find_map(|l| pod.labels().get(*l))
             .cloned()
             .unwrap_or_default(),
+        method_refusal: methods::check_pod(pod, &spec.recycle),
         owner: find_controller(pod.owner_references()).map(|o| OwnerRef {
             kind: o.kind.clone(),
             name: o.name.clone(),

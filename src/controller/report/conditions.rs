@@ -9,7 +9,7 @@ use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, Condition
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
-use dbbalance_planner::{Gate, Plan};
+use dbbalance_planner::{Gate, Plan, describe_refused_method};
 
 /// A condition's status, reason and message.
 type ConditionValue = (ConditionStatus, &'static str, String);
@@ -123,6 +123,9 @@ fn ready_condition(
                     spec.name
                 ),
             );
+        }
+        if let Some(message) = describe_refused_method(spec, &target.pods) {
+            return (ConditionStatus::False, "MethodRefused", message);
         }
         if let (Some(reference), None) = (&spec.workload_ref, &target.workload) {
             return (
@@ -272,7 +275,11 @@ fn stalled_condition(
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
+        "InvalidSpec"
+            | "MethodRefused"
+            | "TargetOverlap"
+            | "RoleNotAllowed"
+            | TopologyError::CLUSTER_NOT_FOUND
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

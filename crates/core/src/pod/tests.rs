@@ -29,6 +29,7 @@ fn pod(created: i64, started: i64) -> PodFacts {
         since_claim: None,
         has_topology: false,
         template: String::new(),
+        method_refusal: None,
         owner: None,
         labels: BTreeMap::new(),
     }
