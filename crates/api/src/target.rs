@@ -24,8 +24,8 @@ pub struct TargetSpec {
     /// The workload whose pods are meant, in the policy's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_ref: Option<WorkloadRef>,
-    /// The pods that are meant, in the policy's namespace, if they belong to a ReplicaSet,
-    /// StatefulSet or DaemonSet.
+    /// The pods that are meant, in the policy's namespace, whoever owns them. Evict takes only those
+    /// of a ReplicaSet, ReplicationController, StatefulSet or DaemonSet, which recreate them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::label_selector")]
     pub selector: Option<LabelSelector>,

@@ -8,7 +8,7 @@ use crate::containers::{compare_restarts, find_pool_containers, restarts_of, run
 use crate::methods;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
-use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::pod::{DisruptionVeto, OwnerRef, PodFacts};
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 /// The labels under which controllers name the template that a pod was made from.
@@ -55,6 +55,10 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
             kind: o.kind.clone(),
             name: o.name.clone(),
         }),
+        disruption_veto: DisruptionVeto::ANNOTATIONS
+            .iter()
+            .find(|(_, key, value)| note(key) == Some(value))
+            .map(|(veto, _, _)| *veto),
         labels: pod.labels().clone(),
     })
 }

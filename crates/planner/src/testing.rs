@@ -155,6 +155,7 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         has_topology: true,
         template: "t1".into(),
         method_refusal: None,
+        disruption_veto: None,
         owner: Some(owner("ReplicaSet", "rs")),
         labels: BTreeMap::new(),
     }

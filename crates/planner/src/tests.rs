@@ -7,6 +7,7 @@ mod epochs;
 mod gates;
 mod measured;
 mod odds;
+mod owners;
 mod privileges;
 mod runs;
 mod spent;

@@ -136,3 +136,22 @@ fn a_signal_goes_to_the_default_container_and_its_start_counts() {
     assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:09Z");
     assert_eq!(facts.method_refusal, None);
 }
+
+#[test]
+fn the_annotations_against_disruption_are_read_with_their_values() {
+    let mut found = pod(&json!([container("app", Some("2026-05-04T03:00:09Z"))]));
+    let mut veto = |key: &str, value: &str| {
+        let note = (key.to_owned(), value.to_owned());
+        found.metadata.annotations = Some(std::iter::once(note).collect());
+        extract_facts(&found, &evict()).unwrap().disruption_veto
+    };
+    let karpenter = "karpenter.sh/do-not-disrupt";
+    let autoscaler = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    assert_eq!(veto(karpenter, "true"), Some(DisruptionVeto::Karpenter));
+    assert_eq!(veto(karpenter, "false"), None);
+    assert_eq!(
+        veto(autoscaler, "false"),
+        Some(DisruptionVeto::ClusterAutoscaler)
+    );
+    assert_eq!(veto(autoscaler, "true"), None);
+}
