@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::testing::{
-    baseline, claim, due, due_at, look, owner, record, target, unseen, verified, verify,
+    baseline, claim, due, due_at, look, owner, parse_policy, record, target, unseen, verified,
+    verify,
 };
-use crate::world::World;
+use crate::world::{TopologyState, World};
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::Trigger;
 use dbbalance_core::pod::{DisruptionVeto, OwnerRef};
@@ -113,4 +114,21 @@ fn connections_of_pods_that_are_not_evicted_count_in_the_budget() {
     };
     assert!(!with_job(0).takes().is_empty());
     assert!(with_job(1).takes().is_empty(), "{:?}", with_job(1).targets);
+}
+
+#[test]
+fn two_targets_that_name_one_workload_are_refused_before_anything_is_known() {
+    let mut second = target("jobs", Method::Signal);
+    second
+        .workload_ref
+        .clone_from(&target("web", Method::Evict).workload_ref);
+    let mut world = unseen(vec![target("web", Method::Evict), second], 0);
+    world.topology = TopologyState::Pending;
+    let problems = parse_policy(&world).unwrap_err().list;
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].reason, "InvalidSpec");
+    assert_eq!(
+        problems[0].message,
+        "spec.targets[1].workloadRef: web names Deployment web already: give its pools in one target"
+    );
 }
