@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 
 use crate::containers::{compare_restarts, find_pool_containers, restarts_of, running_since};
+use crate::methods;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::TargetSpec;
-use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::pod::{DisruptionVeto, OwnerRef, PodFacts};
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
 /// The labels under which controllers name the template that a pod was made from.
@@ -57,10 +58,15 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
             .find_map(|l| pod.labels().get(*l))
             .cloned()
             .unwrap_or_default(),
+        method_refusal: methods::check_pod(pod, &spec.recycle),
         owner: find_controller(pod.owner_references()).map(|o| OwnerRef {
             kind: o.kind.clone(),
             name: o.name.clone(),
         }),
+        disruption_veto: DisruptionVeto::ANNOTATIONS
+            .iter()
+            .find(|(_, key, value)| note(key) == Some(value))
+            .map(|(veto, _, _)| *veto),
         labels: pod.labels().clone(),
     })
 }

@@ -28,6 +28,7 @@ use crate::policy::{ParsedPolicy, readable_policy};
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 
+pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
 pub use runs::lifecycle::{Halt, halt_notice, mark_halted};

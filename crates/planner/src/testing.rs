@@ -155,6 +155,8 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         since_claim: None,
         has_topology: true,
         template: "t1".into(),
+        method_refusal: None,
+        disruption_veto: None,
         owner: Some(owner("ReplicaSet", "rs")),
         labels: BTreeMap::new(),
     }

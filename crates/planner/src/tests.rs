@@ -8,6 +8,7 @@ mod gates;
 mod harm;
 mod measured;
 mod odds;
+mod owners;
 mod privileges;
 mod runs;
 mod spent;

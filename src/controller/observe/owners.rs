@@ -8,7 +8,7 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::k8s::watch::Stores;
 use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind};
-use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::pod::PodFacts;
 use dbbalance_kube::pods;
 
 /// Returns the older policies of the namespace with their targets. If two policies match a pod, the older one owns it; at
@@ -101,12 +101,11 @@ impl<'a> PodMatcher<'a> {
                 .workload_of(pod)
                 .is_some_and(|(kind, name)| kind == reference.kind && name == reference.name);
         }
-        // Jobs and bare pods never match: no controller would recreate them.
-        let recreated = pod.owner.as_ref().is_some_and(OwnerRef::is_recreating);
-        recreated
-            && self
-                .selector
-                .as_ref()
-                .is_some_and(|s| s.matches(&pod.labels))
+        // Whoever owns the pod: its connections count, and most methods leave it in place.
+        let selector = self.selector.as_ref();
+        selector.is_some_and(|s| s.matches(&pod.labels))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod by_stamp;
 
 use jiff::SignedDuration;
 
+use crate::descriptions::pods::describe_refused_pods;
 use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
@@ -189,6 +190,9 @@ impl TargetPlanner<'_, '_> {
                 self.advance_by_evidence(&assessment, policy_gate);
             }
             _ => self.advance_by_stamp(policy_gate),
+        }
+        if let Some(text) = describe_refused_pods(&self.ctx.refused_stale()) {
+            self.out.action = format!("{}; {text}", self.out.action);
         }
         PlannedTarget {
             status: self.ctx.status,
