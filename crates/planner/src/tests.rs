@@ -7,6 +7,7 @@ mod epochs;
 mod gates;
 mod measured;
 mod odds;
+mod peers;
 mod privileges;
 mod runs;
 mod spent;

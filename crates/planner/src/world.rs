@@ -1,9 +1,13 @@
 //! The world as one pass sees it: everything that the planner may know. The operator fills it from its caches.
 
+mod peers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+
+pub use peers::{ClusterPeers, PeerHolding};
 
 use crate::types::Gate;
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
@@ -135,17 +139,6 @@ impl TargetEvidence {
             .get(uid)
             .and_then(PodMeasurement::reading)
     }
-}
-
-/// What other policies do on the same cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterPeers {
-    /// Their connections.
-    pub held: Holding,
-    /// What their recycles in progress may add.
-    pub in_flight: Load,
-    /// Their runs in progress.
-    pub running: usize,
 }
 
 /// A pod that two targets of one policy select.

@@ -2,9 +2,12 @@
 
 use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate};
-use crate::world::count_connections;
+use crate::world::{ClusterPeers, count_connections};
 use dbbalance_core::budget::{self, BudgetCheck, Holding, Load, Members};
 use dbbalance_core::workload::WorkloadFacts;
+
+/// How many other policies a message names.
+const HOLDERS: usize = 3;
 
 /// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy. `surges`: the method
 /// starts new pods before the old ones are gone, so it must know a limit.
@@ -28,9 +31,30 @@ pub(crate) fn check_budget(
     };
     match budget::check_budget(members, &pass.policy.budget, &held, in_flight, adds, surges) {
         BudgetCheck::Fits => Ok(()),
-        BudgetCheck::Exceeds(message) => Err(ClosedGate::new(Gate::Budget, message)),
+        BudgetCheck::Exceeds(mut message) => {
+            message.push_str(&describe_holders(&world.peers));
+            Err(ClosedGate::new(Gate::Budget, message))
+        }
         BudgetCheck::Unknown(message) => Err(ClosedGate::new(Gate::BudgetUnknown, message)),
     }
+}
+
+/// Names the other policies that hold most; empty if no other policy holds anything.
+fn describe_holders(peers: &ClusterPeers) -> String {
+    let largest = peers.holders.iter().take(HOLDERS);
+    let largest: Vec<String> = largest
+        .map(|(policy, connections)| format!("{policy} {connections}"))
+        .collect();
+    if largest.is_empty() {
+        return String::new();
+    }
+    let more = peers.holders.len() - largest.len();
+    let rest = if more > 0 {
+        format!(" and {more} more policies")
+    } else {
+        String::new()
+    };
+    format!("; of the cluster hold {}{rest}", largest.join(", "))
 }
 
 /// Returns what this policy's pods hold, or will once they have started: as measured, or by what their pools may hold.
