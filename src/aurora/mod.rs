@@ -8,6 +8,7 @@
 //! - [`dns`] samples the endpoints.
 
 pub mod access;
+pub mod account_buckets;
 pub mod cadence;
 pub mod dns;
 pub mod error;
