@@ -27,6 +27,7 @@ use crate::aurora::{
 };
 use crate::cli::RunArgs;
 use crate::controller::context::Context;
+use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::state_cache::StateCache;
 use crate::http::{HttpState, Readiness, bind_listener, serve_http};
@@ -194,7 +195,7 @@ async fn run_controller(
         pod_caller: PodCaller::new()?,
         metrics,
         state: StateCache::default(),
-        budget_lock: Mutex::new(()),
+        ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,
     });

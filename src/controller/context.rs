@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::ledger::Ledger;
 use super::state_cache::StateCache;
 use crate::aurora::access::RoleAllowList;
 use crate::aurora::dns::DnsWatch;
@@ -54,9 +55,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// In-memory state of policies; safe to lose.
     pub state: StateCache,
-    /// Held while a step is planned and its load recorded, so that two policies of a cluster cannot both take the rest
-    /// of its connection budget.
-    pub budget_lock: Mutex<()>,
+    /// What policies hold of their clusters.
+    pub ledger: Ledger,
     /// Consecutive failed reconciles, by policy UID.
     pub failures: Mutex<HashMap<String, u32>>,
     /// Returns the current time.

@@ -26,6 +26,7 @@ pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::Unbounde
         ctx.leadership.wait_until_acquired().await;
         tracing::info!(identity = ctx.leadership.identity(), "Started leading");
         ctx.state.clear();
+        ctx.ledger.clear();
         let _ = elected.unbounded_send(());
         ctx.leadership.wait_until_lost().await;
         tracing::warn!(
@@ -58,8 +59,9 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
             .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
         ctx.probe.retain(&measured.collect());
         ctx.dns.retain(&keys);
-        ctx.state
-            .retain(&policies.iter().filter_map(|p| p.uid()).collect());
+        let uids = policies.iter().filter_map(|p| p.uid()).collect();
+        ctx.state.retain(&uids);
+        ctx.ledger.retain(&uids);
         ctx.metrics.set_fleet(&count_fleet(&policies));
     }
 }

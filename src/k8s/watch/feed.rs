@@ -16,23 +16,20 @@ pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
     /// Returns whether two versions are equal in what matters.
     pub same: fn(&K, &K) -> bool,
     pub notices: broadcast::Sender<CacheChange>,
+    /// Keeps an index of the cache; called with each event after the cache has it and before it is reported.
+    pub index: Option<IndexUpdate<K>>,
 }
+
+/// Keeps an index of a cache, event by event.
+pub(super) type IndexUpdate<K> = Box<dyn Fn(&Store<K>, &watcher::Event<K>) + Send + Sync>;
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
     /// Runs until the stream ends, which a watch never does by itself.
     pub async fn run(mut self, events: impl Stream<Item = watcher::Result<watcher::Event<K>>>) {
-        let store = self.writer.as_reader();
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => {
-                    let touched = self.change_of(&store, &event);
-                    self.writer.apply_watcher_event(&event);
-                    if let Some(touched) = touched {
-                        // An error means that there is no listener yet, as on a standby.
-                        let _ = self.notices.send(touched);
-                    }
-                }
+                Ok(event) => self.apply(&event),
                 Err(error) => {
                     tracing::warn!(
                         kind = ?self.kind,
@@ -41,6 +38,20 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
                     );
                 }
             }
+        }
+    }
+
+    /// Applies one event, and reports the change.
+    pub fn apply(&mut self, event: &watcher::Event<K>) {
+        let store = self.writer.as_reader();
+        let change = self.change_of(&store, event);
+        self.writer.apply_watcher_event(event);
+        if let Some(update) = &self.index {
+            update(&store, event);
+        }
+        if let Some(change) = change {
+            // An error means that there is no listener yet, as on a standby.
+            let _ = self.notices.send(change);
         }
     }
 

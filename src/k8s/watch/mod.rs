@@ -4,6 +4,9 @@
 
 mod feed;
 mod merge;
+mod pod_index;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trim;
 
 use std::fmt::Debug;
@@ -25,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
+use dbbalance_core::pod::OwnerRef;
 
 /// A policy as watched. One that cannot be parsed does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
@@ -84,6 +88,7 @@ pub enum Workload {
 pub struct Stores {
     policies: Store<WatchedPolicy>,
     pods: Store<Pod>,
+    pod_index: pod_index::PodIndex,
     deployments: Store<Deployment>,
     stateful_sets: Store<StatefulSet>,
     daemon_sets: Store<DaemonSet>,
@@ -108,13 +113,21 @@ impl Stores {
             tasks,
             notices: &notices,
         };
+        let pod_index = pod_index::PodIndex::default();
+        let index = pod_index.clone();
         Self {
             policies: watch.start_watch(
                 ObjectKind::Policy,
                 trim::trim_policy,
                 trim::is_same_policy,
             ),
-            pods: watch.start_watch(ObjectKind::Pod, trim::trim_pod, trim::is_same_pod),
+            pods: watch.start_indexed_watch(
+                ObjectKind::Pod,
+                trim::trim_pod,
+                trim::is_same_pod,
+                Some(Box::new(move |store, event| index.follow(store, event))),
+            ),
+            pod_index,
             deployments: watch.start_watch(
                 ObjectKind::Deployment,
                 trim::trim_deployment,
@@ -196,7 +209,19 @@ impl Stores {
     /// Returns the pods of a namespace, without environment, volumes and probes.
     #[must_use]
     pub fn pods_in(&self, namespace: &str) -> Vec<Arc<Pod>> {
-        objects_in(&self.pods, namespace)
+        self.pod_index.pods_in(namespace)
+    }
+
+    /// Returns the pods of a namespace that a controller owns.
+    #[must_use]
+    pub fn pods_of(&self, namespace: &str, owner: &OwnerRef) -> Vec<Arc<Pod>> {
+        self.pod_index.pods_of(namespace, owner)
+    }
+
+    /// Returns the controllers that own pods in a namespace.
+    #[must_use]
+    pub fn pod_owners_in(&self, namespace: &str) -> Vec<OwnerRef> {
+        self.pod_index.owners_in(namespace)
     }
 
     /// Returns a pod.
@@ -209,12 +234,6 @@ impl Stores {
     #[must_use]
     pub fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<ReplicaSetMeta>> {
         find_object(&self.replica_sets, namespace, name)
-    }
-
-    /// Returns the `ReplicaSets` of a namespace.
-    #[must_use]
-    pub fn replica_sets_in(&self, namespace: &str) -> Vec<Arc<ReplicaSetMeta>> {
-        objects_in(&self.replica_sets, namespace)
     }
 
     /// Returns a workload.
@@ -272,6 +291,25 @@ impl WatchStarter<'_> {
             + Sync
             + 'static,
     {
+        self.start_indexed_watch(kind, trim, same, None)
+    }
+
+    fn start_indexed_watch<K>(
+        &self,
+        kind: ObjectKind,
+        trim: fn(&mut K),
+        same: fn(&K, &K) -> bool,
+        index: Option<feed::IndexUpdate<K>>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
         let stream = |api: Api<K>| {
             watcher(api, watcher::Config::default())
                 // Without a backoff, a watch that fails is restarted at once, again and again.
@@ -303,6 +341,7 @@ impl WatchStarter<'_> {
             writer,
             same,
             notices: self.notices.clone(),
+            index,
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {

@@ -39,6 +39,7 @@ impl Stand {
             writer,
             same: trim::is_same_pod,
             notices,
+            index: None,
         };
         let merged = merge::merge_watches(streams, store.clone());
         tokio::spawn(pump.run(merged));
