@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::access::SourceKey;
+use super::access::{SourceKey, account_of};
 use crate::rate_limit::Bucket;
 
 /// An account, `None` for that of the operator's own identity while it is unknown, and a region.
@@ -62,11 +62,6 @@ impl Buckets {
         let key = (account, region.to_owned());
         Arc::clone(self.by_account.entry(key).or_default())
     }
-}
-
-/// Returns the account of an ARN: its fifth part.
-fn account_of(arn: &str) -> Option<&str> {
-    arn.split(':').nth(4).filter(|account| !account.is_empty())
 }
 
 #[cfg(test)]

@@ -91,6 +91,13 @@ impl Ledger {
         }
     }
 
+    /// Enters that a policy counts nowhere.
+    pub fn leave(&self, uid: &str) {
+        let mut accounts = self.0.lock();
+        accounts.remove_entry(uid);
+        accounts.cluster_of.insert(uid.to_owned(), None);
+    }
+
     /// Returns those of the policies that were never entered.
     #[must_use]
     pub fn find_missing<'a, T>(&self, policies: impl Iterator<Item = (&'a str, T)>) -> Vec<T> {

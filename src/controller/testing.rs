@@ -21,8 +21,8 @@ use super::ledger::Ledger;
 use super::state_cache::StateCache;
 use crate::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
 use crate::aurora::{
-    Cadence, ClusterSource, DnsConfig, DnsWatch, NoStats, PollerConfig, Pollers, ReadingError,
-    RoleAllowList, SourceError, SourceFactory, SourceKey,
+    Cadence, ClusterBindings, ClusterSource, DnsConfig, DnsWatch, NoStats, PollerConfig, Pollers,
+    ReadingError, RoleAllowList, SourceError, SourceFactory, SourceKey,
 };
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseState};
@@ -152,6 +152,7 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         pollers: Pollers::new(poller, stop.clone()),
         dns: DnsWatch::new(dns, stop.clone()),
         allowed_roles: allowed,
+        bindings: ClusterBindings::default(),
         signal_namespaces: Vec::new(),
         evidence_namespaces: Vec::new(),
         default_region: "eu-west-1".to_owned(),

@@ -51,7 +51,9 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
         let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
         let keys: HashSet<ClusterKey> = policies
             .iter()
-            .map(|p| cluster_key(&p.spec.cluster, &ctx))
+            .map(|p| (p, cluster_key(&p.spec.cluster, &ctx)))
+            .filter(|(p, key)| ctx.may_name_cluster(p, key, None))
+            .map(|(_, key)| key)
             .collect();
         ctx.pollers.retain(&keys);
         let measured = policies

@@ -51,11 +51,21 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     if world.policy.deleting {
         return plan;
     }
+    if !world.cluster_allowed {
+        hide_cluster(&mut plan.status);
+    }
     epochs::advance_epochs(world, readable_policy(policy), now, &mut plan);
     epochs::addresses::record_addresses(world, &mut plan.status);
     advance::advance_runs(world, policy, now, &mut plan);
     fill_columns(&mut plan.status, &plan.targets);
     plan
+}
+
+/// Removes what a status shows of the cluster. Once it may be shown again, the topology is a baseline.
+fn hide_cluster(status: &mut DbBalancePolicyStatus) {
+    status.topology = None;
+    status.pending_epoch = None;
+    status.balance.clear();
 }
 
 /// Returns whether the policy acts on its pods when it has to. It does not if it only observes, is suspended or being

@@ -22,11 +22,13 @@ use crate::k8s::watch::{Stores, Workload};
 use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
+use dbbalance_core::dns::DnsView;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Stamp;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::workload::WorkloadFacts;
 use dbbalance_kube::pods;
+use dbbalance_planner::policy::describe_unbound;
 use dbbalance_planner::world::{
     ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
     TopologyState, World,
@@ -48,17 +50,31 @@ pub async fn observe_world(
     let current = current_policy(policy, ctx, state.as_ref()).await?;
     let state = ctx.state.get(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
-    let is_read = ctx.pollers.snapshot(&key).last_read_ok.is_some();
-    let hint = (!is_read).then(|| agreed_topology(&current, &key, ctx));
-    ctx.pollers.watch(&key, hint.flatten());
-    let snapshot = ctx.pollers.snapshot(&key);
-    if let Some(view) = &snapshot.view {
-        // Another role may have read the same cluster later.
-        let freshest = ctx.pollers.freshest_view(&view.topology.arn);
-        ctx.dns.watch(&key, freshest.as_ref().unwrap_or(view));
+    if ctx.may_name_cluster(&current, &key, None) {
+        let is_read = ctx.pollers.snapshot(&key).last_read_ok.is_some();
+        let hint = (!is_read).then(|| agreed_topology(&current, &key, ctx));
+        ctx.pollers.watch(&key, hint.flatten());
+        if let Some(view) = ctx.pollers.snapshot(&key).view {
+            // Another role may have read the same cluster later.
+            let freshest = ctx.pollers.freshest_view(&view.topology.arn);
+            ctx.dns.watch(&key, freshest.as_ref().unwrap_or(&view));
+        }
     }
-    let world = gather_world(&current, ctx, &state, snapshot, &key);
+    let world = gather_world(&current, ctx, &state, &key);
     Ok((current, world))
+}
+
+/// Returns what is known of the policy's cluster. Of one that its namespace may not name nothing is: another namespace may
+/// have it polled.
+fn known_cluster(
+    policy: &DbBalancePolicy,
+    key: &ClusterKey,
+    ctx: &Context,
+) -> Option<(ClusterSnapshot, Arc<DnsView>)> {
+    let snapshot = ctx.pollers.snapshot(key);
+    let arn = snapshot.view.as_ref().map(|v| v.topology.arn.as_str());
+    let is_allowed = ctx.may_name_cluster(policy, key, arn);
+    is_allowed.then(|| (snapshot, ctx.dns.view(key)))
 }
 
 /// Returns the current policy. The cache may be behind the last write of this replica, and behind the previous leader's
@@ -114,9 +130,10 @@ fn gather_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
     state: &PolicyState,
-    snapshot: ClusterSnapshot,
     key: &ClusterKey,
 ) -> World {
+    let cluster = known_cluster(policy, key, ctx);
+    let cluster_allowed = cluster.is_some();
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
     let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
@@ -179,6 +196,13 @@ fn gather_world(
         deleting: policy.metadata.deletion_timestamp.is_some(),
     };
     let highest_stamp = highest_stamp(&facts, &targets);
+    let (topology, dns) = match cluster {
+        Some((snapshot, shared)) => {
+            let dns = own_dns_view(policy, &snapshot, shared, (ctx.clock)());
+            (topology_reading(snapshot), dns)
+        }
+        None => (refused_topology(policy), Arc::default()),
+    };
     World {
         highest_stamp,
         effects_not_before: state.effects_not_before,
@@ -188,8 +212,9 @@ fn gather_world(
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
-        dns: own_dns_view(policy, &snapshot, ctx.dns.view(key), (ctx.clock)()),
-        topology: topology_reading(snapshot),
+        topology,
+        dns,
+        cluster_allowed,
         settling: state.settling.clone(),
         targets,
         peers: ClusterPeers::default(),
@@ -225,6 +250,17 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
         policy: policy.name_any(),
         uid: policy.uid().unwrap_or_default(),
         target: spec.name.clone(),
+    }
+}
+
+fn refused_topology(policy: &DbBalancePolicy) -> TopologyState {
+    let namespace = policy.namespace().unwrap_or_default();
+    TopologyState::Failing {
+        error: TopologyError {
+            reason: TopologyError::CLUSTER_NOT_ALLOWED,
+            message: describe_unbound(&policy.spec, &namespace),
+        },
+        last: None,
     }
 }
 

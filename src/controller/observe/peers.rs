@@ -28,6 +28,9 @@ pub fn plan_among_peers(
 ) -> Plan {
     let Some(cluster) = last_view(&world.topology).map(|view| view.topology.arn.clone()) else {
         // Nothing is done on a cluster that was not read, and the policy counts once it is.
+        if !is_acting(world, parsed) {
+            ctx.ledger.leave(&world.policy.uid);
+        }
         return plan(world, parsed, now);
     };
     enter_missing(ctx);
@@ -121,11 +124,10 @@ fn enter_missing(ctx: &Context) {
         .find_missing(parsed.filter_map(|p| Some((p.metadata.uid.as_deref()?, p))));
     for policy in missing {
         let key = cluster_key(&policy.spec.cluster, ctx);
-        let snapshot = ctx.pollers.snapshot(&key);
-        let Some(view) = snapshot.view.clone() else {
+        let Some(view) = ctx.pollers.snapshot(&key).view else {
             continue;
         };
-        let world = gather_world(policy, ctx, &PolicyState::default(), snapshot, &key);
+        let world = gather_world(policy, ctx, &PolicyState::default(), &key);
         let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
         let is_running = |result| matches!(result, Some(RunResult::Running));
         let targets = world.status.targets.iter();

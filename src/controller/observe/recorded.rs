@@ -33,7 +33,8 @@ pub(super) fn agreed_topology(
     let agree = ctx.stores.policies().iter().all(|other| {
         let Ok(other) = &other.0 else { return true };
         let is_same_cluster = other.spec.cluster.identifier == key.cluster.0
-            && cluster_key(&other.spec.cluster, ctx) == *key;
+            && cluster_key(&other.spec.cluster, ctx) == *key
+            && ctx.may_name_cluster(other, key, None);
         !is_same_cluster || other.uid() == uid || recorded(other).as_ref() == Some(&own)
     });
     agree.then_some(own)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::aurora::ClusterBindings;
 use crate::controller::testing::{ROLE, add_deployment, context, policy};
 use crate::k8s::watch::testing::FilledStores;
 use dbbalance_api::spec::Mode;
@@ -148,6 +149,60 @@ async fn a_policy_that_had_no_pass_yet_counts_nevertheless() {
     }
     let peers = pass(&bed.ctx, &bed.mine).await.peers;
     assert_eq!(peers.held.estimated.reader, 40);
+}
+
+/// Binds the cluster to these namespaces.
+fn bind(ctx: &mut Context, cluster: &serde_json::Value, namespaces: &[&str]) {
+    let mut binding = cluster.clone();
+    binding["namespaces"] = serde_json::json!(namespaces);
+    let list = serde_json::json!([binding]).to_string();
+    ctx.bindings = ClusterBindings::parse(&list).unwrap();
+}
+
+fn pollers_of(ctx: &Context, policy: &DbBalancePolicy) -> Option<jiff::Timestamp> {
+    let key = cluster_key(&policy.spec.cluster, ctx);
+    ctx.pollers.snapshot(&key).last_read_ok
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_is_not_polled_for_a_namespace_that_may_not_name_it() {
+    let mut bed = Bed::new();
+    let cluster = serde_json::json!({"identifier": "orders-db"});
+    bind(&mut bed.ctx, &cluster, &["shop"]);
+    for _ in 0..2 {
+        pass(&bed.ctx, &other()).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    assert_eq!(pollers_of(&bed.ctx, &other()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_may_not_name_a_cluster_sees_nothing_that_others_have_read() {
+    let mut bed = Bed::new();
+    let cluster = serde_json::json!({"identifier": "orders-db"});
+    bind(&mut bed.ctx, &cluster, &["shop"]);
+    let peers = bed.peers_beside(&other()).await;
+    assert_eq!(peers, ClusterPeers::default(), "and it counts nowhere");
+    assert!(pollers_of(&bed.ctx, &bed.mine).is_some());
+    let world = pass(&bed.ctx, &other()).await;
+    assert!(!world.cluster_allowed && world.dns.book.is_empty());
+    let TopologyState::Failing { error, last: None } = &world.topology else {
+        panic!("{:?}", world.topology);
+    };
+    assert_eq!(error.reason, "ClusterNotAllowed");
+    assert!(pass(&bed.ctx, &bed.mine).await.topology.current().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_another_account_than_the_bound_one_shows_nothing_once_it_was_read() {
+    let mut bed = Bed::new();
+    let arn = "arn:aws:rds:eu-west-1:210987654321:cluster:orders-db";
+    bind(&mut bed.ctx, &serde_json::json!({"arn": arn}), &["shop"]);
+    bed.peers_beside(&other()).await;
+    assert!(!pass(&bed.ctx, &bed.mine).await.cluster_allowed);
+    let arn = "arn:aws:rds:eu-west-1:123456789012:cluster:orders-*";
+    bind(&mut bed.ctx, &serde_json::json!({"arn": arn}), &["shop"]);
+    assert!(pass(&bed.ctx, &bed.mine).await.topology.current().is_some());
 }
 
 #[tokio::test(start_paused = true)]

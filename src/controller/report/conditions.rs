@@ -272,7 +272,11 @@ fn stalled_condition(
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
+        "InvalidSpec"
+            | "TargetOverlap"
+            | "RoleNotAllowed"
+            | TopologyError::CLUSTER_NOT_FOUND
+            | TopologyError::CLUSTER_NOT_ALLOWED
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

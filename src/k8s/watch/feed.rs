@@ -70,7 +70,13 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
         };
         Some(CacheChange::Object {
             kind: self.kind,
-            namespace: object.meta().namespace.as_deref()?.into(),
+            // A namespace is in itself.
+            namespace: object
+                .meta()
+                .namespace
+                .as_deref()
+                .or(object.meta().name.as_deref())?
+                .into(),
             name: object.meta().name.as_deref()?.into(),
         })
     }

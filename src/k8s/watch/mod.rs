@@ -4,11 +4,13 @@
 
 mod feed;
 mod merge;
+mod namespaces;
 mod pod_index;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trim;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -53,6 +55,8 @@ pub enum ObjectKind {
     DaemonSet,
     /// A `ReplicaSet`.
     ReplicaSet,
+    /// A namespace: its labels.
+    Namespace,
 }
 
 /// A change of the caches.
@@ -93,6 +97,8 @@ pub struct Stores {
     stateful_sets: Store<StatefulSet>,
     daemon_sets: Store<DaemonSet>,
     replica_sets: Store<ReplicaSetMeta>,
+    /// Only where labels of namespaces are needed.
+    namespace_labels: Option<namespaces::NamespaceLabels>,
     notices: broadcast::Sender<CacheChange>,
 }
 
@@ -148,8 +154,23 @@ impl Stores {
                 trim::trim_replica_set,
                 trim::is_same_replica_set,
             ),
+            namespace_labels: None,
             notices,
         }
+    }
+
+    /// Starts to watch the labels of all namespaces as well, which needs the right to list and watch namespaces.
+    #[must_use]
+    pub fn with_namespace_labels(
+        mut self,
+        client: &Client,
+        shutdown: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let notices = self.notices.clone();
+        let labels = namespaces::NamespaceLabels::watch(client, notices, shutdown, tasks);
+        self.namespace_labels = Some(labels);
+        self
     }
 
     /// Waits until every list has been read once.
@@ -165,8 +186,17 @@ impl Stores {
             self.daemon_sets.wait_until_ready().boxed(),
             self.replica_sets.wait_until_ready().boxed(),
         ])
-        .await
-        .map(drop)
+        .await?;
+        match &self.namespace_labels {
+            Some(labels) => labels.0.wait_until_ready().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the labels of a namespace; `None` if it does not exist, or if labels are not watched.
+    #[must_use]
+    pub fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.namespace_labels.as_ref()?.labels_of(namespace)
     }
 
     /// Returns the changes from now on. A reader that falls behind gets [`CacheChange::Everything`] for what it missed.

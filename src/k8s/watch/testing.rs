@@ -35,6 +35,7 @@ impl FilledStores {
             stateful_sets: Writer::default().as_reader(),
             daemon_sets: Writer::default().as_reader(),
             replica_sets: replica_sets.as_reader(),
+            namespace_labels: None,
             notices: notices.clone(),
         };
         let pods = feed::CacheFeed {

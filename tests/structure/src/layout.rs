@@ -50,7 +50,7 @@ pub const LAYERS: &[CrateLayers] = &[
             "aurora::poller::state | aurora::dns::state | sockets::state",
             "aurora::dns::cluster_names | aurora::snapshot | aurora::rds_fault | aurora::validate | sockets::schedule",
             "aurora::dns::lookup | aurora::source | aurora::whole_body | aurora::cadence",
-            "aurora::stats | aurora::account_buckets",
+            "aurora::stats | aurora::account_buckets | aurora::bindings",
             "aurora::access",
             "aurora::error",
             "rate_limit | clock",
