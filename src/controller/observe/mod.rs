@@ -33,6 +33,7 @@ use dbbalance_planner::world::{
     ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
     TopologyState, World,
 };
+pub use owners::is_concerned_by_pod;
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
 pub use peers::plan_among_peers;
 use recorded::{agreed_topology, own_dns_view};

@@ -8,10 +8,67 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
-use crate::k8s::watch::Stores;
+use crate::k8s::watch::{PodChange, ReplicaSetMeta, Stores};
 use dbbalance_api::spec::{DbBalancePolicy, TargetSpec, WorkloadKind, WorkloadRef};
 use dbbalance_core::pod::{OwnerRef, PodFacts};
 use dbbalance_kube::pods;
+
+/// Returns whether the policy may count this pod, so that a change of the pod concerns it. A pod whose controller is not in
+/// the caches yet concerns every policy that names a workload.
+#[must_use]
+pub fn is_concerned_by_pod(policy: &DbBalancePolicy, pod: &PodChange, stores: &Stores) -> bool {
+    let workload = pod
+        .owner
+        .as_ref()
+        .map(|owner| find_workload(owner, |set| stores.replica_set(&pod.namespace, set)));
+    policy.spec.targets.iter().any(|target| {
+        let Some(reference) = &target.workload_ref else {
+            let matcher = PodMatcher::new(target.clone());
+            let selector = matcher.selector.as_ref();
+            return selector.is_some_and(|selector| selector.matches(&pod.labels));
+        };
+        match &workload {
+            Some(PodWorkload::Known(kind, name)) => {
+                *kind == reference.kind && *name == reference.name
+            }
+            Some(PodWorkload::Unknown) => true,
+            Some(PodWorkload::Other) | None => false,
+        }
+    })
+}
+
+/// The workload that a pod belongs to, by its controller.
+enum PodWorkload {
+    Known(WorkloadKind, String),
+    /// A controller of another kind, or a `ReplicaSet` without a Deployment.
+    Other,
+    /// A `ReplicaSet` that is not in the caches.
+    Unknown,
+}
+
+fn find_workload(
+    owner: &OwnerRef,
+    replica_set: impl Fn(&str) -> Option<Arc<ReplicaSetMeta>>,
+) -> PodWorkload {
+    let name = owner.name.clone();
+    match owner.kind.as_str() {
+        "StatefulSet" => PodWorkload::Known(WorkloadKind::StatefulSet, name),
+        "DaemonSet" => PodWorkload::Known(WorkloadKind::DaemonSet, name),
+        "ReplicaSet" => match replica_set(&name) {
+            None => PodWorkload::Unknown,
+            Some(set) => {
+                let owners = set.metadata.owner_references.as_deref();
+                let owner = pods::find_controller(owners.unwrap_or_default());
+                owner
+                    .filter(|o| o.kind == "Deployment")
+                    .map_or(PodWorkload::Other, |o| {
+                        PodWorkload::Known(WorkloadKind::Deployment, o.name.clone())
+                    })
+            }
+        },
+        _ => PodWorkload::Other,
+    }
+}
 
 /// Returns the older policies of the namespace with their targets. If two policies match a pod, the older one owns it; at
 /// equal age, the one with the smaller UID.

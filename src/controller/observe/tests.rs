@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::aurora::ClusterBindings;
 use crate::controller::testing::{ROLE, add_deployment, context, policy};
+use crate::k8s::watch::PodChange;
 use crate::k8s::watch::testing::FilledStores;
 use dbbalance_api::spec::Mode;
 use dbbalance_planner::policy::{Policy, PolicyFindings};
@@ -236,4 +237,35 @@ async fn a_pass_does_not_look_at_the_pods_of_others() {
     println!("one pass: {one:?}");
     // In a debug build on a busy machine. Looking at all pods takes more than 200 ms.
     assert!(one < Duration::from_millis(60), "{one:?}");
+}
+
+#[test]
+fn a_change_of_a_pod_concerns_the_policies_that_may_count_it() {
+    let mut stores = FilledStores::new();
+    add_deployment(&mut stores, "shop", "web", 1);
+    let by_workload = policy("shop", "p", "web", 10);
+    let mut by_selector = policy("shop", "s", "web", 10);
+    by_selector.spec.targets[0].workload_ref = None;
+    by_selector.spec.targets[0].selector =
+        Some(serde_json::from_value(serde_json::json!({"matchLabels": {"app": "api"}})).unwrap());
+    let concerns = |policy: &DbBalancePolicy, kind: &str, owner: &str, app: &str| {
+        let change = PodChange {
+            namespace: "shop".into(),
+            owner: Some(dbbalance_core::pod::OwnerRef {
+                kind: kind.into(),
+                name: owner.into(),
+            }),
+            labels: BTreeMap::from([("app".into(), app.into())]),
+        };
+        is_concerned_by_pod(policy, &change, &stores.stores)
+    };
+    assert!(concerns(&by_workload, "ReplicaSet", "web-1", "web"));
+    assert!(!concerns(&by_workload, "StatefulSet", "web", "web"));
+    assert!(!concerns(&by_workload, "Job", "web-1", "web"));
+    assert!(
+        concerns(&by_workload, "ReplicaSet", "unknown", "web"),
+        "its ReplicaSet may come later"
+    );
+    assert!(concerns(&by_selector, "ReplicaSet", "unknown", "api"));
+    assert!(!concerns(&by_selector, "ReplicaSet", "web-1", "web"));
 }

@@ -1,14 +1,19 @@
 //! Applies the events of a watch to a cache, and reports which objects have changed.
 
+use std::sync::Arc;
+
 use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
 
-use super::{CacheChange, ObjectKind};
+use super::{CacheChange, ObjectKind, PodChange};
 use dbbalance_core::error_chain::format_error_chain;
+use dbbalance_core::pod::OwnerRef;
+use dbbalance_kube::pods::find_controller;
 
 pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub kind: ObjectKind,
@@ -56,11 +61,16 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
     }
 
     fn change_of(&self, store: &Store<K>, event: &watcher::Event<K>) -> Option<CacheChange> {
+        let mut is_moved = false;
         let object = match event {
             watcher::Event::Apply(new) => {
-                let old = store.get(&ObjectRef::from_obj(new));
-                if old.is_some_and(|old| (self.same)(&old, new)) {
-                    return None;
+                if let Some(old) = store.get(&ObjectRef::from_obj(new)) {
+                    if (self.same)(&old, new) {
+                        return None;
+                    }
+                    let (old, new) = (old.meta(), new.meta());
+                    is_moved =
+                        old.labels != new.labels || old.owner_references != new.owner_references;
                 }
                 new
             }
@@ -68,6 +78,9 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
             watcher::Event::InitDone => return Some(CacheChange::Everything),
             watcher::Event::Init | watcher::Event::InitApply(_) => return None,
         };
+        if self.kind == ObjectKind::Pod && !is_moved {
+            return Some(CacheChange::Pod(Arc::new(pod_change(object.meta())?)));
+        }
         Some(CacheChange::Object {
             kind: self.kind,
             // A namespace is in itself.
@@ -80,4 +93,16 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheFeed<K> {
             name: object.meta().name.as_deref()?.into(),
         })
     }
+}
+
+fn pod_change(meta: &ObjectMeta) -> Option<PodChange> {
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    Some(PodChange {
+        namespace: meta.namespace.clone()?,
+        owner: find_controller(owners).map(|owner| OwnerRef {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+        }),
+        labels: meta.labels.clone().unwrap_or_default(),
+    })
 }

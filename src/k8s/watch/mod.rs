@@ -71,8 +71,22 @@ pub enum CacheChange {
         /// Its name.
         name: Arc<str>,
     },
+    /// A pod was created, changed or deleted, and its labels and controller are what they were. Only policies that match
+    /// them are concerned.
+    Pod(Arc<PodChange>),
     /// A list was read again, or changes were lost: all policies must be reconciled.
     Everything,
+}
+
+/// A pod that has changed, by what policies match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodChange {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its controller.
+    pub owner: Option<OwnerRef>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A workload as watched.
