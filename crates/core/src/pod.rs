@@ -13,7 +13,7 @@ use dbbalance_api::status::TargetStatus;
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The controller of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerRef {
     /// Kind, for example `ReplicaSet`.
     pub kind: String,

@@ -231,6 +231,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         peers: ClusterPeers::default(),
         highest_stamp: None,
         effects_not_before: None,
+        cluster_allowed: true,
         role_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod addresses;
+mod bindings;
 mod dns;
 mod epochs;
 mod gates;
@@ -9,6 +10,7 @@ mod harm;
 mod measured;
 mod odds;
 mod owners;
+mod peers;
 mod privileges;
 mod runs;
 mod spent;

@@ -308,6 +308,7 @@ fn stalled_condition(
             | "TargetOverlap"
             | "RoleNotAllowed"
             | TopologyError::CLUSTER_NOT_FOUND
+            | TopologyError::CLUSTER_NOT_ALLOWED
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

@@ -2,9 +2,12 @@
 
 use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate};
-use crate::world::count_connections;
+use crate::world::{ClusterPeers, count_connections};
 use dbbalance_core::budget::{self, BudgetCheck, Holding, Load, Members};
 use dbbalance_core::workload::WorkloadFacts;
+
+/// How many other policies a message names.
+const HOLDERS: usize = 3;
 
 /// How a step opens its connections, as far as the budget depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +70,34 @@ pub(crate) fn find_refusal(
     let budget = &pass.policy.budget;
     match budget::check_budget(members, budget, &held, in_flight, adds, kind.surges) {
         BudgetCheck::Fits => None,
-        BudgetCheck::Exceeds { message, measured } => refusal(Gate::Budget, message, !measured),
+        BudgetCheck::Exceeds {
+            mut message,
+            measured,
+        } => {
+            message.push_str(&describe_holders(&world.peers));
+            refusal(Gate::Budget, message, !measured)
+        }
         BudgetCheck::Unknown(_) if kind.urgent => None,
         BudgetCheck::Unknown(message) => refusal(Gate::BudgetUnknown, message, true),
     }
+}
+
+/// Names the other policies that hold most; empty if no other policy holds anything.
+fn describe_holders(peers: &ClusterPeers) -> String {
+    let largest = peers.holders.iter().take(HOLDERS);
+    let largest: Vec<String> = largest
+        .map(|(policy, connections)| format!("{policy} {connections}"))
+        .collect();
+    if largest.is_empty() {
+        return String::new();
+    }
+    let more = peers.holders.len() - largest.len();
+    let rest = if more > 0 {
+        format!(" and {more} more policies")
+    } else {
+        String::new()
+    };
+    format!("; of the cluster hold {}{rest}", largest.join(", "))
 }
 
 /// Returns what this policy's pods hold, or will once they have started: as measured, or by what their pools may hold.
