@@ -157,21 +157,27 @@ impl Context {
         is_listed(&self.evidence_namespaces, namespace) || self.may_signal_in(namespace)
     }
 
-    /// Counts a failed reconcile of this policy and returns the delay before the next one, which doubles each time.
-    pub fn next_backoff(&self, uid: &str) -> Duration {
+    /// Counts a failed reconcile of this policy. Returns how many there were in a row.
+    pub fn count_failure(&self, uid: &str) -> u32 {
         let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
-        BACKOFF
-            .0
-            .saturating_mul(1 << (*count - 1).min(16))
-            .min(BACKOFF.1)
+        *count
     }
 
     /// Resets the delay after a successful reconcile.
     pub fn reset_backoff(&self, uid: &str) {
         self.failures.lock().remove(uid);
     }
+}
+
+/// Returns the delay after so many failed reconciles in a row. It doubles with each.
+#[must_use]
+pub fn backoff_after(failures: u32) -> Duration {
+    BACKOFF
+        .0
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(BACKOFF.1)
 }
 
 fn is_listed(namespaces: &[String], namespace: &str) -> bool {

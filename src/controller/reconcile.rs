@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::context::Context;
+use super::context::{Context, backoff_after};
 use super::errors::ReconcileError;
 use super::observe::{cluster_key, cluster_peers, observe_world};
 use super::sampling::request_samples;
@@ -19,6 +19,10 @@ use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two reconciles of a policy that changes in each.
 const SOON: Duration = Duration::from_millis(20);
+
+/// How many lost races in a row are repeated at once. Another writer wins one or two. An answer that is not a race, such
+/// as an admission webhook's, comes each time and must not make a loop of requests.
+const CONFLICTS_AT_ONCE: u32 = 5;
 
 /// The longest time between two reconciles of a policy: an event may have been lost.
 const HEARTBEAT: Duration = Duration::from_mins(5);
@@ -95,11 +99,13 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     ))
 }
 
-/// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted.
+/// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted,
+/// unless it keeps coming.
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
 pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
     let meta = policy.meta();
-    if matches!(error, ReconcileError::Conflict) {
+    let failures = ctx.count_failure(meta.uid.as_deref().unwrap_or_default());
+    if matches!(error, ReconcileError::Conflict) && failures <= CONFLICTS_AT_ONCE {
         return Action::requeue(SOON);
     }
     ctx.metrics.count_reconcile_error(error.reason());
@@ -113,7 +119,7 @@ pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Con
     if matches!(error, ReconcileError::Malformed(_)) {
         return Action::await_change();
     }
-    Action::requeue(ctx.next_backoff(meta.uid.as_deref().unwrap_or_default()))
+    Action::requeue(backoff_after(failures))
 }
 
 #[cfg(test)]

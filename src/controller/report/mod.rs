@@ -22,6 +22,7 @@ use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
+use dbbalance_kube::refusal::is_lost_race;
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
@@ -256,10 +257,7 @@ async fn write_status(
             });
             Ok(())
         }
-        // A failed test operation is answered with 422, a resource version that changed meanwhile with 409.
-        Err(kube::Error::Api(s))
-            if s.is_conflict() || s.is_invalid() && s.message.contains("test") =>
-        {
+        Err(kube::Error::Api(status)) if is_lost_race(&status) => {
             ctx.state.update(&facts.uid, |m| m.must_read = true);
             Err(ReconcileError::Conflict)
         }

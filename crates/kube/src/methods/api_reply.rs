@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::{BlockedBy, EffectFault, EffectOutcome};
+use crate::refusal::is_about_field;
 pub(super) use dbbalance_core::error_chain::format_error_chain;
 
 /// A reason why a request returned no object.
@@ -44,7 +45,7 @@ pub(super) fn is_gone(status: &Status) -> bool {
     ];
     status.code == 404
         || (status.code == 409 && OTHER_UID.iter().any(|words| status.message.contains(words)))
-        || (status.code == 422 && status.message.contains("metadata.uid"))
+        || (status.code == 422 && is_about_field(status, "metadata.uid"))
 }
 
 /// True if the namespace is being deleted, which the API server answers with 403 too.
