@@ -107,6 +107,7 @@ pub struct Metrics {
     policies: Family<ByMode, Gauge>,
     paused: Gauge,
     conditions: Family<ByCondition, Gauge>,
+    unread: Gauge,
     stale: Gauge,
     stale_since: Gauge<f64, AtomicU64>,
     reconciles: Histogram,
@@ -144,6 +145,7 @@ impl Metrics {
             policies: Family::default(),
             paused: Gauge::default(),
             conditions: Family::default(),
+            unread: Gauge::default(),
             stale: Gauge::default(),
             stale_since: Gauge::default(),
             reconciles: Histogram::new(SHORT),
@@ -176,6 +178,7 @@ impl Metrics {
         r.register("policies", "Policies, by mode", self.policies.clone());
         r.register("policies_paused", "Paused or suspended policies", self.paused.clone());
         r.register("policy_conditions", "Policies, by type and status of a condition", self.conditions.clone());
+        r.register("namespaces_unread", "Watched namespaces that are not served, because a list of theirs is forbidden or late", self.unread.clone());
         r.register("pods_stale", "Stale pods of all policies", self.stale.clone());
         r.register("pods_stale_since_timestamp_seconds", "Unix time at which the oldest due epoch with stale pods opened; 0 if no pod is stale", self.stale_since.clone());
         r.register("reconcile_duration_seconds", "Duration of successful reconciles of one policy", self.reconciles.clone());
@@ -315,6 +318,11 @@ impl Metrics {
     /// Counts a failed reconcile; `reason` is the error's static `reason()`.
     pub fn count_reconcile_error(&self, reason: &'static str) {
         self.errors.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Sets the number of watched namespaces that are not served, on leader and standby.
+    pub fn set_unread_namespaces(&self, count: usize) {
+        self.unread.set(to_gauge_value(count));
     }
 
     /// Sets the gauges of all policies. A standby sets them to zero.

@@ -54,12 +54,24 @@ pub async fn reconcile_policy(
         Ok(policy) => policy,
         Err(malformed) => return Err(ReconcileError::Malformed(malformed.error.clone())),
     };
+    refuse_unread(policy, &ctx)?;
     tracing::debug!("Reconciling policy");
     let started = std::time::Instant::now();
     let action = run_pass(policy, &ctx).await?;
     ctx.reset_backoff(&policy.uid().unwrap_or_default());
     ctx.metrics.observe_reconcile(started.elapsed());
     Ok(action)
+}
+
+/// Refuses a policy whose namespace is not in the caches: its pods would look gone, and the policy done.
+fn refuse_unread(policy: &DbBalancePolicy, ctx: &Context) -> Result<(), ReconcileError> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let kinds = ctx.stores.unread_kinds(&namespace);
+    if kinds.is_empty() {
+        Ok(())
+    } else {
+        Err(ReconcileError::NamespaceUnread { namespace, kinds })
+    }
 }
 
 async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, ReconcileError> {

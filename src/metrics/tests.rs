@@ -45,6 +45,7 @@ fn every_metric_has_its_documented_name() {
         "dbbalance_policies{mode=\"Enforce\"} 0",
         "dbbalance_policies_paused 0",
         "dbbalance_policy_conditions{type=\"Ready\",status=\"True\"} 0",
+        "dbbalance_namespaces_unread 0",
         "dbbalance_pods_stale 0",
         "dbbalance_pods_stale_since_timestamp_seconds 0",
         "dbbalance_reconcile_duration_seconds_count 0",

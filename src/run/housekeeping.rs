@@ -42,6 +42,8 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
+        ctx.metrics
+            .set_unread_namespaces(ctx.stores.unread_namespaces());
         if !ctx.leadership.is_leading() {
             ctx.metrics.set_fleet(&PolicyTotals::default());
             continue;

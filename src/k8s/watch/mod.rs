@@ -5,6 +5,7 @@
 mod feed;
 mod merge;
 mod trim;
+mod unread;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
+use unread::UnreadLists;
 
 /// A policy as watched. One that cannot be parsed does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
@@ -35,7 +37,7 @@ pub type ReplicaSetMeta = PartialObjectMeta<ReplicaSet>;
 const CHANGE_BUFFER: usize = 4096;
 
 /// The kind of a changed object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
     /// A policy: its spec, its annotations, its creation or deletion. Not its status.
     Policy,
@@ -89,6 +91,7 @@ pub struct Stores {
     daemon_sets: Store<DaemonSet>,
     replica_sets: Store<ReplicaSetMeta>,
     notices: broadcast::Sender<CacheChange>,
+    unread: UnreadLists,
 }
 
 impl Stores {
@@ -101,12 +104,14 @@ impl Stores {
         tasks: &TaskTracker,
     ) -> Self {
         let (notices, _) = broadcast::channel(CHANGE_BUFFER);
+        let unread = UnreadLists::default();
         let watch = WatchStarter {
             client,
             namespaces,
             shutdown,
             tasks,
             notices: &notices,
+            unread: &unread,
         };
         Self {
             policies: watch.start_watch(
@@ -136,10 +141,25 @@ impl Stores {
                 trim::is_same_replica_set,
             ),
             notices,
+            unread,
         }
     }
 
-    /// Waits until every list has been read once.
+    /// Returns the kinds of objects whose list is missing in a watched namespace, because it is forbidden or late. The
+    /// policies of the namespace cannot be judged: their pods would look gone.
+    #[must_use]
+    pub fn unread_kinds(&self, namespace: &str) -> Vec<ObjectKind> {
+        self.unread.kinds_in(namespace)
+    }
+
+    /// Returns how many watched namespaces miss a list.
+    #[must_use]
+    pub fn unread_namespaces(&self) -> usize {
+        self.unread.count_namespaces()
+    }
+
+    /// Waits until every list has been read once. With a list of namespaces, those that are forbidden or late are not
+    /// waited for.
     ///
     /// # Errors
     /// When a watch has stopped before.
@@ -254,6 +274,7 @@ struct WatchStarter<'a> {
     shutdown: &'a CancellationToken,
     tasks: &'a TaskTracker,
     notices: &'a broadcast::Sender<CacheChange>,
+    unread: &'a UnreadLists,
 }
 
 impl WatchStarter<'_> {
@@ -296,7 +317,7 @@ impl WatchStarter<'_> {
                     )
                 })
                 .collect();
-            merge::merge_watches(parts, store.clone()).boxed()
+            merge::merge_watches(parts, kind, store.clone(), self.unread.clone()).boxed()
         };
         let pump = feed::CacheFeed {
             kind,
