@@ -26,15 +26,17 @@ use crate::aurora::{
     Cadence, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
 };
 use crate::cli::RunArgs;
+use crate::controller::apply::write_records;
 use crate::controller::context::Context;
 use crate::controller::reconcile::{on_error, reconcile_policy};
+use crate::controller::record_queue::RecordQueue;
 use crate::controller::state_cache::StateCache;
 use crate::http::{HttpState, Readiness, bind_listener, serve_http};
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::{Probe, ProbeConfig};
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
@@ -186,10 +188,8 @@ async fn run_controller(
         signal_namespaces: args.signal_namespaces.0.clone(),
         evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
-        effect_limiter: Bucket::new(
-            Duration::from_secs(1) / args.actions_per_second.max(1),
-            args.actions_burst,
-        ),
+        effect_limiter: EffectLimiter::new(args.actions_per_second, args.actions_burst),
+        records: RecordQueue::default(),
         probe,
         pod_caller: PodCaller::new()?,
         metrics,
@@ -207,6 +207,8 @@ async fn run_controller(
         stop.clone()
             .run_until_cancelled_owned(run_housekeeping(Arc::clone(&ctx))),
     );
+    let (writing, until) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move { write_records(&writing, &until).await });
     let stopping = stop.clone();
     Controller::for_stream(stream::pending(), stores.policy_store())
         .with_config(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::access::RoleAllowList;
 use crate::aurora::dns::DnsWatch;
@@ -17,7 +18,7 @@ use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::Probe;
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
@@ -43,7 +44,9 @@ pub struct Context {
     /// The region of policies that do not name one.
     pub default_region: String,
     /// Limits the rate of effects over all policies.
-    pub effect_limiter: Bucket,
+    pub effect_limiter: EffectLimiter,
+    /// Writes on pods that only record something.
+    pub records: RecordQueue,
     /// Reads the sockets of pods.
     pub probe: Probe,
     /// HTTP client for pods' hooks.
@@ -73,7 +76,9 @@ pub struct EffectContext<'a> {
     /// Whether this replica is the leader.
     pub leadership: &'a Leadership,
     /// Limits the rate of effects over all policies.
-    pub limiter: &'a Bucket,
+    pub limiter: &'a EffectLimiter,
+    /// Writes on pods that only record something.
+    pub records: &'a RecordQueue,
     /// HTTP client for pods' hooks.
     pub pod_caller: &'a PodCaller,
     /// Opens epochs.
@@ -123,6 +128,7 @@ impl Context {
             stores: &self.stores,
             leadership: &self.leadership,
             limiter: &self.effect_limiter,
+            records: &self.records,
             pod_caller: &self.pod_caller,
             events: &self.events,
             metrics: &self.metrics,

@@ -20,6 +20,9 @@ use dbbalance_planner::policy::{Policy, PolicyFindings};
 /// The shortest time between two reconciles of a policy that changes in each.
 const SOON: Duration = Duration::from_millis(20);
 
+/// The least time for which a policy that the rate limit has stopped leaves the limit to others.
+const YIELD: Duration = Duration::from_secs(1);
+
 /// How many lost races in a row are repeated at once. Another writer wins one or two. An answer that is not a race, such
 /// as an admission webhook's, comes each time and must not make a loop of requests.
 const CONFLICTS_AT_ONCE: u32 = 5;
@@ -98,6 +101,9 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
     let reported =
         report_results(&current, &world, &parsed, &plan, &applied, ctx.for_report()).await?;
+    if applied.targets.values().any(|t| t.left > 0) {
+        return Ok(Action::requeue(yield_limit(ctx)));
+    }
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
@@ -109,6 +115,13 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
             Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
         },
     ))
+}
+
+/// Returns when a step goes on that the rate limit has cut: late enough that policies that wait get their share, in random
+/// order, and no later than the limiter's burst lasts.
+fn yield_limit(ctx: &Context) -> Duration {
+    let spread = (ctx.clock)().subsec_millisecond().unsigned_abs() % 1000;
+    YIELD + Duration::from_millis(spread.into())
 }
 
 /// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted,

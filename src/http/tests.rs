@@ -2,6 +2,8 @@
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::k8s::lease::{LeaseKeeper, LeaseState};
 use kube::client::Body;

@@ -32,6 +32,7 @@ pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::Unbounde
             identity = ctx.leadership.identity(),
             "Lost leadership: no effects until this replica leads again"
         );
+        ctx.records.clear();
         ctx.pollers.retain(&HashSet::new());
         ctx.probe.retain(&HashSet::new());
         ctx.dns.retain(&HashSet::new());

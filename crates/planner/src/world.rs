@@ -113,6 +113,8 @@ pub struct TargetWorld {
     pub owned_by: Option<String>,
     /// Until when effects are put off.
     pub backoff: Option<EffectBackoff>,
+    /// How many pods of the last step are still to be taken: the rate limit has cut it. Zero after a restart.
+    pub left_of_step: usize,
     /// What was measured; empty without evidence.
     pub evidence: TargetEvidence,
 }

@@ -21,12 +21,13 @@ use crate::aurora::{
     Cadence, ClusterSource, DnsConfig, DnsWatch, NoStats, PollerConfig, Pollers, ReadingError,
     RoleAllowList, SourceError, SourceFactory, SourceKey,
 };
+use crate::controller::record_queue::RecordQueue;
 use crate::controller::state_cache::StateCache;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseState};
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::{Probe, ProbeConfig};
 use crate::telemetry::build_subscriber;
 use dbbalance_core::evidence::{Socket, Unreadable};
@@ -109,7 +110,8 @@ fn failing_context() -> Arc<Context> {
         signal_namespaces: Vec::new(),
         evidence_namespaces: Vec::new(),
         default_region: "eu-west-1".to_owned(),
-        effect_limiter: Bucket::default(),
+        effect_limiter: EffectLimiter::new(10, 20),
+        records: RecordQueue::default(),
         probe: Probe::new(ProbeConfig::new(Arc::new(Silent)), stop),
         pod_caller: PodCaller::new().unwrap(),
         metrics: Arc::new(Metrics::new()),

@@ -85,7 +85,12 @@ fn select_pods(
     }
     candidates.broken.truncate(STORM_CAP_PER_SECOND);
     let interval = interval_end(ctx);
-    let canary = candidates.cut_to_pace(ctx, interval.is_some())?;
+    let pace = match (interval, ctx.found.left_of_step) {
+        (None, _) => StepPace::New,
+        (Some(_), 0) => StepPace::Wait,
+        (Some(_), left) => StepPace::Continue(left),
+    };
+    let canary = candidates.cut_to_pace(ctx, pace)?;
     if candidates.len() == 0 {
         return Err(pacing_gate(ctx, interval.or(storm_cap)));
     }
@@ -93,6 +98,17 @@ fn select_pods(
     let (pods, adds) = build_pod_steps(ctx, all, method, in_flight)?;
     let canary = canary.is_some_and(|uid| pods.iter().any(|p| p.uid == uid));
     Ok((recycle_step(ctx, pods, canary), adds))
+}
+
+/// What the interval between steps allows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StepPace {
+    /// A new step.
+    New,
+    /// So many pods of the last step, which the rate limit has cut.
+    Continue(usize),
+    /// Only what never waits.
+    Wait,
 }
 
 /// The stale pods that could go next, by why.
@@ -164,15 +180,18 @@ impl<'a> StaleCandidates<'a> {
     fn cut_to_pace(
         &mut self,
         ctx: &TargetContext,
-        within_interval: bool,
+        pace: StepPace,
     ) -> Result<Option<String>, ClosedGate> {
-        if within_interval {
+        if pace == StepPace::Wait {
             self.retry.clear();
             self.ready.clear();
             self.fallback.clear();
             return Ok(None);
         }
         let mut free = ctx.max_unavailable().saturating_sub(count_busy(ctx));
+        if let StepPace::Continue(left) = pace {
+            free = free.min(left);
+        }
         if ctx.is_verified() {
             keep_free(&mut self.ready, &mut free);
             keep_free(&mut self.fallback, &mut free);
