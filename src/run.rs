@@ -2,11 +2,11 @@
 //!
 //! On shutdown, all effects end before the lease is released, because a successor may act within a second of that.
 
+mod counters;
 mod housekeeping;
 mod triggers;
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aurora::dns::resolver::{Resolver, ResolverError};
-use crate::aurora::dns::{DnsConfig, DnsWatch, LookupResult, LookupStats};
+use crate::aurora::dns::{DnsConfig, DnsWatch};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
-use crate::aurora::{
-    Cadence, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
-};
+use crate::aurora::{Cadence, PollerConfig, Pollers, RoleAllowList};
 use crate::cli::RunArgs;
 use crate::controller::apply::write_records;
 use crate::controller::context::Context;
@@ -38,6 +36,7 @@ use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::EffectLimiter;
 use crate::sockets::{Probe, ProbeConfig};
+use counters::{LookupCounter, PollCounter};
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 use dbbalance_kube::sockets::procnet::ProcNet;
@@ -262,10 +261,7 @@ fn start_pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToke
         },
         allowed,
         clock: Arc::new(Timestamp::now),
-        stats: Arc::new(PollCounter {
-            metrics: Arc::clone(metrics),
-            last: Mutex::default(),
-        }),
+        stats: Arc::new(PollCounter::new(Arc::clone(metrics))),
     };
     Pollers::new(config, stop.clone())
 }
@@ -282,31 +278,4 @@ fn start_dns(
         stats: Arc::new(LookupCounter(Arc::clone(metrics))),
     };
     Ok(DnsWatch::new(config, stop.clone()))
-}
-
-struct LookupCounter(Arc<Metrics>);
-
-impl LookupStats for LookupCounter {
-    fn count_lookup(&self, result: LookupResult) {
-        self.0.count_lookup(result);
-    }
-}
-
-/// Counts polls, and reports the oldest of the pollers' last successes.
-struct PollCounter {
-    metrics: Arc<Metrics>,
-    last: Mutex<HashMap<SourceKey, Timestamp>>,
-}
-
-impl PollStats for PollCounter {
-    fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
-        self.metrics.count_poll(result);
-        let mut last = self.last.lock();
-        if result == PollResult::Ok {
-            last.insert(source.clone(), at);
-        }
-        if let Some(oldest) = last.values().min() {
-            self.metrics.set_last_success(*oldest);
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! What all reconciles share: clients, caches, lease, pollers and in-memory state.
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,6 +174,13 @@ impl Context {
     /// Resets the delay after a successful reconcile.
     pub fn reset_backoff(&self, uid: &str) {
         self.failures.lock().remove(uid);
+    }
+
+    /// Forgets the failures of all other policies.
+    pub fn retain_failures(&self, uids: &HashSet<&str>) {
+        self.failures
+            .lock()
+            .retain(|uid, _| uids.contains(uid.as_str()));
     }
 }
 

@@ -249,3 +249,13 @@ async fn a_lost_race_is_repeated_at_once_and_an_answer_that_never_ends_is_not() 
     let again = on_error(policy(), &ReconcileError::Conflict, ctx);
     assert_eq!(again, Action::requeue(SOON));
 }
+
+#[tokio::test]
+async fn the_failures_of_a_deleted_policy_are_forgotten() {
+    let ctx = failing_context();
+    ctx.count_failure("kept");
+    ctx.count_failure("deleted");
+    ctx.retain_failures(&["kept"].into());
+    assert_eq!(ctx.count_failure("kept"), 2);
+    assert_eq!(ctx.count_failure("deleted"), 1);
+}
