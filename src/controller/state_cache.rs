@@ -5,6 +5,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -52,7 +53,7 @@ pub struct PolicyState {
     pub claimed: HashMap<String, (String, Claim)>,
     /// The sockets of pods before their recycle, by pod UID. Later readings are compared with them to prove that the
     /// pool was renewed.
-    pub sockets_before_recycle: BTreeMap<String, Vec<Socket>>,
+    pub sockets_before_recycle: BTreeMap<String, Arc<[Socket]>>,
     /// The connections that the policy's recycles in progress may add.
     pub in_flight: Load,
     /// Runs in progress that no gate outside of the policy holds.

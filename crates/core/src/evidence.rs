@@ -7,6 +7,7 @@ pub mod holdings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,8 +87,8 @@ impl Socket {
 pub struct PodReading {
     /// When the reading started, by the operator's clock: nothing in it is older.
     pub at: Timestamp,
-    /// Sockets to the target's port.
-    pub sockets: Vec<Socket>,
+    /// Sockets to the target's port. Shared, because each pass looks at the readings of all pods.
+    pub sockets: Arc<[Socket]>,
 }
 
 /// Why a pod could not be read.

@@ -126,7 +126,7 @@ pub struct TargetEvidence {
     pub measured: Measured,
     /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers them: a recycle
     /// is proved by them.
-    pub before: BTreeMap<String, Vec<Socket>>,
+    pub before: BTreeMap<String, Arc<[Socket]>>,
 }
 
 impl TargetEvidence {

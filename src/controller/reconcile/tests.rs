@@ -35,7 +35,7 @@ use dbbalance_core::topology::ClusterId;
 use dbbalance_core::tracker::ClusterReading;
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
-use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
+use dbbalance_kube::sockets::{CommandPace, ConnectionReader, PodToRead};
 
 /// AWS, DNS and pods that never answer.
 struct Silent;
@@ -66,7 +66,7 @@ impl Resolve for Silent {
 
 #[async_trait]
 impl ConnectionReader for Silent {
-    async fn read(&self, _: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
+    async fn read(&self, _: &PodToRead, _: &dyn CommandPace) -> Result<Vec<Socket>, Unreadable> {
         std::future::pending().await
     }
 }

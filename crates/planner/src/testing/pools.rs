@@ -222,7 +222,7 @@ impl Pools {
                 let why = Unreadable::new(UnreadableReason::Timeout, "no answer");
                 PodMeasurement::Unreadable { at: *at, why }
             } else {
-                let sockets = sockets.clone();
+                let sockets = sockets.as_slice().into();
                 PodMeasurement::Read(PodReading { at: *at, sockets })
             };
             pods.insert(uid.clone(), reading);
