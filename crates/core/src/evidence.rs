@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use dbbalance_api::text::strip_control;
+
 pub use holdings::{
     AddressOwner, Addresses, ConnectionCount, Evidence, EvidenceQuality, PodHoldings,
     attribute_connections,
@@ -168,10 +170,10 @@ pub struct Unreadable {
 impl Unreadable {
     /// Creates the value from a reason and its message.
     #[must_use]
-    pub fn new(reason: UnreadableReason, message: impl Into<String>) -> Self {
+    pub fn new(reason: UnreadableReason, message: impl AsRef<str>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: strip_control(message.as_ref()).into_owned(),
         }
     }
 }

@@ -93,17 +93,14 @@ pub(super) fn classify_failure(failure: &RequestError, what: &str, grant: &str) 
         return EffectOutcome::Gone;
     }
     if is_terminating(status) {
-        return EffectOutcome::Blocked {
-            by: BlockedBy::NamespaceTerminating,
-            message: format!("{what}: {said}"),
-        };
+        return EffectOutcome::blocked(BlockedBy::NamespaceTerminating, format!("{what}: {said}"));
     }
     match status.code {
         403 => EffectOutcome::failed(EffectFault::Forbidden, format!("{what}: {said}; {grant}")),
-        429 | 503 => EffectOutcome::Blocked {
-            by: BlockedBy::ApiServerBusy,
-            message: format!("{what}: the API server is busy: {said}"),
-        },
+        429 | 503 => EffectOutcome::blocked(
+            BlockedBy::ApiServerBusy,
+            format!("{what}: the API server is busy: {said}"),
+        ),
         422 => EffectOutcome::failed(EffectFault::Invalid, format!("{what}: {said}")),
         code => EffectOutcome::failed(
             EffectFault::ApiError,

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use dbbalance_api::text::strip_control;
+
 /// Timeout of one request to the API server, from its first byte to the last byte of the answer.
 ///
 /// Shorter than what is left of the default lease (12 s) after a renewal, so that an effect on a
@@ -69,10 +71,19 @@ pub enum EffectOutcome {
 }
 
 impl EffectOutcome {
-    pub(crate) fn failed(fault: EffectFault, message: impl Into<String>) -> Self {
+    /// A failure with its message, of which the output of others may be a part.
+    pub(crate) fn failed(fault: EffectFault, message: impl AsRef<str>) -> Self {
         Self::Failed {
             fault,
-            message: message.into(),
+            message: strip_control(message.as_ref()).into_owned(),
+        }
+    }
+
+    /// What holds the effect, with a message of which the words of others may be a part.
+    pub(crate) fn blocked(by: BlockedBy, message: impl AsRef<str>) -> Self {
+        Self::Blocked {
+            by,
+            message: strip_control(message.as_ref()).into_owned(),
         }
     }
 }
