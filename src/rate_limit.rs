@@ -64,6 +64,11 @@ impl Bucket {
         true
     }
 
+    /// Returns when the next token may be used.
+    fn next_at(&self, now: Instant) -> Instant {
+        self.next_token(*self.full_at.lock(), now, 0).1
+    }
+
     /// Reserves a token and returns when its request may be sent.
     fn reserve(&self, now: Instant) -> Instant {
         let mut full_at = self.full_at.lock();
@@ -111,6 +116,12 @@ impl EffectLimiter {
             bucket: Bucket::new(Duration::from_secs(1) / per_second.max(1), burst),
             records: Mutex::new(()),
         }
+    }
+
+    /// Returns whether a claim that is asked for now may be made by the deadline.
+    #[must_use]
+    pub fn admits_claim(&self, deadline: Instant) -> bool {
+        self.bucket.next_at(Instant::now()) <= deadline
     }
 
     /// Waits until one more claim may be made. Returns false at once if that is after the deadline.
@@ -169,7 +180,9 @@ mod tests {
         let taken = futures::future::join_all(asked).await;
         assert_eq!(taken.iter().filter(|t| **t).count(), 70);
         assert_eq!(Instant::now(), deadline);
+        assert!(!limiter.admits_claim(deadline));
         // What was refused was not reserved.
+        assert!(limiter.admits_claim(deadline + Duration::from_millis(100)));
         assert!(
             limiter
                 .acquire_claim(deadline + Duration::from_millis(100))

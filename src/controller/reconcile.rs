@@ -6,11 +6,12 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::apply::{CLAIMING, apply_plan};
 use super::context::{Context, backoff_after};
 use super::errors::ReconcileError;
 use super::observe::{cluster_key, cluster_peers, observe_world};
+use super::report::{record_steps, report_results};
 use super::sampling::request_samples;
-use super::{apply::apply_plan, report::report_results};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_core::error_chain::format_error_chain;
@@ -98,9 +99,29 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
         plan
     };
     request_samples(&current, &world, &plan, now, ctx);
-    let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
-    let reported =
-        report_results(&current, &world, &parsed, &plan, &applied, ctx.for_report()).await?;
+    let recorded = if has_room(ctx) {
+        record_steps(&current, &world, &parsed, &plan, ctx.for_report()).await?
+    } else {
+        None
+    };
+    let applied = apply_plan(
+        &current,
+        &world,
+        &plan,
+        recorded.is_some(),
+        ctx.for_effects(),
+    )
+    .await?;
+    let reported = report_results(
+        &current,
+        &world,
+        &parsed,
+        &plan,
+        &applied,
+        recorded.as_ref(),
+        ctx.for_report(),
+    )
+    .await?;
     if applied.targets.values().any(|t| t.left > 0) {
         return Ok(Action::requeue(yield_limit(ctx)));
     }
@@ -115,6 +136,12 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
             Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
         },
     ))
+}
+
+/// Whether the rate limit lets a pass that begins now take at least one pod. If not, its steps need no record.
+fn has_room(ctx: &Context) -> bool {
+    let deadline = tokio::time::Instant::now() + CLAIMING;
+    ctx.effect_limiter.admits_claim(deadline)
 }
 
 /// Returns when a step goes on that the rate limit has cut: late enough that policies that wait get their share, in random

@@ -40,7 +40,7 @@ const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long a pass claims pods. It bounds how old the facts are that a claim is made on, and how long a status, another
 /// failover or an edit of the policy waits.
-const CLAIMING: Duration = Duration::from_secs(5);
+pub const CLAIMING: Duration = Duration::from_secs(5);
 
 /// The time from the creation of an epoch's event to its open time: the granularity of the API server's times.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
@@ -73,7 +73,17 @@ pub struct TargetApplied {
     pub template_generation: Option<i64>,
 }
 
-/// Makes the effects of a plan.
+impl TargetApplied {
+    /// A step of which nothing was done.
+    fn left(pods: usize) -> Self {
+        Self {
+            left: pods,
+            ..Self::default()
+        }
+    }
+}
+
+/// Makes the effects of a plan. `may_step`: its steps are recorded; else they are left to the next pass.
 ///
 /// # Errors
 /// When the pending epoch cannot be opened. Failed effects are not errors; they are in the result.
@@ -92,6 +102,7 @@ pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
+    may_step: bool,
     ctx: EffectContext<'_>,
 ) -> Result<Applied, ReconcileError> {
     let Plan {
@@ -140,6 +151,8 @@ pub async fn apply_plan(
                     .add(plan_records(&guard, pods, &note, Some(stamp)));
                 TargetApplied::default()
             }
+            Some(Step::Rollout { .. }) if !may_step => TargetApplied::left(1),
+            Some(Step::Pods { pods, .. }) if !may_step => TargetApplied::left(pods.len()),
             Some(Step::Rollout { kind, name, stamp }) => {
                 let uid = world
                     .targets
@@ -157,10 +170,7 @@ pub async fn apply_plan(
                 if ctx.limiter.acquire_claim(deadline).await && guard.stands(ctx.stores) {
                     roll_workload(&workload, stamp, ctx).await
                 } else {
-                    TargetApplied {
-                        left: 1,
-                        ..TargetApplied::default()
-                    }
+                    TargetApplied::left(1)
                 }
             }
             Some(Step::Pods {

@@ -320,7 +320,7 @@ impl Pools {
             let reading = self.reading(&step.uid).map(<[Socket]>::to_vec);
             if let Some(sockets) = reading {
                 let before = &mut self.world.targets[0].evidence.before;
-                before.insert(step.uid.clone(), sockets);
+                before.insert(step.uid.clone(), sockets.into());
             }
         }
         for (index, step) in pods.iter().enumerate() {
