@@ -172,7 +172,8 @@ pub struct Settings {
     pub pod_cooldown: SignedDuration,
     /// The most recycles of one pod in an episode.
     pub max_recycles: u32,
-    /// The least time after which a pod with broken connections is recycled again.
+    /// The least time after which a pod with broken connections is recycled again; the last time it may be, after
+    /// `pod_cooldown`.
     pub redo: SignedDuration,
     /// The age from which evidence is not acted on.
     pub evidence_age: SignedDuration,

@@ -101,6 +101,21 @@ fn pods_that_are_not_ready_go_first() {
     stage.pods[1].ready = false;
     stage.writer_answers(&["w"; 8]);
     assert_eq!(stage.decide().urgent, ["pod-0001", "pod-0000"]);
+        let decision = stage.decide();
+        assert_eq!(decision.urgent.len(), expected, "at {seconds}");
+        assert!(decision.measure);
+    }
+}
+
+#[test]
+fn the_last_recycle_that_a_pod_may_have_waits_until_its_process_has_forgotten_the_address() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.pods[0].last_recycled = Some(at(1));
+    stage.pods[0].recycles = 2;
+    for (seconds, expected) in [(4, 0), (35, 0), (36, 1)] {
+        stage.now = at(seconds);
+        stage.pods[0].read_at = Some(at(seconds));
+        stage.writer_answers(&["w"; 8]);
 }
 
 #[test]
