@@ -18,6 +18,8 @@ pub struct Holdings {
     pub no_member: u32,
     /// To addresses that were never a member's: a proxy, a mesh, another database.
     pub unknown: u32,
+    /// Sockets to a member, or to a former one, that the server has closed or does not answer any more.
+    pub dead: u32,
 }
 
 impl Holdings {
