@@ -43,6 +43,7 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
         ("/budget/headroomPercent", &[], 0, 90),
         ("/targets/0/port", &[], 1, 65_535),
         ("/dns/timeoutSeconds", &[], 0, 3600),
+        ("/dns/holdSeconds", &[], 0, 300),
         ("/evidence/tolerancePercent", &[], 5, 50),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];

@@ -114,6 +114,12 @@ pub struct TopologyStatus {
     /// The port of the cluster's endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+    /// Addresses of instances that the last change replaced under their names (a blue/green
+    /// switchover, or an instance that was deleted and created again). For some minutes an answer
+    /// of DNS with one of them is not taken for the instance that has the name now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub former_addresses: Vec<String>,
     /// All members.
     // Aurora: at most 15 readers and one writer.
     #[schemars(length(max = 32))]

@@ -88,6 +88,8 @@ pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
     DnsView {
         writer: looks(writer),
         reader: looks(reader),
+        // Another answer than these was never seen.
+        since: Some(at(end) - SignedDuration::from_hours(1)),
         ..DnsView::default()
     }
 }

@@ -239,8 +239,10 @@ impl ClusterNames {
         let view = self.snapshot.take().unwrap_or_else(|| {
             Arc::new(DnsView {
                 writer: self.writer.to_vec(),
+                writers_named: self.writer.by_address(),
                 reader: self.reader.to_vec(),
                 readers_named: self.reader.by_address(),
+                since: self.writer.since().max(self.reader.since()),
                 book: self.addresses.clone(),
             })
         });

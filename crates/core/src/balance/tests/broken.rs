@@ -35,7 +35,11 @@ fn sockets_that_a_failover_has_left_dead_are_broken_though_their_pod_holds_no_co
     stage.pods[1].before_failover = true;
     stage.writer_answers(&["w"; 8]);
     let decision = stage.decide();
-    assert_eq!(decision.urgent, ["pod-0001"], "not what an idle time-out closed");
+    assert_eq!(
+        decision.urgent,
+        ["pod-0001"],
+        "not what an idle time-out closed"
+    );
     let figures = decision.verdict.figures().expect("there is evidence");
     assert_eq!(figures.misplaced.no_member, 5);
 }
@@ -43,7 +47,12 @@ fn sockets_that_a_failover_has_left_dead_are_broken_though_their_pod_holds_no_co
 #[test]
 fn a_target_whose_every_socket_is_dead_after_a_failover_is_not_one_without_connections() {
     let mut stage = writers(&["w"]);
-    let dead = |dead| Some(Holdings { dead, ..Holdings::default() });
+    let dead = |dead| {
+        Some(Holdings {
+            dead,
+            ..Holdings::default()
+        })
+    };
     stage.pods[0].holds = dead(5);
     stage.writer_answers(&["w"; 8]);
     assert!(stage.decide().urgent.is_empty());
