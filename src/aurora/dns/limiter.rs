@@ -4,11 +4,11 @@
 //! of hundreds of quiet clusters. Every fifth lookup is a routine one nevertheless, so that a storm of failovers does
 //! not stop the others for ever.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How many lookups that are waited for may go before a routine one whose turn it is.
 const OVERTAKING: usize = 4;
@@ -30,6 +30,8 @@ pub(super) struct LookupLimiter {
     next: parking_lot::Mutex<Option<Instant>>,
     /// Lookups of [`LookupPriority::Awaited`] that have not gone yet.
     awaited: AtomicUsize,
+    /// A routine lookup was overtaken often enough: the next slot is its own.
+    insisting: AtomicBool,
     /// Each priority is served in the order of its requests.
     awaited_turn: Mutex<()>,
     routine_turn: Mutex<()>,
@@ -44,6 +46,15 @@ impl Drop for AwaitedCount<'_> {
     }
 }
 
+/// Keeps the next slot for a routine lookup until it goes, or its task is dropped.
+struct InsistingTurn<'a>(&'a AtomicBool);
+
+impl Drop for InsistingTurn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl LookupLimiter {
     /// Returns a limiter of so many lookups a second. It has no burst: that would ask one cache at one moment.
     pub(super) fn new(lookups_per_second: u32) -> Self {
@@ -51,6 +62,7 @@ impl LookupLimiter {
             interval: Duration::from_secs(1) / lookups_per_second.max(1),
             next: parking_lot::Mutex::new(None),
             awaited: AtomicUsize::new(0),
+            insisting: AtomicBool::new(false),
             awaited_turn: Mutex::new(()),
             routine_turn: Mutex::new(()),
         }
@@ -63,18 +75,25 @@ impl LookupLimiter {
                 self.awaited.fetch_add(1, Ordering::AcqRel);
                 let count = AwaitedCount(&self.awaited);
                 let turn = self.awaited_turn.lock().await;
-                while !self.take_slot(|| true).await {}
+                let may_go = || !self.insisting.load(Ordering::Acquire);
+                while !self.take_slot(may_go).await {
+                    sleep(self.interval / 2).await;
+                }
                 drop((turn, count));
             }
             LookupPriority::Routine => {
                 let _turn = self.routine_turn.lock().await;
-                let mut overtaken = 0;
-                let may_go = |overtaken: usize| {
-                    overtaken >= OVERTAKING || self.awaited.load(Ordering::Acquire) == 0
+                let insisting = InsistingTurn(&self.insisting);
+                let may_go = || {
+                    insisting.0.load(Ordering::Acquire) || self.awaited.load(Ordering::Acquire) == 0
                 };
-                while !self.take_slot(|| may_go(overtaken)).await {
+                let mut overtaken = 0;
+                while !self.take_slot(may_go).await {
                     overtaken += 1;
-                    tokio::time::sleep(self.interval).await;
+                    insisting
+                        .0
+                        .store(overtaken >= OVERTAKING, Ordering::Release);
+                    sleep(self.interval / 2).await;
                 }
             }
         }
