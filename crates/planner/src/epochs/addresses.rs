@@ -3,10 +3,7 @@
 //! For users and the plugin, and so that a new leader recognises the connections of members that it never
 //! looked up. They are not part of the topology: another address raises no epoch.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-use jiff::{SignedDuration, Timestamp};
 
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, TopologyStatus};
@@ -15,11 +12,6 @@ use dbbalance_core::topology::{InstanceId, Topology};
 
 /// How many former addresses are recorded: those of two whole clusters of 16 members.
 pub(super) const MAX_FORMER_ADDRESSES: usize = 32;
-
-/// How long an answer with a former address is not taken for the instance that has the name now: far longer than DNS
-/// takes to follow (33 s after a blue/green switchover, by the AWS JDBC driver's log). After that the subnet may
-/// have given the address to the new instance, and a change must not be held for ever.
-const FORMER_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// Records addresses and port as DNS and RDS report them now. What they do not report stays as it was.
 pub(crate) fn record_addresses(world: &World, status: &mut DbBalancePolicyStatus) {
@@ -75,18 +67,6 @@ pub(super) fn replaced_addresses(before: &TopologyStatus, next: &Topology) -> Ve
     };
     let replaced = before.members.iter().filter(is_replaced);
     replaced.filter_map(|m| m.address.clone()).collect()
-}
-
-/// Returns the addresses that answers of DNS must not have after a change of this time.
-pub(crate) fn former_addresses(
-    status: &DbBalancePolicyStatus,
-    changed: Timestamp,
-    now: Timestamp,
-) -> BTreeSet<IpAddr> {
-    let topology = status.topology.as_ref();
-    let recent = topology.filter(|_| now.duration_since(changed) < FORMER_FOR);
-    let addresses = recent.into_iter().flat_map(|t| &t.former_addresses);
-    addresses.filter_map(|a| a.parse().ok()).collect()
 }
 
 /// Returns the addresses that a status records.

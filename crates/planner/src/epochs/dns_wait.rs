@@ -3,31 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::EpochPlanner;
-use super::addresses::former_addresses;
-use crate::times::{add_duration, truncate_to_second};
+use crate::times::{add_duration, dns_wait_interval, truncate_to_second};
 use crate::types::Notice;
+use crate::world::former_addresses;
 use dbbalance_api::spec::{Endpoint, OnTimeout};
 use dbbalance_api::status::PendingEpochStatus;
 use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, ExpectedAnswers, check_agreement};
 use dbbalance_core::topology::InstanceId;
-
-/// How soon to reconcile again for DNS samples alone, which trigger no pass: eight are taken in a second.
-const SAMPLE_INTERVAL: SignedDuration = SignedDuration::from_millis(500);
-/// How soon to reconcile in any case while DNS is waited for.
-const WAIT_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
-
-/// Returns how soon to reconcile again for what DNS is waited for.
-pub(crate) const fn wait_interval(waiting: &DnsWait) -> SignedDuration {
-    if waiting.looking {
-        SAMPLE_INTERVAL
-    } else {
-        WAIT_INTERVAL
-    }
-}
 
 impl EpochPlanner<'_> {
     /// Checks whether DNS has followed the change. Returns the message of the event by which the epoch opens: it must
@@ -84,7 +69,7 @@ impl EpochPlanner<'_> {
     }
 
     fn wait_for_dns(&mut self, pending: &mut PendingEpochStatus, waiting: DnsWait, late: bool) {
-        let next = add_duration(self.now, wait_interval(&waiting));
+        let next = add_duration(self.now, dns_wait_interval(&waiting));
         self.plan.wake_at(next);
         let mut message = waiting.message;
         if late {

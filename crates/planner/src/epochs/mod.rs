@@ -4,7 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod baseline;
-pub(crate) mod dns_wait;
+mod dns_wait;
 mod pending;
 mod raise;
 

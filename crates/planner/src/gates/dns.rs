@@ -3,18 +3,14 @@
 //! The epoch opened when the cluster endpoint had followed. Each step checks the endpoints of the target's own pools
 //! again: the reader endpoint follows later than the writer's, and a record may turn back between two steps.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::epochs::addresses::former_addresses;
-use crate::epochs::dns_wait::wait_interval;
 use crate::target::{Stage, TargetContext};
-use crate::times::add_duration;
+use crate::times::{add_duration, dns_wait_interval};
 use crate::types::{ClosedGate, Gate, Step};
+use crate::world::former_addresses;
 use dbbalance_api::spec::{Endpoint, OnTimeout};
 use dbbalance_core::dns::agreement::{ExpectedAnswers, check_pools};
-
-/// Times of steps are recorded in whole seconds: samples count from the next one on.
-const STEP_TIME_UNIT: SignedDuration = SignedDuration::from_secs(1);
 
 /// Whether the steps of this target wait for DNS: some of its stale pods are older than a failover, and
 /// `dns.onTimeout: Proceed` has not run out.
@@ -55,12 +51,12 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (Closed
         hold: (!is_verified_afterwards(ctx)).then_some(ctx.pass.policy.dns.hold),
         // Only samples of the last seconds show what a pool would be answered now.
         since: now,
-        after: before.map(|t| add_duration(t.0, STEP_TIME_UNIT)),
+        after: before.map(|t| t.0),
     };
     let endpoints = [Endpoint::Writer, Endpoint::Reader];
     let pools = endpoints.into_iter().filter(|e| ctx.policy.has_pool(*e));
     check_pools(pools, &expected, &ctx.pass.world.dns, now).map_err(|waiting| {
-        let again = add_duration(now, wait_interval(&waiting));
+        let again = add_duration(now, dns_wait_interval(&waiting));
         let until = deadline(ctx);
         let proceeds = ctx.pass.policy.dns.on_timeout == OnTimeout::Proceed;
         let closed = ClosedGate {

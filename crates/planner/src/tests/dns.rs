@@ -204,14 +204,19 @@ fn a_replaced_cluster_of_the_same_names_is_waited_for_by_its_addresses() {
     );
 }
 
+/// The same names, all of them other instances.
 fn rename_resources(mut topology: Topology) -> Topology {
-    let anew = |m: &MemberId| MemberId {
-        resource: ResourceId(format!("new-{}", m.resource)),
-        ..m.clone()
-    };
-    topology.writer = anew(&topology.writer);
-    topology.readers = topology.readers.iter().map(anew).collect();
+    let members = topology.readers.into_iter();
+    topology.readers = members.map(rename_resource).collect();
+    topology.writer = rename_resource(topology.writer);
     topology
+}
+
+fn rename_resource(member: MemberId) -> MemberId {
+    MemberId {
+        resource: ResourceId(format!("new-{}", member.resource)),
+        ..member
+    }
 }
 
 #[test]

@@ -47,13 +47,10 @@ fn sockets_that_a_failover_has_left_dead_are_broken_though_their_pod_holds_no_co
 #[test]
 fn a_target_whose_every_socket_is_dead_after_a_failover_is_not_one_without_connections() {
     let mut stage = writers(&["w"]);
-    let dead = |dead| {
-        Some(Holdings {
-            dead,
-            ..Holdings::default()
-        })
-    };
-    stage.pods[0].holds = dead(5);
+    stage.pods[0].holds = Some(Holdings {
+        dead: 5,
+        ..Holdings::default()
+    });
     stage.writer_answers(&["w"; 8]);
     assert!(stage.decide().urgent.is_empty());
     stage.pods[0].before_failover = true;
