@@ -11,7 +11,7 @@ use dbbalance::aurora::dns::resolver::Resolver;
 use dbbalance::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
 use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::dns::agreement::{AwaitedChange, check_agreement};
+use dbbalance_core::dns::agreement::{AwaitedChange, ExpectedAnswers, check_agreement};
 use dbbalance_core::topology::{
     ClusterId, ClusterView, Endpoints, InstanceId, MemberFacts, MemberId, ResourceId, Topology,
 };
@@ -281,8 +281,14 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],
         added: &BTreeSet::new(),
-        topology: &after.topology,
-        since,
+        has_reader_pools: false,
+        expected: ExpectedAnswers {
+            topology: &after.topology,
+            former: &BTreeSet::new(),
+            hold: None,
+            since,
+            after: None,
+        },
     };
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut said = BTreeSet::new();

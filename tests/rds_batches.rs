@@ -158,6 +158,18 @@ async fn refused_id_is_found_once_and_then_asked_for_alone() {
 }
 
 #[tokio::test]
+async fn refused_id_is_not_forgotten_by_a_poll_of_new_clusters_alone() {
+    let server = Server::with(&[("c42", "DBClusterNotFoundFault")]);
+    let source = server.source();
+    source.read(&ids(100)).await.unwrap();
+    source.read(&ids(1)).await.unwrap();
+    server.calls();
+    let answers = source.read(&ids(100)).await.unwrap();
+    assert_eq!(reasons(&answers).len(), 1);
+    assert_eq!(server.calls(), 3, "it is not looked for by halves again");
+}
+
+#[tokio::test]
 async fn refused_ids_take_turns_and_come_back() {
     let not_found = "DBClusterNotFoundFault";
     let server = Server::with(&[("c1", not_found), ("c2", not_found), ("c3", not_found)]);

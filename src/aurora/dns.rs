@@ -2,12 +2,14 @@
 //!
 //! - [`resolver`] asks the resolver that pods use, without a cache of its own.
 //! - `cluster_names` holds the samples of one cluster and reports what has changed.
-//! - `task` samples one cluster; all tasks share one rate limit.
+//! - `task` samples one cluster; all tasks share one `limiter`.
 //!
 //! `dbbalance_core::dns` decides what DNS must answer before an epoch opens.
 
 mod cluster_names;
+mod limiter;
 mod lookup;
+mod question;
 pub mod resolver;
 mod state;
 mod task;
@@ -29,9 +31,9 @@ pub use lookup::{IpFamily, LookupAnswer, LookupError, LookupResult, LookupStats,
 pub use state::{DnsConfig, DnsUpdate};
 
 use super::access::ClusterKey;
-use crate::rate_limit::Bucket;
 use dbbalance_core::dns::DnsView;
 use dbbalance_core::topology::ClusterView;
+use limiter::LookupLimiter;
 use state::{SampledCluster, SamplerShared};
 
 /// The samplers of all watched clusters. Clones share them.
@@ -44,10 +46,8 @@ impl DnsWatch {
     /// Returns a set without samplers. `stop` ends all of them.
     #[must_use]
     pub fn new(config: DnsConfig, stop: CancellationToken) -> Self {
-        // No burst: it would ask one cache at one moment.
-        let interval = Duration::from_secs(1) / config.lookups_per_second.max(1);
         let shared = SamplerShared {
-            bucket: Bucket::new(interval, 1),
+            limiter: LookupLimiter::new(config.lookups_per_second),
             config,
             stop,
             clusters: Mutex::default(),

@@ -148,6 +148,17 @@ pub enum ReadingError {
     /// The cluster is being deleted. That is not a change of topology: its pods have no other instance to use.
     #[error("cluster {0} is being deleted")]
     Deleting(ClusterId),
+    /// The cluster is stopped, or on its way there or back. That is not a change of topology: its instances all stop with
+    /// it, and return.
+    #[error(
+        "cluster {id} is {status}: its topology is not observed, and nothing is recycled, until it is available again"
+    )]
+    Stopped {
+        /// The asked cluster.
+        id: ClusterId,
+        /// Its status.
+        status: String,
+    },
     /// Another engine: the same API also returns Multi-AZ clusters, Neptune and `DocumentDB`.
     #[error(
         "cluster {id} has the engine {engine}: dbbalance supports aurora-mysql and aurora-postgresql only"
@@ -195,6 +206,7 @@ impl ReadingError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NotFound(_) | Self::Deleting(_) => "ClusterNotFound",
+            Self::Stopped { .. } => "ClusterStopped",
             Self::NotAurora { .. } => "NotAurora",
             Self::NotWhole { .. } => NOT_WHOLE,
             Self::Rejected { .. } => "RequestRejected",

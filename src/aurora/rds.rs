@@ -37,6 +37,9 @@ const MAX_PAGES: usize = 32;
 /// a hundred, and cost at most 16 calls, once.
 const MAX_SPLITS: usize = 8;
 
+/// The most refused IDs that are remembered: more than an operator follows clusters.
+const MAX_REFUSED: usize = 1_000;
+
 /// The filter that both calls have.
 const CLUSTER_FILTER: &str = "db-cluster-id";
 
@@ -62,20 +65,23 @@ struct RefusedIds {
 }
 
 impl RefusedIds {
-    fn keep_only(&mut self, ids: &BTreeSet<ClusterId>) {
-        self.errors.retain(|id, _| ids.contains(id));
-        self.turn.retain(|id| ids.contains(id));
-    }
-
+    /// Adds an ID. IDs that no poll asks for any more stay until newer ones need their place: a poll may ask for new
+    /// clusters alone, so that an ID which it leaves out is not one that nobody wants.
     fn add(&mut self, id: ClusterId, error: ReadingError) {
         if self.errors.insert(id.clone(), error).is_none() {
             self.turn.push_back(id);
         }
+        if self.turn.len() > MAX_REFUSED
+            && let Some(oldest) = self.turn.pop_front()
+        {
+            self.errors.remove(&oldest);
+        }
     }
 
-    /// Returns the ID to request in this poll, and moves it to the end of the queue.
-    fn next(&mut self) -> Option<ClusterId> {
-        let id = self.turn.pop_front()?;
+    /// Returns the ID to request in this poll of these IDs, and moves it to the end of the queue.
+    fn next(&mut self, asked: &BTreeSet<ClusterId>) -> Option<ClusterId> {
+        let place = self.turn.iter().position(|id| asked.contains(id))?;
+        let id = self.turn.remove(place)?;
         self.turn.push_back(id.clone());
         Some(id)
     }
@@ -134,8 +140,7 @@ impl RdsSource {
     /// Returns the batches of a poll: at most a hundred IDs each, and one rejected ID separately.
     fn next_batches(&self, ids: &BTreeSet<ClusterId>) -> Vec<Vec<ClusterId>> {
         let mut shunned = self.lock_refused();
-        shunned.keep_only(ids);
-        let alone = shunned.next();
+        let alone = shunned.next(ids);
         let together: Vec<ClusterId> = ids
             .iter()
             .filter(|id| !shunned.errors.contains_key(id))

@@ -138,6 +138,9 @@ impl PolledCluster {
         let snapshot = &mut self.snapshot;
         snapshot.failures = snapshot.failures.saturating_add(1);
         let is_known = matches!(&snapshot.observation, ObservationState::Failing { reason: r, .. } if *r == reason);
+        if snapshot.failures >= FAILURES_UNTIL_BLIND {
+            self.tracker.interrupt();
+        }
         if snapshot.failures < FAILURES_UNTIL_BLIND || is_known {
             return false;
         }

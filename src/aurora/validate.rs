@@ -24,6 +24,9 @@ const FAILING_OVER: &str = "failing-over";
 /// The status of a cluster that is being deleted.
 const DELETING: &str = "deleting";
 
+/// The states of a cluster that was stopped. Its instances pass through the same ones, which is no change of topology.
+const STOPPED: [&str; 3] = ["stopping", "stopped", "starting"];
+
 /// Returns the text of a required field, or an error that names it.
 fn required_text<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, String> {
     match value.map(str::trim) {
@@ -37,14 +40,16 @@ fn is_same_id(id: Option<&str>, asked: &ClusterId) -> bool {
     id.is_some_and(|id| id.eq_ignore_ascii_case(&asked.0))
 }
 
-/// Returns whether this row is the requested cluster, has an Aurora engine and is not being deleted.
+/// Returns whether this row is the requested cluster, has an Aurora engine and is neither being deleted nor stopped.
 #[must_use]
 pub fn is_followable(cluster: &DbCluster, asked: &ClusterId) -> bool {
     is_same_id(cluster.db_cluster_identifier(), asked)
         && cluster
             .engine()
             .is_some_and(|engine| ENGINES.contains(&engine))
-        && cluster.status() != Some(DELETING)
+        && cluster
+            .status()
+            .is_none_or(|status| status != DELETING && !STOPPED.contains(&status))
 }
 
 /// Builds the reading of the requested cluster from the rows of both answers. Rows of other clusters are ignored.
@@ -80,6 +85,12 @@ pub fn build_reading(
     let status = required_text(cluster.status(), "Status").map_err(not_whole)?;
     if status == DELETING {
         return Err(ReadingError::Deleting(asked.clone()));
+    }
+    if STOPPED.contains(&status) {
+        return Err(ReadingError::Stopped {
+            id: asked.clone(),
+            status: status.to_owned(),
+        });
     }
     let arn = required_text(cluster.db_cluster_arn(), "DBClusterArn").map_err(not_whole)?;
     let resource = required_text(cluster.db_cluster_resource_id(), "DbClusterResourceId")

@@ -26,7 +26,7 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let windows = [("/windows", json!([window("w")]))];
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
-    let fields: [Number<'_>; 18] = [
+    let fields: [Number<'_>; 19] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
         ("/targets/0/recycle/http/port", &http, 1, 65_535),
@@ -43,6 +43,7 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
         ("/budget/headroomPercent", &[], 0, 90),
         ("/targets/0/port", &[], 1, 65_535),
         ("/dns/timeoutSeconds", &[], 0, 3600),
+        ("/dns/holdSeconds", &[], 0, 300),
         ("/evidence/tolerancePercent", &[], 5, 50),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];

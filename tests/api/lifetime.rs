@@ -91,7 +91,7 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
         "pacing": {"maxUnavailable": "25%", "intervalSeconds": 10, "jitterPercent": 20, "progressDeadlineSeconds": 900},
         "limits": {"cooldownSeconds": 300, "maxRunsPerHour": 6},
         "budget": {"headroomPercent": 15},
-        "dns": {"onTimeout": "Hold", "timeoutSeconds": 300},
+        "dns": {"onTimeout": "Hold", "timeoutSeconds": 300, "holdSeconds": 5},
         "evidence": {"source": "None", "tolerancePercent": 15}
     });
     expected

@@ -91,7 +91,8 @@ pub struct ShareStatus {
 pub struct MisplacedStatus {
     /// On an instance of the wrong role.
     pub wrong_role: i32,
-    /// To an instance that is no member any more.
+    /// To an instance that is no member any more; on pods older than a failover also sockets that
+    /// the server has closed, or does not answer.
     pub no_member: i32,
     /// Above a reader's fair share.
     pub excess: i32,

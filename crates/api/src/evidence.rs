@@ -17,6 +17,14 @@ pub struct DnsSpec {
     #[serde(default = "default_dns_timeout_seconds")]
     #[schemars(range(min = 0, max = 3600))]
     pub timeout_seconds: i32,
+    /// How long caches may keep an answer. Without evidence, nothing is recycled until the last
+    /// answer that disagreed is this old, or as old as its TTL if that is longer, and right answers
+    /// have followed for as long again. As long as the longest cache before your pods' resolvers
+    /// keeps an answer: 5 s is the least of CoreDNS and of NodeLocal DNSCache, and the JVM's own
+    /// cache keeps 30 s.
+    #[serde(default = "default_dns_hold_seconds")]
+    #[schemars(range(min = 0, max = 300))]
+    pub hold_seconds: i32,
 }
 
 impl Default for DnsSpec {
@@ -24,6 +32,7 @@ impl Default for DnsSpec {
         Self {
             on_timeout: OnTimeout::Hold,
             timeout_seconds: default_dns_timeout_seconds(),
+            hold_seconds: default_dns_hold_seconds(),
         }
     }
 }
@@ -98,4 +107,7 @@ fn default_tolerance_percent() -> i32 {
 }
 fn default_dns_timeout_seconds() -> i32 {
     300
+}
+fn default_dns_hold_seconds() -> i32 {
+    5
 }

@@ -151,4 +151,6 @@ pub enum GaveUpReason {
     BudgetSpent,
     /// Every pod that could help was recycled as often as a pod may be, or may not be recycled.
     PodsExhausted,
+    /// DNS named none of the readers that have too few connections any more.
+    ReaderUnnamed,
 }

@@ -35,10 +35,11 @@ pub struct DbBalancePolicyStatus {
     /// An epoch that has settled and is not open yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_epoch: Option<PendingEpochStatus>,
-    /// When epochs of readers alone opened, newest last; for the flapping gate.
+    /// Which readers came and went in the last hours, newest last; for the flapping gate, which
+    /// counts readers that did both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub reader_epoch_times: Vec<Time>,
+    #[schemars(length(max = 32))]
+    pub reader_changes: Vec<ReaderChangeStatus>,
     /// The last value of the annotation `dbbalance.io/recycle-requested` that was taken up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recycle_requested: Option<String>,
@@ -69,6 +70,27 @@ pub struct DbBalancePolicyStatus {
     pub history: Vec<RunStatus>,
 }
 
+/// A reader that came or went.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReaderChangeStatus {
+    /// The DB instance identifier.
+    pub instance: String,
+    /// Added or Removed.
+    pub direction: ReaderDirection,
+    /// When the change settled.
+    pub time: Time,
+}
+
+/// Whether a reader came or went.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderDirection {
+    /// It came.
+    Added,
+    /// It went.
+    Removed,
+}
+
 /// A settled topology.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -92,6 +114,12 @@ pub struct TopologyStatus {
     /// The port of the cluster's endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+    /// Addresses of instances that the last change replaced under their names (a blue/green
+    /// switchover, or an instance that was deleted and created again). For some minutes an answer
+    /// of DNS with one of them is not taken for the instance that has the name now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub former_addresses: Vec<String>,
     /// All members.
     // Aurora: at most 15 readers and one writer.
     #[schemars(length(max = 32))]

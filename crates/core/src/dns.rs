@@ -42,16 +42,21 @@ const KEPT_ADDRESSES: usize = 32;
 
 /// The last samples of one name, oldest first, and the newest sample of each answered address, which may be older.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DnsSamples(VecDeque<DnsSample>, BTreeMap<IpAddr, DnsSample>);
+pub struct DnsSamples {
+    last: VecDeque<DnsSample>,
+    by_address: BTreeMap<IpAddr, DnsSample>,
+    since: Option<Timestamp>,
+}
 
 impl DnsSamples {
     /// Adds a sample. Answers may arrive in any order; they are kept in the order in which they were asked.
     pub fn push(&mut self, look: DnsSample) {
         self.keep_by_address(&look);
-        let place = self.0.iter().rposition(|l| l.at <= look.at);
-        self.0.insert(place.map_or(0, |p| p + 1), look);
-        if self.0.len() > KEPT_LOOKS {
-            self.0.pop_front();
+        self.since = Some(self.since.map_or(look.at, |since| since.min(look.at)));
+        let place = self.last.iter().rposition(|l| l.at <= look.at);
+        self.last.insert(place.map_or(0, |p| p + 1), look);
+        if self.last.len() > KEPT_LOOKS {
+            self.last.pop_front();
         }
     }
 
@@ -59,41 +64,48 @@ impl DnsSamples {
         let Some(address) = look.address else {
             return;
         };
-        if self.1.get(&address).is_none_or(|kept| kept.at <= look.at) {
-            self.1.insert(address, look.clone());
+        let kept = &mut self.by_address;
+        if kept.get(&address).is_none_or(|kept| kept.at <= look.at) {
+            kept.insert(address, look.clone());
         }
-        if self.1.len() > KEPT_ADDRESSES {
-            let oldest = self.1.iter().min_by_key(|(_, l)| l.at).map(|(a, _)| *a);
-            oldest.map(|address| self.1.remove(&address));
+        if kept.len() > KEPT_ADDRESSES {
+            let oldest = kept.iter().min_by_key(|(_, l)| l.at).map(|(a, _)| *a);
+            oldest.map(|address| kept.remove(&address));
         }
     }
 
     /// Returns the newest sample of each address that was ever answered, ordered by address.
     #[must_use]
     pub fn by_address(&self) -> Vec<DnsSample> {
-        self.1.values().cloned().collect()
+        self.by_address.values().cloned().collect()
+    }
+
+    /// Returns when the first sample was made, kept or not.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
     }
 
     /// Returns all samples, oldest first.
     #[must_use]
     pub fn to_vec(&self) -> Vec<DnsSample> {
-        self.0.iter().cloned().collect()
+        self.last.iter().cloned().collect()
     }
 
     /// Returns the newest sample.
     #[must_use]
     pub fn last(&self) -> Option<&DnsSample> {
-        self.0.back()
+        self.last.back()
     }
 
     /// Returns the instance that the newest [`AGREEING_LOOKS`] samples all name, if they were made within `span`;
     /// `None` if there are fewer samples or they disagree.
     #[must_use]
     pub fn agreed_instance(&self, span: SignedDuration) -> Option<&InstanceId> {
-        let from = self.0.len().checked_sub(AGREEING_LOOKS)?;
+        let from = self.last.len().checked_sub(AGREEING_LOOKS)?;
         let last = self.last()?;
         let named = last.instance.as_ref()?;
-        let mut newest = self.0.range(from..);
+        let mut newest = self.last.range(from..);
         newest
             .all(|l| l.instance.as_ref() == Some(named) && last.at.duration_since(l.at) <= span)
             .then_some(named)
@@ -105,11 +117,16 @@ impl DnsSamples {
 pub struct DnsView {
     /// The last samples of the cluster endpoint, oldest first.
     pub writer: Vec<DnsSample>,
+    /// The newest sample of the cluster endpoint for each address that it answered: the last one that named another
+    /// instance than now may be older than the last samples.
+    pub writers_named: Vec<DnsSample>,
     /// The last samples of the reader endpoint, oldest first.
     pub reader: Vec<DnsSample>,
     /// The newest sample of the reader endpoint for each address that it answered. With many readers, the last
     /// samples may never contain all of them at once.
     pub readers_named: Vec<DnsSample>,
+    /// Since when both endpoints have been sampled; `None` takes the oldest of the last samples for the first.
+    pub since: Option<Timestamp>,
     /// The instances behind the addresses.
     pub book: AddressBook,
 }

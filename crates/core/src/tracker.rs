@@ -87,6 +87,12 @@ impl Tracker {
         self.heard = writer;
     }
 
+    /// Forgets since when members have been down: the cluster is not observed, so nobody knows whether they were down
+    /// meanwhile. A member that is down at the next reading has its minute again.
+    pub fn interrupt(&mut self) {
+        self.down_since.clear();
+    }
+
     /// Returns whether DNS confirms the change to this topology: it has another writer, the one that DNS names, and
     /// no member was removed. A removal always needs two readings.
     fn is_confirmed_by_dns(&self, candidate: &Topology) -> bool {

@@ -121,6 +121,8 @@ pub struct DnsRules {
     pub on_timeout: OnTimeout,
     /// How long DNS may take, from the moment the change has settled.
     pub timeout: SignedDuration,
+    /// How long caches may keep an answer that disagreed, where nothing is measured afterwards.
+    pub hold: SignedDuration,
 }
 
 impl DnsRules {
@@ -128,6 +130,7 @@ impl DnsRules {
         Self {
             on_timeout: spec.on_timeout,
             timeout: seconds(spec.timeout_seconds),
+            hold: seconds(spec.hold_seconds),
         }
     }
 

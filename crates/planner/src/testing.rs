@@ -27,7 +27,7 @@ use crate::policy::{ParsedPolicy, Policy, PolicyFindings};
 use crate::target::{PassContext, TargetContext};
 use crate::world::{ClusterPeers, PolicyFacts, TargetWorld, TopologyState, World};
 use dbbalance_api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, WorkloadKind};
-use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
+use dbbalance_api::status::{DbBalancePolicyStatus, ReaderChangeStatus, ReaderDirection, Trigger};
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{DnsSample, DnsView};
 use dbbalance_core::pod::{OwnerRef, PodFacts, SinceClaim};
@@ -89,8 +89,23 @@ pub(crate) fn dns_view(end: i64, writer: &str, reader: &str) -> DnsView {
     DnsView {
         writer: looks(writer),
         reader: looks(reader),
+        // Another answer than these was never seen.
+        since: Some(at(end) - SignedDuration::from_hours(1)),
         ..DnsView::default()
     }
+}
+
+/// A reader that came and went four times from this time on, a second apart: it flaps.
+pub(crate) fn restless_readers(from: Timestamp) -> Vec<ReaderChangeStatus> {
+    let directions = [ReaderDirection::Added, ReaderDirection::Removed];
+    let changes = (0..5).zip(directions.into_iter().cycle());
+    changes
+        .map(|(n, direction)| ReaderChangeStatus {
+            instance: "d".into(),
+            direction,
+            time: Time(from + seconds(n)),
+        })
+        .collect()
 }
 
 /// A target with a Reader and a Writer pool of 10 connections each.

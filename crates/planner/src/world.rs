@@ -3,9 +3,10 @@
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use peers::{ClusterPeers, PeerHolding};
 
@@ -20,6 +21,11 @@ use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_core::workload::WorkloadFacts;
+
+/// How long an answer with a former address is not taken for the instance that has the name now: far longer than DNS
+/// takes to follow (33 s after a blue/green switchover, by the AWS JDBC driver's log). After that the subnet may
+/// have given the address to the new instance, and a change must not be held for ever.
+const FORMER_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// The policy object besides its spec and status.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,4 +249,16 @@ pub fn recorded_topology(status: &TopologyStatus) -> Option<Topology> {
         writer: members(RoleStatus::Writer).next()?,
         readers: members(RoleStatus::Reader).collect::<BTreeSet<_>>(),
     })
+}
+
+/// Returns the addresses that answers of DNS must not have after a change of this time.
+pub(crate) fn former_addresses(
+    status: &DbBalancePolicyStatus,
+    changed: Timestamp,
+    now: Timestamp,
+) -> BTreeSet<IpAddr> {
+    let topology = status.topology.as_ref();
+    let recent = topology.filter(|_| now.duration_since(changed) < FORMER_FOR);
+    let addresses = recent.into_iter().flat_map(|t| &t.former_addresses);
+    addresses.filter_map(|a| a.parse().ok()).collect()
 }

@@ -9,20 +9,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::limiter::LookupPriority;
 use super::lookup::{IpFamily, LookupAnswer, LookupError};
+use super::question::{DnsQuestion, QuestionState, question_interval};
 use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
-/// The interval while an epoch or a rebalance waits for DNS: eight samples a second of each endpoint (docs/adr/0008).
-const BOOSTED_INTERVAL: Duration = Duration::from_millis(125);
-/// The interval otherwise: `CoreDNS` caches an answer for at least 5 s, so more samples would show nothing.
-const ENDPOINT_INTERVAL: Duration = Duration::from_secs(5);
-/// The interval of an instance's endpoint, whose address changes only with its host.
-const INSTANCE_INTERVAL: Duration = Duration::from_secs(30);
-/// The interval of IPv6 addresses, which most clusters do not have.
-const IPV6_INTERVAL: Duration = Duration::from_mins(1);
-/// The longest interval: a longer TTL may be a mistake.
-const MAX_INTERVAL: Duration = Duration::from_mins(1);
 /// How long DNS is sampled at the fast interval after it was ahead of the topology.
 const SIGNAL_BOOST: Duration = Duration::from_secs(10);
 /// Agreeing samples must be within this time; at the fast interval they take one second.
@@ -31,37 +23,6 @@ const AGREEING_SPAN: SignedDuration = SignedDuration::from_secs(5);
 const HOST_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 /// The most unanswered lookups of one name.
 const MAX_IN_FLIGHT: usize = 16;
-
-/// A name to sample up. Instances come first, because their addresses identify the other answers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum DnsQuestion {
-    /// An instance's endpoint.
-    Instance(InstanceId, IpFamily),
-    /// The cluster endpoint.
-    Writer,
-    /// The reader endpoint.
-    Reader,
-}
-
-impl DnsQuestion {
-    pub(super) const fn family(&self) -> IpFamily {
-        match self {
-            Self::Writer | Self::Reader => IpFamily::V4,
-            Self::Instance(_, family) => *family,
-        }
-    }
-}
-
-/// When a name was looked up, and how many answers are pending.
-#[derive(Clone, Debug, Default)]
-struct QuestionState {
-    asked: Option<Instant>,
-    ttl: Duration,
-    /// Lookups without an answer yet.
-    open: usize,
-    /// A lookup waits for the rate limit.
-    queued: bool,
-}
 
 /// What has changed with a sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,19 +129,26 @@ impl ClusterNames {
     }
 
     /// Returns the due questions, which are marked as queued, and when the next one is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> (Vec<DnsQuestion>, Option<Instant>) {
+    pub(super) fn take_due(
+        &mut self,
+        now: Instant,
+    ) -> (Vec<(DnsQuestion, LookupPriority)>, Option<Instant>) {
         let wanted = self.is_boosted(now);
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         for question in self.all_questions() {
             let turn = self.questions.entry(question.clone()).or_default();
             let at = turn.asked.map_or(now, |asked| {
-                asked + question_interval(&question, turn.ttl, wanted)
+                asked + question_interval(&question, turn, wanted)
             });
             if at > now {
                 next = Some(next.map_or(at, |n| n.min(at)));
             } else if !turn.queued && turn.open < MAX_IN_FLIGHT {
                 turn.queued = true;
-                due.push(question);
+                let priority = match question {
+                    DnsQuestion::Writer | DnsQuestion::Reader if wanted => LookupPriority::Awaited,
+                    _ => LookupPriority::Routine,
+                };
+                due.push((question, priority));
             }
         }
         // The interval changes when the boost ends.
@@ -209,6 +177,7 @@ impl ClusterNames {
             turn.open = turn.open.saturating_sub(1);
             let ttl = answer.as_ref().map_or(0, |a| a.ttl);
             turn.ttl = Duration::from_secs(ttl.into());
+            turn.has_no_address = matches!(answer, Err(LookupError::NoAddress));
         }
         self.snapshot = None;
         let ahead_of_rds = match (question, answer) {
@@ -257,8 +226,10 @@ impl ClusterNames {
         let view = self.snapshot.take().unwrap_or_else(|| {
             Arc::new(DnsView {
                 writer: self.writer.to_vec(),
+                writers_named: self.writer.by_address(),
                 reader: self.reader.to_vec(),
                 readers_named: self.reader.by_address(),
+                since: self.writer.since().max(self.reader.since()),
                 book: self.addresses.clone(),
             })
         });
@@ -372,21 +343,6 @@ impl ClusterNames {
 fn last_sample_with_address(samples: &DnsSamples) -> Option<DnsSample> {
     let samples = samples.to_vec();
     samples.into_iter().rev().find(|l| l.address.is_some())
-}
-
-/// Returns the interval of a name. Without a boost it is at least the answer's TTL: a cache would repeat the answer.
-fn question_interval(question: &DnsQuestion, ttl: Duration, wanted: bool) -> Duration {
-    match (question, wanted) {
-        (DnsQuestion::Writer | DnsQuestion::Reader, true) => BOOSTED_INTERVAL,
-        (DnsQuestion::Writer | DnsQuestion::Reader, false)
-        | (DnsQuestion::Instance(_, IpFamily::V4), true) => {
-            ttl.clamp(ENDPOINT_INTERVAL, MAX_INTERVAL)
-        }
-        (DnsQuestion::Instance(_, IpFamily::V4), false) => {
-            ttl.clamp(INSTANCE_INTERVAL, MAX_INTERVAL)
-        }
-        (DnsQuestion::Instance(_, IpFamily::V6), _) => IPV6_INTERVAL,
-    }
 }
 
 /// Returns a host name in lower case, without the trailing dot.

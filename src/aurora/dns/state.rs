@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster_names::ClusterNames;
+use super::limiter::LookupLimiter;
 use super::lookup::{LookupStats, Resolve};
 use crate::aurora::access::ClusterKey;
 use crate::clock::Clock;
-use crate::rate_limit::Bucket;
 use dbbalance_core::topology::InstanceId;
 
 /// The configuration of the samplers.
@@ -53,7 +53,7 @@ pub struct DnsUpdate {
 #[derive(Debug)]
 pub(super) struct SamplerShared {
     pub(super) config: DnsConfig,
-    pub(super) bucket: Bucket,
+    pub(super) limiter: LookupLimiter,
     pub(super) stop: CancellationToken,
     /// By key. Keys that name one cluster, with different roles for example, share its sampler.
     pub(super) clusters: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::cluster_names::DnsQuestion;
+use super::limiter::LookupPriority;
 use super::lookup::LookupResult;
+use super::question::DnsQuestion;
 use super::state::{DnsUpdate, SampledCluster, SamplerShared};
 
 /// How long to sleep when nothing is due; a change of the names ends it.
@@ -27,11 +28,12 @@ async fn sample_forever(shared: &Arc<SamplerShared>, sampled: &Arc<SampledCluste
     loop {
         let now = Instant::now();
         let (due, next) = sampled.lock_names().take_due(now);
-        for question in due {
+        for (question, priority) in due {
             asking.spawn(ask_question(
                 Arc::clone(shared),
                 Arc::clone(sampled),
                 question,
+                priority,
             ));
         }
         tokio::select! {
@@ -46,8 +48,9 @@ async fn ask_question(
     shared: Arc<SamplerShared>,
     sampled: Arc<SampledCluster>,
     question: DnsQuestion,
+    priority: LookupPriority,
 ) {
-    shared.bucket.acquire().await;
+    shared.limiter.acquire(priority).await;
     let name = {
         let mut names = sampled.lock_names();
         names.mark_asked(&question, Instant::now());

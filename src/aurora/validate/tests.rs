@@ -236,6 +236,16 @@ fn deleting_and_unknown_clusters_are_not_found() {
 }
 
 #[test]
+fn a_cluster_that_stops_is_stopped_or_starts_is_not_observed_whatever_its_instances_say() {
+    for status in ["stopping", "stopped", "starting"] {
+        let stopped = cluster().status(status);
+        let row = stopped.clone().build();
+        assert!(!is_followable(&row, &asked()), "{status}");
+        assert_eq!(reason(&read(stopped, &instances())), "ClusterStopped");
+    }
+}
+
+#[test]
 fn endpoints_and_port_are_read_in_lower_case_and_may_be_missing() {
     let with = cluster()
         .endpoint("Orders.cluster-X.rds")

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blind;
+pub mod blind_failover;
 pub mod case;
 pub mod dns;
 pub mod failover;

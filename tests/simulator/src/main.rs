@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use dbbalance_figures::quantile::to_f64;
+use dbbalance_simulator::blind_failover::{BlindFailover, BlindFigures, measure_blind_failovers};
 use dbbalance_simulator::failover::{self, FailoverFigures};
 use dbbalance_simulator::figures::{RunFigures, measure_runs};
 use dbbalance_simulator::table::all_parts;
@@ -27,6 +29,7 @@ struct Flags {
 struct JsonRecord {
     cases: Vec<RunFigures>,
     failovers: Vec<FailoverFigures>,
+    blind_failovers: Vec<BlindFigures>,
 }
 
 fn main() -> ExitCode {
@@ -103,9 +106,11 @@ fn print_tables(flags: &Flags) -> std::io::Result<()> {
             found.recycles.p95,
         )?;
     }
+    let blind = print_blind_failovers(&mut out, flags.runs)?;
     let record = JsonRecord {
         cases: all,
         failovers: failovers.into(),
+        blind_failovers: blind,
     };
     if let Some(path) = &flags.json {
         if let Some(folder) = path.parent() {
@@ -115,4 +120,29 @@ fn print_tables(flags: &Flags) -> std::io::Result<()> {
         writeln!(out, "\nwritten to {}", path.display())?;
     }
     Ok(())
+}
+
+/// Prints how failovers go where nothing is measured, with and without the hold.
+fn print_blind_failovers(out: &mut impl Write, runs: u64) -> std::io::Result<Vec<BlindFigures>> {
+    writeln!(
+        out,
+        "\n20 pools, a failover on the testbed's realistic timeline, nothing is measured; {runs} failovers a row"
+    )?;
+    let cases = [None, Some(5)].into_iter().flat_map(BlindFailover::all);
+    let mut all = vec![];
+    for case in cases {
+        let found = measure_blind_failovers(case, runs);
+        writeln!(
+            out,
+            "{:68} wrong {:>6.2} of 1,000, epoch open after {:.1}/{:.1} s, last pool opened after {:.1}/{:.1} s",
+            found.name,
+            1000.0 * to_f64(found.wrong) / to_f64(found.opened.max(1)),
+            found.epoch_opened.mean,
+            found.epoch_opened.p95,
+            found.seconds.mean,
+            found.seconds.p95,
+        )?;
+        all.push(found);
+    }
+    Ok(all)
 }

@@ -13,6 +13,7 @@ impl From<&PodHoldings> for Holdings {
                 .collect(),
             no_member: held.to_no_member(),
             unknown: held.to_unknown(),
+            dead: held.dead,
         }
     }
 }

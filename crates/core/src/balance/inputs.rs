@@ -18,6 +18,8 @@ pub struct Holdings {
     pub no_member: u32,
     /// To addresses that were never a member's: a proxy, a mesh, another database.
     pub unknown: u32,
+    /// Sockets to a member, or to a former one, that the server has closed or does not answer any more.
+    pub dead: u32,
 }
 
 impl Holdings {
@@ -172,7 +174,8 @@ pub struct Settings {
     pub pod_cooldown: SignedDuration,
     /// The most recycles of one pod in an episode.
     pub max_recycles: u32,
-    /// The least time after which a pod with broken connections is recycled again.
+    /// The least time after which a pod with broken connections is recycled again; the last time it may be, after
+    /// `pod_cooldown`.
     pub redo: SignedDuration,
     /// The age from which evidence is not acted on.
     pub evidence_age: SignedDuration,

@@ -3,8 +3,10 @@
 //! They are recycled at once, because their connections fail already, but only when DNS agrees on the right members:
 //! a pod that is sent back to the old writer is broken again.
 
+use jiff::SignedDuration;
+
 use super::dns_gate::RecentAnswers;
-use super::inputs::{Inputs, Reach};
+use super::inputs::{Inputs, PodView, Reach, Settings};
 use super::pod_shares::{PodShares, is_usable};
 use super::verdict::{Wait, add_saturating};
 
@@ -30,7 +32,7 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
         } else if pod.in_flight
             || pod
                 .last_recycled
-                .is_some_and(|done| inputs.now < add_saturating(done, by.redo))
+                .is_some_and(|done| inputs.now < add_saturating(done, rest_before_redo(pod, by)))
         {
             recent += 1;
         } else if is_usable(inputs, pod) {
@@ -71,6 +73,16 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
     sweep.measure = true;
     sweep.pods = due.into_iter().map(|r| r.pod.id.clone()).collect();
     sweep
+}
+
+/// Returns how long a broken pod is left alone after its last recycle. Its process may keep an address (JVM: 30 s), so
+/// the last recycle that it may have waits until that has expired; otherwise all would go to the same wrong address.
+fn rest_before_redo(pod: &PodView, by: &Settings) -> SignedDuration {
+    if pod.recycles.saturating_add(1) >= by.max_recycles {
+        by.redo.max(by.pod_cooldown)
+    } else {
+        by.redo
+    }
 }
 
 /// Checks whether the lookups agree; returns what to wait for if they do not. For each endpoint that the pods use,

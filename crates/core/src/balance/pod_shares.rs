@@ -16,6 +16,7 @@ pub(super) struct PodShare<'a> {
     /// Connections to each place, in the order of the places.
     pub held: Vec<u32>,
     pub wrong_role: u32,
+    /// Connections to no member; after a failover also those that lead nowhere.
     pub no_member: u32,
 }
 
@@ -62,7 +63,10 @@ impl<'a> PodShares<'a> {
                 need,
             });
         }
-        if !read.iter().any(|(_, h)| h.is_attributable()) {
+        if !read
+            .iter()
+            .any(|(p, h)| h.is_attributable() || count_dead(p, h) > 0)
+        {
             let unknown = read
                 .iter()
                 .fold(0_u32, |sum, (_, h)| sum.saturating_add(h.unknown));
@@ -98,7 +102,8 @@ impl<'a> PodShares<'a> {
                 .count(),
                 no_member: holds
                     .no_member
-                    .saturating_add(count_unknown_members(inputs, holds)),
+                    .saturating_add(count_unknown_members(inputs, holds))
+                    .saturating_add(count_dead(pod, holds)),
             })
             .collect();
         Ok(Self { places, rows, pods })
@@ -148,6 +153,13 @@ pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
 pub(super) fn is_at_least_percent(part: usize, whole: usize, percent: u32) -> bool {
     let percent = usize::try_from(percent).unwrap_or(100);
     part.saturating_mul(100) >= whole.saturating_mul(percent)
+}
+
+/// Returns the number of a pod's sockets that a failover has left dead. A pool that does not validate its connections
+/// keeps them, and hands them out. At other times a server closes connections that were idle for long, which its pools
+/// are made for.
+fn count_dead(pod: &PodView, holds: &Holdings) -> u32 {
+    if pod.before_failover { holds.dead } else { 0 }
 }
 
 /// Returns the number of connections to instances that the topology does not list.

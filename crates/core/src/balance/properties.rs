@@ -24,6 +24,7 @@ fn name(i: usize) -> InstanceId {
 fn a_holding() -> impl Strategy<Value = Holdings> {
     let held = vec((0_usize..8, 0_u32..40), 0..5);
     (held, 0_u32..3, 0_u32..3).prop_map(|(held, no_member, unknown)| Holdings {
+        dead: 0,
         by_instance: held.into_iter().map(|(i, n)| (name(i), n)).collect(),
         no_member: no_member / 2,
         unknown,

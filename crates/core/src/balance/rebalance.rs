@@ -264,7 +264,13 @@ fn select_batch(
     let wanted: Vec<&InstanceId> = receivers.instances(&fleet.places).collect();
     let share = answers.best_share(|id| wanted.contains(&id));
     let since = episode.waiting_since.unwrap_or(now);
-    let gated = gated && !(share > 0 && is_overdue(since, inputs));
+    let is_overdue = gated && is_overdue(since, inputs);
+    let (_, answered) = answers.count_agreeing(|_| true);
+    if is_overdue && share == 0 && answered >= by.looks {
+        // It was named once, and is listed; but nothing leads to it now. Without an answer at all, DNS itself fails.
+        return give_up(GaveUpReason::ReaderUnnamed, inputs, memory);
+    }
+    let gated = gated && !(share > 0 && is_overdue);
     let picked = if gated {
         episode.waiting_since = Some(since);
         let need = required_share(since, wanted.len(), fleet.places.len(), inputs);

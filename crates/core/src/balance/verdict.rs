@@ -294,7 +294,14 @@ impl Wait {
                 reason: GaveUpReason::BudgetSpent,
                 ..
             }) => "EpisodeBudgetSpent",
-            Self::GaveUp(_) => "PodsExhausted",
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::ReaderUnnamed,
+                ..
+            }) => "ReaderUnnamed",
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::PodsExhausted,
+                ..
+            }) => "PodsExhausted",
             Self::NotTriggered { .. } => "NotTriggered",
         }
     }
@@ -346,7 +353,17 @@ impl fmt::Display for Wait {
                 reason: GaveUpReason::BudgetSpent,
                 moved,
             }) => write!(f, "the budget of the episode is spent: {moved} recycles"),
-            Self::GaveUp(GaveUp { moved, .. }) => write!(
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::ReaderUnnamed,
+                moved,
+            }) => write!(
+                f,
+                "DNS does not lead to any reader that has too few connections, so a recycle cannot help; check whether it serves; {moved} recycles"
+            ),
+            Self::GaveUp(GaveUp {
+                reason: GaveUpReason::PodsExhausted,
+                moved,
+            }) => write!(
                 f,
                 "no pod is left that could help: recycled as often as a pod may be, or not to be recycled at all; {moved} recycles"
             ),

@@ -91,6 +91,10 @@ pub struct PodHoldings {
     pub unknown: BTreeMap<IpAddr, ConnectionCount>,
     /// Sockets that the server has closed and the app still keeps. They do not count as connections.
     pub closed_by_server: u32,
+    /// Sockets to an address that a member has or had that lead nowhere: the server has closed them, or they are
+    /// suspected to be half-open. The pool still counts them, and the next queries on them fail. Suspects at a member's
+    /// current address are also among the connections to it; those at other addresses are in `no_member` alone.
+    pub dead: u32,
 }
 
 impl PodHoldings {
@@ -103,15 +107,18 @@ impl PodHoldings {
     ) -> Self {
         let mut sum = Self::default();
         for socket in sockets {
-            if socket.state == SocketState::ClosedByServer {
-                sum.closed_by_server = sum.closed_by_server.saturating_add(1);
-                continue;
-            }
             let remote = socket.remote.ip();
             // A tunnel on loopback never leads to a member, even if a name was once resolved to loopback.
             let known = (!remote.is_loopback()).then(|| addresses.owner_of(remote));
-            let held = match known.flatten() {
+            let known = known.flatten();
+            if socket.state == SocketState::ClosedByServer {
+                sum.closed_by_server = sum.closed_by_server.saturating_add(1);
+                sum.dead = sum.dead.saturating_add(u32::from(known.is_some()));
+                continue;
+            }
+            let held = match known {
                 Some(known) if known.current && is_member(topology, &known.instance) => {
+                    sum.dead = sum.dead.saturating_add(u32::from(socket.is_suspect()));
                     sum.by_instance.entry(known.instance).or_default()
                 }
                 Some(known) => sum.no_member.entry(known.instance).or_default(),

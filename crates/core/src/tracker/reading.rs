@@ -15,18 +15,22 @@ const DELETING: &str = "deleting";
 /// Status words at which an instance does not serve, from Aurora's list of instance states. Any other word is
 /// inconclusive: the instance may serve (`backing-up`, `modifying`, `storage-optimization`, `upgrading`, …), or the
 /// word is unknown to the operator. `rebooting` is left out: it ends within a minute, and the DNS name stays.
-const SURELY_DOWN: [&str; 11] = [
+const SURELY_DOWN: [&str; 15] = [
     "creating",
     "failed",
     "inaccessible-encryption-credentials",
     "inaccessible-encryption-credentials-recoverable",
+    "incompatible-create",
     "incompatible-network",
+    "incompatible-option-group",
+    "incompatible-parameters",
     "incompatible-restore",
     "insufficient-capacity",
     "restore-error",
     "starting",
     "stopped",
     "stopping",
+    "storage-full",
 ];
 
 /// What a member's status word says about its membership.

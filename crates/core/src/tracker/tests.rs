@@ -139,6 +139,47 @@ fn reader_leaves_when_unlisted_or_deleting() {
 }
 
 #[test]
+fn a_minute_that_nobody_observed_does_not_count_as_down() {
+    let mut tracker = settled("w1 r2 r3");
+    feed(&mut tracker, 0, &["w1 r2 r3:starting"]);
+    tracker.interrupt();
+    feed(
+        &mut tracker,
+        7200,
+        &["w1 r2 r3:starting", "w1 r2 r3:starting"],
+    );
+    assert_eq!(shown(&tracker), "w1 r2 r3");
+    feed(
+        &mut tracker,
+        7262,
+        &["w1 r2 r3:starting", "w1 r2 r3:starting"],
+    );
+    assert_eq!(shown(&tracker), "w1 r2");
+}
+
+#[test]
+fn reader_leaves_that_reboots_into_a_state_in_which_it_cannot_serve() {
+    for word in [
+        "incompatible-parameters",
+        "incompatible-create",
+        "incompatible-option-group",
+        "storage-full",
+    ] {
+        let mut tracker = settled("w1 r2 r3");
+        feed(
+            &mut tracker,
+            0,
+            &["w1 r2 r3:rebooting", "w1 r2 r3:rebooting"],
+        );
+        let dead = format!("w1 r2 r3:{word}");
+        feed(&mut tracker, 10, &[&dead, &dead]);
+        assert_eq!(shown(&tracker), "w1 r2 r3", "{word}, for a moment");
+        feed(&mut tracker, 71, &[&dead, &dead]);
+        assert_eq!(shown(&tracker), "w1 r2", "{word}");
+    }
+}
+
+#[test]
 fn reader_leaves_after_it_is_surely_down_for_a_minute() {
     let mut tracker = settled("w1 r2 r3");
     for second in 0..=60 {

@@ -5,6 +5,7 @@ use crate::descriptions::actions::{
     describe_balance_run, describe_canary, describe_stale_run, describe_stamp_step,
 };
 use crate::descriptions::waiting::show_upcoming;
+use crate::gates::dns;
 use crate::runs::canary::{Canary, check_stamped_canary};
 use crate::runs::lifecycle::{Halt, finish_fresh_run, halt_run, mark_verified};
 use crate::selection::by_stamp;
@@ -57,6 +58,7 @@ impl TargetPlanner<'_, '_> {
         &mut self,
         only_urgent: bool,
     ) -> Result<TargetOutcome, ClosedGate> {
+        self.out.boost_dns = dns::is_awaited(&self.ctx);
         if check_stamped_canary(&self.ctx) == Canary::Passed {
             let method = self.ctx.policy.recycle.method;
             let message = describe_canary(&self.ctx, method, "the first pod came back");
@@ -64,6 +66,12 @@ impl TargetPlanner<'_, '_> {
             return Ok(TargetOutcome::Recorded);
         }
         let selected = by_stamp::select_step(&mut self.ctx, only_urgent, self.own_in_flight)?;
+        if let Some((step, _)) = &selected {
+            dns::check_step(&self.ctx, step).map_err(|(closed, again)| {
+                self.changes.wake_at(again);
+                closed
+            })?;
+        }
         Ok(selected.map_or(TargetOutcome::InProgress, |(step, adds)| {
             TargetOutcome::Step(SelectedStep {
                 step,

@@ -8,7 +8,10 @@ use std::net::IpAddr;
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, TopologyStatus};
 use dbbalance_core::dns::AddressBook;
-use dbbalance_core::topology::InstanceId;
+use dbbalance_core::topology::{InstanceId, Topology};
+
+/// How many former addresses are recorded: those of two whole clusters of 16 members.
+pub(super) const MAX_FORMER_ADDRESSES: usize = 32;
 
 /// Records addresses and port as DNS and RDS report them now. What they do not report stays as it was.
 pub(crate) fn record_addresses(world: &World, status: &mut DbBalancePolicyStatus) {
@@ -51,6 +54,19 @@ fn choose_address(
         Some(kept) if current.is_empty() || current.contains(&kept) => Some(kept),
         _ => current.into_iter().next(),
     }
+}
+
+/// Returns the recorded addresses of instances that `next` has replaced under their names, or with the whole cluster.
+pub(super) fn replaced_addresses(before: &TopologyStatus, next: &Topology) -> Vec<String> {
+    let replaces_all = before.cluster_resource_id != next.resource.0;
+    let is_replaced = |m: &&MemberStatus| {
+        replaces_all
+            || next
+                .members()
+                .any(|(n, _)| n.instance.0 == m.instance && n.resource.0 != m.resource_id)
+    };
+    let replaced = before.members.iter().filter(is_replaced);
+    replaced.filter_map(|m| m.address.clone()).collect()
 }
 
 /// Returns the addresses that a status records.

@@ -3,21 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::EpochPlanner;
-use crate::times::{add_duration, truncate_to_second};
+use crate::times::{add_duration, dns_wait_interval, truncate_to_second};
 use crate::types::Notice;
-use dbbalance_api::spec::OnTimeout;
+use crate::world::former_addresses;
+use dbbalance_api::spec::{Endpoint, OnTimeout};
 use dbbalance_api::status::PendingEpochStatus;
-use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, check_agreement};
+use dbbalance_core::dns::agreement::{AwaitedChange, DnsWait, ExpectedAnswers, check_agreement};
 use dbbalance_core::topology::InstanceId;
-
-/// How soon to reconcile again for DNS samples alone, which trigger no pass: eight are taken in a second.
-const SAMPLE_INTERVAL: SignedDuration = SignedDuration::from_millis(500);
-/// How soon to reconcile in any case while DNS is waited for.
-const WAIT_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 impl EpochPlanner<'_> {
     /// Checks whether DNS has followed the change. Returns the message of the event by which the epoch opens: it must
@@ -39,11 +34,20 @@ impl EpochPlanner<'_> {
         let now = Time(truncate_to_second(self.now));
         let since = pending.settled_time.get_or_insert(now).0;
         let added: BTreeSet<InstanceId> = pending.added.iter().cloned().map(InstanceId).collect();
+        let former = former_addresses(&self.plan.status, since, self.now);
+        let mut concerned = self.policy.targets.iter();
         let awaited = AwaitedChange {
             triggers: &pending.triggers,
             added: &added,
-            topology: &self.settled,
-            since,
+            has_reader_pools: concerned
+                .any(|t| t.has_pool(Endpoint::Reader) && pending.targets.contains(&t.name)),
+            expected: ExpectedAnswers {
+                topology: &self.settled,
+                former: &former,
+                hold: (!self.policy.evidence.is_measured()).then_some(self.policy.dns.hold),
+                since,
+                after: None,
+            },
         };
         let Err(waiting) = check_agreement(awaited, &self.world.dns, self.now) else {
             return Ok(note);
@@ -65,12 +69,8 @@ impl EpochPlanner<'_> {
     }
 
     fn wait_for_dns(&mut self, pending: &mut PendingEpochStatus, waiting: DnsWait, late: bool) {
-        let interval = if waiting.looking {
-            SAMPLE_INTERVAL
-        } else {
-            WAIT_INTERVAL
-        };
-        self.plan.wake_at(add_duration(self.now, interval));
+        let next = add_duration(self.now, dns_wait_interval(&waiting));
+        self.plan.wake_at(next);
         let mut message = waiting.message;
         if late {
             let _ = write!(

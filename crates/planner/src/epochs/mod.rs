@@ -11,6 +11,7 @@ mod raise;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use self::addresses::{MAX_FORMER_ADDRESSES, replaced_addresses};
 use crate::policy::Policy;
 use crate::types::Plan;
 use crate::world::{World, recorded_topology};
@@ -89,11 +90,17 @@ impl EpochPlanner<'_> {
         let status = &mut self.plan.status;
         let before = status.topology.take();
         let previous_writer = if self.settled.writer == next.writer {
-            before.and_then(|t| t.previous_writer)
+            before.as_ref().and_then(|t| t.previous_writer.clone())
         } else {
             Some(self.settled.writer.instance.0.clone())
         };
+        // What an epoch waits for that is still pending, a later change does not take away.
+        let kept = before.as_ref().filter(|_| status.pending_epoch.is_some());
+        let kept = kept.map(|t| t.former_addresses.clone());
+        let replaced = before.as_ref().map(|t| replaced_addresses(t, next));
+        let former = kept.into_iter().chain(replaced).flatten();
         status.topology = Some(TopologyStatus {
+            former_addresses: former.take(MAX_FORMER_ADDRESSES).collect(),
             previous_writer,
             ..record_topology(next)
         });
@@ -180,6 +187,7 @@ pub(crate) fn record_topology(topology: &Topology) -> TopologyStatus {
         previous_writer: None,
         reader_count: i32::try_from(topology.readers.len()).unwrap_or(i32::MAX),
         port: None,
+        former_addresses: vec![],
         members: members.collect(),
     }
 }

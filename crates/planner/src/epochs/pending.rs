@@ -15,6 +15,7 @@ use std::fmt::Write;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::raise::added_readers;
 use super::{EpochPlanner, describe_changes, describe_topology};
 use crate::times::truncate_to_second;
 use crate::types::{Notice, Opening};
@@ -99,13 +100,14 @@ impl EpochPlanner<'_> {
         let came_and_left = changes
             .iter()
             .all(|c| matches!(c, Change::ReaderRemoved(m) if before.contains(&m.instance.0)));
-        for change in changes {
-            match change {
-                Change::ReaderAdded(m) => pending.added.push(m.instance.0.clone()),
-                Change::ReaderRemoved(m) => pending.added.retain(|a| *a != m.instance.0),
-                Change::Failover(_) | Change::Replaced(_) => {}
-            }
-        }
+        self.record_reader_changes(changes);
+        // A reader that was replaced under its name has left and come, whichever the changes name first.
+        let left = |name: &String| {
+            let mut changes = changes.iter();
+            changes.any(|c| matches!(c, Change::ReaderRemoved(m) if m.instance.0 == *name))
+        };
+        pending.added.retain(|name| !left(name));
+        pending.added.extend(added_readers(changes));
         if pending.added.is_empty() && came_and_left && pending.triggers == [Trigger::ReaderAdded] {
             self.plan.notices.push(Notice::Settled(format!(
                 "epoch {} is dropped: {} before DNS had named it; now: {}",

@@ -9,7 +9,7 @@ use crate::times::truncate_to_second;
 use crate::types::Notice;
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::change::{Change, merge_changes};
-use dbbalance_core::epoch::{is_enabled, is_readers_alone, record_reader_epoch};
+use dbbalance_core::epoch::{is_enabled, is_readers_alone, record_reader_changes};
 
 impl EpochPlanner<'_> {
     /// Raises an epoch for these changes and this token, which waits to be opened.
@@ -40,6 +40,9 @@ impl EpochPlanner<'_> {
         )));
         self.settle(&next);
         let triggers = self.count_triggers(triggers);
+        if is_readers_alone(&triggers) {
+            self.record_reader_changes(changes);
+        }
         if token.is_some() {
             self.plan.status.recycle_requested = token;
         }
@@ -56,26 +59,26 @@ impl EpochPlanner<'_> {
         });
     }
 
-    /// Returns the triggers that the epoch counts with, and records an epoch of readers alone. A trigger that is off
-    /// counts an epoch and gives it nothing: no privilege, no part in flapping.
-    fn count_triggers(&mut self, mut triggers: BTreeSet<Trigger>) -> Vec<Trigger> {
+    /// Records which readers came and went, for the flapping gate. A trigger that is off has no part in it.
+    pub(super) fn record_reader_changes(&mut self, changes: &[Change]) {
+        let enabled = |c: &&Change| is_enabled(&self.policy.triggers, c.trigger());
+        let changes = changes.iter().filter(enabled);
+        let known = &mut self.plan.status.reader_changes;
+        *known = record_reader_changes(known, changes, truncate_to_second(self.now));
+    }
+
+    /// Returns the triggers that the epoch counts with. A trigger that is off counts an epoch and gives it no privilege.
+    fn count_triggers(&self, mut triggers: BTreeSet<Trigger>) -> Vec<Trigger> {
         let enabled = |t: &Trigger| is_enabled(&self.policy.triggers, *t);
         if triggers.iter().any(enabled) {
             triggers.retain(enabled);
         }
-        let triggers: Vec<Trigger> = triggers.into_iter().collect();
-        if is_readers_alone(&triggers) {
-            let times = &mut self.plan.status.reader_epoch_times;
-            let before: Vec<_> = times.iter().map(|t| t.0).collect();
-            let kept = record_reader_epoch(&before, truncate_to_second(self.now));
-            *times = kept.into_iter().map(Time).collect();
-        }
-        triggers
+        triggers.into_iter().collect()
     }
 }
 
 /// Returns the names of the readers that these changes add.
-fn added_readers(changes: &[Change]) -> Vec<String> {
+pub(super) fn added_readers(changes: &[Change]) -> Vec<String> {
     let added = changes.iter().filter_map(|c| match c {
         Change::ReaderAdded(m) => Some(m.instance.0.clone()),
         Change::ReaderRemoved(_) | Change::Failover(_) | Change::Replaced(_) => None,

@@ -1,6 +1,7 @@
 //! The gates in their order: what must hold before a step. The first one that does not is shown.
 
 pub(crate) mod budget;
+pub(crate) mod dns;
 pub(crate) mod pacing;
 pub(crate) mod policy;
 pub(crate) mod privilege;

@@ -57,11 +57,8 @@ pub(crate) fn check_limits(ctx: &TargetContext, privilege: Privilege) -> Result<
             until: recent.first().map(|t| add_duration(t.0, HOUR)),
         });
     }
-    let times = ctx.pass.status.reader_epoch_times.iter();
-    let times: Vec<_> = times.map(|t| t.0).collect();
-    if let Some(until) = flapping_until(&times, now) {
-        let message =
-            "more than 3 epochs of readers alone within an hour: waiting for 30 quiet minutes";
+    if let Some(until) = flapping_until(&ctx.pass.status.reader_changes, now) {
+        let message = "readers came and went more than 3 times within an hour: waiting for 30 minutes without";
         return Err(ClosedGate::until(Gate::Flapping, message, until));
     }
     Ok(())

@@ -183,6 +183,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         let reason = match reason {
             GaveUpReason::BudgetSpent => "BudgetSpent",
             GaveUpReason::PodsExhausted => "PodsExhausted",
+            GaveUpReason::ReaderUnnamed => "ReaderUnnamed",
         };
         out.put(format!("{key}: gave up"), format!("{reason} after {moved}"));
     }

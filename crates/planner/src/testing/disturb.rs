@@ -134,7 +134,7 @@ fn change_record(tape: &mut Tape, world: &mut World, index: usize, now: Timestam
         1 => {
             world.spec.limits.cooldown_seconds = 0;
             target.run = None;
-            status.reader_epoch_times = (0..5).rev().map(|n| ago(30 * n)).collect();
+            status.reader_changes = super::restless_readers(ago(4).0);
         }
         2 => {
             if let Some(run) = &mut target.run {

@@ -297,7 +297,7 @@ fn status(tape: &mut Tape, world: &mut World) {
         });
     }
     if tape.rare(10) {
-        status.reader_epoch_times = (0..5).map(|n| Time(at(n * 100))).collect();
+        status.reader_changes = super::restless_readers(at(396));
     }
     for index in 0..world.spec.targets.len() {
         let spec = &world.spec.targets[index];

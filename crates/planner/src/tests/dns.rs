@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::testing::model::{Crash, Model};
-use crate::testing::{at, dns_view, look, quiet, record, view};
+use crate::testing::{at, dns_view, look, quiet, record, target, view};
 use crate::world::{TopologyState, World};
 use crate::{Gate, Notice, Plan};
-use dbbalance_api::spec::{DnsSpec, Method, OnTimeout};
+use dbbalance_api::spec::{DnsSpec, Endpoint, Method, OnTimeout};
 use dbbalance_api::status::{PendingEpochStatus, RunResult, Trigger};
+use dbbalance_core::topology::{MemberId, ResourceId, Topology};
 
 /// A quiet policy that waits for DNS: Hold, 300 s.
 fn holding() -> World {
@@ -74,7 +75,168 @@ fn a_failover_waits_for_eight_looks_and_flicker_begins_anew() {
         &answer(world.clone(), 13, "bbbbbbbabbbbbbb", ""),
         13
     ));
-    assert!(opens(&answer(world, 14, "abbbbbbbb", ""), 14));
+    let followed = |looks: usize| format!("a{}", "b".repeat(looks));
+    assert!(!opens(&answer(world.clone(), 14, &followed(8), ""), 14));
+    let ten_seconds = 79;
+    assert!(!opens(
+        &answer(world.clone(), 25, &followed(ten_seconds), ""),
+        25
+    ));
+    assert!(opens(
+        &answer(world, 25, &followed(ten_seconds + 1), ""),
+        25
+    ));
+}
+
+/// The world with a failover from a to b that has settled at 10, of which the cluster endpoint has long told.
+fn failed_over(mut world: World) -> World {
+    world.spec.dns = DnsSpec::default();
+    change(world, 10, "bac")
+}
+
+/// The world in which the epoch that is pending has opened at this second, and its run has started.
+fn opened(world: World, second: i64) -> World {
+    let mut world = answer(world, second, "bbbbbbbb", "");
+    let opening = look(&world, second).open.unwrap();
+    crate::open_epoch(&mut world.status, opening.epoch, at(second));
+    record(record(world, second + 1), second + 2)
+}
+
+#[test]
+fn a_target_with_a_reader_pool_is_held_until_the_reader_endpoint_leads_to_readers_alone() {
+    for (pool, waits) in [(Endpoint::Reader, true), (Endpoint::Writer, false)] {
+        let mut world = quiet(Method::Signal, 4);
+        world.spec.targets[0].pools.retain(|p| p.endpoint == pool);
+        let mut world = opened(failed_over(world), 12);
+        crate::testing::verify(&mut world);
+        let led_to_the_writer = answer(world.clone(), 20, "bbbbbbbb", "bbbbbbbb");
+        let plan = look(&led_to_the_writer, 20);
+        assert_eq!(plan.takes().is_empty(), waits, "{pool:?}");
+        assert!(plan.targets[0].boost_dns);
+        if waits {
+            assert_eq!(plan.gate(), Some(Gate::Dns));
+            assert!(
+                plan.why()
+                    .starts_with("the reader endpoint must name readers alone"),
+                "{}",
+                plan.why()
+            );
+        }
+        let readers_alone = answer(world, 20, "bbbbbbbb", "acacacac");
+        assert!(!look(&readers_alone, 20).takes().is_empty());
+    }
+}
+
+#[test]
+fn a_cluster_of_one_instance_does_not_wait_for_readers() {
+    let mut world = crate::testing::unseen(vec![target("web", Method::Signal)], 4);
+    world.topology = TopologyState::Current(view("ab"));
+    let mut world = crate::testing::baseline(world);
+    world.spec.dns = DnsSpec::default();
+    let mut world = opened(change(world, 10, "b"), 12);
+    crate::testing::verify(&mut world);
+    let world = answer(world, 20, "bbbbbbbb", "bbbbbbbb");
+    assert!(!look(&world, 20).takes().is_empty());
+}
+
+#[test]
+fn the_last_step_of_a_blind_failover_is_taken_by_looks_that_began_after_the_step_before_it() {
+    let mut world = quiet(Method::Signal, 2);
+    world.spec.pacing.interval_seconds = 1;
+    let mut world = opened(failed_over(world), 12);
+    crate::testing::verify(&mut world);
+    world.targets[0].pods[0].stamp = Some(crate::testing::stamp(2));
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.last_step_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(20)));
+    let looked = |second| answer(world.clone(), second, "bbbbbbbb", "acacacac");
+    let asked_before = look(&looked(20), 24);
+    assert_eq!(
+        asked_before.gate(),
+        Some(Gate::Dns),
+        "{}",
+        asked_before.why()
+    );
+    let asked_after = look(&looked(24), 24);
+    assert_eq!(asked_after.gate(), None, "{}", asked_after.why());
+}
+
+#[test]
+fn dns_that_turns_back_between_two_steps_holds_the_next_one() {
+    let mut world = opened(failed_over(quiet(Method::Signal, 8)), 12);
+    crate::testing::verify(&mut world);
+    let world = answer(world, 20, "bbbbbbbbabbbbbbbb", "acacacac");
+    assert_eq!(look(&world, 20).gate(), Some(Gate::Dns));
+    let mut proceeds = world;
+    proceeds.spec.dns.on_timeout = OnTimeout::Proceed;
+    proceeds.spec.dns.timeout_seconds = 5;
+    assert!(!look(&proceeds, 20).takes().is_empty());
+}
+
+#[test]
+fn a_replaced_cluster_of_the_same_names_is_waited_for_by_its_addresses() {
+    let mut world = holding();
+    for member in &mut world.status.topology.as_mut().unwrap().members {
+        let letter = member.instance.bytes().next().unwrap();
+        member.address = Some(format!("10.0.0.{letter}"));
+    }
+    let mut replaced = view("abc");
+    replaced.topology.resource = ResourceId("cluster-2".into());
+    replaced.topology = rename_resources(replaced.topology);
+    world.topology = TopologyState::Current(replaced);
+    let world = record(world, 10);
+    assert_eq!(pending(&world).triggers, [Trigger::Replaced]);
+    let world = answer(world, 12, "aaaaaaaa", "bcbcbcbc");
+    assert!(!opens(&world, 12), "the addresses of the former cluster");
+    let mut moved = (*world.dns).clone();
+    for sample in moved.writer.iter_mut().chain(&mut moved.reader) {
+        sample.address = Some([10, 0, 1, 1].into());
+    }
+    let late = world.clone();
+    let world = World {
+        dns: Arc::new(moved),
+        ..world
+    };
+    assert!(opens(&world, 12));
+    let late = answer(late, 700, "aaaaaaaa", "bcbcbcbc");
+    assert!(
+        opens(&late, 700),
+        "an address may be given to another instance"
+    );
+}
+
+/// The same names, all of them other instances.
+fn rename_resources(mut topology: Topology) -> Topology {
+    let members = topology.readers.into_iter();
+    topology.readers = members.map(rename_resource).collect();
+    topology.writer = rename_resource(topology.writer);
+    topology
+}
+
+fn rename_resource(member: MemberId) -> MemberId {
+    MemberId {
+        resource: ResourceId(format!("new-{}", member.resource)),
+        ..member
+    }
+}
+
+#[test]
+fn a_reader_that_is_replaced_under_its_name_while_another_is_waited_for_is_waited_for_too() {
+    let mut world = added();
+    let mut anew = view("abcd");
+    let is_c = |m: &MemberId| m.instance.0 == "c";
+    let c = anew
+        .topology
+        .readers
+        .iter()
+        .find(|m| is_c(m))
+        .cloned()
+        .unwrap();
+    anew.topology.readers.remove(&c);
+    let resource = ResourceId("new-c".into());
+    anew.topology.readers.insert(MemberId { resource, ..c });
+    world.topology = TopologyState::Current(anew);
+    let world = record(record(world, 40), 70);
+    assert_eq!(pending(&world).added, ["d", "c"]);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::Gate;
 use crate::testing::{
-    at, baseline, due, due_at, look, quiet, record, running, stamp, target, unseen, verified,
-    verify, view,
+    at, baseline, due, due_at, look, quiet, record, restless_readers, running, stamp, target,
+    unseen, verified, verify, view,
 };
 use crate::world::{EffectBackoff, TopologyError, TopologyState, World};
 use dbbalance_api::spec::{Method, Mode};
@@ -118,7 +118,7 @@ fn gates_are_named_in_their_order() {
     ended(&mut world, 100);
     let hour: Vec<Time> = (0..6).map(|n| Time(at(n))).collect();
     world.status.targets[0].run_times = hour;
-    world.status.reader_epoch_times = (0..5).map(|n| Time(at(n))).collect();
+    world.status.reader_changes = restless_readers(at(0));
     world.status.pending_epoch = Some(pending(vec![Trigger::Failover]));
     let now = 110;
     assert_eq!(gate(&world, now), Some(Gate::Observe));
@@ -145,7 +145,7 @@ fn gates_are_named_in_their_order() {
     assert_eq!(gate(&world, now), Some(Gate::HourlyLimit));
     world.spec.limits.max_runs_per_hour = 7;
     assert_eq!(gate(&world, now), Some(Gate::Flapping));
-    world.status.reader_epoch_times.clear();
+    world.status.reader_changes.clear();
     world.targets[0].workload.as_mut().unwrap().paused = true;
     assert_eq!(gate(&world, now), Some(Gate::TargetNotSettled));
     world.targets[0].workload.as_mut().unwrap().paused = false;
@@ -215,7 +215,7 @@ fn a_window_holds_within_a_run_and_the_limits_between_runs_do_not() {
     let mut world = running(Method::Signal, 4, ADDED);
     ended(&mut world, 100);
     world.status.targets[0].run_times = (0..20).map(|n| Time(at(n))).collect();
-    world.status.reader_epoch_times = (0..5).map(|n| Time(at(n))).collect();
+    world.status.reader_changes = restless_readers(at(0));
     assert_eq!(gate(&world, 111), None);
     deny(&mut world);
     assert_eq!(gate(&world, 111), Some(Gate::Window));

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use crate::Gate;
-use crate::testing::{at, due, due_at, look, pod, record, stamp, verify, view};
+use crate::testing::{at, due, due_at, look, pod, record, restless_readers, stamp, verify, view};
 use crate::world::{TopologyState, World};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
@@ -18,7 +18,7 @@ fn closed(mut world: World) -> World {
     world.spec.windows = vec![serde_json::from_value(window).unwrap()];
     world.status.targets[0].last_run_end_time = Some(Time(at(109)));
     world.status.targets[0].run_times = (0..20).map(|n| Time(at(n))).collect();
-    world.status.reader_epoch_times = (0..5).map(|n| Time(at(n))).collect();
+    world.status.reader_changes = restless_readers(at(0));
     world
 }
 

@@ -24,6 +24,40 @@ fn writer_pools_on_a_reader_go_all_at_once_when_eight_looks_agree() {
 }
 
 #[test]
+fn sockets_that_a_failover_has_left_dead_are_broken_though_their_pod_holds_no_connection() {
+    let mut stage = writers(&["w", "w", "w"]);
+    for pod in &mut stage.pods[1..] {
+        pod.holds = Some(Holdings {
+            dead: 5,
+            ..Holdings::default()
+        });
+    }
+    stage.pods[1].before_failover = true;
+    stage.writer_answers(&["w"; 8]);
+    let decision = stage.decide();
+    assert_eq!(
+        decision.urgent,
+        ["pod-0001"],
+        "not what an idle time-out closed"
+    );
+    let figures = decision.verdict.figures().expect("there is evidence");
+    assert_eq!(figures.misplaced.no_member, 5);
+}
+
+#[test]
+fn a_target_whose_every_socket_is_dead_after_a_failover_is_not_one_without_connections() {
+    let mut stage = writers(&["w"]);
+    stage.pods[0].holds = Some(Holdings {
+        dead: 5,
+        ..Holdings::default()
+    });
+    stage.writer_answers(&["w"; 8]);
+    assert!(stage.decide().urgent.is_empty());
+    stage.pods[0].before_failover = true;
+    assert_eq!(stage.decide().urgent, ["pod-0000"]);
+}
+
+#[test]
 fn one_look_that_names_the_old_writer_holds_them() {
     let mut stage = writers(&["r00", "w"]);
     stage.writer_answers(&["w", "w", "w", "r00", "w", "w", "w", "w"]);
@@ -70,6 +104,21 @@ fn a_pod_that_was_sent_wrong_again_is_taken_again_after_three_seconds() {
     stage.pods[0].last_recycled = Some(at(1));
     stage.pods[0].recycles = 1;
     for (seconds, expected) in [(2, 0), (3, 0), (4, 1)] {
+        stage.now = at(seconds);
+        stage.pods[0].read_at = Some(at(seconds));
+        stage.writer_answers(&["w"; 8]);
+        let decision = stage.decide();
+        assert_eq!(decision.urgent.len(), expected, "at {seconds}");
+        assert!(decision.measure);
+    }
+}
+
+#[test]
+fn the_last_recycle_that_a_pod_may_have_waits_until_its_process_has_forgotten_the_address() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.pods[0].last_recycled = Some(at(1));
+    stage.pods[0].recycles = 2;
+    for (seconds, expected) in [(4, 0), (35, 0), (36, 1)] {
         stage.now = at(seconds);
         stage.pods[0].read_at = Some(at(seconds));
         stage.writer_answers(&["w"; 8]);

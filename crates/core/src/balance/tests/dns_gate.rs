@@ -95,6 +95,28 @@ fn an_answer_that_stays_at_chance_does_not_hold_for_ever() {
 }
 
 #[test]
+fn a_reader_that_dns_names_no_more_is_given_up_without_a_recycle() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    stage.answers(&["r02"; 8]);
+    stage.free = 0;
+    stage.pass();
+    stage.free = 5;
+    for _ in 0..4 {
+        stage.later(40);
+        stage.answers(&["r00"; 8]);
+        let decision = stage.pass();
+        assert!(matches!(decision.wait, Some(Wait::GateClosed { .. })));
+    }
+    stage.later(40);
+    stage.answers(&["-"; 8]);
+    assert!(stage.pass().moves.is_empty(), "DNS itself fails");
+    stage.answers(&["r00"; 8]);
+    let decision = stage.pass();
+    assert_eq!(decision.moves, [""; 0]);
+    assert_eq!(decision.wait.map(|w| w.reason()), Some("ReaderUnnamed"));
+}
+
+#[test]
 fn without_a_resolver_a_batch_is_a_tenth_of_the_pods() {
     let mut stage = Stage::readers(&[10, 10, 0]);
     stage.reach = Reach::Unseen;

@@ -246,6 +246,34 @@ fn sockets_that_the_server_has_closed_are_no_connections() {
     assert_eq!(found.pods["u00"].closed_by_server, 1);
 }
 
+#[test]
+fn sockets_that_lead_nowhere_are_counted_where_a_member_is_or_was() {
+    let closed = |port, remote| Socket {
+        state: SocketState::ClosedByServer,
+        ..socket(port, remote)
+    };
+    let half_open = |port, remote| Socket {
+        unacknowledged: 100,
+        retransmits: 4,
+        ..socket(port, remote)
+    };
+    let pod = PodHoldings::from_sockets(
+        &[
+            closed(1, "10.0.0.2"),
+            closed(2, "10.0.0.11"),
+            closed(3, "192.0.2.1"),
+            half_open(4, "10.0.0.3"),
+            half_open(5, "10.0.0.9"),
+            half_open(6, "192.0.2.1"),
+            socket(7, "10.0.0.3"),
+        ],
+        &addresses(),
+        &topology("orders-1", &["orders-2", "orders-3"]),
+    );
+    assert_eq!((pod.dead, pod.closed_by_server), (3, 3));
+    assert_eq!(pod.to_no_member(), 1, "counted there, and not twice");
+}
+
 proptest! {
     /// Whatever is measured, every connection is counted exactly once, in its place.
     #[test]

@@ -1,0 +1,79 @@
+//! The gate of DNS before a step that nothing verifies: a failover's run by stamps alone.
+//!
+//! The epoch opened when the cluster endpoint had followed. Each step checks the endpoints of the target's own pools
+//! again: the reader endpoint follows later than the writer's, and a record may turn back between two steps.
+
+use jiff::Timestamp;
+
+use crate::target::{Stage, TargetContext};
+use crate::times::{add_duration, dns_wait_interval};
+use crate::types::{ClosedGate, Gate, Step};
+use crate::world::former_addresses;
+use dbbalance_api::spec::{Endpoint, OnTimeout};
+use dbbalance_core::dns::agreement::{ExpectedAnswers, check_pools};
+
+/// Whether the steps of this target wait for DNS: some of its stale pods are older than a failover, and
+/// `dns.onTimeout: Proceed` has not run out.
+pub(crate) fn is_awaited(ctx: &TargetContext) -> bool {
+    let dns = &ctx.pass.policy.dns;
+    let proceeds =
+        dns.on_timeout == OnTimeout::Proceed && deadline(ctx).is_none_or(|at| at <= ctx.pass.now);
+    ctx.has_urgent_pods() && !proceeds
+}
+
+/// Whether connections are measured, so that a pod which was sent to the wrong place is seen: stamps decide nevertheless
+/// for a token, and where no reading was whole in time.
+fn is_verified_afterwards(ctx: &TargetContext) -> bool {
+    ctx.pass.policy.evidence.is_measured() && ctx.pass.world.evidence_allowed
+}
+
+fn deadline(ctx: &TargetContext) -> Option<Timestamp> {
+    let opened = ctx.status.urgent_open_time.as_ref()?;
+    Some(add_duration(opened.0, ctx.pass.policy.dns.timeout))
+}
+
+/// Checks that DNS leads each pool of the target where it belongs. The last step wants samples from after the step
+/// before it: what the first one was sent by must have held.
+///
+/// # Errors
+/// The gate, and when to check it again.
+pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (ClosedGate, Timestamp)> {
+    let Some(topology) = ctx.pass.settled_topology().filter(|_| is_awaited(ctx)) else {
+        return Ok(());
+    };
+    let now = ctx.pass.now;
+    let opened = ctx.status.urgent_open_time.as_ref().map_or(now, |t| t.0);
+    let last_step = ctx.running().and_then(|r| r.last_step_time.as_ref());
+    let before = last_step.filter(|_| is_last(ctx, step));
+    let expected = ExpectedAnswers {
+        topology: &topology,
+        former: &former_addresses(ctx.pass.status, opened, now),
+        hold: (!is_verified_afterwards(ctx)).then_some(ctx.pass.policy.dns.hold),
+        // Only samples of the last seconds show what a pool would be answered now.
+        since: now,
+        after: before.map(|t| t.0),
+    };
+    let endpoints = [Endpoint::Writer, Endpoint::Reader];
+    let pools = endpoints.into_iter().filter(|e| ctx.policy.has_pool(*e));
+    check_pools(pools, &expected, &ctx.pass.world.dns, now).map_err(|waiting| {
+        let again = add_duration(now, dns_wait_interval(&waiting));
+        let until = deadline(ctx);
+        let proceeds = ctx.pass.policy.dns.on_timeout == OnTimeout::Proceed;
+        let closed = ClosedGate {
+            gate: Gate::Dns,
+            message: waiting.message,
+            until: until.filter(|_| proceeds),
+        };
+        (closed, again)
+    })
+}
+
+/// Whether no stale pod is left to recycle after this step.
+fn is_last(ctx: &TargetContext, step: &Step) -> bool {
+    let Step::Pods { pods, .. } = step else {
+        return true;
+    };
+    let is_due = |stage| matches!(stage, Stage::Due(_) | Stage::FallbackDue(_));
+    let due = ctx.stale.iter().filter(|p| is_due(ctx.stage(p)));
+    due.count() <= pods.len()
+}
