@@ -147,14 +147,14 @@ pub fn run(server: &KubeApiServer<'_>, size: FleetSize) {
     let allowed = to_float(pods.saturating_sub(EFFECTS.1)) / to_float(EFFECTS.0);
     let passes = Passes::read();
     let lost = fixture.count_log_lines("Lost leadership");
-    let last = used(&operator);
+    let end = used(&operator);
 
     println!(
         "{}",
         json!({
             "test": size.name, "policies": size.policies, "clusters": size.clusters, "namespaces": size.namespaces,
             "pods": size.pods, "load_average": load_average(),
-            "ready_after_seconds": ready.as_secs_f64(), "rss_kib": first.rss_kib, "rss_kib_end": last.rss_kib,
+            "ready_after_seconds": ready.as_secs_f64(), "rss_kib": first.rss_kib, "rss_kib_end": end.rss_kib,
             "cpu_seconds_start": first.cpu_seconds,
             "idle_seconds": idle.as_secs(), "idle_cores": quiet_cpu, "idle_writes": writes.len(),
             "idle_rds_calls_per_second": quiet,
