@@ -112,6 +112,18 @@ impl<'s> SoakFixture<'s> {
         }
     }
 
+    /// Waits as [`SoakFixture::until`] does, and looks once a second only: a list of a whole fleet is work for the API
+    /// server that the operator shares.
+    pub fn until_seldom(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+        self.until(what, limit, || {
+            let reached = probe();
+            if !reached {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            reached
+        });
+    }
+
     /// Lets time pass in which `holds` must stay true.
     pub fn keep(&self, what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
         let end = Instant::now() + time;
@@ -180,7 +192,7 @@ impl<'s> SoakFixture<'s> {
             let list = self.server.call(Method::GET, path, &json!({})).unwrap();
             list["items"].as_array().cloned().unwrap_or_default()
         };
-        self.until("pods", limit, || list("/api/v1/pods").len() == count);
+        self.until_seldom("pods", limit, || list("/api/v1/pods").len() == count);
         let runs = list("/api/v1/pods").into_iter().map(|pod| {
             let text = |key: &str| pod["metadata"][key].as_str().unwrap_or_default().to_owned();
             let (namespace, name) = (text("namespace"), text("name"));
@@ -189,7 +201,7 @@ impl<'s> SoakFixture<'s> {
         });
         self.server.call_all(runs.collect());
         let is_complete = |d: &Value| d["status"]["readyReplicas"] == d["spec"]["replicas"];
-        self.until("Deployments", limit, || {
+        self.until_seldom("Deployments", limit, || {
             list("/apis/apps/v1/deployments").iter().all(is_complete)
         });
     }

@@ -103,7 +103,7 @@ pub fn run(server: &KubeApiServer<'_>, size: FleetSize) {
         let list = server.call(Method::GET, POLICIES, &json!({})).unwrap();
         list["items"].as_array().cloned().unwrap_or_default()
     };
-    fixture.until("all policies Ready", Duration::from_mins(10), || {
+    fixture.until_seldom("all policies Ready", Duration::from_mins(10), || {
         let all = all();
         all.len() == size.policies && all.iter().all(|p| condition(p, "Ready").0 == "True")
     });
@@ -133,7 +133,7 @@ pub fn run(server: &KubeApiServer<'_>, size: FleetSize) {
     }
     let names: Vec<_> = affected.iter().map(|p| format!("p{p}")).collect();
     let fresh = format!("0/{}", size.pods_of_policy());
-    fixture.until(
+    fixture.until_seldom(
         "the pods of the storm to be fresh",
         Duration::from_mins(30),
         || {
@@ -213,7 +213,7 @@ fn create_fleet(fixture: &SoakFixture<'_>, size: FleetSize) {
 fn wait_for_quiet(fixture: &SoakFixture<'_>) -> usize {
     let mut from = fixture.noted(0).1;
     let mut since = Instant::now();
-    fixture.until(
+    fixture.until_seldom(
         "the writes of the beginning to end",
         Duration::from_mins(5),
         || {
