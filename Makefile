@@ -65,8 +65,9 @@ test-contract:
 test-testbed:
 	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
-test-api: tools program ## Test the CRD and its rules on a real API server
+test-api: tools program ## Test the CRD and its rules, and a small fleet, on a real API server
 	$(TEST) --test api
+	$(TEST) --test soak
 
 test-e2e: tools image ## Test every method and safety rule on a real Kubernetes, with the Helm chart
 	$(TEST) --no-run --test e2e --test convergence --test chart
@@ -80,8 +81,8 @@ test-convergence:
 test-chart:
 	MAKEFLAGS= IMAGE=$(abspath $(IMAGE)) $(TEST) --test chart
 
-soak: tools program ## Run long tests: throttling for minutes, 300 policies on 30 clusters (25 minutes)
-	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --nocapture
+soak: tools program ## Run long tests: throttling for minutes, 1,000 policies on 100 clusters with 10,000 pods (an hour)
+	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --include-ignored --nocapture
 
 bench: tools program ## Measure against doing nothing and a restart, on real databases; resumes earlier runs (BENCH_RUNS=10)
 	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench

@@ -53,8 +53,11 @@ labels! {
     ByReason { reason }
 }
 
-/// Seconds, from a fast reconcile (5 ms) to a slow API server (10 s).
-const SHORT: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Seconds, from a fast reconcile (5 ms) to a slow API server (10 s). A pass that claims pods takes at most 5 s and the
+/// time of one effect.
+const SHORT: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 6.0, 10.0,
+];
 /// Seconds, from a failover without settling (1 s) to a settled change behind a DNS gate (10 min).
 const LONG: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 45.0, 90.0, 180.0, 300.0, 600.0];
 /// Seconds, from a run of signals (5 s) to one of evictions at a slow pace (2 h).

@@ -56,8 +56,8 @@ impl CommandPace for ProbePace<'_> {
 
 async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSemaphorePermit) {
     let limit = shared.config.timeout;
-    let pace = ProbePace(&shared);
-    let result = timeout(limit, shared.config.reader.read(&read.pod, &pace))
+    let tokens = ProbePace(&shared);
+    let result = timeout(limit, shared.config.reader.read(&read.pod, &tokens))
         .await
         .unwrap_or_else(|_| {
             Err(Unreadable::new(

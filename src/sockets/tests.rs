@@ -435,7 +435,7 @@ async fn one_tenant_that_waits_for_hundreds_of_reads_leaves_others_their_turn_an
     let fail = |n: usize| {
         bench
             .fake
-            .fail(&format!("0-{n}"), UnreadableReason::ApiError)
+            .fail(&format!("0-{n}"), UnreadableReason::ApiError);
     };
     (0..300).for_each(fail);
     bench.probe.measure(&key(2), pods(2, 5), MaxAge::Heartbeat);

@@ -22,7 +22,8 @@ use dbbalance_testkit::rds_relay::RdsRelay;
 const HOME: &str = "dbbalance";
 /// The operator's name for the API server.
 const USER: &str = "system:serviceaccount:dbbalance:operator";
-const PROBES: &str = "198.18.0.1:18080";
+/// Where the operator serves metrics and probes.
+pub const PROBES: &str = "198.18.0.1:18080";
 /// How the operator is called among the testbed's programs.
 const PROGRAM: &str = "operator";
 
@@ -111,6 +112,18 @@ impl<'s> SoakFixture<'s> {
         }
     }
 
+    /// Waits as [`SoakFixture::until`] does, and looks once a second only: a list of a whole fleet is work for the API
+    /// server that the operator shares.
+    pub fn until_seldom(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+        self.until(what, limit, || {
+            let reached = probe();
+            if !reached {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            reached
+        });
+    }
+
     /// Lets time pass in which `holds` must stay true.
     pub fn keep(&self, what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
         let end = Instant::now() + time;
@@ -161,53 +174,59 @@ impl<'s> SoakFixture<'s> {
         }
     }
 
-    /// A Deployment in a namespace.
-    pub fn deployment(&self, namespace: &str, name: &str, replicas: usize) {
+    /// A Deployment of that many pods.
+    pub fn deployment_object(name: &str, replicas: usize) -> Value {
         let labels = json!({"app": name});
         let container = json!({"name": "app", "image": "localhost/none:1"});
         let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
-        let deployment = json!({
+        json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
             "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-        });
-        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
-        self.server.call(Method::POST, &path, &deployment).unwrap();
+        })
     }
 
-    /// Waits for a namespace's pods and says, as a kubelet would, that they run.
-    pub fn run_pods(&self, namespace: &str, count: usize) {
-        let path = format!("/api/v1/namespaces/{namespace}/pods");
-        let list = || {
-            let list = self.server.call(Method::GET, &path, &json!({})).unwrap();
+    /// Waits for that many pods in all namespaces, says, as a kubelet would, that they run, and waits until their
+    /// Deployments know.
+    pub fn run_all_pods(&self, count: usize, limit: Duration) {
+        let list = |path: &str| {
+            let list = self.server.call(Method::GET, path, &json!({})).unwrap();
             list["items"].as_array().cloned().unwrap_or_default()
         };
-        let limit = Duration::from_mins(2);
-        self.until("pods", limit, || list().len() == count);
-        for pod in list() {
-            let created = &pod["metadata"]["creationTimestamp"];
-            let status = json!({"status": {
-                "phase": "Running", "startTime": created, "podIP": "198.18.3.1",
-                "conditions": [
-                    {"type": "Ready", "status": "True", "lastTransitionTime": created},
-                    {"type": "ContainersReady", "status": "True", "lastTransitionTime": created}
-                ],
-                "containerStatuses": [{
-                    "name": "app", "image": "localhost/none:1", "imageID": "none", "ready": true, "started": true,
-                    "restartCount": 0, "state": {"running": {"startedAt": created}}
-                }]
-            }});
-            let name = pod["metadata"]["name"].as_str().unwrap();
-            let path = format!("{path}/{name}/status");
-            self.server.call(Method::PATCH, &path, &status).unwrap();
-        }
+        self.until_seldom("pods", limit, || list("/api/v1/pods").len() == count);
+        let runs = list("/api/v1/pods").into_iter().map(|pod| {
+            let text = |key: &str| pod["metadata"][key].as_str().unwrap_or_default().to_owned();
+            let (namespace, name) = (text("namespace"), text("name"));
+            let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+            (Method::PATCH, path, running_status(&pod))
+        });
+        self.server.call_all(runs.collect());
+        let is_complete = |d: &Value| d["status"]["readyReplicas"] == d["spec"]["replicas"];
+        self.until_seldom("Deployments", limit, || {
+            list("/apis/apps/v1/deployments").iter().all(is_complete)
+        });
     }
 
-    /// All policies of a namespace.
-    pub fn policies(&self, namespace: &str) -> Vec<Value> {
-        let path = format!("/apis/dbbalance.io/v1alpha1/namespaces/{namespace}/dbbalancepolicies");
-        let list = self.server.call(Method::GET, &path, &json!({})).unwrap();
-        list["items"].as_array().cloned().unwrap_or_default()
+    /// How often the operator has said this.
+    pub fn count_log_lines(&self, text: &str) -> usize {
+        let log = fs::read_to_string(self.server.testbed.layout().log(PROGRAM)).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
     }
+}
+
+/// The status of a pod that runs since it was created.
+fn running_status(pod: &Value) -> Value {
+    let created = &pod["metadata"]["creationTimestamp"];
+    json!({"status": {
+        "phase": "Running", "startTime": created, "podIP": "198.18.3.1",
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": created},
+            {"type": "ContainersReady", "status": "True", "lastTransitionTime": created}
+        ],
+        "containerStatuses": [{
+            "name": "app", "image": "localhost/none:1", "imageID": "none", "ready": true, "started": true,
+            "restartCount": 0, "state": {"running": {"startedAt": created}}
+        }]
+    }})
 }
 
 /// Status and reason of a condition.

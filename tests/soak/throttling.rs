@@ -24,8 +24,10 @@ pub fn run(server: &KubeApiServer<'_>) {
     let throttled = seconds("THROTTLE", 300);
     let fixture = SoakFixture::new(server);
     fixture.cluster("orders");
-    fixture.deployment(NAMESPACE, "web", PODS);
-    fixture.run_pods(NAMESPACE, PODS);
+    let deployments = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
+    let web = SoakFixture::deployment_object("web", PODS);
+    server.call(http::Method::POST, &deployments, &web).unwrap();
+    fixture.run_all_pods(PODS, Duration::from_mins(2));
     server
         .create(&policy(NAMESPACE, "web", "orders"), STRICT)
         .unwrap();

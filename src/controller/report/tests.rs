@@ -252,7 +252,7 @@ async fn a_step_is_recorded_before_it_is_taken_and_a_step_that_went_well_is_writ
 
     let applied = applied(true);
     let ctx = reporter.ctx();
-    let reported = report_results(
+    let result = report_results(
         &policy,
         &world,
         &parsed,
@@ -263,7 +263,7 @@ async fn a_step_is_recorded_before_it_is_taken_and_a_step_that_went_well_is_writ
     )
     .await
     .unwrap();
-    assert!(reported.changed);
+    assert!(result.changed);
     assert_eq!(reporter.written().len(), 1);
 }
 

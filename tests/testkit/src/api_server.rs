@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dbbalance_testbed::kubernetes::{Testbed, TestbedOptions};
 use dbbalance_testbed::wait;
+use futures::{StreamExt as _, stream};
 use http::{Method, Request};
 use kube::Client;
 use kube::config::Kubeconfig;
@@ -22,6 +23,9 @@ pub const STRICT: &str = "fieldValidation=Strict";
 
 /// Many times what it takes on a machine with nothing else to do.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Requests at once of [`KubeApiServer::call_all`].
+const AT_ONCE: usize = 16;
 
 /// Takes the testbed away however the tests end.
 struct Down(Testbed);
@@ -57,15 +61,18 @@ impl KubeApiServer<'_> {
         let _ = testbed.kubectl(&["delete", "--ignore-not-found", "-f", crd]);
         // That it installs shows that the server finds its CEL rules cheap enough.
         testbed.kubectl(&["create", "-f", crd]).expect("the CRD");
-        testbed
-            .kubectl(&[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=30s",
-                "-f",
-                crd,
-            ])
-            .expect("the CRD is served");
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=5s",
+            "-f",
+            crd,
+        ];
+        // kubectl fails on a CRD that has no conditions yet.
+        wait::poll_until("the CRD to be served", SOON, || {
+            Ok(testbed.kubectl(&established).ok())
+        })
+        .expect("the CRD is served");
         // A server that has just begun refuses namespaces for a moment.
         wait::poll_until("a namespace", SOON, || {
             let _ = testbed.kubectl(&["create", "namespace", NAMESPACE]);
@@ -92,22 +99,28 @@ impl KubeApiServer<'_> {
 
     /// One request; the error is the server's own.
     pub fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, Box<Status>> {
-        let kind = match (method == Method::PATCH, path.contains("fieldManager=")) {
-            (false, _) => "application/json",
-            (true, false) => "application/merge-patch+json",
-            (true, true) => "application/apply-patch+yaml",
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Content-Type", kind)
-            .body(serde_json::to_vec(body).unwrap())
-            .unwrap();
+        let request = build_request(method, path, body);
         match self.runtime.block_on(self.client.request(request)) {
             Ok(answer) => Ok(answer),
             Err(kube::Error::Api(status)) => Err(status),
             Err(e) => panic!("{path}: {e}"),
         }
+    }
+
+    /// Many requests, of which the order does not matter. Fails on the first that is refused.
+    pub fn call_all(&self, requests: Vec<(Method, String, Value)>) {
+        let calls = requests.into_iter().map(|(method, path, body)| async move {
+            let answer = self
+                .client
+                .request::<Value>(build_request(method, &path, &body));
+            if let Err(error) = answer.await {
+                panic!("{path}: {error}");
+            }
+        });
+        let all = stream::iter(calls)
+            .buffer_unordered(AT_ONCE)
+            .collect::<()>();
+        self.runtime.block_on(all);
     }
 
     /// Creates a policy, with one of [`DRY`] and [`STRICT`].
@@ -134,6 +147,20 @@ impl KubeApiServer<'_> {
             Err(e) => panic!("kubectl {}: {e:#}", arguments.join(" ")),
         }
     }
+}
+
+fn build_request(method: Method, path: &str, body: &Value) -> Request<Vec<u8>> {
+    let kind = match (method == Method::PATCH, path.contains("fieldManager=")) {
+        (false, _) => "application/json",
+        (true, false) => "application/merge-patch+json",
+        (true, true) => "application/apply-patch+yaml",
+    };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Content-Type", kind)
+        .body(serde_json::to_vec(body).unwrap())
+        .unwrap()
 }
 
 /// The path of a policy, or of all.
