@@ -48,6 +48,19 @@ pub struct PodKey {
     pub version: String,
 }
 
+/// What has become of a pod's containers since its last recycle was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinceClaim {
+    /// The policy of the claim.
+    pub policy: PolicyMark,
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// When it was claimed, to the second, by the operator's clock.
+    pub claimed: Timestamp,
+    /// The containers that ran at the claim and have restarted or ended since, by name.
+    pub ended: Vec<String>,
+}
+
 /// A pod, reduced to what decisions need.
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
@@ -60,9 +73,13 @@ pub struct PodFacts {
     pub resource_version: String,
     /// Creation, by the API server's clock.
     pub created: Timestamp,
-    /// The earliest start among the running app containers, by the node's clock; `None` while an
-    /// app container is not running.
+    /// The earliest start among the running containers that may hold pools, by the node's clock; `None` while none runs.
+    /// A side container that crashes does not hide the app.
     pub started: Option<Timestamp>,
+    /// The latest start among the same containers.
+    pub last_started: Option<Timestamp>,
+    /// How often the containers that may hold pools have restarted in the pod's life.
+    pub restarts: u32,
     /// The pod's Ready condition.
     pub ready: bool,
     /// Whether deletion has started.
@@ -79,6 +96,9 @@ pub struct PodFacts {
     pub recycles: u32,
     /// How often the pod was recycled within one run; `None` if the annotation is missing or cannot be read.
     pub moved: Option<MoveCounter>,
+    /// What has become of the containers since the last claim; `None` for a pod that was never claimed, and where the
+    /// annotation is missing or cannot be read.
+    pub since_claim: Option<SinceClaim>,
     /// Whether the topology annotations are present.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
@@ -100,10 +120,21 @@ impl PodFacts {
         }
     }
 
-    /// Returns whether the pod is counted: its app containers run and it is not terminating or finished.
+    /// Returns whether the pod is counted: a container runs that may hold pools, and the pod is not terminating, finished or
+    /// ignored.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.started.is_some() && !self.terminating && !self.finished && !self.ignored
+    }
+
+    /// Returns the containers that have restarted or ended since the pod was claimed for this epoch: the recycle ended
+    /// the app instead of renewing its pools. Empty for a pod whose last claim is of another policy or epoch.
+    #[must_use]
+    pub fn ended_containers(&self, policy: &PolicyMark, epoch: i64) -> &[String] {
+        let since = self.since_claim.as_ref();
+        since
+            .filter(|s| s.policy == *policy && s.epoch == epoch)
+            .map_or(&[], |s| &s.ended)
     }
 
     /// Returns whether the pod's pools are as new as the target's due epoch.

@@ -11,7 +11,7 @@ use dbbalance_api::spec::{TargetSpec, WorkloadKind};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_kube::pods::extract_facts;
 
-/// A pod that is counted: its app containers run, and nothing takes it out.
+/// A pod that is counted: a container runs that may hold its pools, and nothing takes it out.
 pub(super) struct CountedPod<'a> {
     pub object: &'a Pod,
     pub facts: PodFacts,

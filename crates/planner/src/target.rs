@@ -216,10 +216,15 @@ impl<'a> TargetContext<'a> {
         failed.count()
     }
 
+    /// Whether a pod is older than the target's last failover.
+    pub(crate) fn is_urgent(&self, pod: &PodFacts) -> bool {
+        pod.is_urgent(&self.mark, &self.status)
+    }
+
     /// Whether pods are stale that are older than the last failover, and can still be helped.
     pub(crate) fn has_urgent_pods(&self) -> bool {
         let mut stale = self.stale.iter();
-        stale.any(|p| p.is_urgent(&self.mark, &self.status) && self.stage(p) != Stage::Failed)
+        stale.any(|p| self.is_urgent(p) && self.stage(p) != Stage::Failed)
     }
 
     /// Returns how this pod was moved within the run that counts: the one in progress; or the last one, so that pods

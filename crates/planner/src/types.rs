@@ -59,7 +59,8 @@ pub struct TargetPlan {
     pub annotate: Vec<PodKey>,
     /// Connections that its recycles in progress may add, this step included.
     pub in_flight: Load,
-    /// Whether it has a run in progress that no outer gate holds.
+    /// Whether it has a run in progress that counts among those of the cluster: no outer gate holds it, and it is not a
+    /// failover's.
     pub running: bool,
     /// How old a reading of its pods may be; `None` leaves it to the heartbeat.
     pub max_reading_age: Option<SignedDuration>,

@@ -81,6 +81,7 @@ fn view(letters: &str) -> ClusterView {
             let facts = MemberFacts {
                 class: None,
                 endpoint: Some(format!("{}.zone", m.instance)),
+                serverless: None,
             };
             (m.instance.clone(), facts)
         })

@@ -16,6 +16,8 @@ fn pod(created: i64, started: i64) -> PodFacts {
         resource_version: "1".into(),
         created: at(created),
         started: Some(at(started)),
+        last_started: Some(at(started)),
+        restarts: 0,
         ready: true,
         terminating: false,
         finished: false,
@@ -24,6 +26,7 @@ fn pod(created: i64, started: i64) -> PodFacts {
         claim: None,
         recycles: 0,
         moved: None,
+        since_claim: None,
         has_topology: false,
         template: String::new(),
         owner: None,
@@ -83,4 +86,23 @@ fn everything_is_fresh_at_the_baseline() {
         ..target()
     };
     assert!(pod(0, 0).is_fresh(&PolicyMark::from_uid("p"), &target));
+}
+
+#[test]
+fn containers_count_as_ended_for_the_policy_and_epoch_of_the_claim_alone() {
+    let policy = PolicyMark::from_uid("p");
+    let since = SinceClaim {
+        policy: policy.clone(),
+        epoch: 3,
+        claimed: at(OPEN),
+        ended: vec!["app".to_owned()],
+    };
+    let pod = PodFacts {
+        since_claim: Some(since),
+        ..pod(OPEN, OPEN)
+    };
+    assert_eq!(pod.ended_containers(&policy, 3), ["app"]);
+    assert!(pod.ended_containers(&policy, 4).is_empty());
+    let other = PolicyMark::from_uid("q");
+    assert!(pod.ended_containers(&other, 3).is_empty());
 }

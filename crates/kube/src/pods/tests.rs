@@ -65,20 +65,52 @@ fn a_running_pod_is_reduced_to_its_facts() {
     );
 }
 
+fn evict() -> TargetSpec {
+    target(&json!({"method": "Evict"}))
+}
+
+fn signal(container: &str) -> TargetSpec {
+    target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": container}}))
+}
+
 #[test]
-fn a_pod_counts_only_while_its_app_containers_run() {
+fn a_side_container_that_crashes_does_not_hide_the_app() {
     let found = pod(&json!([
         container("app", Some("2026-05-04T03:00:09Z")),
         container("sidecar", None)
     ]));
-    assert!(
-        !extract_facts(&found, &target(&json!({"method": "Evict"})))
-            .unwrap()
-            .is_counted()
-    );
-    let named = target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
-    assert!(
-        extract_facts(&found, &named).unwrap().is_counted(),
-        "the named container runs"
-    );
+    for spec in [evict(), signal("app")] {
+        let facts = extract_facts(&found, &spec).unwrap();
+        assert!(facts.is_counted());
+        assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:09Z");
+    }
+}
+
+#[test]
+fn a_pod_counts_only_while_a_container_runs_that_may_hold_its_pools() {
+    let down = pod(&json!([container("app", None), container("sidecar", None)]));
+    assert!(!extract_facts(&down, &evict()).unwrap().is_counted());
+    let without_app = pod(&json!([
+        container("app", None),
+        container("sidecar", Some("2026-05-04T03:00:05Z"))
+    ]));
+    let facts = extract_facts(&without_app, &signal("app")).unwrap();
+    assert!(!facts.is_counted(), "the named container does not run");
+}
+
+#[test]
+fn a_native_sidecar_counts_if_it_is_named() {
+    let mut found = pod(&json!([
+        container("app", Some("2026-05-04T03:00:09Z")),
+        container("sidecar", Some("2026-05-04T03:00:09Z"))
+    ]));
+    let proxy = container("proxysql", Some("2026-05-04T03:00:02Z"));
+    let status = found.status.as_mut().unwrap();
+    status.init_container_statuses = serde_json::from_value(json!([proxy])).unwrap();
+    let started = |spec| {
+        let facts = extract_facts(&found, &spec).unwrap();
+        facts.started.unwrap().to_string()
+    };
+    assert_eq!(started(signal("proxysql")), "2026-05-04T03:00:02Z");
+    assert_eq!(started(evict()), "2026-05-04T03:00:09Z");
 }

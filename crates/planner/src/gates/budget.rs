@@ -9,19 +9,57 @@ use dbbalance_core::workload::WorkloadFacts;
 /// How many other policies a message names.
 const HOLDERS: usize = 3;
 
-/// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy. `surges`: the method
-/// starts new pods before the old ones are gone, so it must know a limit.
+/// How a step opens its connections, as far as the budget depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepKind {
+    /// New pods start before the old ones are gone, so a limit must be known.
+    pub surges: bool,
+    /// All its pods are older than the last failover: their connections are broken.
+    pub urgent: bool,
+}
+
+/// The budget's refusal of a step.
+pub(crate) struct BudgetRefusal {
+    pub closed: ClosedGate,
+    /// Whether it rests on an estimate: it may cut an urgent step, and does not hold it.
+    pub estimated: bool,
+}
+
+/// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy.
+///
+/// A failover by a method that closes connections before it opens others is never held: its pods hold broken connections,
+/// which others replace. Nor is a failover by another method held by an estimate.
 pub(crate) fn check_budget(
     pass: &PassContext,
     in_flight: Load,
     adds: Load,
-    surges: bool,
+    kind: StepKind,
 ) -> Result<(), ClosedGate> {
+    match find_refusal(pass, in_flight, adds, kind) {
+        Some(refusal) if !(kind.urgent && refusal.estimated) => Err(refusal.closed),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the budget's refusal, also one by an estimate that does not hold an urgent step.
+pub(crate) fn find_refusal(
+    pass: &PassContext,
+    in_flight: Load,
+    adds: Load,
+    kind: StepKind,
+) -> Option<BudgetRefusal> {
     let world = pass.world;
-    let Some(view) = world.topology.current() else {
-        let message = "the topology is not current";
-        return Err(ClosedGate::new(Gate::TopologyNotCurrent, message));
+    let refusal = |gate, message, estimated| {
+        let closed = ClosedGate::new(gate, message);
+        Some(BudgetRefusal { closed, estimated })
     };
+    let Some(view) = world.topology.current() else {
+        let message = "the topology is not current".to_owned();
+        return refusal(Gate::TopologyNotCurrent, message, false);
+    };
+    if kind.urgent && !kind.surges {
+        return None;
+    }
     let held = count_held(pass).plus(&world.peers.held);
     let in_flight = in_flight.plus(world.peers.in_flight);
     let settled = world.settled_topology();
@@ -29,13 +67,18 @@ pub(crate) fn check_budget(
         view,
         settled: settled.as_ref(),
     };
-    match budget::check_budget(members, &pass.policy.budget, &held, in_flight, adds, surges) {
-        BudgetCheck::Fits => Ok(()),
-        BudgetCheck::Exceeds(mut message) => {
+    let budget = &pass.policy.budget;
+    match budget::check_budget(members, budget, &held, in_flight, adds, kind.surges) {
+        BudgetCheck::Fits => None,
+        BudgetCheck::Exceeds {
+            mut message,
+            measured,
+        } => {
             message.push_str(&describe_holders(&world.peers));
-            Err(ClosedGate::new(Gate::Budget, message))
+            refusal(Gate::Budget, message, !measured)
         }
-        BudgetCheck::Unknown(message) => Err(ClosedGate::new(Gate::BudgetUnknown, message)),
+        BudgetCheck::Unknown(_) if kind.urgent => None,
+        BudgetCheck::Unknown(message) => refusal(Gate::BudgetUnknown, message, true),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Notice, TargetPlan};
 use crate::world::World;
 use dbbalance_api::spec::Method;
-use dbbalance_api::status::{RunResult, TargetStatus};
+use dbbalance_api::status::{RunResult, RunStatus, TargetStatus};
 
 /// By what the pods of a run are selected, as far as its progress depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,5 +156,7 @@ fn was_held(world: &World, target: &str) -> bool {
 /// Whether a target's run counts among those in progress, as the last pass left it.
 pub(crate) fn was_running(world: &World, target: &TargetStatus) -> bool {
     let run = target.run.as_ref();
-    run.is_some_and(|r| r.result == RunResult::Running) && !was_held(world, &target.name)
+    let counts =
+        |r: &RunStatus| r.result == RunResult::Running && !r.triggers.iter().any(|t| t.is_urgent());
+    run.is_some_and(counts) && !was_held(world, &target.name)
 }

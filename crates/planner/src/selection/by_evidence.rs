@@ -5,7 +5,7 @@
 
 use super::assessment::UsableEvidence;
 use super::batch::{Candidate, build_pod_steps, recycle_step};
-use crate::gates::budget::check_budget;
+use crate::gates::budget::{StepKind, check_budget};
 use crate::gates::pacing::{storm_cap_end, storm_cap_gate};
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Step};
@@ -31,12 +31,24 @@ pub(crate) fn count_free(
     if !ctx.is_verified() {
         free = free.min(1);
     }
-    let surges = method == Method::Evict;
-    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), surges).is_ok();
+    let kind = StepKind {
+        surges: method == Method::Evict,
+        urgent: false,
+    };
+    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), kind).is_ok();
     while free > 0 && !fits(free) {
         free -= 1;
     }
     free
+}
+
+/// Which privileges of a failover a target has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Urgency {
+    /// What is broken is so as after a failover.
+    pub is_urgent: bool,
+    /// Only that lets it through the gates, so nothing else may move.
+    pub only_urgent: bool,
 }
 
 /// Selects the step, with what it may add; `None` if the balance has none now.
@@ -47,13 +59,14 @@ pub(crate) fn select_step(
     ctx: &TargetContext,
     decision: &Decision,
     method: Method,
-    only_urgent: bool,
+    urgency: Urgency,
     in_flight: Load,
 ) -> Result<Option<(Step, Load)>, ClosedGate> {
     let (mut pods, mut canary) = select_urgent(ctx, decision, method);
+    let urgent = urgency.is_urgent && !pods.is_empty();
     // The surplus waits for what is broken, as the balance decides; a run that only a failover lets through
     // the gates moves nothing else.
-    if pods.is_empty() && !only_urgent {
+    if pods.is_empty() && !urgency.only_urgent {
         pods = claimable_pods(ctx, &decision.moves);
         canary = !ctx.is_verified() && !pods.is_empty();
     }
@@ -64,7 +77,7 @@ pub(crate) fn select_step(
         return Err(storm_cap_gate(until));
     }
     pods.truncate(STORM_CAP_PER_SECOND);
-    let (pods, adds) = build_pod_steps(ctx, pods.into_iter(), method, in_flight)?;
+    let (pods, adds) = build_pod_steps(ctx, pods.into_iter(), method, in_flight, |_| urgent)?;
     Ok(Some((recycle_step(ctx, pods, canary), adds)))
 }
 

@@ -1,7 +1,7 @@
 //! Selection by stamps: which stale pods go next, in which order, or whether the workload rolls.
 
 use super::batch::{Candidate, build_pod_steps, recycle_step};
-use crate::gates::budget::check_budget;
+use crate::gates::budget::{StepKind, check_budget};
 use crate::gates::pacing::{count_busy, interval_end, pacing_gate, storm_cap_end};
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_stamped_canary};
@@ -52,7 +52,11 @@ fn select_rollout(
     }
     let surge = workload.surge_pods();
     let adds = ctx.load(surge.max(1));
-    check_budget(&ctx.pass, in_flight, adds, surge > 0)?;
+    let kind = StepKind {
+        surges: surge > 0,
+        urgent: ctx.has_urgent_pods(),
+    };
+    check_budget(&ctx.pass, in_flight, adds, kind)?;
     let step = Step::Rollout {
         kind: workload.kind,
         name: workload.name.clone(),
@@ -77,7 +81,11 @@ fn select_pods(
     }
     // What the smallest step would add must fit before its pace is asked for.
     if candidates.len() > 0 && candidates.all().all(|c| c.adds) {
-        check_budget(&ctx.pass, in_flight, ctx.load(1), evicts)?;
+        let kind = StepKind {
+            surges: evicts,
+            urgent: candidates.all().any(|c| ctx.is_urgent(c.pod)),
+        };
+        check_budget(&ctx.pass, in_flight, ctx.load(1), kind)?;
     }
     let storm_cap = storm_cap_end(ctx);
     if storm_cap.is_some() {
@@ -90,7 +98,7 @@ fn select_pods(
         return Err(pacing_gate(ctx, interval.or(storm_cap)));
     }
     let all = candidates.all().copied();
-    let (pods, adds) = build_pod_steps(ctx, all, method, in_flight)?;
+    let (pods, adds) = build_pod_steps(ctx, all, method, in_flight, |p| ctx.is_urgent(p))?;
     let canary = canary.is_some_and(|uid| pods.iter().any(|p| p.uid == uid));
     Ok((recycle_step(ctx, pods, canary), adds))
 }
@@ -117,7 +125,7 @@ impl<'a> StaleCandidates<'a> {
             ready: vec![],
             fallback: vec![],
         };
-        let is_urgent = |p: &PodFacts| p.is_urgent(&ctx.mark, &ctx.status);
+        let is_urgent = |p: &PodFacts| ctx.is_urgent(p);
         let mut stale: Vec<&PodFacts> = ctx.stale.clone();
         stale.retain(|p| !only_urgent || is_urgent(p));
         stale

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::kube::Kube;
 use super::recorder::PlanRecorder;
-use super::{at, rules, seconds};
+use super::{at, rules, seconds, since_claim};
 use crate::open_epoch;
 use crate::testing::parse_policy;
 use crate::world::{EffectBackoff, World};
@@ -270,6 +270,7 @@ impl Model {
             pod.resource_version = format!("rv{}", self.kube.next());
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
+            pod.since_claim = pod.claim.as_ref().map(since_claim);
             if crash == Some(Crash::BeforeEffect) {
                 return false;
             }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::kube::Kube;
 use super::model::Crash;
 use super::recorder::PlanRecorder;
-use super::{at, measured, pods_of, seconds};
+use super::{at, measured, pods_of, seconds, since_claim};
 use crate::open_epoch;
 use crate::testing::parse_policy;
 use crate::world::{TopologyState, World};
@@ -330,6 +330,7 @@ impl Pools {
             pod.resource_version = format!("rv{serial}");
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
+            pod.since_claim = pod.claim.as_ref().map(since_claim);
             pod.moved = step
                 .moved
                 .as_ref()

@@ -150,9 +150,18 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     );
 }
 
+/// No step passes the budget, with every endpoint's connections spread evenly and half as many again. A failover's steps
+/// by methods that close first are free, and by Evict it may always take one pod.
 fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
     let view = world.topology.current().unwrap();
     let percent = 100 - u64::try_from(world.spec.budget.headroom_percent).unwrap();
+    let settled = crate::recorded_topology(world.status.topology.as_ref().unwrap()).unwrap();
+    let readers = view
+        .topology
+        .readers
+        .len()
+        .min(settled.readers.len())
+        .max(1) as u64;
     for (member, role) in view.topology.members() {
         let lone = view.topology.readers.is_empty();
         let pick = |reader: u64, writer: u64| match (role, lone) {
@@ -160,9 +169,14 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             (Role::Writer, false) => writer,
             (Role::Writer, true) => reader + writer,
         };
-        let others = world.peers.held.estimated.plus(world.peers.in_flight);
-        let mut sum = pick(others.reader, others.writer);
+        let mut held = (
+            world.peers.held.estimated.reader,
+            world.peers.held.estimated.writer,
+        );
+        let flying = world.peers.in_flight;
+        let mut flying = pick(flying.reader, flying.writer);
         let mut adds = 0;
+        let mut lone_pods = true;
         for (index, spec) in world.spec.targets.iter().enumerate() {
             let each = spec.pools.iter().fold((0, 0), |(r, w), p| {
                 let n = u64::try_from(p.connections_per_pod.unwrap()).unwrap();
@@ -171,20 +185,28 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
                     dbbalance_api::spec::Endpoint::Writer => (r, w + n),
                 }
             });
-            let each = pick(each.0, each.1);
             let found = &world.targets[index];
             let holds = |p: &&PodFacts| !p.finished && (p.started.is_some() || !p.terminating);
-            sum += each * found.pods.iter().filter(holds).count() as u64;
+            let pods = found.pods.iter().filter(holds).count() as u64;
+            held = (held.0 + each.0 * pods, held.1 + each.1 * pods);
+            let each = pick(each.0, each.1);
             let flies = |p: &&PodFacts| is_in_flight(world, index, p, now);
-            sum += each * found.pods.iter().filter(flies).count() as u64;
-            let fresh = pods_of(plan.targets[index].step.as_ref())
-                .iter()
-                .filter(|s| {
-                    let pod = found.pods.iter().find(|p| p.uid == s.uid).unwrap();
-                    !is_in_flight(world, index, pod, now)
-                })
-                .count() as u64;
-            adds += each * fresh;
+            flying += each * found.pods.iter().filter(flies).count() as u64;
+            let steps = pods_of(plan.targets[index].step.as_ref()).iter();
+            let pod = |uid: &str| found.pods.iter().find(|p| p.uid == uid).unwrap();
+            let fresh: Vec<_> = steps
+                .filter(|s| !is_in_flight(world, index, pod(&s.uid), now))
+                .collect();
+            let recorded = world.status.targets.iter().find(|t| t.name == spec.name);
+            let mark = world.policy.mark();
+            let urgent = |uid: &str| recorded.is_some_and(|t| pod(uid).is_urgent(&mark, t));
+            let all_urgent = fresh.iter().all(|s| urgent(&s.uid));
+            let surges = fresh.iter().any(|s| s.method == Method::Evict);
+            if all_urgent && !surges {
+                continue;
+            }
+            lone_pods &= all_urgent && fresh.len() <= 1;
+            adds += each * fresh.len() as u64;
         }
         let limit = match world.spec.budget.max_connections {
             Some(n) => u64::try_from(n).unwrap(),
@@ -198,8 +220,10 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             },
         };
         let budget = limit * percent / 100;
+        let share = (held.0.div_ceil(readers) * 3).div_ceil(2).min(held.0);
+        let sum = pick(share, held.1) + flying;
         assert!(
-            adds == 0 || sum + adds <= budget,
+            adds == 0 || lone_pods || sum + adds <= budget,
             "{sum} held and in flight and {adds} more exceed {budget} on {}",
             member.instance
         );

@@ -32,7 +32,7 @@ fn sum(peers: &[PeerHolding]) -> ClusterPeers {
 }
 
 #[test]
-fn what_another_namespace_only_claims_counts_up_to_a_third_of_what_the_instances_take() {
+fn what_another_namespace_only_claims_counts_up_to_a_part_of_what_the_instances_take() {
     let one = sum(&[peer("dev", "wild", 9000)]);
     assert_eq!(one.held.estimated.reader, 666);
     let many = [peer("dev", "a", 9000), peer("dev", "b", 9000)];
@@ -43,7 +43,7 @@ fn what_another_namespace_only_claims_counts_up_to_a_third_of_what_the_instances
     );
     let mut flying = peer("dev", "wild", 0);
     flying.in_flight.reader = 9000;
-    assert_eq!(sum(&[flying]).in_flight.reader, 666);
+    assert_eq!(sum(&[flying]).in_flight.reader, 100);
 }
 
 #[test]
@@ -56,6 +56,17 @@ fn what_the_own_namespace_claims_and_what_was_measured_counts_whole() {
     let b = InstanceId("b".into());
     measured.held.measured.insert(b.clone(), 900);
     assert_eq!(sum(&[measured]).held.measured[&b], 900);
+}
+
+#[test]
+fn no_claim_of_one_other_namespace_holds_a_small_step() {
+    let mut world = verified(Method::Evict, 4, Trigger::ReaderAdded);
+    world.spec.budget.max_connections = Some(1000);
+    let mut wild = peer("dev", "wild", 9000);
+    wild.held.estimated.writer = 9000;
+    wild.in_flight = wild.held.estimated;
+    world.peers = sum(&[wild]);
+    assert_eq!(look(&world, 111).gate(), None);
 }
 
 #[test]
@@ -74,8 +85,8 @@ fn the_budget_names_the_largest_holders() {
     let mut world = verified(Method::Signal, 4, Trigger::ReaderAdded);
     let peers = [
         peer("shop", "small", 10),
-        peer("shop", "pay", 800),
-        peer("shop", "orders", 900),
+        peer("shop", "pay", 1000),
+        peer("shop", "orders", 1200),
         peer("shop", "idle", 0),
         peer("shop", "web", 20),
     ];
@@ -83,7 +94,7 @@ fn the_budget_names_the_largest_holders() {
     let plan = look(&world, 111);
     assert_eq!(plan.gate(), Some(Gate::Budget));
     let named =
-        "of the cluster hold shop/orders 900, shop/pay 800, shop/web 20 and 1 more policies";
+        "of the cluster hold shop/orders 1200, shop/pay 1000, shop/web 20 and 1 more policies";
     assert!(plan.why().contains(named), "{}", plan.why());
 }
 

@@ -138,7 +138,15 @@ impl Pools {
             taken == 0 || taken + flying + missing <= may,
             "takes {taken} with {flying} in flight and {missing} missing, may {may}"
         );
-        self.check_budget(steps, flying);
+        // Broken connections that are closed before others are opened need no room.
+        let frees = |s: &PodStep| {
+            let by_stamps =
+                is_stamps && find(&s.uid).is_urgent(&self.world.policy.mark(), recorded);
+            s.method != Method::Evict && (self.is_broken(&s.uid) || by_stamps)
+        };
+        if !steps.iter().all(frees) {
+            self.check_budget(steps, flying);
+        }
     }
 
     fn is_blind(&self) -> bool {
