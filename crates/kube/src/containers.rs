@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
 
 use dbbalance_api::annotations;
@@ -11,14 +11,68 @@ use dbbalance_api::spec::TargetSpec;
 use dbbalance_core::pod::SinceClaim;
 use dbbalance_core::stamp::{Attempt, Claim, RestartMark};
 
-/// Returns the states of the containers that may hold the pod's pools: of the named one, which may be a native sidecar,
-/// else of all that are not init containers. A named container that the pod does not have is reported by the method; until
-/// then all count.
+/// The annotation by which a pod names the container that users mean. `kubectl exec` follows it, and service meshes set
+/// it when they put their proxy first.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Why no container of a pod is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerChoiceError {
+    /// The pod has no container of this name.
+    Missing(String),
+    /// The pod has these containers, and nothing says which one is meant.
+    Ambiguous(Vec<String>),
+}
+
+/// Chooses the container that gets the signal: the one that the policy names, which may be a native sidecar, else the one
+/// that the pod's annotation names, else the only one.
+///
+/// # Errors
+/// When the pod has no container of that name, or has several and neither the policy nor the pod names one. The first of
+/// several may be a mesh's proxy, which a signal would end.
+pub fn choose_container<'a>(
+    pod: &'a Pod,
+    named: Option<&str>,
+) -> Result<&'a Container, ContainerChoiceError> {
+    let spec = pod.spec.as_ref();
+    let apps = spec.map_or(&[][..], |s| &s.containers[..]);
+    let find = |name: &str| {
+        let sidecars = spec.and_then(|s| s.init_containers.as_deref());
+        let sidecars = sidecars
+            .unwrap_or_default()
+            .iter()
+            .filter(|c| is_sidecar(c));
+        apps.iter().chain(sidecars).find(|c| c.name == name)
+    };
+    if let Some(name) = named {
+        return find(name).ok_or_else(|| ContainerChoiceError::Missing(name.to_owned()));
+    }
+    let annotated = pod.annotations().get(DEFAULT_CONTAINER);
+    if let Some(container) = annotated.and_then(|name| find(name)) {
+        return Ok(container);
+    }
+    match apps {
+        [only] => Ok(only),
+        several => {
+            let all = several.iter().map(|c| c.name.clone());
+            Err(ContainerChoiceError::Ambiguous(all.collect()))
+        }
+    }
+}
+
+/// Returns whether an init container is a native sidecar (Kubernetes 1.29): it runs beside the app.
+#[must_use]
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Returns the states of the containers that may hold the pod's pools: of the one that gets the signal, else of all that
+/// are not init containers. If no container can be chosen for the signal, the method reports it; until then all count.
 #[must_use]
 pub fn find_pool_containers<'a>(pod: &'a Pod, spec: &TargetSpec) -> Vec<&'a ContainerStatus> {
     let signal = spec.recycle.signal.as_ref();
-    let named = signal.and_then(|s| s.container.as_deref());
-    match named.and_then(|name| find_status(pod, name)) {
+    let chosen = signal.and_then(|s| choose_container(pod, s.container.as_deref()).ok());
+    match chosen.and_then(|c| find_status(pod, &c.name)) {
         Some(status) => vec![status],
         None => app_statuses(pod).iter().collect(),
     }
@@ -70,6 +124,7 @@ pub fn mark_restarts(pod: &Pod, spec: &TargetSpec, claim: &Claim) -> Option<Rest
         epoch: claim.epoch,
         time: claim.time,
         restarts,
+        ready: crate::pods::is_ready(pod),
     })
 }
 
@@ -94,6 +149,7 @@ pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
         policy: mark.policy,
         epoch: mark.epoch,
         claimed: mark.time,
+        was_ready: mark.ready,
     })
 }
 

@@ -29,9 +29,10 @@ use crate::policy::{ParsedPolicy, readable_policy};
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 
+pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
-pub use runs::lifecycle::{halt_notice, mark_halted};
+pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
 pub use types::{ClosedGate, Gate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 pub use world::recorded_topology;

@@ -208,6 +208,7 @@ impl Policy {
                 ),
             });
         }
+        find_shared_workloads(spec, &mut problems);
         problems.extend(findings.overlaps.iter().map(|overlap| Problem {
             reason: "TargetOverlap",
             message: format!(
@@ -283,6 +284,26 @@ fn parse_windows(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) -> Vec
         }
     }
     windows
+}
+
+/// Finds targets whose workload an earlier target names, whether its pods exist or not. The schema refuses them as well;
+/// policies that are older than its rule are refused here.
+fn find_shared_workloads(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) {
+    for (index, target) in spec.targets.iter().enumerate() {
+        let Some(workload) = &target.workload_ref else {
+            continue;
+        };
+        let mut earlier = spec.targets.iter().take(index);
+        if let Some(other) = earlier.find(|t| t.workload_ref.as_ref() == Some(workload)) {
+            problems.push(Problem {
+                reason: "InvalidSpec",
+                message: format!(
+                    "spec.targets[{index}].workloadRef: {} names {:?} {} already: give its pools in one target",
+                    other.name, workload.kind, workload.name
+                ),
+            });
+        }
+    }
 }
 
 fn parse_pause(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Timestamp> {

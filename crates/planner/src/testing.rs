@@ -155,17 +155,20 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         since_claim: None,
         has_topology: true,
         template: "t1".into(),
+        method_refusal: None,
+        disruption_veto: None,
         owner: Some(owner("ReplicaSet", "rs")),
         labels: BTreeMap::new(),
     }
 }
 
 /// What is seen of a pod whose containers all run on since this claim.
-pub(crate) fn since_claim(claim: &Claim) -> SinceClaim {
+pub(crate) fn since_claim(claim: &Claim, was_ready: bool) -> SinceClaim {
     SinceClaim {
         policy: claim.policy.clone(),
         epoch: claim.epoch,
         claimed: claim.time,
+        was_ready,
         ended: Vec::new(),
     }
 }

@@ -186,3 +186,25 @@ impl ClosedGate {
         }
     }
 }
+
+/// Why a halted run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResumeCause {
+    /// The policy was edited.
+    Edit,
+    /// The pods that failed are gone.
+    FailuresGone,
+    /// Its cause may have passed.
+    Retry,
+}
+
+impl ResumeCause {
+    /// Returns the cause in words.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Edit => "as the policy was edited",
+            Self::FailuresGone => "as the pods that failed are gone",
+            Self::Retry => "as what halted it may have passed",
+        }
+    }
+}

@@ -206,12 +206,11 @@ impl PodMatcher {
             let owner = pod.owner.as_ref();
             return owner.is_some_and(|owner| owners.is_of_workload(owner, reference));
         }
-        // Jobs and bare pods never match: no controller would recreate them.
-        let recreated = pod.owner.as_ref().is_some_and(OwnerRef::is_recreating);
-        recreated
-            && self
-                .selector
-                .as_ref()
-                .is_some_and(|s| s.matches(&pod.labels))
+        // Whoever owns the pod: its connections count, and most methods leave it in place.
+        let selector = self.selector.as_ref();
+        selector.is_some_and(|s| s.matches(&pod.labels))
     }
 }
+
+#[cfg(test)]
+mod tests;

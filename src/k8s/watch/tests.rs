@@ -177,6 +177,31 @@ async fn a_change_of_nothing_that_matters_is_stored_and_not_noticed() {
     assert_eq!(stored.metadata.resource_version.as_deref(), Some("9"));
 }
 
+#[test]
+fn a_trimmed_pod_keeps_what_the_choice_of_a_process_depends_on() {
+    let mut pod: Pod = serde_json::from_value(json!({
+        "metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "app"}},
+        "spec": {
+            "hostPID": true, "shareProcessNamespace": true,
+            "containers": [{"name": "app", "env": [{"name": "PASSWORD", "value": "x"}]}],
+            "initContainers": [{"name": "proxysql", "restartPolicy": "Always"}]
+        },
+        "status": {"containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": true, "restartCount": 2,
+            "state": {"running": {"startedAt": "2026-05-04T03:00:09Z"}}
+        }]}
+    }))
+    .unwrap();
+    let mut expected = pod.clone();
+    super::trim::trim_pod(&mut pod);
+    let spec = expected.spec.as_mut().unwrap();
+    spec.containers[0].env = None;
+    let states = expected.status.as_mut().unwrap();
+    let state = &mut states.container_statuses.as_mut().unwrap()[0];
+    state.image.clear();
+    assert_eq!(pod, expected);
+}
+
 fn policy(status: &Value, generation: i64) -> WatchedPolicy {
     serde_json::from_value(json!({
         "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy",

@@ -5,6 +5,7 @@ mod by_stamp;
 
 use jiff::SignedDuration;
 
+use crate::descriptions::pods::describe_refused_pods;
 use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
@@ -190,6 +191,9 @@ impl TargetPlanner<'_, '_> {
             }
             _ => self.advance_by_stamp(policy_gate),
         }
+        if let Some(text) = describe_refused_pods(&self.ctx.refused_stale()) {
+            self.out.action = format!("{}; {text}", self.out.action);
+        }
         PlannedTarget {
             status: self.ctx.status,
             balance,
@@ -203,8 +207,8 @@ impl TargetPlanner<'_, '_> {
         let is_urgent = self.is_urgent(selector);
         let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
             Admission::Proceed { only_urgent } => only_urgent,
-            Admission::ResumeRun(run) => {
-                resume_run(&mut self.ctx, *run, self.changes);
+            Admission::ResumeRun(run, cause) => {
+                resume_run(&mut self.ctx, *run, cause, self.changes);
                 return Ok(TargetOutcome::Recorded);
             }
             Admission::StartRun => {

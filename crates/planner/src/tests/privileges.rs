@@ -256,10 +256,13 @@ fn a_token_skips_settling_and_is_held_by_a_pending_failover() {
 }
 
 #[test]
-fn not_ready_pods_go_first_and_do_not_wait_for_the_canary() {
+fn not_ready_pods_go_first_beside_the_canary() {
     let mut world = record(due(Method::Signal, 8, Trigger::Failover), 110);
     for pod in &mut world.targets[0].pods[5..] {
         pod.ready = false;
     }
-    assert_eq!(look(&world, 111).takes(), ["web-5", "web-6", "web-7"]);
+    assert_eq!(
+        look(&world, 111).takes(),
+        ["web-5", "web-6", "web-7", "web-0"]
+    );
 }
