@@ -104,8 +104,8 @@ impl RdsSource {
         }
     }
 
-    /// Returns the source with the buckets of all accounts: it takes its tokens from that of its account once an answer
-    /// names the account.
+    /// Returns the source with the buckets of all accounts: it takes its tokens from that of its account once AWS has
+    /// answered it.
     #[must_use]
     pub fn with_accounts(mut self, accounts: Arc<AccountBuckets>, key: &SourceKey) -> Self {
         self.accounts = Some((accounts, key.clone()));
@@ -117,13 +117,11 @@ impl RdsSource {
         bucket.acquire().await;
     }
 
-    /// Switches to the bucket of the account that these clusters belong to.
+    /// Switches to the bucket of the account that has answered with these rows.
     fn follow_account(&self, rows: &[DbCluster]) {
-        let Some((accounts, key)) = &self.accounts else {
-            return;
-        };
-        if let Some(arn) = rows.iter().find_map(DbCluster::db_cluster_arn) {
-            *self.bucket.lock() = accounts.learn_account(key, arn);
+        if let Some((accounts, key)) = &self.accounts {
+            let arn = rows.iter().find_map(DbCluster::db_cluster_arn);
+            *self.bucket.lock() = accounts.join_account(key, arn);
         }
     }
 
