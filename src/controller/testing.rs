@@ -93,7 +93,7 @@ fn cluster_reading(cluster: &str) -> ClusterReading {
         status: "available".to_owned(),
         class: Some("db.r6g.large".to_owned()),
         endpoint: Some(format!("{name}.zone")),
-        ..MemberReading::default()
+        serverless: None,
     };
     ClusterReading {
         arn: format!("arn:aws:rds:eu-west-1:123456789012:cluster:{cluster}"),

@@ -85,8 +85,8 @@ fn the_budget_names_the_largest_holders() {
     let mut world = verified(Method::Signal, 4, Trigger::ReaderAdded);
     let peers = [
         peer("shop", "small", 10),
-        peer("shop", "pay", 1000),
-        peer("shop", "orders", 1200),
+        peer("shop", "pay", 800),
+        peer("shop", "orders", 1900),
         peer("shop", "idle", 0),
         peer("shop", "web", 20),
     ];
@@ -94,7 +94,7 @@ fn the_budget_names_the_largest_holders() {
     let plan = look(&world, 111);
     assert_eq!(plan.gate(), Some(Gate::Budget));
     let named =
-        "of the cluster hold shop/orders 1200, shop/pay 1000, shop/web 20 and 1 more policies";
+        "of the cluster hold shop/orders 1900, shop/pay 800, shop/web 20 and 1 more policies";
     assert!(plan.why().contains(named), "{}", plan.why());
 }
 

@@ -28,7 +28,7 @@ fn is_taken(target: &TargetSpec, owner: Option<(&str, &str)>) -> bool {
     .unwrap();
     let facts = pods::extract_facts(&pod, target).unwrap();
     let index = OwnerIndex {
-        controllers: Vec::new(),
+        controllers: facts.owner.clone().into_iter().collect(),
         deployments: [("pay-abc".to_owned(), "pay".to_owned())].into(),
     };
     PodMatcher::new(target.clone()).is_match(&facts, &index)
