@@ -13,6 +13,7 @@ use reqwest::redirect::Policy;
 use super::{EffectFault, EffectOutcome, PodRef};
 use crate::recycle::CallHook;
 use dbbalance_api::spec::{HttpSpec, HttpVerb};
+use dbbalance_api::text::hide_query;
 
 /// Timeout of a connection to a pod. Pods are one network hop away; more means that
 /// packets are dropped, as by a `NetworkPolicy`.
@@ -49,7 +50,7 @@ impl PodCaller {
         };
         let what = format!(
             "calling {verb} {} on port {} of pod {}/{}",
-            spec.path,
+            hide_query(&spec.path),
             to.port(),
             pod.namespace,
             pod.name
@@ -89,6 +90,8 @@ impl PodCaller {
                 format!("{what}: no answer within {} s", limit.as_secs()),
             ),
             Err(error) => {
+                // The error itself names the URL with its query.
+                let error = error.without_url();
                 let cause = error.source().map_or_else(
                     || error.to_string(),
                     dbbalance_core::error_chain::format_error_chain,
