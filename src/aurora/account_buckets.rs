@@ -1,7 +1,8 @@
 //! One token bucket for each account and region, whatever roles lead to it.
 //!
-//! AWS counts requests by account and region. The account of a role is part of its ARN; that of the operator's own identity
-//! is known once an answer names a cluster.
+//! AWS counts requests by account and region. A source joins the bucket of its account once AWS has answered it; until then it
+//! has one of its own, so that policies with a wrong role or external ID use up nothing of others. Roles take turns: one that
+//! many policies name with external IDs of their own, each a source, gets no more than any other.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -10,8 +11,30 @@ use std::sync::Arc;
 use super::access::{SourceKey, account_of};
 use crate::rate_limit::Bucket;
 
-/// An account, `None` for that of the operator's own identity while it is unknown, and a region.
-type AccountRegion = (Option<String>, String);
+/// A source's share of a bucket.
+#[derive(Clone, Debug, Default)]
+pub struct BucketShare {
+    bucket: Arc<Bucket>,
+    /// Held while waiting for a token, by one of the role's sources at a time.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl BucketShare {
+    /// Returns the share of a source that has the bucket for itself.
+    #[must_use]
+    pub fn whole(bucket: Arc<Bucket>) -> Self {
+        Self {
+            bucket,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Waits for a token and takes it.
+    pub async fn take_token(&self) {
+        let _turn = self.turn.lock().await;
+        self.bucket.acquire().await;
+    }
+}
 
 /// The buckets of all accounts.
 #[derive(Debug, Default)]
@@ -19,48 +42,53 @@ pub struct AccountBuckets(Mutex<Buckets>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    by_account: HashMap<AccountRegion, Arc<Bucket>>,
-    /// The account of the operator's own identity.
-    own_account: Option<String>,
+    /// Of sources that AWS has not answered yet.
+    unanswered: HashMap<SourceKey, BucketShare>,
+    /// The account of each source that AWS has answered.
+    accounts: HashMap<SourceKey, String>,
+    /// By account and region.
+    by_account: HashMap<(String, String), Arc<Bucket>>,
+    /// The turn of each role, `None` for the own identity, in a region.
+    turns: HashMap<(Option<String>, String), Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl AccountBuckets {
-    /// Returns the bucket of a source, as far as its account is known.
+    /// Returns the share of a source: in the bucket of its account if AWS has answered it before.
     #[must_use]
-    pub fn bucket_for(&self, key: &SourceKey) -> Arc<Bucket> {
+    pub fn share_for(&self, key: &SourceKey) -> BucketShare {
         let mut buckets = self.0.lock();
-        let account = match &key.role {
-            Some(role) => account_of(&role.arn).map(str::to_owned),
-            None => buckets.own_account.clone(),
-        };
-        buckets.bucket(account, &key.region)
+        match buckets.accounts.get(key).cloned() {
+            Some(account) => buckets.share_of(key, account, Arc::default()),
+            None => buckets.unanswered.entry(key.clone()).or_default().clone(),
+        }
     }
 
-    /// Returns the bucket of a source after an answer has named this cluster, which belongs to the source's account.
+    /// Returns the share of a source that AWS has answered. The account is that of its role, or that of a cluster in the
+    /// answer for the operator's own identity. If nobody else reads the account, the source keeps the bucket that it has.
     #[must_use]
-    pub fn learn_account(&self, key: &SourceKey, cluster_arn: &str) -> Arc<Bucket> {
-        let Some(account) = account_of(cluster_arn) else {
-            return self.bucket_for(key);
+    pub fn join_account(&self, key: &SourceKey, cluster_arn: Option<&str>) -> BucketShare {
+        let role = key.role.as_ref();
+        let by_role = role.and_then(|role| account_of(&role.arn));
+        let Some(account) = by_role.or_else(|| account_of(cluster_arn?)) else {
+            return self.share_for(key);
         };
         let mut buckets = self.0.lock();
-        let account = Some(account.to_owned());
-        if key.role.is_none() {
-            buckets.own_account.clone_from(&account);
-            // What the own identity has used so far counts, unless the account's bucket is in use already.
-            let unknown = (None, key.region.clone());
-            if let Some(used) = buckets.by_account.remove(&unknown) {
-                let known = (account.clone(), key.region.clone());
-                buckets.by_account.entry(known).or_insert(used);
-            }
-        }
-        buckets.bucket(account, &key.region)
+        let own = buckets.unanswered.remove(key).unwrap_or_default();
+        buckets.accounts.insert(key.clone(), account.to_owned());
+        buckets.share_of(key, account.to_owned(), own.bucket)
     }
 }
 
 impl Buckets {
-    fn bucket(&mut self, account: Option<String>, region: &str) -> Arc<Bucket> {
-        let key = (account, region.to_owned());
-        Arc::clone(self.by_account.entry(key).or_default())
+    /// Returns a source's share of its account's bucket, which is `first` if there is none yet.
+    fn share_of(&mut self, key: &SourceKey, account: String, first: Arc<Bucket>) -> BucketShare {
+        let region = key.region.clone();
+        let bucket = self.by_account.entry((account, region.clone()));
+        let role = key.role.as_ref().map(|role| role.arn.clone());
+        BucketShare {
+            bucket: Arc::clone(bucket.or_insert(first)),
+            turn: Arc::clone(self.turns.entry((role, region)).or_default()),
+        }
     }
 }
 
@@ -81,57 +109,77 @@ mod tests {
         }
     }
 
-    #[test]
-    fn roles_of_an_account_share_a_bucket_in_each_region() {
-        let buckets = AccountBuckets::default();
-        let a = source(
-            Some(("arn:aws:iam::123456789012:role/a", None)),
-            "eu-west-1",
-        );
-        let b = source(
-            Some(("arn:aws:iam::123456789012:role/b", Some("x"))),
-            "eu-west-1",
-        );
-        let elsewhere = source(
-            Some(("arn:aws:iam::123456789012:role/a", None)),
-            "eu-west-2",
-        );
-        let other = source(
-            Some(("arn:aws:iam::210987654321:role/a", None)),
-            "eu-west-1",
-        );
-        let first = buckets.bucket_for(&a);
-        assert!(Arc::ptr_eq(&first, &buckets.bucket_for(&b)));
-        assert!(!Arc::ptr_eq(&first, &buckets.bucket_for(&elsewhere)));
-        assert!(!Arc::ptr_eq(&first, &buckets.bucket_for(&other)));
-    }
+    const ROLE: &str = "arn:aws:iam::123456789012:role/a";
 
     #[test]
-    fn the_own_identity_joins_the_bucket_of_its_account_once_that_is_known() {
+    fn sources_of_an_account_share_a_bucket_in_each_region() {
         let buckets = AccountBuckets::default();
-        let own = source(None, "eu-west-1");
-        let role = source(
-            Some(("arn:aws:iam::123456789012:role/a", None)),
-            "eu-west-1",
-        );
-        let before = buckets.bucket_for(&own);
-        let of_account = buckets.bucket_for(&role);
-        assert!(!Arc::ptr_eq(&before, &of_account));
-        assert!(Arc::ptr_eq(
-            &buckets.learn_account(&own, CLUSTER),
-            &of_account
+        let other_role = "arn:aws:iam::123456789012:role/b";
+        let other_account = "arn:aws:iam::210987654321:role/a";
+        let joined = |role, region| {
+            let key = source(role, region);
+            let bucket = buckets.join_account(&key, Some(CLUSTER)).bucket;
+            assert!(
+                Arc::ptr_eq(&bucket, &buckets.share_for(&key).bucket),
+                "a source that is built again has it too"
+            );
+            bucket
+        };
+        let first = joined(Some((ROLE, None)), "eu-west-1");
+        for same in [Some((ROLE, Some("x"))), Some((other_role, Some("x"))), None] {
+            assert!(Arc::ptr_eq(&first, &joined(same, "eu-west-1")), "{same:?}");
+        }
+        assert!(!Arc::ptr_eq(
+            &first,
+            &joined(Some((ROLE, None)), "eu-west-2")
         ));
-        assert!(
-            Arc::ptr_eq(&buckets.bucket_for(&own), &of_account),
-            "a source that is built again, too"
-        );
+        let elsewhere = joined(Some((other_account, None)), "eu-west-1");
+        assert!(!Arc::ptr_eq(&first, &elsewhere));
     }
 
     #[test]
-    fn the_own_identity_keeps_its_bucket_if_nobody_else_reads_the_account() {
+    fn a_source_that_aws_never_answers_uses_up_no_bucket_of_others() {
+        let buckets = AccountBuckets::default();
+        let answered = source(Some((ROLE, None)), "eu-west-1");
+        let account = buckets.join_account(&answered, None).bucket;
+        let wrong = source(Some((ROLE, Some("wrong"))), "eu-west-1");
+        assert!(!Arc::ptr_eq(&account, &buckets.share_for(&wrong).bucket));
+        let own = source(None, "eu-west-1");
+        let unknown = buckets.join_account(&own, None).bucket;
+        assert!(Arc::ptr_eq(&unknown, &buckets.share_for(&own).bucket));
+        assert!(!Arc::ptr_eq(&account, &unknown), "its account is not known");
+    }
+
+    #[test]
+    fn the_first_source_of_an_account_keeps_its_bucket() {
         let buckets = AccountBuckets::default();
         let own = source(None, "eu-west-1");
-        let before = buckets.bucket_for(&own);
-        assert!(Arc::ptr_eq(&buckets.learn_account(&own, CLUSTER), &before));
+        let before = buckets.share_for(&own).bucket;
+        assert!(Arc::ptr_eq(
+            &buckets.join_account(&own, Some(CLUSTER)).bucket,
+            &before
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_with_many_external_ids_does_not_starve_the_other_readers_of_the_account() {
+        let buckets = AccountBuckets::default();
+        let many = (0..50).map(|n| source(Some((ROLE, Some(&format!("x{n}")))), "eu-west-1"));
+        for key in many {
+            let share = buckets.join_account(&key, None);
+            tokio::spawn(async move {
+                loop {
+                    share.take_token().await;
+                }
+            });
+        }
+        let own = buckets.join_account(&source(None, "eu-west-1"), Some(CLUSTER));
+        let began = tokio::time::Instant::now();
+        for _ in 0..10 {
+            own.take_token().await;
+        }
+        // Ten tokens at two a second, every other one of which is the role's.
+        let took = began.elapsed().as_secs();
+        assert!(took <= 11, "{took} s");
     }
 }

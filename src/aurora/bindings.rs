@@ -103,6 +103,17 @@ pub struct ClusterRequest<'a> {
     pub arn: Option<&'a str>,
 }
 
+/// Whether a namespace may name a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingVerdict {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
+    /// That depends on the namespace's labels, which are not known yet.
+    LabelsUnknown,
+}
+
 /// The bindings. An empty list allows every namespace every cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterBindings(Vec<Binding>);
@@ -132,10 +143,22 @@ impl ClusterBindings {
         Ok(Self(bindings.collect::<Result<_, _>>()?))
     }
 
-    /// Returns whether the namespace may name this cluster by this role.
+    /// Checks whether the namespace may name this cluster by this role.
     #[must_use]
-    pub fn is_allowed(&self, request: ClusterRequest) -> bool {
-        self.0.is_empty() || self.0.iter().any(|binding| binding.is_match(request))
+    pub fn check(&self, request: ClusterRequest) -> BindingVerdict {
+        if self.0.is_empty() {
+            return BindingVerdict::Allowed;
+        }
+        let verdicts = self.0.iter().map(|binding| binding.check(request));
+        verdicts.fold(BindingVerdict::Refused, |so_far, verdict| {
+            match (so_far, verdict) {
+                (BindingVerdict::Allowed, _) | (_, BindingVerdict::Allowed) => {
+                    BindingVerdict::Allowed
+                }
+                (BindingVerdict::LabelsUnknown, _) => so_far,
+                (BindingVerdict::Refused, _) => verdict,
+            }
+        })
     }
 
     /// Returns whether labels of namespaces are needed.
@@ -151,7 +174,7 @@ impl ClusterBindings {
 }
 
 impl Binding {
-    fn is_match(&self, request: ClusterRequest) -> bool {
+    fn check(&self, request: ClusterRequest) -> BindingVerdict {
         let source = &request.key.source;
         let role = source.role.as_ref().map(|role| role.arn.as_str());
         let by_role = role.and_then(account_of);
@@ -162,19 +185,19 @@ impl Binding {
             .namespaces
             .iter()
             .any(|name| name.is_match(request.namespace));
-        let is_selected = || {
-            let selector = self.selector.as_ref();
-            selector
-                .zip(request.labels)
-                .is_some_and(|(selector, labels)| selector.matches(labels))
-        };
-        role == self.role.as_deref()
+        let is_of_cluster = role == self.role.as_deref()
             && self.region.as_ref().is_none_or(|r| *r == source.region)
             && self.account.as_ref().is_none_or(is_account)
             && self
                 .identifier
-                .is_match(&request.key.cluster.0.to_ascii_lowercase())
-            && (is_named || is_selected())
+                .is_match(&request.key.cluster.0.to_ascii_lowercase());
+        match (&self.selector, request.labels) {
+            _ if !is_of_cluster => BindingVerdict::Refused,
+            _ if is_named => BindingVerdict::Allowed,
+            (Some(_), None) => BindingVerdict::LabelsUnknown,
+            (Some(selector), Some(labels)) if selector.matches(labels) => BindingVerdict::Allowed,
+            (None, _) | (Some(_), Some(_)) => BindingVerdict::Refused,
+        }
     }
 }
 

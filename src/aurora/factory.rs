@@ -103,8 +103,9 @@ impl SourceFactory for RdsFactory {
         if let Some(url) = &self.options.rds_endpoint {
             rds = rds.endpoint_url(url);
         }
-        let bucket = self.buckets.bucket_for(key);
-        let source = RdsSource::new(rds, bucket).with_accounts(Arc::clone(&self.buckets), key);
-        Ok(Arc::new(source))
+        let source = RdsSource::new(rds, Arc::default());
+        Ok(Arc::new(
+            source.with_accounts(Arc::clone(&self.buckets), key),
+        ))
     }
 }

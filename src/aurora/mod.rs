@@ -27,7 +27,7 @@ pub mod validate;
 mod whole_body;
 
 pub use access::{ClusterKey, RoleAllowList, RoleKey, SourceKey};
-pub use bindings::{BindingsError, ClusterBindings, ClusterRequest};
+pub use bindings::{BindingVerdict, BindingsError, ClusterBindings, ClusterRequest};
 pub use cadence::Cadence;
 pub use dns::{DnsConfig, DnsUpdate, DnsWatch};
 pub use error::{ErrorClass, ReadingError, SourceError};

@@ -14,7 +14,7 @@ use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
 use super::access::SourceKey;
-use super::account_buckets::AccountBuckets;
+use super::account_buckets::{AccountBuckets, BucketShare};
 use super::error::{ReadingError, SourceError};
 use super::rds_fault::{RdsFault, classify_error};
 use super::source::ClusterSource;
@@ -50,7 +50,7 @@ const INSTANCES: &str = "rds:DescribeDBInstances";
 #[derive(Debug)]
 pub struct RdsSource {
     client: Client,
-    bucket: Mutex<Arc<Bucket>>,
+    bucket: Mutex<BucketShare>,
     /// The buckets of all accounts, and the source that this one is for.
     accounts: Option<(Arc<AccountBuckets>, SourceKey)>,
     shunned: Mutex<RefusedIds>,
@@ -104,32 +104,31 @@ impl RdsSource {
         let client = Client::from_conf(config.build());
         Self {
             client,
-            bucket: Mutex::new(bucket),
+            bucket: Mutex::new(BucketShare::whole(bucket)),
             accounts: None,
             shunned: Mutex::default(),
         }
     }
 
-    /// Returns the source with the buckets of all accounts: it takes its tokens from that of its account once an answer
-    /// names the account.
+    /// Returns the source with the buckets of all accounts: it takes its tokens from that of its account once AWS has
+    /// answered it.
     #[must_use]
     pub fn with_accounts(mut self, accounts: Arc<AccountBuckets>, key: &SourceKey) -> Self {
+        self.bucket = Mutex::new(accounts.share_for(key));
         self.accounts = Some((accounts, key.clone()));
         self
     }
 
     async fn take_token(&self) {
-        let bucket = Arc::clone(&self.bucket.lock());
-        bucket.acquire().await;
+        let share = self.bucket.lock().clone();
+        share.take_token().await;
     }
 
-    /// Switches to the bucket of the account that these clusters belong to.
+    /// Switches to the bucket of the account that has answered with these rows.
     fn follow_account(&self, rows: &[DbCluster]) {
-        let Some((accounts, key)) = &self.accounts else {
-            return;
-        };
-        if let Some(arn) = rows.iter().find_map(DbCluster::db_cluster_arn) {
-            *self.bucket.lock() = accounts.learn_account(key, arn);
+        if let Some((accounts, key)) = &self.accounts {
+            let arn = rows.iter().find_map(DbCluster::db_cluster_arn);
+            *self.bucket.lock() = accounts.join_account(key, arn);
         }
     }
 

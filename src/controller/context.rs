@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::access::{ClusterKey, RoleAllowList};
-use crate::aurora::bindings::{ClusterBindings, ClusterRequest};
+use crate::aurora::bindings::{BindingVerdict, ClusterBindings, ClusterRequest};
 use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::k8s::events::Events;
@@ -154,17 +154,17 @@ impl Context {
         }
     }
 
-    /// Returns whether a policy's namespace may name this cluster, whose ARN is known once it was read.
+    /// Checks whether a policy's namespace may name this cluster, whose ARN is known once it was read.
     #[must_use]
-    pub fn may_name_cluster(
+    pub fn check_binding(
         &self,
         policy: &DbBalancePolicy,
         key: &ClusterKey,
         arn: Option<&str>,
-    ) -> bool {
+    ) -> BindingVerdict {
         let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
         let labels = self.stores.namespace_labels(namespace);
-        self.bindings.is_allowed(ClusterRequest {
+        self.bindings.check(ClusterRequest {
             namespace,
             labels: labels.as_ref(),
             key,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use kube::{Resource as _, ResourceExt};
 
-use crate::aurora::ClusterKey;
+use crate::aurora::{BindingVerdict, ClusterKey};
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, probe_key};
 use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
@@ -63,7 +63,7 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
         let keys: HashSet<ClusterKey> = policies
             .iter()
             .map(|p| (p, cluster_key(&p.spec.cluster, &ctx)))
-            .filter(|(p, key)| ctx.may_name_cluster(p, key, None))
+            .filter(|(p, key)| ctx.check_binding(p, key, None) != BindingVerdict::Refused)
             .map(|(_, key)| key)
             .collect();
         ctx.pollers.retain(&keys);

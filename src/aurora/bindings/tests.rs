@@ -26,12 +26,13 @@ fn bindings(list: &Value) -> ClusterBindings {
 }
 
 fn may(bindings: &ClusterBindings, namespace: &str, key: &ClusterKey) -> bool {
-    bindings.is_allowed(ClusterRequest {
+    let request = ClusterRequest {
         namespace,
         labels: None,
         key,
         arn: None,
-    })
+    };
+    bindings.check(request) == BindingVerdict::Allowed
 }
 
 #[test]
@@ -81,12 +82,13 @@ fn an_arn_binds_the_account_as_soon_as_it_is_known() {
     let key = key("orders-db", None);
     assert!(may(&own, "shop", &key), "it has to be read first");
     let read = |arn: &str| {
-        own.is_allowed(ClusterRequest {
+        let request = ClusterRequest {
             namespace: "shop",
             labels: None,
             key: &key,
             arn: Some(arn),
-        })
+        };
+        own.check(request) == BindingVerdict::Allowed
     };
     assert!(read(&arn("210987654321")));
     assert!(!read(&arn("123456789012")));
@@ -103,7 +105,7 @@ fn namespaces_are_selected_by_their_labels() {
     assert!(list.has_selectors());
     let key = key("orders-db", None);
     let labelled = |labels: Option<&BTreeMap<String, String>>| {
-        list.is_allowed(ClusterRequest {
+        list.check(ClusterRequest {
             namespace: "any",
             labels,
             key: &key,
@@ -111,9 +113,14 @@ fn namespaces_are_selected_by_their_labels() {
         })
     };
     let labels = |team: &str| BTreeMap::from([("team".to_owned(), team.to_owned())]);
-    assert!(labelled(Some(&labels("shop"))));
-    assert!(!labelled(Some(&labels("dev"))));
-    assert!(!labelled(None), "unknown labels allow nothing");
+    assert_eq!(labelled(Some(&labels("shop"))), BindingVerdict::Allowed);
+    assert_eq!(labelled(Some(&labels("dev"))), BindingVerdict::Refused);
+    assert_eq!(
+        labelled(None),
+        BindingVerdict::LabelsUnknown,
+        "unknown labels neither allow nor refuse"
+    );
+    assert!(!may(&list, "any", &self::key("other-db", None)));
 }
 
 #[test]

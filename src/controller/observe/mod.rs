@@ -17,7 +17,7 @@ use super::context::Context;
 use super::errors::ReconcileError;
 pub(super) use super::state_cache::parse_version;
 use super::state_cache::{PolicyState, WrittenStatus};
-use crate::aurora::ClusterKey;
+use crate::aurora::{BindingVerdict, ClusterKey};
 use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
 use crate::k8s::watch::{Stores, Workload};
 use crate::sockets::TargetKey;
@@ -52,7 +52,7 @@ pub async fn observe_world(
     let current = current_policy(policy, ctx, state.as_ref()).await?;
     let state = ctx.state.get(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
-    if ctx.may_name_cluster(&current, &key, None) {
+    if ctx.check_binding(&current, &key, None) == BindingVerdict::Allowed {
         let is_read = ctx.pollers.snapshot(&key).last_read_ok.is_some();
         let hint = (!is_read).then(|| agreed_topology(&current, &key, ctx));
         ctx.pollers.watch(&key, hint.flatten());
@@ -68,15 +68,20 @@ pub async fn observe_world(
 
 /// Returns what is known of the policy's cluster. Of one that its namespace may not name nothing is: another namespace may
 /// have it polled.
+///
+/// # Errors
+/// When the namespace may not name the cluster, or it is not known whether it may.
 fn known_cluster(
     policy: &DbBalancePolicy,
     key: &ClusterKey,
     ctx: &Context,
-) -> Option<(ClusterSnapshot, Arc<DnsView>)> {
+) -> Result<(ClusterSnapshot, Arc<DnsView>), BindingVerdict> {
     let snapshot = ctx.pollers.snapshot(key);
     let arn = snapshot.view.as_ref().map(|v| v.topology.arn.as_str());
-    let is_allowed = ctx.may_name_cluster(policy, key, arn);
-    is_allowed.then(|| (snapshot, ctx.dns.view(key)))
+    match ctx.check_binding(policy, key, arn) {
+        BindingVerdict::Allowed => Ok((snapshot, ctx.dns.view(key))),
+        other => Err(other),
+    }
 }
 
 /// Returns the current policy. The cache may be behind the last write of this replica, and behind the previous leader's
@@ -127,7 +132,7 @@ fn gather_world(
     key: &ClusterKey,
 ) -> World {
     let cluster = known_cluster(policy, key, ctx);
-    let cluster_allowed = cluster.is_some();
+    let cluster_allowed = !matches!(cluster, Err(BindingVerdict::Refused));
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
     let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
@@ -192,11 +197,11 @@ fn gather_world(
     };
     let highest_stamp = highest_stamp(&facts, &targets);
     let (topology, dns) = match cluster {
-        Some((snapshot, shared)) => {
+        Ok((snapshot, shared)) => {
             let dns = own_dns_view(policy, &snapshot, shared, (ctx.clock)());
             (topology_reading(snapshot), dns)
         }
-        None => (refused_topology(policy), Arc::default()),
+        Err(verdict) => (hidden_topology(policy, verdict), Arc::default()),
     };
     World {
         highest_stamp,
@@ -248,15 +253,22 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
     }
 }
 
-fn refused_topology(policy: &DbBalancePolicy) -> TopologyState {
+fn hidden_topology(policy: &DbBalancePolicy, verdict: BindingVerdict) -> TopologyState {
     let namespace = policy.namespace().unwrap_or_default();
-    TopologyState::Failing {
-        error: TopologyError {
+    let error = if verdict == BindingVerdict::LabelsUnknown {
+        TopologyError {
+            reason: "NamespaceNotRead",
+            message: format!(
+                "the labels of namespace {namespace}, by which a binding selects it, have not been read: the operator needs list and watch on namespaces"
+            ),
+        }
+    } else {
+        TopologyError {
             reason: TopologyError::CLUSTER_NOT_ALLOWED,
             message: describe_unbound(&policy.spec, &namespace),
-        },
-        last: None,
-    }
+        }
+    };
+    TopologyState::Failing { error, last: None }
 }
 
 fn topology_reading(snapshot: ClusterSnapshot) -> TopologyState {

@@ -33,7 +33,7 @@ pub fn plan_among_peers(
         }
         return plan(world, parsed, now);
     };
-    enter_missing(ctx);
+    enter_missing(&cluster, ctx);
     let uid = world.policy.uid.clone();
     let acts = is_acting(world, parsed);
     let held = acts.then(|| count_holding(world, ctx));
@@ -114,9 +114,9 @@ fn count_holding(world: &World, ctx: &Context) -> Holding {
     })
 }
 
-/// Enters the policies that were not reconciled since this replica became the leader, as far as their clusters have been read:
-/// what their pods hold, and the runs that their statuses record, which their first reconcile replaces.
-fn enter_missing(ctx: &Context) {
+/// Enters the policies of this cluster that were not reconciled since this replica became the leader: what their pods hold,
+/// and the runs that their statuses record, which their first reconcile replaces.
+fn enter_missing(cluster: &str, ctx: &Context) {
     let policies = ctx.stores.policies();
     let parsed = policies.iter().filter_map(|p| p.0.as_ref().ok());
     let missing = ctx
@@ -124,9 +124,10 @@ fn enter_missing(ctx: &Context) {
         .find_missing(parsed.filter_map(|p| Some((p.metadata.uid.as_deref()?, p))));
     for policy in missing {
         let key = cluster_key(&policy.spec.cluster, ctx);
-        let Some(view) = ctx.pollers.snapshot(&key).view else {
+        let view = ctx.pollers.snapshot(&key).view;
+        if view.is_none_or(|view| view.topology.arn != cluster) {
             continue;
-        };
+        }
         let world = gather_world(policy, ctx, &PolicyState::default(), &key);
         let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
         let is_running = |result| matches!(result, Some(RunResult::Running));
@@ -139,7 +140,6 @@ fn enter_missing(ctx: &Context) {
             in_flight: Load::default(),
             running: running.count(),
         });
-        ctx.ledger
-            .enter_first(&world.policy.uid, &view.topology.arn, holding);
+        ctx.ledger.enter_first(&world.policy.uid, cluster, holding);
     }
 }

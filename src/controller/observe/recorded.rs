@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::cluster_key;
-use crate::aurora::{ClusterKey, ClusterSnapshot};
+use crate::aurora::{BindingVerdict, ClusterKey, ClusterSnapshot};
 use crate::controller::context::Context;
 use dbbalance_api::spec::DbBalancePolicy;
 use dbbalance_api::status::MemberStatus;
@@ -34,7 +34,7 @@ pub(super) fn agreed_topology(
         let Ok(other) = &other.0 else { return true };
         let is_same_cluster = other.spec.cluster.identifier == key.cluster.0
             && cluster_key(&other.spec.cluster, ctx) == *key
-            && ctx.may_name_cluster(other, key, None);
+            && ctx.check_binding(other, key, None) != BindingVerdict::Refused;
         !is_same_cluster || other.uid() == uid || recorded(other).as_ref() == Some(&own)
     });
     agree.then_some(own)

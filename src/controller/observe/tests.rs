@@ -207,6 +207,22 @@ async fn a_cluster_of_another_account_than_the_bound_one_shows_nothing_once_it_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_whose_labels_are_not_known_yet_is_held_and_loses_no_record() {
+    let mut bed = Bed::new();
+    let list =
+        r#"[{"identifier": "orders-db", "namespaceSelector": {"matchLabels": {"team": "shop"}}}]"#;
+    bed.ctx.bindings = ClusterBindings::parse(list).unwrap();
+    let world = pass(&bed.ctx, &bed.mine).await;
+    assert!(world.cluster_allowed, "its topology stays recorded");
+    let TopologyState::Failing { error, last: None } = &world.topology else {
+        panic!("{:?}", world.topology);
+    };
+    assert_eq!(error.reason, "NamespaceNotRead");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(pollers_of(&bed.ctx, &bed.mine), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pass_does_not_look_at_the_pods_of_others() {
     const POLICIES: usize = 60;
     const PODS: usize = 50;

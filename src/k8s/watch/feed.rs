@@ -1,5 +1,6 @@
 //! Applies the events of a watch to a cache, and reports which objects have changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
@@ -10,10 +11,21 @@ use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
 
-use super::{CacheChange, ObjectKind, PodChange};
+use super::{CacheChange, ObjectKind};
 use dbbalance_core::error_chain::format_error_chain;
 use dbbalance_core::pod::OwnerRef;
 use dbbalance_kube::pods::find_controller;
+
+/// A pod that has changed, by what policies match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodChange {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its controller.
+    pub owner: Option<OwnerRef>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
 
 pub(super) struct CacheFeed<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub kind: ObjectKind,

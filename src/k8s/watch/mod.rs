@@ -29,6 +29,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use feed::PodChange;
+
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::pod::OwnerRef;
@@ -78,17 +80,6 @@ pub enum CacheChange {
     Pod(Arc<PodChange>),
     /// A list was read again, or changes were lost: all policies must be reconciled.
     Everything,
-}
-
-/// A pod that has changed, by what policies match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodChange {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its controller.
-    pub owner: Option<OwnerRef>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// A workload as watched.
@@ -221,10 +212,10 @@ impl Stores {
             self.replica_sets.wait_until_ready().boxed(),
         ])
         .await?;
-        match &self.namespace_labels {
-            Some(labels) => labels.0.wait_until_ready().await,
-            None => Ok(()),
+        if let Some(labels) = &self.namespace_labels {
+            labels.wait_a_while().await;
         }
+        Ok(())
     }
 
     /// Returns the labels of a namespace; `None` if it does not exist, or if labels are not watched.

@@ -1,6 +1,7 @@
 //! The cache of namespaces, for bindings that select them by labels.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{CacheChange, ObjectKind, feed};
+
+/// How long the start waits for the namespaces: a list takes a second.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A namespace as watched: only its metadata is needed.
 pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;
@@ -53,7 +57,13 @@ impl NamespaceLabels {
         Self(store)
     }
 
-    /// Returns the labels of a namespace; `None` if it does not exist.
+    /// Waits until all namespaces have been read, but not for long: where they cannot be read, only policies whose binding
+    /// needs labels are held.
+    pub(super) async fn wait_a_while(&self) {
+        let _ = tokio::time::timeout(PATIENCE, self.0.wait_until_ready()).await;
+    }
+
+    /// Returns the labels of a namespace; `None` if it has not been read.
     pub(super) fn labels_of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
         let found = self.0.get(&ObjectRef::new(namespace))?;
         Some(found.metadata.labels.clone().unwrap_or_default())

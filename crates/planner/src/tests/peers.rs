@@ -32,7 +32,7 @@ fn sum(peers: &[PeerHolding]) -> ClusterPeers {
 }
 
 #[test]
-fn what_another_namespace_only_claims_counts_up_to_a_third_of_what_the_instances_take() {
+fn what_another_namespace_only_claims_counts_up_to_a_part_of_what_the_instances_take() {
     let one = sum(&[peer("dev", "wild", 9000)]);
     assert_eq!(one.held.estimated.reader, 666);
     let many = [peer("dev", "a", 9000), peer("dev", "b", 9000)];
@@ -43,7 +43,7 @@ fn what_another_namespace_only_claims_counts_up_to_a_third_of_what_the_instances
     );
     let mut flying = peer("dev", "wild", 0);
     flying.in_flight.reader = 9000;
-    assert_eq!(sum(&[flying]).in_flight.reader, 666);
+    assert_eq!(sum(&[flying]).in_flight.reader, 100);
 }
 
 #[test]
@@ -56,6 +56,17 @@ fn what_the_own_namespace_claims_and_what_was_measured_counts_whole() {
     let b = InstanceId("b".into());
     measured.held.measured.insert(b.clone(), 900);
     assert_eq!(sum(&[measured]).held.measured[&b], 900);
+}
+
+#[test]
+fn no_claim_of_one_other_namespace_holds_a_small_step() {
+    let mut world = verified(Method::Evict, 4, Trigger::ReaderAdded);
+    world.spec.budget.max_connections = Some(1000);
+    let mut wild = peer("dev", "wild", 9000);
+    wild.held.estimated.writer = 9000;
+    wild.in_flight = wild.held.estimated;
+    world.peers = sum(&[wild]);
+    assert_eq!(look(&world, 111).gate(), None);
 }
 
 #[test]

@@ -14,6 +14,10 @@ use dbbalance_core::topology::ClusterView;
 /// with a skew of a half, a third is half of each instance (docs/adr/0012).
 const CLAIM_PART: u64 = 3;
 
+/// The recycles in progress that one namespace claims count at most as one part in this many of the smallest instance, on
+/// which all of them may land (docs/adr/0012).
+const IN_FLIGHT_PART: u64 = 10;
+
 /// The runs that count of one other namespace: one fewer than a cluster may have (docs/adr/0012).
 const RUNS_OF_NAMESPACE: usize = MAX_RUNS_PER_CLUSTER - 1;
 
@@ -63,7 +67,7 @@ impl ClusterPeers {
         view: Option<&ClusterView>,
         budget: &BudgetSpec,
     ) -> Self {
-        let bound = view.and_then(|view| claim_bound(view, budget));
+        let bounds = view.and_then(|view| claim_bounds(view, budget));
         let mut sum = Self::default();
         let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
         for peer in peers {
@@ -75,7 +79,8 @@ impl ClusterPeers {
             claim.in_flight = claim.in_flight.plus(peer.in_flight);
             claim.running += peer.running;
             let is_foreign = peer.namespace != namespace;
-            let estimated = bound_load(peer.held.estimated, bound.filter(|_| is_foreign));
+            let bound = bounds.filter(|_| is_foreign).map(|b| b.estimated);
+            let estimated = bound_load(peer.held.estimated, bound);
             let measured: u64 = peer.held.measured.values().sum();
             let connections = estimated.reader + estimated.writer + measured;
             if connections > 0 {
@@ -85,14 +90,16 @@ impl ClusterPeers {
         }
         for (of, claim) in claims {
             let is_foreign = of != namespace;
-            let bound = bound.filter(|_| is_foreign);
+            let bounds = bounds.filter(|_| is_foreign);
             let bound_runs = if is_foreign {
                 RUNS_OF_NAMESPACE
             } else {
                 usize::MAX
             };
-            sum.held.estimated = sum.held.estimated.plus(bound_load(claim.estimated, bound));
-            sum.in_flight = sum.in_flight.plus(bound_load(claim.in_flight, bound));
+            let estimated = bound_load(claim.estimated, bounds.map(|b| b.estimated));
+            sum.held.estimated = sum.held.estimated.plus(estimated);
+            let in_flight = bound_load(claim.in_flight, bounds.map(|b| b.in_flight));
+            sum.in_flight = sum.in_flight.plus(in_flight);
             sum.running += claim.running.min(bound_runs);
         }
         sum.holders
@@ -101,26 +108,34 @@ impl ClusterPeers {
     }
 }
 
-/// Returns how much of what another namespace claims counts on each endpoint.
-fn claim_bound(view: &ClusterView, budget: &BudgetSpec) -> Option<Load> {
+/// How much of what another namespace claims counts on each endpoint.
+#[derive(Clone, Copy)]
+struct ClaimBounds {
+    estimated: Load,
+    in_flight: Load,
+}
+
+/// Returns the bounds; `None` if the limit of an instance is not known.
+fn claim_bounds(view: &ClusterView, budget: &BudgetSpec) -> Option<ClaimBounds> {
     let limits = find_instance_limits(view, budget);
     let limit = |instance| limits.get(instance).copied().flatten();
-    let writer = limit(&view.topology.writer.instance);
-    let readers: Option<u64> = view
-        .topology
-        .readers
-        .iter()
-        .map(|m| limit(&m.instance))
-        .sum();
-    // A cluster without readers serves the reader endpoint from its writer.
-    let readers = if view.topology.readers.is_empty() {
-        writer
-    } else {
-        readers
-    };
-    Some(Load {
-        reader: readers? / CLAIM_PART,
-        writer: writer? / CLAIM_PART,
+    let writer = limit(&view.topology.writer.instance)?;
+    let readers = view.topology.readers.iter();
+    let readers: Option<Vec<u64>> = readers.map(|m| limit(&m.instance)).collect();
+    let mut readers = readers?;
+    if readers.is_empty() {
+        // A cluster without readers serves the reader endpoint from its writer.
+        readers.push(writer);
+    }
+    Some(ClaimBounds {
+        estimated: Load {
+            reader: readers.iter().sum::<u64>() / CLAIM_PART,
+            writer: writer / CLAIM_PART,
+        },
+        in_flight: Load {
+            reader: readers.iter().min()? / IN_FLIGHT_PART,
+            writer: writer / IN_FLIGHT_PART,
+        },
     })
 }
 

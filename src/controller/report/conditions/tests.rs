@@ -43,8 +43,8 @@ fn world(pod: &Pod) -> World {
         peers: ClusterPeers::default(),
         highest_stamp: None,
         effects_not_before: None,
-        role_allowed: true,
         cluster_allowed: true,
+        role_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
@@ -102,4 +102,32 @@ fn no_pods_never_stands_over_pods_that_match() {
     let mut none = down;
     none.targets[0].pods.clear();
     assert_eq!(fresh_condition(&status(AFTER_THE_POD), &none).1, "NoPods");
+}
+
+#[test]
+fn a_cluster_that_the_namespace_may_not_name_makes_the_policy_not_ready() {
+    let mut world = world(&pod_of("ReplicaSet", &json!({"waiting": {}})));
+    world.cluster_allowed = false;
+    world.topology = TopologyState::Failing {
+        error: TopologyError {
+            reason: TopologyError::CLUSTER_NOT_ALLOWED,
+            message: "not allowed".into(),
+        },
+        last: None,
+    };
+    let now = AFTER_THE_POD.parse().unwrap();
+    let findings = dbbalance_planner::policy::PolicyFindings::of(&world);
+    let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+    let plan = dbbalance_planner::plan(&world, &parsed, now);
+    let mut status = plan.status.clone();
+    set_conditions(&mut status, &world, &parsed, &plan, now);
+    for (type_, value) in [
+        (ConditionType::Ready, "False"),
+        (ConditionType::TopologyObserved, "False"),
+        (ConditionType::Stalled, "True"),
+    ] {
+        let condition = conditions::find_condition(&status.conditions, type_).unwrap();
+        let shown = (condition.status.as_str(), condition.reason.as_str());
+        assert_eq!(shown, (value, "ClusterNotAllowed"), "{type_:?}");
+    }
 }
