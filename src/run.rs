@@ -170,6 +170,7 @@ async fn run_controller(
     } = parts;
     let pollers = start_pollers(args, &metrics, stop);
     let poked = pollers.changes();
+    let secrets = clients.effects.clone();
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
     let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
     let measured = probe.changes();
@@ -191,7 +192,7 @@ async fn run_controller(
             args.actions_burst,
         ),
         probe,
-        pod_caller: PodCaller::new()?,
+        pod_caller: PodCaller::new(secrets)?,
         metrics,
         state: StateCache::default(),
         budget_lock: Mutex::new(()),

@@ -111,7 +111,7 @@ fn failing_context() -> Arc<Context> {
         default_region: "eu-west-1".to_owned(),
         effect_limiter: Bucket::default(),
         probe: Probe::new(ProbeConfig::new(Arc::new(Silent)), stop),
-        pod_caller: PodCaller::new().unwrap(),
+        pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),
         state: StateCache::default(),
         budget_lock: Mutex::new(()),
