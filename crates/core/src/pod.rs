@@ -13,7 +13,7 @@ use dbbalance_api::status::TargetStatus;
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The controller of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerRef {
     /// Kind, for example `ReplicaSet`.
     pub kind: String,
@@ -107,6 +107,8 @@ pub struct SinceClaim {
     pub epoch: i64,
     /// When it was claimed, to the second, by the operator's clock.
     pub claimed: Timestamp,
+    /// Whether the pod was Ready then.
+    pub was_ready: bool,
     /// The containers that ran at the claim and have restarted or ended since, by name.
     pub ended: Vec<String>,
 }

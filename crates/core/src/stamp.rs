@@ -252,8 +252,8 @@ impl fmt::Display for MoveCounter {
 /// It is written together with the claim and stays when the stamp replaces the claim, so that every later reconcile, of
 /// this replica or another, can compare.
 ///
-/// On the wire: `<policy>/<epoch> <time> <container>=<restarts>,...`. Names of containers are DNS labels, so that no
-/// separator occurs in them.
+/// On the wire: `<policy>/<epoch> <time> <container>=<restarts>,...`, with a last word `NotReady` for a pod that was not
+/// Ready. Names of containers are DNS labels, so that no separator occurs in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartMark {
     /// The policy of the claim.
@@ -264,7 +264,12 @@ pub struct RestartMark {
     pub time: Timestamp,
     /// Restarts of the containers that ran, by name.
     pub restarts: BTreeMap<String, u32>,
+    /// Whether the pod was Ready: one that was not proves nothing about the method.
+    pub ready: bool,
 }
+
+/// The word that a mark ends with if the pod was not Ready.
+const NOT_READY: &str = "NotReady";
 
 impl RestartMark {
     /// Parses the mark; returns `None` for malformed text.
@@ -278,11 +283,17 @@ impl RestartMark {
             let (container, count) = entry.split_once('=')?;
             restarts.insert(container.to_owned(), count.parse().ok()?);
         }
+        let ready = match words.next() {
+            None => true,
+            Some(NOT_READY) => false,
+            Some(_) => return None,
+        };
         words.next().is_none().then(|| Self {
             policy: PolicyMark(policy.to_owned()),
             epoch,
             time,
             restarts,
+            ready,
         })
     }
 }
@@ -294,12 +305,16 @@ impl fmt::Display for RestartMark {
             epoch,
             time,
             restarts,
+            ready,
         } = self;
         let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
         write!(f, "{}/{epoch} {time} ", policy.0)?;
         for (index, (container, count)) in restarts.iter().enumerate() {
             let separator = if index == 0 { "" } else { "," };
             write!(f, "{separator}{container}={count}")?;
+        }
+        if !ready {
+            write!(f, " {NOT_READY}")?;
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ pub fn mark_restarts(pod: &Pod, spec: &TargetSpec, claim: &Claim) -> Option<Rest
         epoch: claim.epoch,
         time: claim.time,
         restarts,
+        ready: crate::pods::is_ready(pod),
     })
 }
 
@@ -148,6 +149,7 @@ pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
         policy: mark.policy,
         epoch: mark.epoch,
         claimed: mark.time,
+        was_ready: mark.ready,
     })
 }
 

@@ -14,14 +14,22 @@ use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 /// The labels under which controllers name the template that a pod was made from.
 const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
 
+/// Returns whether a pod's Ready condition is True.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut conditions = status
+        .and_then(|s| s.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
 /// Extracts the facts of a pod. `None` for an object without UID or creation time, which no API server sends.
 #[must_use]
 pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
-    let ready = status
-        .and_then(|s| s.conditions.as_ref())
-        .is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
     let note = |key: &str| pod.annotations().get(key).map(String::as_str);
     let containers = find_pool_containers(pod, spec);
     let starts = || containers.iter().filter_map(|c| running_since(c));
@@ -33,7 +41,7 @@ pub fn extract_facts(pod: &Pod, spec: &TargetSpec) -> Option<PodFacts> {
         started: starts().min(),
         last_started: containers.iter().filter_map(|c| running_since(c)).max(),
         restarts: containers.iter().map(|c| restarts_of(c)).sum(),
-        ready,
+        ready: is_ready(pod),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         finished: matches!(phase, "Succeeded" | "Failed"),
         ignored: is_ignored(note(annotations::IGNORE)),

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::times::add_duration;
-use crate::world::{TargetOverlap, World};
+use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
     BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
     Triggers,
@@ -160,6 +160,8 @@ impl EvidenceRules {
 pub struct PolicyFindings<'a> {
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<&'a str>,
+    /// The policy's namespace, if it may not name the cluster by its role.
+    pub unbound_namespace: Option<&'a str>,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
     /// Pods that two of its targets select.
@@ -172,6 +174,7 @@ impl<'a> PolicyFindings<'a> {
     pub fn of(world: &'a World) -> Self {
         Self {
             pause_until: world.policy.pause_until.as_deref(),
+            unbound_namespace: (!world.cluster_allowed).then_some(&world.policy.namespace),
             role_allowed: world.role_allowed,
             overlaps: &world.overlaps,
         }
@@ -190,6 +193,12 @@ impl Policy {
         let mut problems = Vec::new();
         let windows = parse_windows(spec, &mut problems);
         let paused_until = parse_pause(findings.pause_until, &mut problems);
+        if let Some(namespace) = findings.unbound_namespace {
+            problems.push(Problem {
+                reason: TopologyError::CLUSTER_NOT_ALLOWED,
+                message: describe_unbound(spec, namespace),
+            });
+        }
         if !findings.role_allowed {
             let role = spec.cluster.role_arn.as_deref().unwrap_or_default();
             problems.push(Problem {
@@ -250,6 +259,17 @@ pub(crate) fn readable_policy(parsed: &ParsedPolicy) -> &Policy {
         Ok(policy) => policy,
         Err(problems) => &problems.readable,
     }
+}
+
+/// Describes that the namespace may not name the cluster. It says nothing about whether the cluster exists.
+#[must_use]
+pub fn describe_unbound(spec: &DbBalancePolicySpec, namespace: &str) -> String {
+    let role = spec.cluster.role_arn.as_deref();
+    let role = role.map_or_else(String::new, |role| format!(" by role {role}"));
+    format!(
+        "spec.cluster: namespace {namespace} may not name cluster {}{role}; the operator's administrator binds clusters to namespaces (chart value clusters)",
+        spec.cluster.identifier
+    )
 }
 
 fn parse_windows(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) -> Vec<Window> {

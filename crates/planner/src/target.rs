@@ -1,5 +1,7 @@
 //! One target in one pass: its pods, sorted into counted and stale, and how far the recycle of each has come.
 
+mod effects;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -228,16 +230,15 @@ impl<'a> TargetContext<'a> {
             .min()
     }
 
-    /// Returns how many of these pods have failed all that may be tried.
-    pub(crate) fn count_failed(&self, pods: &[&PodFacts]) -> usize {
-        let failed = pods.iter().filter(|p| self.stage(p) == Stage::Failed);
-        failed.count()
+    /// Whether a pod is older than the target's last failover.
+    pub(crate) fn is_urgent(&self, pod: &PodFacts) -> bool {
+        pod.is_urgent(&self.mark, &self.status)
     }
 
     /// Whether pods are stale that are older than the last failover, and can still be helped.
     pub(crate) fn has_urgent_pods(&self) -> bool {
         let mut stale = self.stale.iter();
-        stale.any(|p| p.is_urgent(&self.mark, &self.status) && self.stage(p) != Stage::Failed)
+        stale.any(|p| self.is_urgent(p) && self.stage(p) != Stage::Failed)
     }
 
     /// Returns how this pod was moved within the run that counts: the one in progress; or the last one, so that pods

@@ -56,6 +56,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
     let fact = MemberFacts {
         class: Some("db.r6g.large".into()),
         endpoint: None,
+        serverless: None,
     };
     let facts = topology
         .members()
@@ -162,11 +163,12 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
 }
 
 /// What is seen of a pod whose containers all run on since this claim.
-pub(crate) fn since_claim(claim: &Claim) -> SinceClaim {
+pub(crate) fn since_claim(claim: &Claim, was_ready: bool) -> SinceClaim {
     SinceClaim {
         policy: claim.policy.clone(),
         epoch: claim.epoch,
         claimed: claim.time,
+        was_ready,
         ended: Vec::new(),
     }
 }
@@ -183,6 +185,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
+        rollout_failed: false,
         strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),
@@ -228,6 +231,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         peers: ClusterPeers::default(),
         highest_stamp: None,
         effects_not_before: None,
+        cluster_allowed: true,
         role_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::balanced::balanced_condition;
 use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
-use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
+use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{Gate, Plan, UntakenPods, describe_refused_method, describe_untaken_pods};
@@ -286,9 +286,13 @@ fn stalled_condition(
             .as_ref()
             .filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
         let message = run.message.clone().unwrap_or_default();
+        let reason = match run.halted_reason {
+            Some(HaltReason::AppEnded) => "AppEnded",
+            _ => "RunHalted",
+        };
         Some((
             ConditionStatus::True,
-            "RunHalted",
+            reason,
             format!("{}: {message}", t.name),
         ))
     });
@@ -304,6 +308,7 @@ fn stalled_condition(
             | "TargetOverlap"
             | "RoleNotAllowed"
             | TopologyError::CLUSTER_NOT_FOUND
+            | TopologyError::CLUSTER_NOT_ALLOWED
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)

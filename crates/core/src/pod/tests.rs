@@ -98,6 +98,7 @@ fn containers_count_as_ended_for_the_policy_and_epoch_of_the_claim_alone() {
         policy: policy.clone(),
         epoch: 3,
         claimed: at(OPEN),
+        was_ready: true,
         ended: vec!["app".to_owned()],
     };
     let pod = PodFacts {

@@ -69,6 +69,10 @@ fn a_mark_of_restarts_reads_back_as_written() {
     let mark = RestartMark::parse(text).unwrap();
     assert_eq!(mark.to_string(), text);
     assert_eq!(mark.restarts["log-shipper"], 7);
+    assert!(mark.ready);
+    let text = "0a1b2c3d/12 2026-05-04T03:02:01Z app=0 NotReady";
+    let mark = RestartMark::parse(text).unwrap();
+    assert_eq!((mark.to_string().as_str(), mark.ready), (text, false));
     for text in [
         "",
         "a/1",

@@ -17,7 +17,7 @@ use crate::{Plan, PodStep, Step, plan};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_core::debounce::SettlingChanges;
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// Where the operator dies.
@@ -270,7 +270,11 @@ impl Model {
             pod.resource_version = format!("rv{}", self.kube.next());
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
-            pod.since_claim = pod.claim.as_ref().map(since_claim);
+            // A later attempt keeps the mark of the first.
+            if step.claim.attempt == Attempt::First || pod.since_claim.is_none() {
+                let claim = pod.claim.as_ref();
+                pod.since_claim = claim.map(|c| since_claim(c, pod.ready));
+            }
             if crash == Some(Crash::BeforeEffect) {
                 return false;
             }

@@ -21,7 +21,7 @@ use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket};
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 use dbbalance_core::pod::{PodFacts, PodKey};
-use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, Stamp};
 use dbbalance_core::topology::Topology;
 
 /// Connections of a pod's reader pool, and of its writer pool where it has one.
@@ -330,7 +330,11 @@ impl Pools {
             pod.resource_version = format!("rv{serial}");
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
-            pod.since_claim = pod.claim.as_ref().map(since_claim);
+            // A later attempt keeps the mark of the first.
+            if step.claim.attempt == Attempt::First || pod.since_claim.is_none() {
+                let claim = pod.claim.as_ref();
+                pod.since_claim = claim.map(|c| since_claim(c, pod.ready));
+            }
             pod.moved = step
                 .moved
                 .as_ref()

@@ -100,7 +100,7 @@ fn a_fallback_does_not_evict_a_pod_that_nobody_recreates() {
 #[test]
 fn connections_of_pods_that_are_not_evicted_count_in_the_budget() {
     let with_job = |jobs: usize| {
-        let mut world = verified(Method::Evict, 4, FAILOVER);
+        let mut world = verified(Method::Evict, 4, Trigger::ReaderAdded);
         let mut job = world.targets[0].pods[0].clone();
         job.owner = Some(owner("Job", "backup"));
         for n in 0..jobs {

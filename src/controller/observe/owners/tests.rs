@@ -27,8 +27,11 @@ fn is_taken(target: &TargetSpec, owner: Option<(&str, &str)>) -> bool {
     }))
     .unwrap();
     let facts = pods::extract_facts(&pod, target).unwrap();
-    let index = OwnerIndex([("pay-abc".to_owned(), "pay".to_owned())].into());
-    PodMatcher::new(target).is_match(&facts, &index)
+    let index = OwnerIndex {
+        controllers: facts.owner.clone().into_iter().collect(),
+        deployments: [("pay-abc".to_owned(), "pay".to_owned())].into(),
+    };
+    PodMatcher::new(target.clone()).is_match(&facts, &index)
 }
 
 #[test]

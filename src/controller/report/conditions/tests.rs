@@ -43,6 +43,7 @@ fn world(pod: &Pod) -> World {
         highest_stamp: None,
         effects_not_before: None,
         role_allowed: true,
+        cluster_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
