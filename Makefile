@@ -49,7 +49,7 @@ lint: tools ## Check format, clippy, shellcheck, chart lint and unit tests, and 
 	HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh --check
 
 test-unit: tools ## Run unit and property tests, and the RDS API's contract against moto with faults
-	$(TEST) --lib --bins --test dns --test rds_batches --test dockerfile --test docs
+	$(TEST) --lib --bins --test dns --test rds_batches --test hostile_tables --test dockerfile --test docs
 	$(CARGO) test --locked -p dbbalance-api -p dbbalance-core -p dbbalance-planner -p dbbalance-kube -p dbbalance-terminal -p kubectl-dbbalance
 	$(CARGO) test --locked -p dbbalance-simulator -p dbbalance-figures -p dbbalance-testkit
 	$(CARGO) test --locked -p dbbalance-structure

@@ -67,6 +67,20 @@ refuses lookupsPerSecond --set dns.lookupsPerSecond=1
 refuses actionsPerSecond --set limits.actionsPerSecond=0
 # The flag takes whole numbers: half an effect a second would end the operator at its start.
 refuses actionsPerSecond --set limits.actionsPerSecond=0.5
+# What the operator's flags refuse would end it at its start.
+for server in 300.1.2.3 10.0.0.10:0 kube-dns:53 5432 'fd00:ec2'; do
+  refuses servers --set "dns.servers={$server}"
+done
+for server in 10.96.0.10 10.96.0.10:5353 'fd00:10::a' '[fd00:10::a]:53'; do
+  render --set "dns.servers={$server}" >/dev/null || die "server $server is refused"
+done
+for url in rds.example.com 'https://' 'http://rds example' 'ftp://rds.example.com'; do
+  refuses rdsEndpointURL --set "aws.rdsEndpointURL=$url"
+done
+render --set aws.rdsEndpointURL=https://vpce-1.rds.eu-west-1.vpce.amazonaws.com/ >/dev/null
+refuses filter --set logging.filter=dbbalance=loud
+render --set 'logging.filter=info\,dbbalance=DEBUG' >/dev/null
+refuses fullnameOverride --set fullnameOverride=Db_Balance
 refuses watch --set 'watch.namespaces={*}'
 refuses clusters --set 'clusters[0].namespaces={shop}'
 refuses clusters --set 'clusters[0].identifier=orders-db'

@@ -1,6 +1,6 @@
 //! Serves metrics, liveness and readiness.
 //!
-//! The operator is live while its lease loop runs, and ready as soon as its caches have synced. A standby is ready too,
+//! The operator is live while its lease loop runs or has not started yet, and ready as soon as its caches have synced. A standby is ready too,
 //! or a rolling update would never end.
 
 use std::io;
@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::k8s::lease::{Leadership, LeaseConfig};
@@ -145,7 +144,11 @@ async fn get_metrics(State(state): State<HttpState>) -> Response {
 }
 
 async fn get_healthz(State(state): State<HttpState>) -> (StatusCode, String) {
-    let pause = Instant::now().saturating_duration_since(state.leadership.last_tick());
+    // The keeper starts after the caches have synced, which may take minutes; the startup probe bounds that.
+    let pause = state
+        .leadership
+        .last_tick()
+        .map_or(Duration::ZERO, |tick| tick.elapsed());
     if pause <= state.tick_limit {
         (StatusCode::OK, "ok\n".to_owned())
     } else {

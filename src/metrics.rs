@@ -27,6 +27,7 @@ use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
 use dbbalance_kube::methods::{EffectFault, EffectOutcome};
+use dbbalance_planner::Gate;
 
 pub use balance::{BalanceSums, PolicyBalance};
 pub use labels::RecycleResult;
@@ -79,9 +80,11 @@ pub struct PolicyTotals {
     pub paused: usize,
     /// Each condition of each policy.
     pub conditions: Vec<(ConditionType, ConditionStatus)>,
+    /// The gate that holds each target, if one does.
+    pub holding: Vec<&'static str>,
     /// Stale pods of all policies.
     pub stale: usize,
-    /// The open time of the oldest due epoch that has stale pods.
+    /// The open time of the oldest due epoch that has stale pods, of targets whose users do not let them wait.
     pub stale_since: Option<Timestamp>,
     /// The balance of each policy.
     pub balances: Vec<PolicyBalance>,
@@ -107,6 +110,8 @@ pub struct Metrics {
     policies: Family<ByMode, Gauge>,
     paused: Gauge,
     conditions: Family<ByCondition, Gauge>,
+    unread: Gauge,
+    held: Family<ByGate, Gauge>,
     stale: Gauge,
     stale_since: Gauge<f64, AtomicU64>,
     reconciles: Histogram,
@@ -144,6 +149,8 @@ impl Metrics {
             policies: Family::default(),
             paused: Gauge::default(),
             conditions: Family::default(),
+            unread: Gauge::default(),
+            held: Family::default(),
             stale: Gauge::default(),
             stale_since: Gauge::default(),
             reconciles: Histogram::new(SHORT),
@@ -163,7 +170,7 @@ impl Metrics {
         r.register("leader", "1 if this replica is the leader, else 0", self.leader.clone());
         r.register("topology_polls", "Polls of the RDS API, by result", self.polls.clone());
         r.register("dns_lookups", "DNS lookups of the clusters' endpoints, by result", self.lookups.clone());
-        r.register("topology_last_success_timestamp_seconds", "Unix time of the last complete reading of the topology; the oldest of several pollers", self.last_success.clone());
+        r.register("topology_last_success_timestamp_seconds", "Unix time of the last complete reading of the topology; the oldest of several pollers, 0 on a standby", self.last_success.clone());
         r.register("evidence_reads", "Reads of pods' sockets, by result or reason of the failure", self.reads.clone());
         r.register("epochs", "Raised epochs, by each of their triggers", self.epochs.clone());
         r.register("runs", "Ended runs, by each of their triggers and result", self.runs.clone());
@@ -176,8 +183,10 @@ impl Metrics {
         r.register("policies", "Policies, by mode", self.policies.clone());
         r.register("policies_paused", "Paused or suspended policies", self.paused.clone());
         r.register("policy_conditions", "Policies, by type and status of a condition", self.conditions.clone());
+        r.register("namespaces_unread", "Watched namespaces that are not served, because a list of theirs is forbidden or late", self.unread.clone());
+        r.register("targets_held", "Targets whose next step a gate holds, by gate", self.held.clone());
         r.register("pods_stale", "Stale pods of all policies", self.stale.clone());
-        r.register("pods_stale_since_timestamp_seconds", "Unix time at which the oldest due epoch with stale pods opened; 0 if no pod is stale", self.stale_since.clone());
+        r.register("pods_stale_since_timestamp_seconds", "Unix time at which the oldest due epoch with stale pods opened, without targets that a window, a pause or the like holds; 0 if no pod is stale", self.stale_since.clone());
         r.register("reconcile_duration_seconds", "Duration of successful reconciles of one policy", self.reconciles.clone());
         r.register("reconcile_errors", "Failed reconciles, by reason", self.errors.clone());
         r.register("open_to_start_seconds", "Time from the opening of an epoch to the first effect of its run, by trigger", self.reaction.clone());
@@ -234,9 +243,10 @@ impl Metrics {
         self.reads.get_or_create(&ByResult { result }).inc();
     }
 
-    /// Sets the time of the last complete reading; with several pollers, of the oldest one.
-    pub fn set_last_success(&self, at: Timestamp) {
-        self.last_success.set(to_epoch_seconds(at));
+    /// Sets the time of the last complete reading; with several pollers, of the oldest one. `None`: nothing is polled,
+    /// or nothing was read yet.
+    pub fn set_last_success(&self, at: Option<Timestamp>) {
+        self.last_success.set(at.map_or(0.0, to_epoch_seconds));
     }
 
     /// Counts a raised epoch, once for each trigger.
@@ -317,6 +327,11 @@ impl Metrics {
         self.errors.get_or_create(&ByReason { reason }).inc();
     }
 
+    /// Sets the number of watched namespaces that are not served, on leader and standby.
+    pub fn set_unread_namespaces(&self, count: usize) {
+        self.unread.set(to_gauge_value(count));
+    }
+
     /// Sets the gauges of all policies. A standby sets them to zero.
     pub fn set_fleet(&self, fleet: &PolicyTotals) {
         for (mode, label) in [(Mode::Enforce, "Enforce"), (Mode::Observe, "Observe")] {
@@ -335,6 +350,12 @@ impl Metrics {
                     })
                     .set(to_gauge_value(count.count()));
             }
+        }
+        for gate in Gate::ALL.iter().map(|gate| gate.as_str()) {
+            let count = fleet.holding.iter().filter(|held| **held == gate).count();
+            self.held
+                .get_or_create(&ByGate { gate })
+                .set(to_gauge_value(count));
         }
         self.balance.set_policies(&fleet.balances);
         self.paused.set(to_gauge_value(fleet.paused));

@@ -2,11 +2,11 @@
 //!
 //! On shutdown, all effects end before the lease is released, because a successor may act within a second of that.
 
+mod counters;
 mod housekeeping;
 mod triggers;
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,24 +20,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aurora::dns::resolver::{Resolver, ResolverError};
-use crate::aurora::dns::{DnsConfig, DnsWatch, LookupResult, LookupStats};
+use crate::aurora::dns::{DnsConfig, DnsWatch};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
 use crate::aurora::{
-    BindingsError, Cadence, ClusterBindings, PollResult, PollStats, PollerConfig, Pollers,
-    RoleAllowList, SourceKey,
+    BindingsError, Cadence, ClusterBindings, PollerConfig, Pollers, RoleAllowList,
 };
 use crate::cli::RunArgs;
+use crate::controller::apply::write_records;
 use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
+use crate::controller::record_queue::RecordQueue;
 use crate::controller::state_cache::StateCache;
 use crate::http::{HttpState, Readiness, bind_listener, serve_http};
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::{Probe, ProbeConfig};
+use counters::{LookupCounter, PollCounter};
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 use dbbalance_kube::sockets::procnet::ProcNet;
@@ -205,10 +207,8 @@ async fn run_controller(
         signal_namespaces: args.signal_namespaces.0.clone(),
         evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
-        effect_limiter: Bucket::new(
-            Duration::from_secs(1) / args.actions_per_second.max(1),
-            args.actions_burst,
-        ),
+        effect_limiter: EffectLimiter::new(args.actions_per_second, args.actions_burst),
+        records: RecordQueue::default(),
         probe,
         pod_caller: PodCaller::new(secrets)?,
         metrics,
@@ -226,6 +226,8 @@ async fn run_controller(
         stop.clone()
             .run_until_cancelled_owned(run_housekeeping(Arc::clone(&ctx))),
     );
+    let (writing, until) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move { write_records(&writing, &until).await });
     let stopping = stop.clone();
     Controller::for_stream(stream::pending(), stores.policy_store())
         .with_config(
@@ -283,10 +285,7 @@ fn start_pollers(
         },
         allowed,
         clock: Arc::new(Timestamp::now),
-        stats: Arc::new(PollCounter {
-            metrics: Arc::clone(metrics),
-            last: Mutex::default(),
-        }),
+        stats: Arc::new(PollCounter::new(Arc::clone(metrics))),
     };
     Pollers::new(config, stop.clone())
 }
@@ -303,31 +302,4 @@ fn start_dns(
         stats: Arc::new(LookupCounter(Arc::clone(metrics))),
     };
     Ok(DnsWatch::new(config, stop.clone()))
-}
-
-struct LookupCounter(Arc<Metrics>);
-
-impl LookupStats for LookupCounter {
-    fn count_lookup(&self, result: LookupResult) {
-        self.0.count_lookup(result);
-    }
-}
-
-/// Counts polls, and reports the oldest of the pollers' last successes.
-struct PollCounter {
-    metrics: Arc<Metrics>,
-    last: Mutex<HashMap<SourceKey, Timestamp>>,
-}
-
-impl PollStats for PollCounter {
-    fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp) {
-        self.metrics.count_poll(result);
-        let mut last = self.last.lock();
-        if result == PollResult::Ok {
-            last.insert(source.clone(), at);
-        }
-        if let Some(oldest) = last.values().min() {
-            self.metrics.set_last_success(*oldest);
-        }
-    }
 }

@@ -106,7 +106,8 @@ impl Pollers {
 
     /// Drops all other clusters, and stops the pollers that have none left.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.lock_sources().retain(|source, polled_source| {
+        let mut sources = self.shared.lock_sources();
+        sources.retain(|source, polled_source| {
             let mut clusters = polled_source.lock_clusters();
             clusters.retain(|cluster, _| {
                 keys.contains(&ClusterKey {
@@ -119,6 +120,9 @@ impl Pollers {
             }
             !clusters.is_empty()
         });
+        let left = sources.keys().cloned().collect();
+        drop(sources);
+        self.shared.config.stats.retain(&left);
     }
 
     /// Returns what is known of this cluster now; an empty, pending snapshot if it is not polled.

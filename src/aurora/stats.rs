@@ -1,5 +1,7 @@
 //! The counts of polls, which metrics implement.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::access::SourceKey;
@@ -54,6 +56,9 @@ impl From<ErrorClass> for PollResult {
 pub trait PollStats: Send + Sync {
     /// Counts a poll of this source that ended at `at`.
     fn count_poll(&self, source: &SourceKey, result: PollResult, at: Timestamp);
+
+    /// Forgets all other sources: they are polled no longer.
+    fn retain(&self, sources: &HashSet<SourceKey>);
 }
 
 /// Counts nothing.
@@ -62,4 +67,6 @@ pub struct NoStats;
 
 impl PollStats for NoStats {
     fn count_poll(&self, _: &SourceKey, _: PollResult, _: Timestamp) {}
+
+    fn retain(&self, _: &HashSet<SourceKey>) {}
 }

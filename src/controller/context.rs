@@ -1,7 +1,7 @@
 //! What all reconciles share: clients, caches, lease, pollers and in-memory state.
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::ledger::Ledger;
+use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::access::{ClusterKey, RoleAllowList};
 use crate::aurora::bindings::{ClusterBindings, ClusterRequest};
@@ -19,7 +20,7 @@ use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::Probe;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_kube::clients::Clients;
@@ -48,7 +49,9 @@ pub struct Context {
     /// The region of policies that do not name one.
     pub default_region: String,
     /// Limits the rate of effects over all policies.
-    pub effect_limiter: Bucket,
+    pub effect_limiter: EffectLimiter,
+    /// Writes on pods that only record something.
+    pub records: RecordQueue,
     /// Reads the sockets of pods.
     pub probe: Probe,
     /// HTTP client for pods' hooks.
@@ -77,7 +80,9 @@ pub struct EffectContext<'a> {
     /// Whether this replica is the leader.
     pub leadership: &'a Leadership,
     /// Limits the rate of effects over all policies.
-    pub limiter: &'a Bucket,
+    pub limiter: &'a EffectLimiter,
+    /// Writes on pods that only record something.
+    pub records: &'a RecordQueue,
     /// HTTP client for pods' hooks.
     pub pod_caller: &'a PodCaller,
     /// Opens epochs.
@@ -127,6 +132,7 @@ impl Context {
             stores: &self.stores,
             leadership: &self.leadership,
             limiter: &self.effect_limiter,
+            records: &self.records,
             pod_caller: &self.pod_caller,
             events: &self.events,
             metrics: &self.metrics,
@@ -179,21 +185,34 @@ impl Context {
         is_listed(&self.evidence_namespaces, namespace) || self.may_signal_in(namespace)
     }
 
-    /// Counts a failed reconcile of this policy and returns the delay before the next one, which doubles each time.
-    pub fn next_backoff(&self, uid: &str) -> Duration {
+    /// Counts a failed reconcile of this policy. Returns how many there were in a row.
+    pub fn count_failure(&self, uid: &str) -> u32 {
         let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
-        BACKOFF
-            .0
-            .saturating_mul(1 << (*count - 1).min(16))
-            .min(BACKOFF.1)
+        *count
     }
 
     /// Resets the delay after a successful reconcile.
     pub fn reset_backoff(&self, uid: &str) {
         self.failures.lock().remove(uid);
     }
+
+    /// Forgets the failures of all other policies.
+    pub fn retain_failures(&self, uids: &HashSet<&str>) {
+        self.failures
+            .lock()
+            .retain(|uid, _| uids.contains(uid.as_str()));
+    }
+}
+
+/// Returns the delay after so many failed reconciles in a row. It doubles with each.
+#[must_use]
+pub fn backoff_after(failures: u32) -> Duration {
+    BACKOFF
+        .0
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(BACKOFF.1)
 }
 
 fn is_listed(namespaces: &[String], namespace: &str) -> bool {

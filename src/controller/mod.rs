@@ -6,9 +6,11 @@
 pub mod apply;
 pub mod context;
 pub mod errors;
+pub mod guard;
 pub mod ledger;
 pub mod observe;
 pub mod reconcile;
+pub mod record_queue;
 pub mod report;
 mod sampling;
 pub mod state_cache;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::context::Context;
+use super::apply::{CLAIMING, apply_plan};
+use super::context::{Context, backoff_after};
 use super::errors::ReconcileError;
 use super::observe::{observe_world, plan_among_peers};
+use super::report::{record_steps, report_results};
 use super::sampling::request_samples;
-use super::{apply::apply_plan, report::report_results};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_core::error_chain::format_error_chain;
@@ -18,6 +19,13 @@ use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two reconciles of a policy that changes in each.
 const SOON: Duration = Duration::from_millis(20);
+
+/// The least time for which a policy that the rate limit has stopped leaves the limit to others.
+const YIELD: Duration = Duration::from_secs(1);
+
+/// How many lost races in a row are repeated at once. Another writer wins one or two. An answer that is not a race, such
+/// as an admission webhook's, comes each time and must not make a loop of requests.
+const CONFLICTS_AT_ONCE: u32 = 5;
 
 /// The longest time between two reconciles of a policy: an event may have been lost.
 const HEARTBEAT: Duration = Duration::from_mins(5);
@@ -49,6 +57,7 @@ pub async fn reconcile_policy(
         Ok(policy) => policy,
         Err(malformed) => return Err(ReconcileError::Malformed(malformed.error.clone())),
     };
+    refuse_unread(policy, &ctx)?;
     tracing::debug!("Reconciling policy");
     let started = std::time::Instant::now();
     let action = run_pass(policy, &ctx).await?;
@@ -57,15 +66,49 @@ pub async fn reconcile_policy(
     Ok(action)
 }
 
+/// Refuses a policy whose namespace is not in the caches: its pods would look gone, and the policy done.
+fn refuse_unread(policy: &DbBalancePolicy, ctx: &Context) -> Result<(), ReconcileError> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let kinds = ctx.stores.unread_kinds(&namespace);
+    if kinds.is_empty() {
+        Ok(())
+    } else {
+        Err(ReconcileError::NamespaceUnread { namespace, kinds })
+    }
+}
+
 async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, ReconcileError> {
     let (current, mut world) = observe_world(policy, ctx).await?;
     let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
     let plan = plan_among_peers(&mut world, &parsed, now, ctx);
     request_samples(&current, &world, &plan, now, ctx);
-    let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
-    let reported =
-        report_results(&current, &world, &parsed, &plan, &applied, ctx.for_report()).await?;
+    let recorded = if has_room(ctx) {
+        record_steps(&current, &world, &parsed, &plan, ctx.for_report()).await?
+    } else {
+        None
+    };
+    let applied = apply_plan(
+        &current,
+        &world,
+        &plan,
+        recorded.is_some(),
+        ctx.for_effects(),
+    )
+    .await?;
+    let reported = report_results(
+        &current,
+        &world,
+        &parsed,
+        &plan,
+        &applied,
+        recorded.as_ref(),
+        ctx.for_report(),
+    )
+    .await?;
+    if applied.targets.values().any(|t| t.left > 0) {
+        return Ok(Action::requeue(yield_limit(ctx)));
+    }
     let acted = applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
@@ -79,11 +122,26 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     ))
 }
 
-/// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted.
+/// Whether the rate limit lets a pass that begins now take at least one pod. If not, its steps need no record.
+fn has_room(ctx: &Context) -> bool {
+    let deadline = tokio::time::Instant::now() + CLAIMING;
+    ctx.effect_limiter.admits_claim(deadline)
+}
+
+/// Returns when a step goes on that the rate limit has cut: late enough that policies that wait get their share, in random
+/// order, and no later than the limiter's burst lasts.
+fn yield_limit(ctx: &Context) -> Duration {
+    let spread = (ctx.clock)().subsec_millisecond().unsigned_abs() % 1000;
+    YIELD + Duration::from_millis(spread.into())
+}
+
+/// Logs and counts a failed reconcile, and returns when to retry it. A conflict is retried at once and not counted,
+/// unless it keeps coming.
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
 pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
     let meta = policy.meta();
-    if matches!(error, ReconcileError::Conflict) {
+    let failures = ctx.count_failure(meta.uid.as_deref().unwrap_or_default());
+    if matches!(error, ReconcileError::Conflict) && failures <= CONFLICTS_AT_ONCE {
         return Action::requeue(SOON);
     }
     ctx.metrics.count_reconcile_error(error.reason());
@@ -97,7 +155,7 @@ pub fn on_error(policy: Arc<WatchedPolicy>, error: &ReconcileError, ctx: Arc<Con
     if matches!(error, ReconcileError::Malformed(_)) {
         return Action::await_change();
     }
-    Action::requeue(ctx.next_backoff(meta.uid.as_deref().unwrap_or_default()))
+    Action::requeue(backoff_after(failures))
 }
 
 #[cfg(test)]

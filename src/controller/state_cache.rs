@@ -5,9 +5,12 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
 
+use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
@@ -42,12 +45,14 @@ pub struct PolicyState {
     pub settling: SettlingChanges,
     /// What blocked the last attempt, by target.
     pub blockades: BTreeMap<String, EffectBackoff>,
+    /// How many pods of the last step the rate limit has left to the next pass, by target.
+    pub left_of_step: BTreeMap<String, usize>,
     /// Claimed pods by UID: the resource version before the claim, and the claim. Until the cache shows another version,
     /// the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,
     /// The sockets of pods before their recycle, by pod UID. Later readings are compared with them to prove that the
     /// pool was renewed.
-    pub sockets_before_recycle: BTreeMap<String, Vec<Socket>>,
+    pub sockets_before_recycle: BTreeMap<String, Arc<[Socket]>>,
 }
 
 impl PolicyState {
@@ -64,6 +69,14 @@ impl PolicyState {
             pod.claim = Some(claim.clone());
         }
     }
+}
+
+/// Returns the resource version as a number. Kubernetes allows such a comparison between versions of one object.
+pub(super) fn parse_version(policy: &DbBalancePolicy) -> u64 {
+    policy
+        .resource_version()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The state of all policies, by UID.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::ledger::Ledger;
+use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
 use crate::aurora::{
@@ -29,7 +30,7 @@ use crate::k8s::lease::{Leadership, LeaseState};
 use crate::k8s::watch::Stores;
 use crate::k8s::watch::testing::FilledStores;
 use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::EffectLimiter;
 use crate::sockets::{Probe, ProbeConfig};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_core::evidence::{Socket, Unreadable};
@@ -37,7 +38,7 @@ use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, Resou
 use dbbalance_core::tracker::{ClusterReading, MemberReading};
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
-use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
+use dbbalance_kube::sockets::{CommandPace, ConnectionReader, PodToRead};
 
 /// An RDS API in which every cluster has the writer `a` and the readers `b` and `c`, whoever asks; or one that never
 /// answers. DNS and pods never answer.
@@ -79,7 +80,7 @@ impl Resolve for FakeWorld {
 
 #[async_trait]
 impl ConnectionReader for FakeWorld {
-    async fn read(&self, _: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
+    async fn read(&self, _: &PodToRead, _: &dyn CommandPace) -> Result<Vec<Socket>, Unreadable> {
         std::future::pending().await
     }
 }
@@ -157,7 +158,8 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         signal_namespaces: Vec::new(),
         evidence_namespaces: Vec::new(),
         default_region: "eu-west-1".to_owned(),
-        effect_limiter: Bucket::default(),
+        effect_limiter: EffectLimiter::new(10, 20),
+        records: RecordQueue::default(),
         probe: Probe::new(ProbeConfig::new(fake), stop),
         pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),

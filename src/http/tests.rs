@@ -2,8 +2,11 @@
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use tokio::time::Instant;
+
 use super::*;
-use crate::k8s::lease::LeaseState;
+use crate::k8s::lease::{LeaseKeeper, LeaseState};
+use kube::client::Body;
 
 fn lease() -> LeaseConfig {
     LeaseConfig {
@@ -51,6 +54,24 @@ async fn a_lease_loop_that_stands_still_is_not_live() {
     let (code, said) = get_healthz(State(state)).await;
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     assert!(said.contains("60 s"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_whose_caches_take_long_is_live_and_not_ready() {
+    let (service, _server) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    let client = kube::Client::new(service, "default");
+    let (keeper, leadership) = LeaseKeeper::new(client, lease());
+    let metrics = Arc::new(Metrics::new());
+    let state = HttpState::new(metrics, leadership, Readiness::default(), &lease());
+    tokio::time::advance(Duration::from_mins(10)).await;
+    let live = || get_healthz(State(state.clone()));
+    assert_eq!(live().await.0, StatusCode::OK);
+    let ready = get_readyz(State(state.clone())).await.0;
+    assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE);
+    // The first round has time too, counted from its start.
+    tokio::spawn(keeper.run(CancellationToken::new()));
+    tokio::task::yield_now().await;
+    assert_eq!(live().await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::truncate_text;
+use dbbalance_api::text::strip_control;
 use dbbalance_core::hash::StableHash;
 
 /// The longest note that the API accepts (`k8s.io/kubernetes`, events validation).
@@ -144,7 +145,8 @@ impl Events {
         reason: EventReason,
         note: &str,
     ) {
-        let note = truncate_text(note, MAX_NOTE_BYTES);
+        let note = strip_control(note);
+        let note = truncate_text(&note, MAX_NOTE_BYTES);
         let event = Event {
             type_,
             reason: reason.as_str().to_owned(),
@@ -219,7 +221,7 @@ impl Events {
             type_: Some("Normal".to_owned()),
             reason: Some(reason.to_owned()),
             action: Some(reason.to_owned()),
-            note: Some(truncate_text(note, MAX_NOTE_BYTES).to_owned()),
+            note: Some(truncate_text(&strip_control(note), MAX_NOTE_BYTES).to_owned()),
             regarding: Some(policy.object_ref(&())),
             reporting_controller: Some(CONTROLLER.to_owned()),
             // The API's limit for this field is 128 characters.

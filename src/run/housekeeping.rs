@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use kube::ResourceExt;
+use kube::{Resource as _, ResourceExt};
 
 use crate::aurora::ClusterKey;
 use crate::controller::context::Context;
@@ -15,6 +15,7 @@ use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
 use dbbalance_api::spec::Mode;
+use dbbalance_planner::Gate;
 
 /// How often the gauges are updated and the state of deleted policies is dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -33,6 +34,7 @@ pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::Unbounde
             identity = ctx.leadership.identity(),
             "Lost leadership: no effects until this replica leads again"
         );
+        ctx.records.clear();
         ctx.pollers.retain(&HashSet::new());
         ctx.probe.retain(&HashSet::new());
         ctx.dns.retain(&HashSet::new());
@@ -43,11 +45,20 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
+        ctx.metrics
+            .set_unread_namespaces(ctx.stores.unread_namespaces());
         if !ctx.leadership.is_leading() {
             ctx.metrics.set_fleet(&PolicyTotals::default());
+            // A poll that ended while leadership was lost has counted.
+            ctx.pollers.retain(&HashSet::new());
             continue;
         }
         let policies = ctx.stores.policies();
+        let uids: HashSet<&str> = policies
+            .iter()
+            .filter_map(|p| p.meta().uid.as_deref())
+            .collect();
+        ctx.retain_failures(&uids);
         let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
         let keys: HashSet<ClusterKey> = policies
             .iter()
@@ -90,17 +101,47 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
             let value = parse_status(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));
         }
+        fleet.holding.extend(
+            status
+                .plan
+                .iter()
+                .filter_map(|plan| find_gate(plan.waiting_for.as_deref()?)),
+        );
         for target in &status.targets {
             fleet.stale += usize::try_from(target.stale).unwrap_or(0);
+            let waits = status
+                .plan
+                .iter()
+                .any(|p| p.target == target.name && is_intended(p.waiting_for.as_deref()));
             let since = target
                 .open_time
                 .as_ref()
-                .filter(|_| target.stale > 0)
+                .filter(|_| target.stale > 0 && !waits)
                 .map(|t| t.0);
             fleet.stale_since = [fleet.stale_since, since].into_iter().flatten().min();
         }
     }
     fleet
+}
+
+/// Whether the user has asked for the wait, by the spec or an annotation.
+fn is_intended(gate: Option<&str>) -> bool {
+    const INTENDED: [Gate; 6] = [
+        Gate::Observe,
+        Gate::Suspended,
+        Gate::Paused,
+        Gate::Window,
+        Gate::Cooldown,
+        Gate::HourlyLimit,
+    ];
+    INTENDED.iter().any(|g| Some(g.as_str()) == gate)
+}
+
+fn find_gate(name: &str) -> Option<&'static str> {
+    Gate::ALL
+        .iter()
+        .map(|gate| gate.as_str())
+        .find(|gate| *gate == name)
 }
 
 /// Returns the balance of one policy from its status.
@@ -123,3 +164,6 @@ fn parse_status(word: &str) -> ConditionStatus {
         _ => ConditionStatus::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,7 @@ impl Probe {
                 config.heartbeat,
                 (rate / BACKGROUND_PART).max(1),
                 background_slots(config.at_once),
+                namespace_slots(config.at_once),
             )),
             wake: Notify::new(),
             bucket: Bucket::new(Duration::from_secs(1) / rate, 1),
@@ -125,6 +126,11 @@ impl Probe {
 /// Returns how many reads at once may be heartbeats: pods that hang must not delay requested reads.
 fn background_slots(at_once: usize) -> usize {
     (at_once - at_once / 4).max(1)
+}
+
+/// Returns how many reads at once may be of one namespace: its pods that hang must not delay those of others.
+fn namespace_slots(at_once: usize) -> usize {
+    at_once.div_ceil(2)
 }
 
 fn log_pace_change(before: HeartbeatPace, after: HeartbeatPace) {

@@ -1,6 +1,10 @@
 //! Schedules the reads of the probe: the last reading of each pod, and which read is next.
 //!
-//! Times are arguments. Requested reads come first, then heartbeats in the order of their due times.
+//! Times are arguments. Requested reads come first, but heartbeats keep a share. Within each, namespaces take turns, then
+//! policies, then what is due longest comes first.
+
+mod bounds;
+mod turns;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -8,12 +12,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use bounds::KeptSockets;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, Unreadable};
 use dbbalance_core::hash::StableHash;
 use dbbalance_kube::sockets::PodToRead;
+use turns::{ReadTurn, ReadTurns};
 
 /// The time after which a requested read is repeated if it failed for a temporary reason.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
+
+/// How long a pod is not read again whose read failed for a reason that lasts, at first and at most. The time doubles with
+/// each failure: a right or a sidecar is granted within minutes, and until then each attempt is a waste.
+pub(super) const LASTING_BACKOFF: (Duration, Duration) =
+    (Duration::from_mins(1), Duration::from_mins(5));
 
 /// How much the heartbeat of a policy differs from the configured one, so that policies do not synchronize.
 const JITTER_PERCENT: u32 = 10;
@@ -55,7 +66,7 @@ pub struct HeartbeatPace {
 
 /// Why a pod is read, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum ReadCause {
+pub(super) enum ReadCause {
     Wanted,
     Heartbeat,
 }
@@ -70,6 +81,9 @@ struct PodSlot {
     due: Option<Due>,
     /// When the read in progress started.
     reading: Option<Timestamp>,
+    /// Reads in a row that failed for a reason that lasts, and when the next one may start.
+    failures: u32,
+    not_before: Option<Instant>,
 }
 
 struct ProbedTarget {
@@ -106,16 +120,25 @@ pub(super) struct ReadSchedule {
     background_rate: u32,
     background_slots: usize,
     background: usize,
+    turns: ReadTurns,
     targets: HashMap<TargetKey, ProbedTarget>,
 }
 
 impl ReadSchedule {
-    pub(super) fn new(heartbeat: Duration, background_rate: u32, background_slots: usize) -> Self {
+    /// Returns an empty schedule. At most `background_slots` reads at once are heartbeats, and `namespace_slots` of one
+    /// namespace.
+    pub(super) fn new(
+        heartbeat: Duration,
+        background_rate: u32,
+        background_slots: usize,
+        namespace_slots: usize,
+    ) -> Self {
         Self {
             heartbeat,
             background_rate,
             background_slots,
             background: 0,
+            turns: ReadTurns::new(namespace_slots),
             targets: HashMap::new(),
         }
     }
@@ -158,6 +181,8 @@ impl ReadSchedule {
                     last: None,
                     due: None,
                     reading: None,
+                    failures: 0,
+                    not_before: None,
                 },
             };
             slot.record_refusal(wall);
@@ -184,6 +209,8 @@ impl ReadSchedule {
 
     pub(super) fn retain(&mut self, keys: &HashSet<TargetKey>) {
         self.targets.retain(|key, _| keys.contains(key));
+        let uids: HashSet<&str> = keys.iter().map(|k| k.uid.as_str()).collect();
+        self.turns.retain(|uid| uids.contains(uid));
     }
 
     /// Starts due rounds, and returns when the next read is due.
@@ -191,13 +218,14 @@ impl ReadSchedule {
         self.start_rounds(now);
         let mut soonest: Option<Instant> = None;
         let full = self.background >= self.background_slots;
-        for target in self.targets.values() {
+        for (key, target) in &self.targets {
             if !target.pods.is_empty() {
                 soonest = Some(earlier_of(soonest, target.next_round));
             }
             let waiting = target.pods.values().filter(|s| s.reading.is_none());
             for (cause, at) in waiting.filter_map(|s| s.due) {
-                if cause == ReadCause::Heartbeat && full {
+                // A read that ends asks again.
+                if (cause == ReadCause::Heartbeat && full) || !self.turns.has_slot(key, cause) {
                     continue;
                 }
                 if at <= now {
@@ -217,7 +245,8 @@ impl ReadSchedule {
             }
             target.next_round = now + jittered_heartbeat(key, heartbeat);
             for slot in target.pods.values_mut() {
-                let is_idle = slot.due.is_none() && slot.reading.is_none();
+                let may = slot.not_before.is_none_or(|at| at <= now);
+                let is_idle = slot.due.is_none() && slot.reading.is_none() && may;
                 if is_idle && slot.pod.refused.is_none() {
                     slot.due = Some((ReadCause::Heartbeat, now));
                 }
@@ -225,27 +254,32 @@ impl ReadSchedule {
         }
     }
 
-    /// Returns the most important read if one may start now.
+    /// Returns the read whose turn it is, if one may start now.
     pub(super) fn take_read(&mut self, wall: Timestamp, now: Instant) -> Option<ScheduledRead> {
         let full = self.background >= self.background_slots;
-        let mut best: Option<(Due, TargetKey, String)> = None;
+        let mut best: Option<(ReadTurn, TargetKey, String)> = None;
         for (key, target) in &self.targets {
-            for (uid, slot) in &target.pods {
-                let Some(due) = slot.due.filter(|_| slot.reading.is_none()) else {
-                    continue;
-                };
-                let may = due.1 <= now && !(due.0 == ReadCause::Heartbeat && full);
-                if may && best.as_ref().is_none_or(|(other, _, _)| due < *other) {
-                    best = Some((due, key.clone(), uid.clone()));
-                }
+            let waiting = target.pods.iter().filter(|(_, s)| s.reading.is_none());
+            let due = waiting.filter_map(|(uid, s)| Some((s.due?, uid)));
+            let may = |(cause, at): Due| {
+                let is_held = cause == ReadCause::Heartbeat && full;
+                at <= now && !is_held && self.turns.has_slot(key, cause)
+            };
+            let Some((due, uid)) = due.filter(|(due, _)| may(*due)).min() else {
+                continue;
+            };
+            let turn = self.turns.turn_of(key, due.0, due.1);
+            if best.as_ref().is_none_or(|(other, _, _)| turn < *other) {
+                best = Some((turn, key.clone(), uid.clone()));
             }
         }
-        let ((cause, _), key, uid) = best?;
+        let (_, key, uid) = best?;
         let slot = self.targets.get_mut(&key)?.pods.get_mut(&uid)?;
-        slot.due = None;
+        let (cause, _) = slot.due.take()?;
         slot.reading = Some(wall);
         let background = cause == ReadCause::Heartbeat;
         self.background += usize::from(background);
+        self.turns.take(&key);
         Some(ScheduledRead {
             key,
             pod: slot.pod.clone(),
@@ -262,6 +296,11 @@ impl ReadSchedule {
         now: Instant,
     ) -> bool {
         self.background -= usize::from(read.background);
+        self.turns.finish(&read.key);
+        let result = result.and_then(|sockets| {
+            let kept = KeptSockets::count(&self.targets, &read.key.namespace, &read.pod.uid);
+            kept.admit(&read.pod, sockets)
+        });
         let Some(target) = self.targets.get_mut(&read.key) else {
             return false;
         };
@@ -312,6 +351,7 @@ impl PodSlot {
                 }
                 let wait = since.duration_since(wall);
                 let at = now + Duration::try_from(wait).unwrap_or_default();
+                let at = self.not_before.map_or(at, |earliest| at.max(earliest));
                 self.due = match self.due {
                     Some((ReadCause::Wanted, before)) if before <= now => self.due,
                     _ => Some((ReadCause::Wanted, at)),
@@ -336,11 +376,25 @@ impl PodSlot {
         result: Result<Vec<Socket>, Unreadable>,
         now: Instant,
     ) {
+        self.not_before = None;
         self.last = Some(match result {
-            Ok(sockets) => PodMeasurement::Read(PodReading { at, sockets }),
+            Ok(sockets) => {
+                self.failures = 0;
+                PodMeasurement::Read(PodReading {
+                    at,
+                    sockets: sockets.into(),
+                })
+            }
+            Err(why) if why.reason.is_structural() => {
+                self.failures = self.failures.saturating_add(1);
+                let (first, most) = LASTING_BACKOFF;
+                let wait = first.saturating_mul(1 << (self.failures - 1).min(8));
+                self.not_before = Some(now + wait.min(most));
+                PodMeasurement::Unreadable { at, why }
+            }
             Err(why) => {
                 let requested = matches!(self.max_age, MaxAge::Since(_));
-                if requested && !why.reason.is_structural() && self.due.is_none() {
+                if requested && self.due.is_none() {
                     self.due = Some((ReadCause::Wanted, now + RETRY));
                 }
                 PodMeasurement::Unreadable { at, why }

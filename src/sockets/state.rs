@@ -19,7 +19,7 @@ use dbbalance_kube::sockets::ConnectionReader;
 /// The most reads at once, over all policies: each is a WebSocket through the API server to a kubelet.
 pub const AT_ONCE: usize = 8;
 
-/// The most reads a second, over all policies: an exec costs the API server about as much as a few reads of an object,
+/// The most commands a second, over all policies; a read is one as a rule. An exec costs the API server about as much as a few reads of an object,
 /// and its node the start of a process.
 pub const PER_SECOND: u32 = 20;
 
@@ -54,7 +54,7 @@ pub struct ProbeConfig {
     pub stats: Arc<dyn ReadStats>,
     /// The most reads at once.
     pub at_once: usize,
-    /// The most reads a second.
+    /// The most commands a second.
     pub per_second: u32,
     /// The shortest time between two rounds of a target without requested reads.
     pub heartbeat: Duration,

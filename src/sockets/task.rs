@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::schedule::{NextRead, ScheduledRead};
 use super::state::ProbeShared;
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
+use dbbalance_kube::sockets::CommandPace;
 
 /// Reads until the probe is stopped.
 pub(super) async fn run_probe(shared: Arc<ProbeShared>) {
@@ -42,9 +44,20 @@ async fn wait_for_work(shared: &ProbeShared) {
     }
 }
 
+/// Takes a token of the probe's rate for each command, so that pods without a reader use no more than others.
+struct ProbePace<'a>(&'a ProbeShared);
+
+#[async_trait]
+impl CommandPace for ProbePace<'_> {
+    async fn wait_for_command(&self) {
+        self.0.bucket.acquire().await;
+    }
+}
+
 async fn read_pod(shared: Arc<ProbeShared>, read: ScheduledRead, place: OwnedSemaphorePermit) {
     let limit = shared.config.timeout;
-    let result = timeout(limit, shared.config.reader.read(&read.pod))
+    let pace = ProbePace(&shared);
+    let result = timeout(limit, shared.config.reader.read(&read.pod, &pace))
         .await
         .unwrap_or_else(|_| {
             Err(Unreadable::new(

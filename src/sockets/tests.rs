@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
+use dbbalance_core::evidence::SocketState;
 use dbbalance_core::evidence::{PodMeasurement, Socket, Unreadable, UnreadableReason};
-use dbbalance_kube::sockets::ConnectionReader;
+use dbbalance_kube::sockets::{CommandPace, ConnectionReader};
 
 /// Reads nothing, in a tenth of a second, and notes when.
 #[derive(Default)]
@@ -17,6 +18,10 @@ struct Fake {
     /// Pods that fail, and those that never answer.
     failing: Mutex<BTreeMap<String, UnreadableReason>>,
     hanging: Mutex<Vec<String>>,
+    /// How many sockets a pod has, if any.
+    sockets: Mutex<BTreeMap<String, usize>>,
+    /// How many commands a read takes, if more than one.
+    commands: AtomicUsize,
     now: AtomicUsize,
     most: AtomicUsize,
 }
@@ -48,6 +53,17 @@ impl Fake {
     }
 }
 
+fn socket() -> Socket {
+    Socket {
+        local: "10.0.0.1:40000".parse().unwrap(),
+        remote: "10.1.0.1:5432".parse().unwrap(),
+        state: SocketState::Established,
+        unacknowledged: 0,
+        retransmits: 0,
+        unanswered_probes: 0,
+    }
+}
+
 struct Busy<'a>(&'a AtomicUsize);
 
 impl Drop for Busy<'_> {
@@ -58,7 +74,11 @@ impl Drop for Busy<'_> {
 
 #[async_trait]
 impl ConnectionReader for Fake {
-    async fn read(&self, pod: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
+    async fn read(
+        &self,
+        pod: &PodToRead,
+        pace: &dyn CommandPace,
+    ) -> Result<Vec<Socket>, Unreadable> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         let _busy = Busy(&self.now);
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -66,7 +86,14 @@ impl ConnectionReader for Fake {
         if self.hanging.lock().contains(&pod.uid) {
             std::future::pending::<()>().await;
         }
+        for _ in 1..self.commands.load(Ordering::SeqCst) {
+            pace.wait_for_command().await;
+            self.reads.lock().push((Instant::now(), pod.uid.clone()));
+        }
         sleep(Duration::from_millis(100)).await;
+        if let Some(count) = self.sockets.lock().get(&pod.uid) {
+            return Ok(vec![socket(); *count]);
+        }
         let failing = self.failing.lock().get(&pod.uid).copied();
         match failing {
             Some(reason) => Err(Unreadable::new(reason, "it fails")),
@@ -283,11 +310,14 @@ async fn reads_are_bounded_at_once_and_by_the_second() {
     bench.at(11).await;
     assert_eq!(bench.fake.count(), 200);
     assert!(bench.fake.most_in_a_second() <= 20);
-    let hanging: Vec<String> = (0..100).map(|n| format!("1-{n}")).collect();
-    bench.fake.hanging.lock().extend(hanging);
-    bench
-        .probe
-        .measure(&key(1), pods(1, 100), MaxAge::Since(bench.now()));
+    // Half of the slots for each namespace.
+    for policy in [1, 2] {
+        let hanging: Vec<String> = (0..100).map(|n| format!("{policy}-{n}")).collect();
+        bench.fake.hanging.lock().extend(hanging);
+        let key = key_in(&format!("n{policy}"), policy);
+        let since = MaxAge::Since(bench.now());
+        bench.probe.measure(&key, pods(policy, 100), since);
+    }
     bench.at(40).await;
     assert_eq!(bench.fake.most.load(Ordering::SeqCst), AT_ONCE);
 }
@@ -352,4 +382,125 @@ async fn heartbeats_that_hang_leave_places_for_what_is_wanted() {
         "{:?}",
         asked.elapsed()
     );
+}
+
+/// A target of another namespace.
+fn key_in(namespace: &str, policy: usize) -> TargetKey {
+    TargetKey {
+        namespace: namespace.to_owned(),
+        ..key(policy)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_read_for_a_lasting_reason_is_tried_again_after_minutes_only() {
+    let bench = Bench::new();
+    bench.fake.fail("0-0", UnreadableReason::NoReader);
+    // A run waits for it all the while.
+    for second in 0..1800 {
+        bench.at(second).await;
+        bench
+            .probe
+            .measure(&key(0), pods(0, 1), MaxAge::Since(bench.now()));
+    }
+    let reads = bench.fake.count();
+    assert!((6..=9).contains(&reads), "{reads} in half an hour");
+    // The right is granted: it is read at the next attempt, and then as often as is asked.
+    bench.fake.failing.lock().clear();
+    for second in 1800..2130 {
+        bench.at(second).await;
+        bench
+            .probe
+            .measure(&key(0), pods(0, 1), MaxAge::Since(bench.now()));
+    }
+    assert!(bench.fake.count() > reads + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_command_takes_a_token_not_each_read() {
+    let bench = Bench::new();
+    bench.fake.commands.store(4, Ordering::SeqCst);
+    bench
+        .probe
+        .measure(&key(0), pods(0, 100), MaxAge::Since(bench.now()));
+    bench.at(10).await;
+    assert!(bench.fake.most_in_a_second() <= 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_tenant_that_waits_for_hundreds_of_reads_leaves_others_their_turn_and_their_heartbeats()
+{
+    let bench = Bench::new();
+    let loud = key_in("loud", 0);
+    let fail = |n: usize| {
+        bench
+            .fake
+            .fail(&format!("0-{n}"), UnreadableReason::ApiError)
+    };
+    (0..300).for_each(fail);
+    bench.probe.measure(&key(2), pods(2, 5), MaxAge::Heartbeat);
+    bench.at(1).await;
+    let before = bench.fake.reads().len();
+    for tenth in 10..700_u64 {
+        sleep_until(bench.began + Duration::from_millis(100 * tenth)).await;
+        let since = MaxAge::Since(bench.now());
+        bench.probe.measure(&loud, pods(0, 300), since);
+        if tenth == 300 {
+            bench.probe.measure(&key(1), pods(1, 10), since);
+        }
+        if tenth == 320 {
+            let measured = bench.probe.measured(&key(1));
+            assert_eq!(measured.pods.len(), 10, "its turn comes within 2 s");
+        }
+    }
+    let reads = bench.fake.reads();
+    let heartbeats = reads[before..].iter().filter(|(_, u)| u.starts_with("2-"));
+    assert_eq!(heartbeats.count(), 5, "the heartbeat of another policy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_one_namespace_that_hang_leave_slots_for_the_others() {
+    let bench = Bench::new();
+    let hanging: Vec<String> = (0..50).map(|n| format!("0-{n}")).collect();
+    bench.fake.hanging.lock().extend(hanging);
+    let since = MaxAge::Since(bench.now());
+    bench.probe.measure(&key_in("loud", 0), pods(0, 50), since);
+    bench.at(2).await;
+    let asked = Instant::now();
+    bench
+        .probe
+        .measure(&key(1), pods(1, 5), MaxAge::Since(bench.now()));
+    while !bench.probe.is_quiet(&key(1)) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let waited = asked.elapsed();
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sockets_of_all_pods_are_bounded_and_small_pods_are_always_kept() {
+    let bench = Bench::new();
+    let large = (0..100).map(|n| (format!("0-{n}"), 4_999));
+    let small = (0..100).map(|n| (format!("1-{n}"), 60));
+    bench.fake.sockets.lock().extend(large.chain(small));
+    let loud = key_in("loud", 0);
+    bench.probe.measure(&loud, pods(0, 100), MaxAge::Heartbeat);
+    bench
+        .probe
+        .measure(&key(1), pods(1, 100), MaxAge::Heartbeat);
+    bench.at(30).await;
+    let count = |key: &TargetKey| {
+        let measured = bench.probe.measured(key);
+        let readings = measured.pods.values().filter_map(PodMeasurement::reading);
+        readings.map(|r| r.sockets.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(count(&key(1)).len(), 100);
+    let kept: usize = count(&loud).iter().sum();
+    assert!(kept > 190_000 && kept <= 200_000, "{kept}");
+    let measured = bench.probe.measured(&loud);
+    let refused = measured.pods.values().find(|p| p.reading().is_none());
+    let PodMeasurement::Unreadable { why, .. } = refused.unwrap() else {
+        panic!("read");
+    };
+    assert_eq!(why.reason, UnreadableReason::TableTooLarge);
 }

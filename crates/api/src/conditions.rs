@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
 
+use crate::text::strip_control;
+
 /// The longest message that the API accepts for `metav1.Condition`.
 const MAX_MESSAGE_BYTES: usize = 32_768;
 
@@ -101,7 +103,8 @@ pub fn set_condition(
         reason,
         message,
     } = state;
-    let message = truncate_text(message, MAX_MESSAGE_BYTES);
+    let message = strip_control(message);
+    let message = truncate_text(&message, MAX_MESSAGE_BYTES);
     let found = conditions.iter_mut().find(|c| c.type_ == type_.as_str());
     match found {
         Some(old) => {

@@ -16,6 +16,7 @@ pub mod schema;
 pub mod spec;
 pub mod status;
 mod target;
+pub mod text;
 
 pub use spec::{DbBalancePolicy, DbBalancePolicySpec};
 pub use status::DbBalancePolicyStatus;

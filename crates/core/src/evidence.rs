@@ -7,9 +7,12 @@ pub mod holdings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use dbbalance_api::text::strip_control;
 
 pub use holdings::{
     AddressOwner, Addresses, ConnectionCount, Evidence, EvidenceQuality, PodHoldings,
@@ -86,8 +89,8 @@ impl Socket {
 pub struct PodReading {
     /// When the reading started, by the operator's clock: nothing in it is older.
     pub at: Timestamp,
-    /// Sockets to the target's port.
-    pub sockets: Vec<Socket>,
+    /// Sockets to the target's port. Shared, because each pass looks at the readings of all pods.
+    pub sockets: Arc<[Socket]>,
 }
 
 /// Why a pod could not be read.
@@ -167,10 +170,10 @@ pub struct Unreadable {
 impl Unreadable {
     /// Creates the value from a reason and its message.
     #[must_use]
-    pub fn new(reason: UnreadableReason, message: impl Into<String>) -> Self {
+    pub fn new(reason: UnreadableReason, message: impl AsRef<str>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: strip_control(message.as_ref()).into_owned(),
         }
     }
 }

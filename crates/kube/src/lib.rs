@@ -8,4 +8,5 @@ pub mod exec;
 pub mod methods;
 pub mod pods;
 pub mod recycle;
+pub mod refusal;
 pub mod sockets;

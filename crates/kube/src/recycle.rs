@@ -159,6 +159,8 @@ pub enum Recycled {
     Done,
     /// No effect was made: the pod is gone or has changed, or the caller may not act any more.
     Untouched,
+    /// No effect was made, because the caller has refused the permit. Nothing was written.
+    Postponed,
     /// Something that passes holds the effect; the claim is released.
     Blocked(BlockedBy, String),
     /// The effect was tried and failed.
@@ -167,8 +169,9 @@ pub enum Recycled {
 
 /// What the caller of [`recycle_pod`] does between the steps: its fence, its limit, its records.
 pub trait RecycleCallbacks {
-    /// Waits until the caller's rate limit admits one more effect.
-    fn wait_for_permit(&self) -> impl Future<Output = ()> + Send;
+    /// Waits until the caller's rate limit admits one more effect. Returns false if it does not in time, or if the effect
+    /// is not wanted any more.
+    fn wait_for_permit(&self) -> impl Future<Output = bool> + Send;
 
     /// Returns whether the caller may act at this moment. Asked before the claim and again before the effect.
     fn may_act(&self) -> bool;
@@ -192,7 +195,9 @@ pub async fn recycle_pod(
     caller: &(impl CallHook + Sync),
     callbacks: &(impl RecycleCallbacks + Sync),
 ) -> Recycled {
-    callbacks.wait_for_permit().await;
+    if !callbacks.wait_for_permit().await {
+        return Recycled::Postponed;
+    }
     if !callbacks.may_act() {
         return Recycled::Untouched;
     }

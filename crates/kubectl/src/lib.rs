@@ -53,7 +53,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            let text = screen::keep_printable(&error.to_string());
+            let _ = writeln!(io::stderr(), "error: {text}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -195,7 +196,7 @@ fn confirm_on_terminal(question: &str) -> Result<bool, PluginError> {
         ));
     }
     let mut err = io::stderr();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{} [y/N] ", screen::keep_printable(question))?;
     err.flush()?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;

@@ -17,6 +17,7 @@ use dbbalance_api::spec::{Endpoint, Method, Mode, TargetSpec};
 use dbbalance_api::status::{
     DbBalancePolicyStatus, RoleStatus, RunResult, RunStatus, TargetStatus, Trigger,
 };
+use dbbalance_api::text::hide_query;
 use dbbalance_api::{DbBalancePolicy, DbBalancePolicySpec};
 use dbbalance_terminal::render::{
     Cell, format_age, format_count, format_span, format_time, pad_right, render_table, wrap_text,
@@ -262,7 +263,7 @@ pub(super) fn describe_method(target: &TargetSpec) -> String {
         (Method::Signal, Some(signal), _) => {
             format!("Signal {}", format!("{:?}", signal.name).to_uppercase())
         }
-        (Method::Http, _, Some(http)) => format!("HTTP {}", http.path),
+        (Method::Http, _, Some(http)) => format!("HTTP {}", hide_query(&http.path)),
         (other, _, _) => other.as_str().to_owned(),
     };
     if let Some(fallback) = recycle.fallback {

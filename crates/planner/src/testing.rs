@@ -205,6 +205,7 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
             .collect(),
         owned_by: None,
         backoff: None,
+        left_of_step: 0,
         evidence: crate::world::TargetEvidence::default(),
     }
 }

@@ -120,6 +120,8 @@ pub struct TargetWorld {
     pub owned_by: Option<String>,
     /// Until when effects are put off.
     pub backoff: Option<EffectBackoff>,
+    /// How many pods of the last step are still to be taken: the rate limit has cut it. Zero after a restart.
+    pub left_of_step: usize,
     /// What was measured; empty without evidence.
     pub evidence: TargetEvidence,
 }
@@ -131,7 +133,7 @@ pub struct TargetEvidence {
     pub measured: Measured,
     /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers them: a recycle
     /// is proved by them.
-    pub before: BTreeMap<String, Vec<Socket>>,
+    pub before: BTreeMap<String, Arc<[Socket]>>,
 }
 
 impl TargetEvidence {

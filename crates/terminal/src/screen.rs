@@ -36,11 +36,51 @@ fn detect_size() -> Option<(usize, usize)> {
     (columns.0 > 0).then_some((columns.0.into(), rows.0.into()))
 }
 
-/// Writes a page to standard output. A reader that has closed the pipe (`| head`) is not an error.
+/// Returns the text as a terminal may get it: without control characters but line feeds and colours. Messages may quote
+/// what a container has printed, which must not move the cursor, set a title or fill the clipboard.
+#[must_use]
+pub fn keep_printable(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let colour = colour_length(rest);
+        if colour > 0 {
+            kept.push_str(&rest[..colour]);
+            rest = &rest[colour..];
+            continue;
+        }
+        match next {
+            '\t' | '\r' => kept.push(' '),
+            '\n' => kept.push('\n'),
+            c if c.is_control() => {}
+            c => kept.push(c),
+        }
+        rest = &rest[next.len_utf8()..];
+    }
+    kept
+}
+
+/// Returns the length of the colour at the beginning of the text, `ESC [ digits ; … m`; 0 if there is none.
+fn colour_length(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';');
+    match end {
+        Some(end) if parameters[end..].starts_with('m') => "\x1b[".len() + end + "m".len(),
+        _ => 0,
+    }
+}
+
+/// Writes a page to standard output, with what [`keep_printable`] leaves of it. A reader that has closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub fn print_page(page: &str) -> io::Result<()> {
+    write_page(&keep_printable(page))
+}
+
+fn write_page(page: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -78,11 +118,12 @@ impl LiveScreen {
     /// # Errors
     /// When standard output cannot be written.
     pub fn draw(&mut self, page: &str) -> io::Result<()> {
+        let page = keep_printable(page);
         page.clone_into(&mut self.last);
         let mut out = io::stdout().lock();
         if self.in_place {
             let rows = detect_size().map_or(24, |(_, rows)| rows);
-            out.write_all(render_frame(page, rows).as_bytes())?;
+            out.write_all(render_frame(&page, rows).as_bytes())?;
         } else {
             out.write_all(page.as_bytes())?;
         }
@@ -94,7 +135,7 @@ impl Drop for LiveScreen {
     fn drop(&mut self) {
         if self.in_place {
             // There is nowhere left to report an error.
-            let _ = print_page(&format!("{LEAVE}{}", self.last));
+            let _ = write_page(&format!("{LEAVE}{}", self.last));
         }
     }
 }

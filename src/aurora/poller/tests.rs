@@ -291,10 +291,12 @@ async fn clusters_that_nobody_watches_are_not_read() {
     pollers.watch(&b, None);
     seconds(7.0).await;
     pollers.retain(&HashSet::from([a.clone()]));
+    assert!(fake.with("r1", |w| w.counted));
     seconds(5.0).await;
     fake.with("r1", |w| assert_eq!(w.polls.last().unwrap().1.len(), 1));
     assert_eq!(pollers.snapshot(&b), ClusterSnapshot::default());
     pollers.retain(&HashSet::new());
+    assert!(!fake.with("r1", |w| w.counted));
     let before = fake.polls();
     seconds(60.0).await;
     assert_eq!(fake.polls(), before);

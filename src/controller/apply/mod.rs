@@ -2,31 +2,45 @@
 //!
 //! Each effect waits for the rate limiter and then checks that this replica is still the leader. The recycle of a pod is
 //! claim, effect and stamp; a crash in between leaves the claim on the pod.
+//!
+//! A pass claims for a few seconds at most, and leaves the rest of a step to the next one, which looks at everything
+//! anew. Before each claim the policy is looked at in the cache.
 
+mod records;
 mod recycle;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::controller::context::EffectContext;
 use crate::controller::errors::ReconcileError;
+use crate::controller::guard::PolicyGuard;
+use crate::controller::record_queue::PodRecord;
+use crate::controller::state_cache::PolicyState;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::Method;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
-use dbbalance_kube::methods::annotate::{self, TopologyNote};
+use dbbalance_kube::methods::annotate::TopologyNote;
 use dbbalance_kube::methods::rollout::WorkloadTarget;
-use dbbalance_kube::methods::{BlockedBy, EffectOutcome, PodRef, rollout};
+use dbbalance_kube::methods::{BlockedBy, EffectOutcome, rollout};
 use dbbalance_kube::recycle::Recycled;
 use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
-use recycle::{PodBatch, recycle_planned_pod, report_lost};
+pub use records::write_records;
+use recycle::{PodBatch, recycle_planned_pod};
 
 /// How long to wait after a disruption budget has refused an eviction: short enough to continue soon when it allows one,
 /// long enough not to load the API server.
 const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long a pass claims pods. It bounds how old the facts are that a claim is made on, and how long a status, another
+/// failover or an edit of the policy waits.
+pub const CLAIMING: Duration = Duration::from_secs(5);
 
 /// The time from the creation of an epoch's event to its open time: the granularity of the API server's times.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
@@ -45,6 +59,8 @@ pub struct Applied {
 pub struct TargetApplied {
     /// At least one pod was claimed, or the workload was rolled.
     pub stepped: bool,
+    /// Pods of the step that are left to the next pass, which the pace does not hold again.
+    pub left: usize,
     /// Pods that were recycled by the fallback.
     pub fallbacks: usize,
     /// The message of the first failure.
@@ -57,7 +73,17 @@ pub struct TargetApplied {
     pub template_generation: Option<i64>,
 }
 
-/// Makes the effects of a plan.
+impl TargetApplied {
+    /// A step of which nothing was done.
+    fn left(pods: usize) -> Self {
+        Self {
+            left: pods,
+            ..Self::default()
+        }
+    }
+}
+
+/// Makes the effects of a plan. `may_step`: its steps are recorded; else they are left to the next pass.
 ///
 /// # Errors
 /// When the pending epoch cannot be opened. Failed effects are not errors; they are in the result.
@@ -76,6 +102,7 @@ pub async fn apply_plan(
     policy: &DbBalancePolicy,
     world: &World,
     plan: &Plan,
+    may_step: bool,
     ctx: EffectContext<'_>,
 ) -> Result<Applied, ReconcileError> {
     let Plan {
@@ -102,6 +129,8 @@ pub async fn apply_plan(
         applied.opened = Some((opening.epoch, time));
     }
     let note = TopologyNote::from_status(status.topology.as_ref());
+    let guard = PolicyGuard::new(policy);
+    let deadline = Instant::now() + CLAIMING;
     for (spec, target) in world.spec.targets.iter().zip(targets) {
         let TargetPlan {
             target: name,
@@ -118,9 +147,12 @@ pub async fn apply_plan(
         let done = match step {
             None => TargetApplied::default(),
             Some(Step::Stamp { pods, stamp }) => {
-                stamp_all(world, pods, stamp, &note, ctx).await;
+                ctx.records
+                    .add(plan_records(&guard, pods, &note, Some(stamp)));
                 TargetApplied::default()
             }
+            Some(Step::Rollout { .. }) if !may_step => TargetApplied::left(1),
+            Some(Step::Pods { pods, .. }) if !may_step => TargetApplied::left(pods.len()),
             Some(Step::Rollout { kind, name, stamp }) => {
                 let uid = world
                     .targets
@@ -135,7 +167,11 @@ pub async fn apply_plan(
                     name: name.clone(),
                     uid,
                 };
-                roll_workload(&workload, stamp, ctx).await
+                if ctx.limiter.acquire_claim(deadline).await && guard.stands(ctx.stores) {
+                    roll_workload(&workload, stamp, ctx).await
+                } else {
+                    TargetApplied::left(1)
+                }
             }
             Some(Step::Pods {
                 pods,
@@ -150,13 +186,17 @@ pub async fn apply_plan(
                     stamp,
                     topology: &note,
                     is_canary: *canary,
+                    guard: &guard,
+                    deadline,
                 };
                 recycle_all(batch, ctx).await
             }
         };
-        annotate_new_pods(world, annotate, &note, ctx).await;
+        ctx.records.add(plan_records(&guard, annotate, &note, None));
         applied.targets.insert(name.clone(), done);
     }
+    ctx.state
+        .update(&world.policy.uid, |state| remember_left(state, &applied));
     Ok(applied)
 }
 
@@ -166,7 +206,6 @@ async fn roll_workload(
     ctx: EffectContext<'_>,
 ) -> TargetApplied {
     let mut done = TargetApplied::default();
-    ctx.limiter.acquire().await;
     if !ctx.leadership.is_leading() {
         return done;
     }
@@ -209,6 +248,7 @@ async fn recycle_all(batch: PodBatch<'_>, ctx: EffectContext<'_>) -> TargetAppli
     for (pod, result) in batch.pods.iter().zip(join_all(recycles).await) {
         match result {
             Recycled::Untouched => {}
+            Recycled::Postponed => done.left += 1,
             Recycled::Done => {
                 done.stepped = true;
                 done.fallbacks += usize::from(pod.claim.attempt.is_fallback());
@@ -249,30 +289,30 @@ fn remember_sockets(batch: PodBatch<'_>, ctx: EffectContext<'_>) {
     });
 }
 
-/// Stamps pods that need no effect. A failed stamp is planned again.
-async fn stamp_all(
-    world: &World,
-    pods: &[PodKey],
-    stamp: &Stamp,
-    note: &TopologyNote,
-    ctx: EffectContext<'_>,
-) {
-    for PodKey { name, uid, version } in pods {
-        ctx.limiter.acquire().await;
-        if !ctx.leadership.is_leading() {
-            return;
+/// Remembers how many pods of each step are left, so that the next pass continues the step.
+fn remember_left(state: &mut PolicyState, applied: &Applied) {
+    for (target, done) in &applied.targets {
+        if done.left > 0 {
+            state.left_of_step.insert(target.clone(), done.left);
+        } else if done.stepped {
+            state.left_of_step.remove(target);
         }
-        let of = PodRef {
-            namespace: world.policy.namespace.clone(),
-            name: name.clone(),
-            uid: uid.clone(),
-        };
-        let text = stamp.to_string();
-        let client = ctx.client;
-        let stamped = annotate::stamp_without_effect(client, &of, version, &text, note).await;
-        report_lost(stamped, &of, "stamping");
     }
-    tracing::info!(pods = pods.len(), %stamp, "Stamped pods without effect");
+}
+
+fn plan_records<'a>(
+    guard: &'a PolicyGuard,
+    pods: &'a [PodKey],
+    topology: &'a TopologyNote,
+    stamp: Option<&'a Stamp>,
+) -> impl Iterator<Item = PodRecord> + use<'a> {
+    pods.iter().map(move |pod| PodRecord {
+        guard: guard.clone(),
+        pod: guard.pod_ref(&pod.name, &pod.uid),
+        version: pod.version.clone(),
+        topology: topology.clone(),
+        stamp: stamp.cloned(),
+    })
 }
 
 fn gate_of(by: BlockedBy) -> Gate {
@@ -290,29 +330,5 @@ fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBa
         gate,
         message,
         until,
-    }
-}
-
-async fn annotate_new_pods(
-    world: &World,
-    pods: &[PodKey],
-    note: &TopologyNote,
-    ctx: EffectContext<'_>,
-) {
-    for PodKey { name, uid, .. } in pods {
-        ctx.limiter.acquire().await;
-        if !ctx.leadership.is_leading() {
-            return;
-        }
-        let of = PodRef {
-            namespace: world.policy.namespace.clone(),
-            name: name.clone(),
-            uid: uid.clone(),
-        };
-        report_lost(
-            annotate::annotate_topology(ctx.client, &of, note).await,
-            &of,
-            "annotating",
-        );
     }
 }

@@ -1,6 +1,9 @@
 //! Recycles the pods of a step by `dbbalance_kube::recycle`, with the operator's fence, limit, metrics and kill points.
 
+use tokio::time::Instant;
+
 use crate::controller::context::EffectContext;
+use crate::controller::guard::PolicyGuard;
 use crate::controller::observe::planned_pod;
 use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::stamp::{Claim, Stamp};
@@ -19,6 +22,9 @@ pub(super) struct PodBatch<'a> {
     pub stamp: &'a Stamp,
     pub topology: &'a TopologyNote,
     pub is_canary: bool,
+    pub guard: &'a PolicyGuard,
+    /// No pod is claimed after this.
+    pub deadline: Instant,
 }
 
 /// Recycles one pod of the batch, if it is still as it was planned, and logs the result.
@@ -70,10 +76,10 @@ pub(super) async fn recycle_planned_pod(
         recycles: *recycles,
     };
     let callbacks = OperatorCallbacks {
-        policy_uid: &policy.uid,
         pod_ref: &recycle.pod_ref,
         resource_version,
         method: *method,
+        batch,
         ctx,
     };
     let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &callbacks).await;
@@ -89,6 +95,11 @@ fn log_result(result: &Recycled, method: Method, claim: &Claim) {
             method,
             attempt,
             "Left pod as it was: it has changed or this replica does not lead"
+        ),
+        Recycled::Postponed => tracing::debug!(
+            method,
+            attempt,
+            "Left pod to the next pass: the rate limit is reached or the policy has changed"
         ),
         Recycled::Blocked(by, error) => {
             tracing::info!(
@@ -113,17 +124,18 @@ fn log_result(result: &Recycled, method: Method, claim: &Claim) {
 
 /// What the operator does between the steps of a recycle.
 struct OperatorCallbacks<'a> {
-    policy_uid: &'a str,
     pod_ref: &'a PodRef,
     /// The version of the pod that the claim was written on.
     resource_version: &'a str,
     method: Method,
+    batch: PodBatch<'a>,
     ctx: EffectContext<'a>,
 }
 
 impl RecycleCallbacks for OperatorCallbacks<'_> {
-    async fn wait_for_permit(&self) {
-        self.ctx.limiter.acquire().await;
+    async fn wait_for_permit(&self) -> bool {
+        self.ctx.limiter.acquire_claim(self.batch.deadline).await
+            && self.batch.guard.stands(self.ctx.stores)
     }
 
     fn may_act(&self) -> bool {
@@ -132,7 +144,8 @@ impl RecycleCallbacks for OperatorCallbacks<'_> {
 
     fn on_claimed(&self, claim: &Claim) {
         let (uid, version) = (self.pod_ref.uid.clone(), self.resource_version.to_owned());
-        self.ctx.state.update(self.policy_uid, |m| {
+        let policy = &self.batch.world.policy.uid;
+        self.ctx.state.update(policy, |m| {
             m.claimed.insert(uid, (version, claim.clone()));
         });
         fail::fail_point!("claimed");

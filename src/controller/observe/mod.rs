@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt};
 
 use super::context::Context;
 use super::errors::ReconcileError;
+pub(super) use super::state_cache::parse_version;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::ClusterKey;
 use crate::aurora::{ClusterSnapshot, ObservationState, RoleKey, SourceKey};
@@ -119,14 +120,6 @@ async fn current_policy(
     Ok(current)
 }
 
-/// Returns the resource version as a number. Kubernetes allows such a comparison between versions of one object.
-pub(super) fn parse_version(policy: &DbBalancePolicy) -> u64 {
-    policy
-        .resource_version()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
-}
-
 fn gather_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
@@ -181,6 +174,7 @@ fn gather_world(
             pods: found,
             owned_by,
             backoff: state.blockades.get(&spec.name).cloned(),
+            left_of_step: state.left_of_step.get(&spec.name).copied().unwrap_or(0),
             evidence,
         });
     }

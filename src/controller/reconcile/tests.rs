@@ -117,3 +117,34 @@ async fn a_line_inside_of_a_reconcile_carries_the_policy_cluster_and_epoch() {
     assert_eq!(span["cluster"], "orders-db");
     assert_eq!(span["epoch"], 4);
 }
+
+#[tokio::test]
+async fn a_lost_race_is_repeated_at_once_and_an_answer_that_never_ends_is_not() {
+    let ctx = failing_context();
+    let mut retries = Vec::new();
+    for _ in 0..CONFLICTS_AT_ONCE + 2 {
+        retries.push(on_error(
+            policy(),
+            &ReconcileError::Conflict,
+            Arc::clone(&ctx),
+        ));
+    }
+    let (first, rest) = retries.split_at(CONFLICTS_AT_ONCE as usize);
+    assert!(first.iter().all(|r| *r == Action::requeue(SOON)));
+    let backoff = Action::requeue(backoff_after(CONFLICTS_AT_ONCE + 1));
+    assert_eq!(rest[0], backoff);
+    assert!(backoff_after(CONFLICTS_AT_ONCE + 1) > Duration::from_secs(10));
+    ctx.reset_backoff("u");
+    let again = on_error(policy(), &ReconcileError::Conflict, ctx);
+    assert_eq!(again, Action::requeue(SOON));
+}
+
+#[tokio::test]
+async fn the_failures_of_a_deleted_policy_are_forgotten() {
+    let ctx = failing_context();
+    ctx.count_failure("kept");
+    ctx.count_failure("deleted");
+    ctx.retain_failures(&["kept"].into());
+    assert_eq!(ctx.count_failure("kept"), 2);
+    assert_eq!(ctx.count_failure("deleted"), 1);
+}

@@ -2,6 +2,9 @@
 //!
 //! The status is written on the resource version that was planned on. If the policy has changed since, the write is a
 //! conflict and the reconcile is repeated. The status of an idle policy is never written.
+//!
+//! A step is recorded before it is taken. Whatever dies in the middle of it has left its time, and a policy that was
+//! edited since it was read is not acted on.
 
 mod balanced;
 mod conditions;
@@ -9,7 +12,7 @@ mod notices;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, ResourceExt};
@@ -22,9 +25,90 @@ use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, PlanStatus, TargetStatus};
+use dbbalance_kube::refusal::is_lost_race;
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{EffectBackoff, World};
-use dbbalance_planner::{Halt, Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
+use dbbalance_planner::{
+    Halt, Notice, Plan, Step, TargetPlan, halt_notice, mark_halted, open_epoch, status_time,
+};
+
+/// A step that took less has the time at which it began: one write instead of two.
+const SHORT_STEP: SignedDuration = SignedDuration::from_secs(2);
+
+/// The status that records the steps of a pass, as the API server has it.
+#[derive(Debug)]
+pub struct RecordedStatus {
+    version: String,
+    status: DbBalancePolicyStatus,
+    at: Timestamp,
+}
+
+impl RecordedStatus {
+    /// Returns the time of the steps after they were taken: as recorded, unless they took long. The interval to the next
+    /// step counts from the end of the last one.
+    fn step_time(&self, now: Timestamp) -> Timestamp {
+        if now.duration_since(self.at) < SHORT_STEP {
+            self.at
+        } else {
+            now
+        }
+    }
+}
+
+/// Records the steps that the plan is about to take. `None`: it takes none.
+///
+/// # Errors
+/// When the status cannot be written, or this replica does not lead. No step may be taken then.
+pub async fn record_steps(
+    policy: &DbBalancePolicy,
+    world: &World,
+    parsed: &ParsedPolicy,
+    plan: &Plan,
+    ctx: ReportContext<'_>,
+) -> Result<Option<RecordedStatus>, ReconcileError> {
+    if !plan.targets.iter().any(is_recorded_first) {
+        return Ok(None);
+    }
+    let now = (ctx.clock)();
+    let status = merge_steps(world, parsed, plan, now);
+    let planned_on = policy.resource_version().unwrap_or_default();
+    let version = if status == world.status {
+        planned_on
+    } else if ctx.leadership.is_leading() {
+        write_status(&planned_on, world, &status, ctx).await?
+    } else {
+        return Err(ReconcileError::Conflict);
+    };
+    Ok(Some(RecordedStatus {
+        version,
+        status,
+        at: now,
+    }))
+}
+
+/// Whether the target takes a step that its pace counts from.
+fn is_recorded_first(target: &TargetPlan) -> bool {
+    matches!(target.step, Some(Step::Pods { .. } | Step::Rollout { .. }))
+}
+
+/// Returns the planned status with the time of the steps.
+fn merge_steps(
+    world: &World,
+    parsed: &ParsedPolicy,
+    plan: &Plan,
+    now: Timestamp,
+) -> DbBalancePolicyStatus {
+    let mut status = plan.status.clone();
+    for (target, planned) in status.targets.iter_mut().zip(&plan.targets) {
+        if let Some(run) = target.run.as_mut()
+            && is_recorded_first(planned)
+        {
+            run.last_step_time = Some(status_time(now));
+        }
+    }
+    conditions::set_conditions(&mut status, world, parsed, plan, now);
+    status
+}
 
 /// The result of [`report_results`].
 #[derive(Debug)]
@@ -43,19 +127,25 @@ pub async fn report_results(
     parsed: &ParsedPolicy,
     plan: &Plan,
     applied: &Applied,
+    recorded: Option<&RecordedStatus>,
     ctx: ReportContext<'_>,
 ) -> Result<Reported, ReconcileError> {
     let now = (ctx.clock)();
-    let (mut status, mut notices) = merge_status(world, plan, applied, now);
+    let stepped_at = recorded.map_or(now, |r| r.step_time(now));
+    let (mut status, mut notices) = merge_status(world, plan, applied, stepped_at);
     conditions::set_conditions(&mut status, world, parsed, plan, now);
     let uid = &world.policy.uid;
-    let changed = status != world.status;
+    let changed = status != *recorded.map_or(&world.status, |r| &r.status);
     if changed {
         // Another replica may be the leader by now and writes the status itself.
         if !ctx.leadership.is_leading() {
             return Ok(Reported { changed: false });
         }
-        write_status(policy, world, &status, ctx).await?;
+        let version = match recorded {
+            Some(recorded) => recorded.version.clone(),
+            None => policy.resource_version().unwrap_or_default(),
+        };
+        write_status(&version, world, &status, ctx).await?;
     }
     ctx.state.update(uid, |state| {
         state.settling = plan.settling.clone();
@@ -85,6 +175,7 @@ pub async fn report_results(
     notices.splice(0..0, plan.notices.iter().cloned());
     count_pods(world, &status, ctx);
     notices::publish_notices(policy, world, &status, &notices, ctx).await;
+    let changed = changed || recorded.is_some();
     Ok(Reported { changed })
 }
 
@@ -214,14 +305,14 @@ fn stay_blocked(
     }
 }
 
+/// Writes the status on this resource version of the policy. Returns the version after it.
 async fn write_status(
-    policy: &DbBalancePolicy,
+    version: &str,
     world: &World,
     status: &DbBalancePolicyStatus,
     ctx: ReportContext<'_>,
-) -> Result<(), ReconcileError> {
+) -> Result<String, ReconcileError> {
     let facts = &world.policy;
-    let version = policy.resource_version();
     let patch = json!([
         {"op": "test", "path": "/metadata/uid", "value": facts.uid},
         {"op": "test", "path": "/metadata/resourceVersion", "value": version},
@@ -248,6 +339,7 @@ async fn write_status(
         .await
     {
         Ok(written) => {
+            let text = written.resource_version().unwrap_or_default();
             let version = super::observe::parse_version(&written);
             ctx.state.update(&facts.uid, |m| {
                 m.must_read = false;
@@ -256,12 +348,9 @@ async fn write_status(
                     status: written.status.unwrap_or_default(),
                 });
             });
-            Ok(())
+            Ok(text)
         }
-        // A failed test operation is answered with 422, a resource version that changed meanwhile with 409.
-        Err(kube::Error::Api(s))
-            if s.is_conflict() || s.is_invalid() && s.message.contains("test") =>
-        {
+        Err(kube::Error::Api(status)) if is_lost_race(&status) => {
             ctx.state.update(&facts.uid, |m| m.must_read = true);
             Err(ReconcileError::Conflict)
         }
@@ -271,3 +360,6 @@ async fn write_status(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub struct LeaseKeeper {
     /// After the lease of another replica was deleted: when that holder has noticed at the latest.
     free_at: Option<Instant>,
     claim: watch::Sender<LeaseState>,
-    tick: watch::Sender<Instant>,
+    tick: watch::Sender<Option<Instant>>,
 }
 
 /// The outcome of a write.
@@ -62,7 +62,7 @@ impl LeaseKeeper {
             holder: None,
             valid_until: now,
         });
-        let (tick, ticks) = watch::channel(now);
+        let (tick, ticks) = watch::channel(None);
         let identity: Arc<str> = config.identity.as_str().into();
         let leadership = Leadership {
             identity: identity.clone(),
@@ -84,10 +84,11 @@ impl LeaseKeeper {
     /// Keeps the lease until `shutdown` is cancelled, then releases it. Cancel it only after all effects have ended: a
     /// successor may act within a second.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        self.tick.send_replace(Some(Instant::now()));
         loop {
             // Not cancelled: a write in progress that may be stored would make the release a conflict.
             let pause = self.run_round().await;
-            self.tick.send_replace(Instant::now());
+            self.tick.send_replace(Some(Instant::now()));
             let rest = shutdown.run_until_cancelled(tokio::time::sleep(pause));
             if rest.await.is_none() {
                 break;

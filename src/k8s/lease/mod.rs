@@ -69,7 +69,7 @@ pub struct LeaseState {
 pub struct Leadership {
     identity: Arc<str>,
     claim: watch::Receiver<LeaseState>,
-    tick: watch::Receiver<Instant>,
+    tick: watch::Receiver<Option<Instant>>,
 }
 
 impl Leadership {
@@ -92,9 +92,9 @@ impl Leadership {
         &self.identity
     }
 
-    /// Returns when the keeper last finished a round, for the liveness probe.
+    /// Returns when the keeper started or last finished a round, for the liveness probe; `None` before it has started.
     #[must_use]
-    pub fn last_tick(&self) -> Instant {
+    pub fn last_tick(&self) -> Option<Instant> {
         *self.tick.borrow()
     }
 
@@ -133,7 +133,7 @@ impl Leadership {
     /// Returns a leadership with these states, for tests.
     #[must_use]
     pub fn from_states(identity: &str, claim: watch::Receiver<LeaseState>) -> Self {
-        let (_, tick) = watch::channel(Instant::now());
+        let (_, tick) = watch::channel(Some(Instant::now()));
         Self {
             identity: identity.into(),
             claim,

@@ -9,6 +9,7 @@ mod pod_index;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trim;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::pod::OwnerRef;
+use unread::UnreadLists;
 
 /// A policy as watched. One that cannot be parsed does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
@@ -41,7 +43,7 @@ pub type ReplicaSetMeta = PartialObjectMeta<ReplicaSet>;
 const CHANGE_BUFFER: usize = 4096;
 
 /// The kind of a changed object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
     /// A policy: its spec, its annotations, its creation or deletion. Not its status.
     Policy,
@@ -114,6 +116,7 @@ pub struct Stores {
     /// Only where labels of namespaces are needed.
     namespace_labels: Option<namespaces::NamespaceLabels>,
     notices: broadcast::Sender<CacheChange>,
+    unread: UnreadLists,
 }
 
 impl Stores {
@@ -126,12 +129,14 @@ impl Stores {
         tasks: &TaskTracker,
     ) -> Self {
         let (notices, _) = broadcast::channel(CHANGE_BUFFER);
+        let unread = UnreadLists::default();
         let watch = WatchStarter {
             client,
             namespaces,
             shutdown,
             tasks,
             notices: &notices,
+            unread: &unread,
         };
         let pod_index = pod_index::PodIndex::default();
         let index = pod_index.clone();
@@ -170,6 +175,7 @@ impl Stores {
             ),
             namespace_labels: None,
             notices,
+            unread,
         }
     }
 
@@ -187,7 +193,21 @@ impl Stores {
         self
     }
 
-    /// Waits until every list has been read once.
+    /// Returns the kinds of objects whose list is missing in a watched namespace, because it is forbidden or late. The
+    /// policies of the namespace cannot be judged: their pods would look gone.
+    #[must_use]
+    pub fn unread_kinds(&self, namespace: &str) -> Vec<ObjectKind> {
+        self.unread.kinds_in(namespace)
+    }
+
+    /// Returns how many watched namespaces miss a list.
+    #[must_use]
+    pub fn unread_namespaces(&self) -> usize {
+        self.unread.count_namespaces()
+    }
+
+    /// Waits until every list has been read once. With a list of namespaces, those that are forbidden or late are not
+    /// waited for.
     ///
     /// # Errors
     /// When a watch has stopped before.
@@ -317,6 +337,7 @@ struct WatchStarter<'a> {
     shutdown: &'a CancellationToken,
     tasks: &'a TaskTracker,
     notices: &'a broadcast::Sender<CacheChange>,
+    unread: &'a UnreadLists,
 }
 
 impl WatchStarter<'_> {
@@ -378,7 +399,7 @@ impl WatchStarter<'_> {
                     )
                 })
                 .collect();
-            merge::merge_watches(parts, store.clone()).boxed()
+            merge::merge_watches(parts, kind, store.clone(), self.unread.clone()).boxed()
         };
         let pump = feed::CacheFeed {
             kind,

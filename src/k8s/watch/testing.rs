@@ -28,6 +28,7 @@ impl FilledStores {
             (Writer::default(), Writer::default(), Writer::default());
         let pod_index = super::pod_index::PodIndex::default();
         let stores = Stores {
+            unread: super::unread::UnreadLists::default(),
             policies: policies.as_reader(),
             pods: pods.as_reader(),
             pod_index: pod_index.clone(),

@@ -19,6 +19,7 @@ struct Stand {
     parts: Vec<mpsc::UnboundedSender<watcher::Result<Event<Pod>>>>,
     store: Store<Pod>,
     notices: broadcast::Receiver<CacheChange>,
+    unread: UnreadLists,
 }
 
 impl Stand {
@@ -41,12 +42,15 @@ impl Stand {
             notices,
             index: None,
         };
-        let merged = merge::merge_watches(streams, store.clone());
+        let unread = UnreadLists::default();
+        let kind = ObjectKind::Pod;
+        let merged = merge::merge_watches(streams, kind, store.clone(), unread.clone());
         tokio::spawn(pump.run(merged));
         Self {
             parts,
             store,
             notices: received,
+            unread,
         }
     }
 
@@ -58,6 +62,17 @@ impl Stand {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Fails the watch of a namespace and lets that be worked off.
+    async fn fail(&self, part: usize, code: u16) {
+        let status = kube::core::Status {
+            code,
+            ..kube::core::Status::default()
+        };
+        let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        self.parts[part].unbounded_send(Err(error)).unwrap();
+        self.feed(part, Vec::new()).await;
     }
 
     fn names(&self) -> Vec<String> {
@@ -115,6 +130,64 @@ async fn several_namespaces_are_ready_when_the_last_one_is() {
     assert_eq!(objects_in(&stand.store, "b").len(), 1);
     assert!(find_object(&stand.store, "a", "a2").is_some());
     assert!(find_object(&stand.store, "b", "a2").is_none());
+}
+
+/// The first list of a namespace with one pod.
+fn first_list(namespace: &str, name: &str) -> Vec<Event<Pod>> {
+    vec![
+        Event::Init,
+        Event::InitApply(pod(namespace, name, "")),
+        Event::InitDone,
+    ]
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_forbidden_does_not_keep_the_others_from_being_served() {
+    let stand = Stand::new(&["a", "gone"]);
+    stand.feed(0, first_list("a", "a1")).await;
+    stand.fail(1, 403).await;
+    assert!(ready(&stand.store));
+    assert_eq!(stand.names(), ["a1"]);
+    assert_eq!(stand.unread.kinds_in("gone"), [ObjectKind::Pod]);
+    assert!(stand.unread.kinds_in("a").is_empty());
+    // The right is granted.
+    stand.feed(1, first_list("gone", "g1")).await;
+    assert_eq!(stand.names(), ["a1", "g1"]);
+    assert_eq!(stand.unread.count_namespaces(), 0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_becomes_forbidden_later_is_unread_and_keeps_its_objects() {
+    let stand = Stand::new(&["a"]);
+    stand.feed(0, first_list("a", "a1")).await;
+    stand.fail(0, 403).await;
+    assert_eq!(stand.unread.kinds_in("a"), [ObjectKind::Pod]);
+    assert_eq!(stand.names(), ["a1"]);
+}
+
+#[tokio::test]
+async fn an_api_server_that_fails_is_waited_for() {
+    let stand = Stand::new(&["a"]);
+    stand.fail(0, 500).await;
+    assert!(!ready(&stand.store));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_late_does_not_keep_the_others_from_being_served() {
+    let stand = Stand::new(&["a", "slow"]);
+    stand.feed(0, first_list("a", "a1")).await;
+    let half = vec![Event::Init, Event::InitApply(pod("slow", "s1", ""))];
+    stand.feed(1, half).await;
+    assert!(!ready(&stand.store));
+    tokio::time::sleep(merge::FIRST_LISTS).await;
+    stand.feed(0, Vec::new()).await;
+    assert!(ready(&stand.store));
+    assert_eq!(stand.unread.kinds_in("slow"), [ObjectKind::Pod]);
+    // The rest of the list: what came before it stays.
+    let rest = vec![Event::InitApply(pod("slow", "s2", "")), Event::InitDone];
+    stand.feed(1, rest).await;
+    assert_eq!(stand.names(), ["a1", "s1", "s2"]);
+    assert!(stand.unread.kinds_in("slow").is_empty());
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ pub const LAYERS: &[CrateLayers] = &[
             "controller::observe",
             "controller::context, controller::errors",
             "metrics",
+            "controller::record_queue",
+            "controller::guard",
             "sockets | aurora | k8s | controller::state_cache | controller::ledger",
             "aurora::poller | aurora::dns | aurora::factory",
             "aurora::poller::task | aurora::dns::task | aurora::dns::resolver | aurora::rds | sockets::task",

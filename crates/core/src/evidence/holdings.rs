@@ -72,9 +72,7 @@ pub struct ConnectionCount {
 impl ConnectionCount {
     fn add(&mut self, socket: &Socket) {
         self.connections = self.connections.saturating_add(1);
-        let port = socket.local.port();
-        let place = self.local_ports.partition_point(|p| *p <= port);
-        self.local_ports.insert(place, port);
+        self.local_ports.push(socket.local.port());
         if socket.is_suspect() {
             self.suspects = self.suspects.saturating_add(1);
             self.retransmitting_for = self.retransmitting_for.max(socket.retransmitting_for());
@@ -120,6 +118,11 @@ impl PodHoldings {
                 None => sum.unknown.entry(remote).or_default(),
             };
             held.add(socket);
+        }
+        let by_place = sum.by_instance.values_mut();
+        let by_place = by_place.chain(sum.no_member.values_mut());
+        for held in by_place.chain(sum.unknown.values_mut()) {
+            held.local_ports.sort_unstable();
         }
         sum
     }

@@ -3,12 +3,13 @@
 
 use http::header::CONTENT_TYPE;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{PartialObjectMeta, Status};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
 use super::api_reply::{self, RequestError};
 use super::{API_TIMEOUT, EffectFault, EffectOutcome, PodRef};
+use crate::refusal::is_lost_race;
 use dbbalance_api::status::{RoleStatus, TopologyStatus};
 use dbbalance_api::{FIELD_MANAGER, annotations};
 
@@ -288,15 +289,6 @@ fn classify_refusal(failure: &RequestError, pod: &PodRef, verb: &str) -> PatchRe
         }
         EffectOutcome::Done => PatchRefusal::LostRace, // a failure is never Done
     }
-}
-
-/// True if the pod was not as the patch expected.
-fn is_lost_race(status: &Status) -> bool {
-    // A failed `test` is a 422 whose message says nothing of the object. A refused content is a 422 too, "Pod \"…\" is
-    // invalid: …", and so is the denial of a ValidatingAdmissionPolicy, "pods \"…\" is forbidden: …".
-    let names_the_object =
-        status.message.contains("is invalid:") || status.message.contains("is forbidden:");
-    status.code == 409 || (status.code == 422 && !names_the_object)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::{BlockedBy, EffectFault, EffectOutcome};
+use crate::refusal::is_about_field;
 pub(super) use dbbalance_core::error_chain::format_error_chain;
 
 /// A reason why a request returned no object.
@@ -44,7 +45,7 @@ pub(super) fn is_gone(status: &Status) -> bool {
     ];
     status.code == 404
         || (status.code == 409 && OTHER_UID.iter().any(|words| status.message.contains(words)))
-        || (status.code == 422 && status.message.contains("metadata.uid"))
+        || (status.code == 422 && is_about_field(status, "metadata.uid"))
 }
 
 /// True if the namespace is being deleted, which the API server answers with 403 too.
@@ -92,17 +93,14 @@ pub(super) fn classify_failure(failure: &RequestError, what: &str, grant: &str) 
         return EffectOutcome::Gone;
     }
     if is_terminating(status) {
-        return EffectOutcome::Blocked {
-            by: BlockedBy::NamespaceTerminating,
-            message: format!("{what}: {said}"),
-        };
+        return EffectOutcome::blocked(BlockedBy::NamespaceTerminating, format!("{what}: {said}"));
     }
     match status.code {
         403 => EffectOutcome::failed(EffectFault::Forbidden, format!("{what}: {said}; {grant}")),
-        429 | 503 => EffectOutcome::Blocked {
-            by: BlockedBy::ApiServerBusy,
-            message: format!("{what}: the API server is busy: {said}"),
-        },
+        429 | 503 => EffectOutcome::blocked(
+            BlockedBy::ApiServerBusy,
+            format!("{what}: the API server is busy: {said}"),
+        ),
         422 => EffectOutcome::failed(EffectFault::Invalid, format!("{what}: {said}")),
         code => EffectOutcome::failed(
             EffectFault::ApiError,

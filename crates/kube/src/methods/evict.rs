@@ -71,13 +71,10 @@ fn interpret_refusal(failure: &RequestError, pod: &PodRef) -> EffectOutcome {
         // Without that cause a 429 is the API server's own load shedding.
         if status.code == 429 && (budget.is_some() || status.message.contains("disruption budget"))
         {
-            return EffectOutcome::Blocked {
-                by: BlockedBy::DisruptionBudget,
-                message: match budget {
-                    Some(budget) => format!("{what}: {budget}"),
-                    None => format!("{what}: {}", status.message),
-                },
-            };
+            return EffectOutcome::blocked(
+                BlockedBy::DisruptionBudget,
+                format!("{what}: {}", budget.unwrap_or(&status.message)),
+            );
         }
         if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") {
             return EffectOutcome::Blocked {

@@ -18,6 +18,7 @@ use reqwest::redirect::Policy;
 use super::{EffectFault, EffectOutcome, PodRef};
 use crate::recycle::CallHook;
 use dbbalance_api::spec::{HttpSpec, HttpTlsSpec, HttpVerb};
+use dbbalance_api::text::hide_query;
 use dbbalance_core::error_chain::format_error_chain;
 use header::read_header;
 
@@ -115,7 +116,7 @@ impl PodCaller {
         };
         let what = format!(
             "calling {verb} {} on port {} of pod {}/{}",
-            spec.path,
+            hide_query(&spec.path),
             to.port(),
             pod.namespace,
             pod.name
@@ -163,10 +164,13 @@ impl PodCaller {
                 format!("{what}: no answer within {} s", limit.as_secs()),
             ),
             Err(error) => {
+                let is_connect = error.is_connect();
+                // The error itself names the URL with its query.
+                let error = error.without_url();
                 let cause = error
                     .source()
                     .map_or_else(|| error.to_string(), format_error_chain);
-                let hint = describe_connection_fault(error.is_connect(), spec.tls.is_some());
+                let hint = describe_connection_fault(is_connect, spec.tls.is_some());
                 EffectOutcome::failed(EffectFault::Connection, format!("{what}: {cause}; {hint}"))
             }
         }

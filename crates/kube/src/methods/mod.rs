@@ -17,6 +17,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use dbbalance_api::spec::RecycleSpec;
+use dbbalance_api::text::strip_control;
 
 /// Timeout of one request to the API server, from its first byte to the last byte of the answer.
 ///
@@ -84,10 +85,19 @@ pub enum EffectOutcome {
 }
 
 impl EffectOutcome {
-    pub(crate) fn failed(fault: EffectFault, message: impl Into<String>) -> Self {
+    /// A failure with its message, of which the output of others may be a part.
+    pub(crate) fn failed(fault: EffectFault, message: impl AsRef<str>) -> Self {
         Self::Failed {
             fault,
-            message: message.into(),
+            message: strip_control(message.as_ref()).into_owned(),
+        }
+    }
+
+    /// What holds the effect, with a message of which the words of others may be a part.
+    pub(crate) fn blocked(by: BlockedBy, message: impl AsRef<str>) -> Self {
+        Self::Blocked {
+            by,
+            message: strip_control(message.as_ref()).into_owned(),
         }
     }
 }

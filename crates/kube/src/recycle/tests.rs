@@ -50,8 +50,9 @@ impl Caller {
 }
 
 impl RecycleCallbacks for Caller {
-    async fn wait_for_permit(&self) {
+    async fn wait_for_permit(&self) -> bool {
         self.record("permit");
+        self.refuses_from > 0
     }
 
     fn may_act(&self) -> bool {
@@ -197,6 +198,14 @@ async fn the_claim_of_an_eviction_notes_no_restarts_of_a_pod_that_goes() {
 async fn without_the_right_to_act_nothing_is_written() {
     let seen = recycle(Method::Http, EffectOutcome::Done, false, 1, vec![]).await;
     assert_eq!(seen.recycled, Recycled::Untouched);
+    assert!(seen.requests.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_permit_nothing_is_asked_and_nothing_is_written() {
+    let seen = recycle(Method::Http, EffectOutcome::Done, false, 0, vec![]).await;
+    assert_eq!(seen.recycled, Recycled::Postponed);
+    assert_eq!(seen.calls, ["permit"]);
     assert!(seen.requests.is_empty());
 }
 

@@ -25,7 +25,7 @@ use dbbalance_api::status::TopologyStatus;
 use dbbalance_core::evidence::{
     Measured, PodMeasurement, PodReading, Unreadable, UnreadableReason,
 };
-use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
+use dbbalance_kube::sockets::{ConnectionReader, NoPace, PodToRead};
 use snapshot::{ConnectionSnapshot, SnapshotInput, build_snapshot};
 
 /// Pods read at once. Each is an exec, which holds a connection of API server and kubelet.
@@ -192,8 +192,11 @@ pub(super) async fn read_pod(
     if let Some(why) = to_read.refused.clone() {
         return PodMeasurement::Unreadable { at, why };
     }
-    match tokio::time::timeout(READ_TIMEOUT, reader.read(&to_read)).await {
-        Ok(Ok(sockets)) => PodMeasurement::Read(PodReading { at, sockets }),
+    match tokio::time::timeout(READ_TIMEOUT, reader.read(&to_read, &NoPace)).await {
+        Ok(Ok(sockets)) => PodMeasurement::Read(PodReading {
+            at,
+            sockets: sockets.into(),
+        }),
         Ok(Err(why)) => PodMeasurement::Unreadable { at, why },
         Err(_) => unreadable(
             UnreadableReason::Timeout,

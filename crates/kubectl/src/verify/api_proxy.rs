@@ -7,6 +7,7 @@ use kube::Client;
 use kube::client::Body;
 
 use dbbalance_api::spec::{HttpSpec, HttpVerb, Method, TargetSpec};
+use dbbalance_api::text::{hide_query, strip_control};
 use dbbalance_kube::methods::{EffectFault, EffectOutcome, PodRef};
 use dbbalance_kube::recycle::CallHook;
 
@@ -31,11 +32,14 @@ async fn call_through_api_server(client: &Client, of: &PodRef, spec: &HttpSpec) 
     };
     let what = format!(
         "calling {verb} {} on port {} of pod {}/{} through the API server",
-        spec.path, spec.port, of.namespace, of.name
+        hide_query(&spec.path),
+        spec.port,
+        of.namespace,
+        of.name
     );
     let failed = |fault, why: String| EffectOutcome::Failed {
         fault,
-        message: format!("{what}: {why}"),
+        message: strip_control(&format!("{what}: {why}")).into_owned(),
     };
     if spec.header_secret_ref.is_some() {
         // The API server takes some headers for its own caller's, and the user may not read the Secret.

@@ -136,7 +136,7 @@ async fn find_pod_with_connections<'c, 'a>(
         match connections::read_pod(reader, pod.object, port, named).await {
             PodMeasurement::Read(reading) => {
                 if reading.sockets.iter().any(Socket::is_connection) {
-                    return Ok((pod, reading.sockets));
+                    return Ok((pod, reading.sockets.to_vec()));
                 }
                 last = PluginError::Declined(format!(
                     "pod {name} holds no connection to port {port}, so there is nothing to prove: send it \

@@ -186,7 +186,7 @@ impl Verification<'_> {
     ) -> Result<Result<Vec<Socket>, String>, PluginError> {
         let named = self.recycle.target.evidence_container.as_deref();
         match connections::read_pod(self.reader, pod, self.port, named).await {
-            PodMeasurement::Read(reading) => Ok(Ok(reading.sockets)),
+            PodMeasurement::Read(reading) => Ok(Ok(reading.sockets.to_vec())),
             PodMeasurement::Unreadable { why, .. } if why.reason == UnreadableReason::Gone => {
                 Err(PluginError::NotProven(format!(
                     "pod {} was deleted while its connections were read",

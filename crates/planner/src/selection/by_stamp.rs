@@ -97,7 +97,12 @@ fn select_pods(
     }
     candidates.exempt.truncate(STORM_CAP_PER_SECOND);
     let interval = interval_end(ctx);
-    let canary = candidates.cut_to_pace(ctx, interval.is_some())?;
+    let pace = match (interval, ctx.found.left_of_step) {
+        (None, _) => StepPace::New,
+        (Some(_), 0) => StepPace::Wait,
+        (Some(_), left) => StepPace::Continue(left),
+    };
+    let canary = candidates.cut_to_pace(ctx, pace)?;
     if candidates.len() == 0 {
         return Err(pacing_gate(ctx, interval.or(storm_cap)));
     }
@@ -105,6 +110,17 @@ fn select_pods(
     let (pods, adds) = build_pod_steps(ctx, all, method, in_flight, |p| ctx.is_urgent(p))?;
     let canary = canary.is_some_and(|uid| pods.iter().any(|p| p.uid == uid));
     Ok((recycle_step(ctx, pods, canary), adds))
+}
+
+/// What the interval between steps allows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StepPace {
+    /// A new step.
+    New,
+    /// So many pods of the last step, which the rate limit has cut.
+    Continue(usize),
+    /// Only what never waits.
+    Wait,
 }
 
 /// The stale pods that could go next, by why.
@@ -188,19 +204,22 @@ impl<'a> StaleCandidates<'a> {
     fn cut_to_pace(
         &mut self,
         ctx: &TargetContext,
-        within_interval: bool,
+        pace: StepPace,
     ) -> Result<Option<String>, ClosedGate> {
         if ctx.is_verified() {
-            if within_interval {
+            if pace == StepPace::Wait {
                 self.keep_exempt();
                 return Ok(None);
             }
             let mut free = count_free(ctx);
+            if let StepPace::Continue(left) = pace {
+                free = free.min(left);
+            }
             self.keep_free(ctx, &mut free);
             keep_free(&mut self.fallback, &mut free);
             return Ok(None);
         }
-        self.cut_to_canary(ctx, within_interval)
+        self.cut_to_canary(ctx, pace == StepPace::Wait)
     }
 
     /// Leaves no pod but the canary, and what does not wait for it.

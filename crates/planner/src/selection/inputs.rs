@@ -177,7 +177,10 @@ fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
     let Some(reading) = evidence.reading(&pod.uid).filter(|r| r.at >= after) else {
         return true;
     };
-    let before = evidence.before.get(&pod.uid).map_or(&[][..], Vec::as_slice);
+    let before = evidence
+        .before
+        .get(&pod.uid)
+        .map_or(&[][..], |sockets| &**sockets);
     !is_back(ctx, before, &reading.sockets)
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn read_one(world: &mut World, second: i64, index: usize, sockets: &[
     let uid = found.pods[index].uid.clone();
     let reading = PodReading {
         at: super::at(second),
-        sockets: sockets.to_vec(),
+        sockets: sockets.into(),
     };
     found
         .evidence

@@ -222,7 +222,7 @@ impl Pools {
                 let why = Unreadable::new(UnreadableReason::Timeout, "no answer");
                 PodMeasurement::Unreadable { at: *at, why }
             } else {
-                let sockets = sockets.clone();
+                let sockets = sockets.as_slice().into();
                 PodMeasurement::Read(PodReading { at: *at, sockets })
             };
             pods.insert(uid.clone(), reading);
@@ -320,7 +320,7 @@ impl Pools {
             let reading = self.reading(&step.uid).map(<[Socket]>::to_vec);
             if let Some(sockets) = reading {
                 let before = &mut self.world.targets[0].evidence.before;
-                before.insert(step.uid.clone(), sockets);
+                before.insert(step.uid.clone(), sockets.into());
             }
         }
         for (index, step) in pods.iter().enumerate() {

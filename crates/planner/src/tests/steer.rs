@@ -204,6 +204,23 @@ fn the_first_eviction_of_a_sweep_waits_for_pods_that_are_missing_too() {
 }
 
 #[test]
+fn a_first_eviction_that_was_recorded_and_never_made_is_made() {
+    let mut world = measured(Method::Evict, &EVEN);
+    world = changed(world, "bac", Trigger::Failover);
+    read(&mut world, 102, &EVEN);
+    looks(&mut world, 103, "c", "b");
+    world = record(world, 103);
+    // The operator died between the record and the eviction: all pods are there, none is claimed.
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.last_step_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(
+        104,
+    )));
+    looks(&mut world, 106, "c", "b");
+    let plan = look(&world, 106);
+    assert_eq!(names(&plan).len(), 1, "{:?}", plan.targets[0].held);
+}
+
+#[test]
 fn looks_that_still_name_the_old_writer_hold_the_sweep() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "bac", Trigger::Failover);

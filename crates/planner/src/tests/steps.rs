@@ -197,3 +197,26 @@ fn a_signal_that_was_not_granted_is_refused_before_it_is_due_and_never_tried() {
     assert!(look(&due, 111).takes().is_empty());
     assert_eq!(look(&due, 111).gate(), Some(Gate::Refused));
 }
+
+#[test]
+fn a_step_that_the_rate_limit_has_cut_goes_on_within_the_interval_and_takes_no_more_than_was_left()
+{
+    let mut world = may(verified(Method::Signal, 40, ADDED), 10);
+    world.status.targets[0].run.as_mut().unwrap().last_step_time = Some(Time(at(120)));
+    assert!(look(&world, 121).takes().is_empty(), "the interval holds");
+    world.targets[0].left_of_step = 4;
+    assert_eq!(look(&world, 121).takes().len(), 4);
+    // Pods that went meanwhile count as ever.
+    for pod in &mut world.targets[0].pods[..8] {
+        pod.claim = Some(claim(2, 1, 120));
+    }
+    assert_eq!(look(&world, 121).takes().len(), 2);
+}
+
+#[test]
+fn what_is_left_of_a_cut_step_does_not_bound_the_next_one() {
+    let mut world = may(verified(Method::Signal, 40, ADDED), 10);
+    world.status.targets[0].run.as_mut().unwrap().last_step_time = Some(Time(at(120)));
+    world.targets[0].left_of_step = 4;
+    assert_eq!(look(&world, 140).takes().len(), 10);
+}

@@ -1,6 +1,6 @@
 //! A source that says what a test lets it say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) polls: Vec<(Instant, BTreeSet<ClusterId>)>,
     pub(super) sources_made: usize,
     pub(super) results: Vec<PollResult>,
+    /// Whether the counts still know the source.
+    pub(super) counted: bool,
 }
 
 /// One world for each region.
@@ -91,5 +93,12 @@ impl SourceFactory for Fake {
 impl PollStats for Fake {
     fn count_poll(&self, source: &SourceKey, result: PollResult, _: Timestamp) {
         self.with(&source.region, |w| w.results.push(result));
+    }
+
+    fn retain(&self, sources: &HashSet<SourceKey>) {
+        let mut worlds = self.0.lock().unwrap();
+        for (region, world) in worlds.iter_mut() {
+            world.counted = sources.iter().any(|s| s.region == *region);
+        }
     }
 }

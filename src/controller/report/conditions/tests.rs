@@ -37,6 +37,7 @@ fn world(pod: &Pod) -> World {
             pods: vec![facts],
             owned_by: None,
             backoff: None,
+            left_of_step: 0,
             evidence: TargetEvidence::default(),
         }],
         peers: ClusterPeers::default(),

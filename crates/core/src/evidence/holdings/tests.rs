@@ -46,7 +46,7 @@ pub(in crate::evidence) fn addresses() -> BTreeMap<IpAddr, AddressOwner> {
 fn read(sockets: Vec<Socket>) -> PodMeasurement {
     PodMeasurement::Read(PodReading {
         at: Timestamp::UNIX_EPOCH,
-        sockets,
+        sockets: sockets.into(),
     })
 }
 

@@ -32,6 +32,15 @@ fn test_failed() -> Value {
     )
 }
 
+/// As kube-apiserver refuses the content of a pod: with the pod's name and the field in the details.
+fn refusal(message: &str, field: &str) -> Value {
+    let mut status = failure_body(422, "Invalid", message);
+    status["details"] = json!({
+        "name": "web-1", "kind": "Pod", "causes": [{"reason": "FieldValueInvalid", "field": field}]
+    });
+    status
+}
+
 #[tokio::test]
 async fn a_claim_tests_the_resource_version() {
     let (client, seen) = client_answering(200, ok());
@@ -111,7 +120,7 @@ async fn a_failed_test_is_a_lost_race() {
 #[tokio::test]
 async fn refused_content_is_not_taken_for_a_lost_race() {
     let said = "Pod \"web-1\" is invalid: metadata.annotations: Too long";
-    let (client, _seen) = client_answering(422, failure_body(422, "Invalid", said));
+    let (client, _seen) = client_answering(422, refusal(said, "metadata.annotations"));
     let ClaimOutcome::Failed { fault, .. } = claim_pod(&client, &pod(true), "c", &[]).await else {
         panic!("not a failure");
     };
@@ -122,7 +131,7 @@ async fn refused_content_is_not_taken_for_a_lost_race() {
 async fn a_denial_by_an_admission_policy_is_not_taken_for_a_lost_race() {
     let said = "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'dbbalance-dbbalance-pods' with binding \
                 'dbbalance-dbbalance-pods' denied request: dbbalance may change nothing of a pod but its own annotations";
-    let (client, _) = client_answering(422, failure_body(422, "Invalid", said));
+    let (client, _) = client_answering(422, refusal(said, ""));
     let came = claim_pod(&client, &pod(true), "ab/12 1 t", &[]).await;
     assert!(matches!(came, ClaimOutcome::Failed { .. }), "{came:?}");
 }
@@ -174,10 +183,9 @@ async fn a_stamp_on_a_pod_with_another_claim_loses() {
 async fn topology_goes_to_that_very_pod_only() {
     let (client, seen) = client_answering(
         422,
-        failure_body(
-            422,
-            "Invalid",
+        refusal(
             "Pod \"web-1\" is invalid: metadata.uid: Invalid value: \"u-1\": field is immutable",
+            "metadata.uid",
         ),
     );
     let came = annotate_topology(&client, &pod_ref(), &topology()).await;

@@ -150,6 +150,7 @@ async fn other_statuses_fail_and_redirects_are_not_followed() {
         };
         assert_eq!(fault, EffectFault::HttpStatus);
         assert!(message.contains(said), "{message}");
+        assert!(!message.contains("soft=1"), "{message}");
     }
 }
 
@@ -158,10 +159,12 @@ async fn a_closed_port_is_a_connection_fault() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
     drop(listener);
-    let EffectOutcome::Failed { fault, .. } = sent(to).await else {
+    let EffectOutcome::Failed { fault, message } = sent(to).await else {
         panic!("not a failure");
     };
     assert_eq!(fault, EffectFault::Connection);
+    assert!(message.contains("/recycle?…"), "{message}");
+    assert!(!message.contains("soft=1"), "{message}");
 }
 
 #[tokio::test]
@@ -171,11 +174,12 @@ async fn a_silent_app_ends_in_a_time_out() {
     let mut hasty = spec(i32::from(to.port()));
     hasty.timeout_seconds = 1;
     let caller = PodCaller::new(silent_client()).unwrap();
-    let EffectOutcome::Failed { fault, .. } = caller.send(&pod_ref(), to, &hasty, None).await
+    let EffectOutcome::Failed { fault, message } = caller.send(&pod_ref(), to, &hasty, None).await
     else {
         panic!("not a failure");
     };
     assert_eq!(fault, EffectFault::Timeout);
+    assert!(!message.contains("soft=1"), "{message}");
 }
 
 fn failure(outcome: EffectOutcome) -> (EffectFault, String) {

@@ -83,7 +83,13 @@ async fn a_deleted_workload_is_gone_and_not_created_anew() {
             "Deployment.apps \"web\" is invalid: metadata.uid: Invalid value: \"u-9\": field is immutable",
         ),
     ] {
-        let (client, _seen) = client_answering(code, failure_body(code, "", message));
+        let mut status = failure_body(code, "", message);
+        if code == 422 {
+            status["details"] = json!({
+                "name": "web", "kind": "Deployment", "causes": [{"field": "metadata.uid"}]
+            });
+        }
+        let (client, _seen) = client_answering(code, status);
         let came = roll_workload(&client, &workload(WorkloadKind::Deployment), "s").await;
         assert_eq!(came, Err(EffectOutcome::Gone), "{code}");
     }

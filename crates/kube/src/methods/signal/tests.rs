@@ -431,3 +431,14 @@ async fn a_missing_shell_is_known_by_the_runtime_s_words() {
         assert!(fault.is_structural());
     }
 }
+
+#[test]
+fn what_a_container_has_printed_reaches_no_terminal_as_a_command() {
+    let output = "kill was refused: \x1b[2J\x1b]0;title\x07\nlevel=error";
+    let EffectOutcome::Failed { message, .. } =
+        EffectOutcome::failed(EffectFault::SignalRefused, output)
+    else {
+        panic!("not a failure");
+    };
+    assert!(!message.chars().any(char::is_control), "{message:?}");
+}

@@ -1,5 +1,6 @@
 //! Interprets the end of a reading command: sockets, or a reason why there are none. The text itself is kept nowhere.
 
+use super::table::TableError;
 use super::{ReadFailure, table};
 use crate::exec::{self, EndedCommand, ExecError, StartFault};
 use crate::sockets::PodToRead;
@@ -109,9 +110,19 @@ fn interpret_command(
         let why = format!("its table of sockets is larger than {} bytes", table::LIMIT);
         return Err(final_error(UnreadableReason::TableTooLarge, pod, &why));
     }
-    let found = table::parse_tables(&ended.out, pod.port).map_err(|error| {
-        let why = format!("what container {container} printed is not a table of sockets: {error}");
-        final_error(UnreadableReason::Garbled, pod, &why)
+    let found = table::parse_tables(&ended.out, pod.port).map_err(|error| match error {
+        TableError::TooMany => {
+            let why = format!(
+                "the table of sockets that container {container} printed is too large: {error} {}",
+                pod.port
+            );
+            final_error(UnreadableReason::TableTooLarge, pod, &why)
+        }
+        TableError::NoHead | TableError::Line { .. } | TableError::CutOff => {
+            let why =
+                format!("what container {container} printed is not a table of sockets: {error}");
+            final_error(UnreadableReason::Garbled, pod, &why)
+        }
     })?;
     if only_tcp6_is_missing && found.tables != 1 {
         let why = format!("container {container} printed a table that it said was missing");

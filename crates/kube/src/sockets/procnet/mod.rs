@@ -12,19 +12,24 @@ pub mod table;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kube::Client;
+use tokio::time::Instant;
 
-use super::{ConnectionReader, PodToRead};
+use super::{CommandPace, ConnectionReader, PodToRead};
 use crate::exec::{self, ExecTarget, OutputLimits};
 use dbbalance_core::evidence::{Socket, Unreadable, UnreadableReason};
 
 /// What is kept of the standard error: enough to see whether only `tcp6` is missing.
 const ERROR_BYTES: usize = 2048;
 
-/// Number of templates whose reader is remembered. The readers of a forgotten template are tried again.
+/// Number of templates that are remembered. The readers of a forgotten template are tried again.
 const REMEMBERED: usize = 10_000;
+
+/// How long a template is remembered to lack a program: its images do not change, but what was mounted may.
+const LACKS_FOR: Duration = Duration::from_mins(10);
 
 /// A program that prints files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +66,7 @@ impl ReaderProgram {
 }
 
 /// What could read in the pods of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ReaderChoice {
     container: String,
     program: ReaderProgram,
@@ -82,7 +87,16 @@ enum ReadFailure {
 pub struct ProcNet {
     client: Client,
     /// By namespace and template.
-    choices: Mutex<HashMap<(String, String), ReaderChoice>>,
+    templates: Mutex<HashMap<(String, String), TemplateMemory>>,
+}
+
+/// What is remembered of the pods of one template.
+#[derive(Debug, Default)]
+struct TemplateMemory {
+    /// What has read.
+    reads: Option<ReaderChoice>,
+    /// What is not there, and since when that is known.
+    lacks: HashMap<ReaderChoice, Instant>,
 }
 
 impl std::fmt::Debug for ProcNet {
@@ -97,24 +111,42 @@ impl ProcNet {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            choices: Mutex::default(),
+            templates: Mutex::default(),
         }
     }
 
-    fn remembered_choice(&self, pod: &PodToRead) -> Option<ReaderChoice> {
-        let choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
-        choices
-            .get(&(pod.namespace.clone(), pod.template.clone()))
-            .filter(|c| pod.containers.contains(&c.container))
-            .cloned()
+    fn update_memory<T>(
+        &self,
+        pod: &PodToRead,
+        change: impl FnOnce(&mut TemplateMemory) -> T,
+    ) -> T {
+        let mut templates = self
+            .templates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = (pod.namespace.clone(), pod.template.clone());
+        if templates.len() >= REMEMBERED && !templates.contains_key(&key) {
+            templates.clear();
+        }
+        change(templates.entry(key).or_default())
     }
 
-    fn remember_choice(&self, pod: &PodToRead, choice: ReaderChoice) {
-        let mut choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
-        if choices.len() >= REMEMBERED {
-            choices.clear();
-        }
-        choices.insert((pod.namespace.clone(), pod.template.clone()), choice);
+    /// Returns what is tried, in order: what has read before, then each program in each container that is not known to
+    /// lack it.
+    fn list_choices(&self, pod: &PodToRead) -> Vec<ReaderChoice> {
+        let every = ReaderProgram::ALL.iter().flat_map(|program| {
+            pod.containers.iter().map(|container| ReaderChoice {
+                container: container.clone(),
+                program: *program,
+            })
+        });
+        self.update_memory(pod, |memory| {
+            memory.lacks.retain(|_, since| since.elapsed() < LACKS_FOR);
+            let (first, rest): (Vec<_>, Vec<_>) =
+                every.partition(|choice| memory.reads.as_ref() == Some(choice));
+            let rest = rest.into_iter().filter(|c| !memory.lacks.contains_key(c));
+            first.into_iter().chain(rest).collect()
+        })
     }
 
     async fn try_choice(
@@ -136,41 +168,29 @@ impl ProcNet {
     }
 }
 
-/// What is tried, in order: what is remembered, then each program in each container.
-fn list_choices(pod: &PodToRead, remembered: Option<&ReaderChoice>) -> Vec<ReaderChoice> {
-    let mut choices: Vec<ReaderChoice> = remembered.cloned().into_iter().collect();
-    for program in ReaderProgram::ALL {
-        for container in &pod.containers {
-            let choice = ReaderChoice {
-                container: container.clone(),
-                program,
-            };
-            if Some(&choice) != remembered {
-                choices.push(choice);
-            }
-        }
-    }
-    choices
-}
-
 #[async_trait]
 impl ConnectionReader for ProcNet {
-    async fn read(&self, pod: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
+    async fn read(
+        &self,
+        pod: &PodToRead,
+        pace: &dyn CommandPace,
+    ) -> Result<Vec<Socket>, Unreadable> {
         if let Some(refused) = &pod.refused {
             return Err(refused.clone());
         }
-        let remembered = self.remembered_choice(pod);
-        let choices = list_choices(pod, remembered.as_ref());
         let mut idle = None;
-        for choice in choices {
+        for (index, choice) in self.list_choices(pod).into_iter().enumerate() {
+            if index > 0 {
+                pace.wait_for_command().await;
+            }
             match self.try_choice(pod, &choice).await {
                 Ok(sockets) => {
-                    if remembered.as_ref() != Some(&choice) {
-                        self.remember_choice(pod, choice);
-                    }
+                    self.update_memory(pod, |memory| memory.reads = Some(choice));
                     return Ok(sockets);
                 }
-                Err(ReadFailure::NoProgram) => {}
+                Err(ReadFailure::NoProgram) => {
+                    self.update_memory(pod, |memory| memory.lacks.insert(choice, Instant::now()));
+                }
                 Err(ReadFailure::NotRunning) => idle = Some(choice.container),
                 Err(ReadFailure::Ends(why)) => return Err(why),
             }

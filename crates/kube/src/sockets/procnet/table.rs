@@ -22,7 +22,11 @@ const MAX_STATES: u8 = 0x0e;
 /// linkerd's (`proxyUID` in its chart). Meshes redirect by them, so that no app may use them.
 const PROXY_UIDS: [u64; 2] = [1337, 2102];
 
-/// A reason why a text is not a table.
+/// The most sockets to the port that are kept of one pod. The largest Aurora instances take 5,000 connections of all
+/// clients together, so that a pod with more lists what it does not have.
+pub const MAX_SOCKETS: usize = 5000;
+
+/// A reason why a text is not a table, or none that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The first line is not a table's head.
@@ -34,6 +38,9 @@ pub enum TableError {
         /// Which, from 1.
         line: usize,
     },
+    /// It lists more sockets to the port than are kept.
+    #[error("it lists more than {MAX_SOCKETS} sockets to the port")]
+    TooMany,
     /// The last line does not end.
     #[error("it ends in the middle of a line")]
     CutOff,
@@ -84,6 +91,9 @@ pub fn parse_tables(text: &str, port: u16) -> Result<SocketTables, TableError> {
             match places.entry((socket.local, socket.remote)) {
                 Entry::Occupied(place) => found.sockets[*place.get()] = socket,
                 Entry::Vacant(place) => {
+                    if found.sockets.len() == MAX_SOCKETS {
+                        return Err(TableError::TooMany);
+                    }
                     place.insert(found.sockets.len());
                     found.sockets.push(socket);
                 }

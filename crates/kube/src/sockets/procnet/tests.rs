@@ -186,6 +186,7 @@ mod calls {
     use tower_test::mock;
 
     use super::*;
+    use crate::sockets::NoPace;
 
     /// A client whose calls are answered in turn, each with a code and a message; tells the queries.
     fn answering(
@@ -220,7 +221,10 @@ mod calls {
     #[tokio::test]
     async fn every_container_is_tried_with_cat_then_with_sh() {
         let (client, seen) = answering(vec![MISSING; 4]);
-        let why = ProcNet::new(client).read(&pod()).await.unwrap_err();
+        let why = ProcNet::new(client)
+            .read(&pod(), &NoPace)
+            .await
+            .unwrap_err();
         assert_eq!(why.reason, UnreadableReason::NoReader);
         assert!(
             why.message.contains("(app, log)")
@@ -242,7 +246,10 @@ mod calls {
     #[tokio::test]
     async fn a_refused_right_ends_the_search_at_once() {
         let (client, seen) = answering(vec![(403, "forbidden")]);
-        let why = ProcNet::new(client).read(&pod()).await.unwrap_err();
+        let why = ProcNet::new(client)
+            .read(&pod(), &NoPace)
+            .await
+            .unwrap_err();
         assert_eq!(why.reason, UnreadableReason::NotGranted);
         assert_eq!(seen.await.unwrap().len(), 1);
     }
@@ -251,7 +258,10 @@ mod calls {
     async fn a_pod_with_an_idle_container_may_yet_have_a_reader() {
         let idle = (500, "container not found (\"app\")");
         let (client, _seen) = answering(vec![idle, MISSING, idle, MISSING]);
-        let why = ProcNet::new(client).read(&pod()).await.unwrap_err();
+        let why = ProcNet::new(client)
+            .read(&pod(), &NoPace)
+            .await
+            .unwrap_err();
         assert_eq!(why.reason, UnreadableReason::NotRunning);
     }
 
@@ -260,7 +270,7 @@ mod calls {
         let (client, seen) = answering(vec![]);
         let mut pod = pod();
         pod.refused = Some(Unreadable::new(UnreadableReason::HostNetwork, "its node's"));
-        let why = ProcNet::new(client).read(&pod).await.unwrap_err();
+        let why = ProcNet::new(client).read(&pod, &NoPace).await.unwrap_err();
         assert_eq!(why.reason, UnreadableReason::HostNetwork);
         assert!(seen.await.unwrap().is_empty());
     }
@@ -277,17 +287,27 @@ mod calls {
             container: "log".to_owned(),
             program: ReaderProgram::Shell,
         };
-        reader.remember_choice(&pod(), choice.clone());
-        assert_eq!(reader.remembered_choice(&pod()), Some(choice));
+        reader.update_memory(&pod(), |memory| memory.reads = Some(choice.clone()));
+        assert_eq!(reader.list_choices(&pod()).first(), Some(&choice));
         let mut other = pod();
         other.template = "t2".to_owned();
-        assert_eq!(reader.remembered_choice(&other), None);
+        assert_ne!(reader.list_choices(&other).first(), Some(&choice));
         let mut narrowed = pod();
         narrowed.containers = vec!["app".to_owned()];
-        assert_eq!(
-            reader.remembered_choice(&narrowed),
-            None,
+        let choices = reader.list_choices(&narrowed);
+        assert!(
+            choices.iter().all(|c| c.container == "app"),
             "another container is named now"
         );
+        // What is known to be absent is not tried again, and what has read comes first.
+        let absent = ReaderChoice {
+            container: "app".to_owned(),
+            program: ReaderProgram::Cat,
+        };
+        let now = Instant::now();
+        reader.update_memory(&pod(), |memory| memory.lacks.insert(absent.clone(), now));
+        let choices = reader.list_choices(&pod());
+        assert_eq!(choices.first(), Some(&choice));
+        assert!(!choices.contains(&absent));
     }
 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -74,7 +75,7 @@ impl World {
         }
         let reading = PodReading {
             at: Timestamp::UNIX_EPOCH,
-            sockets,
+            sockets: sockets.into(),
         };
         self.measured
             .pods
@@ -248,9 +249,10 @@ fn half_open_and_closed_connections_are_told() {
     let mut world = World::new(1);
     world.pod("web-1", &[(2, 4)]);
     if let Some(PodMeasurement::Read(reading)) = world.measured.pods.get_mut("web-1") {
-        reading.sockets[0].retransmits = 6;
-        reading.sockets[0].unacknowledged = 40;
-        reading.sockets[1].state = SocketState::ClosedByServer;
+        let sockets = Arc::make_mut(&mut reading.sockets);
+        sockets[0].retransmits = 6;
+        sockets[0].unacknowledged = 40;
+        sockets[1].state = SocketState::ClosedByServer;
     }
     insta::assert_snapshot!(
         "connections-half-open",

@@ -259,3 +259,31 @@ fn a_pooler_in_the_pod_is_not_taken_for_a_mesh() {
     ];
     assert_eq!(remotes(&pooler), ["127.0.0.1:5432", "10.0.0.3:5432"]);
 }
+
+/// A table with that many sockets to port 5432, each to another port of the pod or another address.
+fn table_of(rows: usize) -> String {
+    let mut text = format!("{HEAD}\n");
+    for row in 0..rows {
+        let (address, port) = (row / 60_000, 1024 + row % 60_000);
+        let _ = writeln!(
+            text,
+            "0: 0100007F:{port:04X} {address:06X}0A:1538 01 0:0 0:0 0 0 0 0"
+        );
+    }
+    text
+}
+
+#[test]
+fn a_table_with_more_sockets_than_any_pool_has_is_not_kept() {
+    let most = parse_tables(&table_of(MAX_SOCKETS), 5432).unwrap();
+    assert_eq!(most.sockets.len(), MAX_SOCKETS);
+    let over = parse_tables(&table_of(84_000), 5432);
+    assert_eq!(over, Err(TableError::TooMany));
+    // Sockets to other ports do not count.
+    assert!(
+        parse_tables(&table_of(84_000), 3306)
+            .unwrap()
+            .sockets
+            .is_empty()
+    );
+}
