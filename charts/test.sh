@@ -52,6 +52,11 @@ done
 # Free for a parent chart.
 render --set global.anything.atAll=1 >/dev/null
 
+# Without names the right would be on every Secret of the namespace.
+refuses names --set 'http.headerSecrets[0].namespace=shop'
+refuses names --set 'http.headerSecrets[0].namespace=shop' --set-json 'http.headerSecrets[0].names=[]'
+refuses names --set 'http.headerSecrets[0].namespace=shop' --set 'http.headerSecrets[0].names={*}'
+refuses 'listed twice' --set-json 'http.headerSecrets=[{"namespace":"a","names":["b"]},{"namespace":"a","names":["c"]}]'
 refuses replicaCount --set replicaCount=two
 refuses digest --set image.digest=sha256:abc
 refuses pullPolicy --set image.pullPolicy=Sometimes

@@ -189,6 +189,7 @@ async fn run_controller(
     let allowed = RoleAllowList::new(roles.chain(bindings.roles()));
     let pollers = start_pollers(args, allowed.clone(), &metrics, stop);
     let poked = pollers.changes();
+    let secrets = clients.effects.clone();
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
     let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
     let measured = probe.changes();
@@ -209,7 +210,7 @@ async fn run_controller(
         effect_limiter: EffectLimiter::new(args.actions_per_second, args.actions_burst),
         records: RecordQueue::default(),
         probe,
-        pod_caller: PodCaller::new()?,
+        pod_caller: PodCaller::new(secrets)?,
         metrics,
         state: StateCache::default(),
         ledger: Ledger::default(),

@@ -161,7 +161,7 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         effect_limiter: EffectLimiter::new(10, 20),
         records: RecordQueue::default(),
         probe: Probe::new(ProbeConfig::new(fake), stop),
-        pod_caller: PodCaller::new().unwrap(),
+        pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),
         state: StateCache::default(),
         ledger: Ledger::default(),

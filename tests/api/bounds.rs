@@ -96,6 +96,13 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
         RECYCLE,
         json!({"method": "HTTP", "http": {"port": 1, "path": "/"}}),
     )];
+    let secured = [(
+        RECYCLE,
+        json!({"method": "HTTP", "http": {
+            "port": 1, "path": "/", "tls": {"serverName": "a"},
+            "headerSecretRef": {"name": "a", "key": "a"}
+        }}),
+    )];
     let windows = [("/windows", json!([window("w")]))];
     let role = [(
         "/cluster/roleARN",
@@ -118,7 +125,7 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
 
     // Path, surroundings, greatest length, good ones, bad ones.
     let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
-    let fields: [Text<'_>; 11] = [
+    let fields: [Text<'_>; 15] = [
         (
             "/cluster/identifier",
             &[],
@@ -178,6 +185,34 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
             &["/", "/a/b?c=d&e=%20"],
             &["a", "/a b", "/a#b", "//ü", "http://a/"],
         ),
+        (
+            "/targets/0/recycle/http/tls/serverName",
+            &secured,
+            253,
+            &["a", "a.b-c", "pay.shop.svc"],
+            &["-a", "a.", "A", "a_b"],
+        ),
+        (
+            "/targets/0/recycle/http/headerSecretRef/name",
+            &secured,
+            253,
+            &["a", "a.b-c"],
+            &["-a", "a.", "A", "a_b"],
+        ),
+        (
+            "/targets/0/recycle/http/headerSecretRef/key",
+            &secured,
+            253,
+            &["token", ".a_B-1"],
+            &["a b", "a/b"],
+        ),
+        (
+            "/targets/0/recycle/http/headerSecretRef/header",
+            &secured,
+            64,
+            &["Authorization", "X-Token-2"],
+            &["a b", "a:", "a_b"],
+        ),
         ("/windows/0/name", &windows, 63, names.0, names.1),
         (
             "/windows/0/timeZone",
@@ -190,6 +225,7 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
     let mut known: BTreeSet<String> = [
         "/windows/schedule",
         "/targets/selector/matchExpressions/key",
+        "/targets/recycle/http/tls/caBundle",
     ]
     .map(str::to_owned)
     .into();
@@ -223,6 +259,12 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
         &["at least 2 chars long"],
     );
     schedules(&mut t);
+    let bundle = |length: usize| {
+        let path = "/targets/0/recycle/http/tls/caBundle";
+        [secured[0].clone(), (path, json!("A".repeat(length)))]
+    };
+    t.takes("the longest bundle", &bundle(131_072));
+    t.refuses("a longer bundle", &bundle(131_076), &["caBundle: Too long"]);
 
     t.takes(
         "a label's longest value",

@@ -38,3 +38,24 @@ pub fn all_apply(server: &KubeApiServer<'_>) -> usize {
     assert!(files.len() >= 10, "only {} examples", files.len());
     files.len()
 }
+
+/// Applies what the chart renders, without a trace: the server compiles the rules of the admission policies.
+pub fn the_base_applies(server: &KubeApiServer<'_>) -> usize {
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/operator.yaml");
+    server.kubectl(&["create", "namespace", "dbbalance"]);
+    let applied = server.kubectl(&[
+        "apply",
+        "--server-side",
+        "--validate=strict",
+        "--dry-run=server",
+        "-f",
+        base,
+    ]);
+    server.kubectl(&["delete", "namespace", "dbbalance", "--wait=false"]);
+    let policies = applied
+        .lines()
+        .filter(|line| line.starts_with("validatingadmissionpolicy.") && line.contains("dbbalance"))
+        .count();
+    assert_eq!(policies, 3, "{applied}");
+    applied.lines().count()
+}

@@ -127,6 +127,17 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
     let http = json!({"port": 8080, "path": "/r", "verb": "POST", "timeoutSeconds": 5});
     assert_eq!(spec["targets"][0]["recycle"]["http"], http);
 
+    let mut with = http.clone();
+    with["headerSecretRef"] = json!({"name": "hook", "key": "token"});
+    let recycle = json!({"method": "HTTP", "http": with});
+    let policy = named(changed(&[("/targets/0/recycle", recycle)]), "header");
+    server.create(&policy, STRICT).unwrap();
+    let read = &server.read("header")["spec"]["targets"][0]["recycle"]["http"]["headerSecretRef"];
+    assert_eq!(
+        read,
+        &json!({"name": "hook", "key": "token", "header": "Authorization"})
+    );
+
     let signal = json!({"method": "Signal", "signal": {"name": "HUP"}});
     let policy = named(changed(&[("/targets/0/recycle", signal)]), "signal");
     server.create(&policy, STRICT).unwrap();
@@ -135,7 +146,7 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
         recycle,
         &json!({"method": "Signal", "signal": {"name": "HUP", "process": 1}})
     );
-    8
+    9
 }
 
 /// Whoever has not been seen by an operator reads as pending, and no user writes what the operator found.

@@ -23,7 +23,7 @@ use dbbalance_testkit::api_server::KubeApiServer;
 /// A part: its name, and what it does; it gives the number of things that it has checked.
 type Part = (&'static str, fn(&KubeApiServer) -> usize);
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     ("rules between fields", rules::between_fields),
     ("words and required fields", words::known),
     ("unknown fields", words::unknown_fields),
@@ -36,6 +36,7 @@ const PARTS: [Part; 15] = [
     ("kubectl get and wait", kubectl::get_and_wait),
     ("kubectl explain", kubectl::explain),
     ("examples", examples::all_apply),
+    ("the rendered chart", examples::the_base_applies),
     ("plugin shows", plugin::shows),
     ("plugin asks", plugin::asks),
     ("plugin rights", plugin::rights),

@@ -88,6 +88,39 @@ pub fn between_fields(server: &KubeApiServer<'_>) -> usize {
         &[(pools, two), measured],
         &[unsaid],
     );
+    let hook = |more: Value| {
+        let mut block = call();
+        block
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        [(RECYCLE, json!({"method": "HTTP", "http": block}))]
+    };
+    let tls = |tls: Value| hook(json!({ "tls": tls }));
+    let named = "targets[0].recycle.http.tls: Invalid value: serverName is required";
+    let useless = "targets[0].recycle.http.tls: Invalid value: caBundle is of no use";
+    t.takes(
+        "a verified hook",
+        &tls(json!({"serverName": "a.shop.svc", "caBundle": "LS0t"})),
+    );
+    t.takes(
+        "a hook that is not verified",
+        &tls(json!({"insecureSkipVerify": true})),
+    );
+    t.refuses("TLS without a name", &tls(json!({})), &[named]);
+    let address = "targets[0].recycle.http.tls: Invalid value: serverName must be a name";
+    for name in ["10.1.2.3", "127.1", "0x7f000001"] {
+        t.refuses(name, &tls(json!({ "serverName": name })), &[address]);
+    }
+    let both = json!({"insecureSkipVerify": true, "caBundle": "LS0t"});
+    t.refuses("a bundle that is not used", &tls(both), &[useless]);
+    let header = |header: &str| {
+        hook(json!({"headerSecretRef": {"name": "hook", "key": "token", "header": header}}))
+    };
+    t.takes("a header", &header("Authorization"));
+    let own = "headerSecretRef: Invalid value: this header is set by HTTP itself";
+    t.refuses("HTTP's own header", &header("Content-Length"), &[own]);
+
     let mut twice = target("again");
     twice["workloadRef"] = target("web")["workloadRef"].clone();
     let targets = |second: Value| [("/targets", json!([target("web"), second]))];
@@ -215,11 +248,13 @@ fn unavailable(t: &mut Table<'_>) {
 
 /// The lists that are maps: no key twice.
 fn unique(t: &mut Table<'_>) {
-    let two = |a, b| [("/targets", json!([target(a), target(b)]))];
-    t.takes("two targets", &two("web", "jobs"));
+    let two = |b: Value| [("/targets", json!([target("web"), b]))];
+    t.takes("two targets", &two(target("jobs")));
+    let mut of_another_workload = target("jobs");
+    of_another_workload["name"] = json!("web");
     t.refuses(
         "a target's name twice",
-        &two("web", "web"),
+        &two(of_another_workload),
         &["spec.targets[1]: Duplicate value", "web"],
     );
     let two = |a, b| [("/windows", json!([window(a), window(b)]))];

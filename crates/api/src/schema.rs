@@ -62,3 +62,9 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
         }]
     })
 }
+
+/// Returns the schema of certificates in PEM, encoded in base64.
+#[must_use]
+pub fn ca_bundle(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "byte", "minLength": 1, "maxLength": 131_072 })
+}

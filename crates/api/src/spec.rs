@@ -13,8 +13,8 @@ pub use super::rules::{
 };
 use super::status::DbBalancePolicyStatus;
 pub use super::target::{
-    Endpoint, Fallback, HttpSpec, HttpVerb, Method, PoolSpec, RecycleSpec, SignalName, SignalSpec,
-    TargetSpec, WorkloadApiVersion, WorkloadKind, WorkloadRef,
+    Endpoint, Fallback, HeaderSecretRef, HttpSpec, HttpTlsSpec, HttpVerb, Method, PoolSpec,
+    RecycleSpec, SignalName, SignalSpec, TargetSpec, WorkloadApiVersion, WorkloadKind, WorkloadRef,
 };
 
 /// Recycles the connection pools of pods when the topology of an Aurora cluster changes.

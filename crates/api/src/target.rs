@@ -2,6 +2,7 @@
 //!
 //! Part of the policy's spec, with the rules that the schema can check.
 
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -218,7 +219,7 @@ pub enum SignalName {
 }
 
 /// The HTTP request to make.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpSpec {
     /// The port, which a container of the pod must declare.
@@ -237,6 +238,60 @@ pub struct HttpSpec {
     #[serde(default = "default_timeout_seconds")]
     #[schemars(range(min = 1, max = 60))]
     pub timeout_seconds: i32,
+    /// Calls by HTTPS. Default: plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("has(self.serverName) || (has(self.insecureSkipVerify) && self.insecureSkipVerify)").message("serverName is required: pods are called by their address, which certificates do not name"),
+        validation = Rule::new("!has(self.serverName) || !self.serverName.matches('(^|[.])(0x[0-9a-f]*|[0-9]+)$')").message("serverName must be a name, not an address"),
+        validation = Rule::new("!has(self.caBundle) || !has(self.insecureSkipVerify) || !self.insecureSkipVerify").message("caBundle is of no use with insecureSkipVerify")
+    )]
+    pub tls: Option<HttpTlsSpec>,
+    /// A header whose value is a key of a Secret in the policy's namespace, for example a token. The
+    /// chart's value http.headerSecrets must list the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_secret_ref: Option<HeaderSecretRef>,
+}
+
+/// How the certificate of an HTTPS hook is verified.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpTlsSpec {
+    /// The name that the certificate must have. It is sent as SNI and as the host as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub server_name: Option<String>,
+    /// The certificates of the authorities that may have signed it, as PEM in base64. Default: those
+    /// of the operator's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::ca_bundle")]
+    pub ca_bundle: Option<ByteString>,
+    /// Takes any certificate, as the kubelet's probes do. Whoever can answer in the pod's place then
+    /// gets the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
+}
+
+/// A header of the request, with its value in a Secret.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = Rule::new("!(self.header.lowerAscii() in ['connection', 'content-length', 'expect', 'host', 'te', 'trailer', 'transfer-encoding', 'upgrade'])").message("this header is set by HTTP itself"))]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderSecretRef {
+    /// The name of the Secret.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// The key in the Secret whose value is the header's whole value, for example Bearer and a token.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+    /// The header's name.
+    #[serde(default = "default_header")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub header: String,
 }
 
 /// HTTP verbs.
@@ -260,6 +315,9 @@ pub enum Fallback {
 
 fn default_process() -> i32 {
     1
+}
+fn default_header() -> String {
+    "Authorization".to_owned()
 }
 fn default_timeout_seconds() -> i32 {
     5

@@ -30,7 +30,10 @@ fn pod(mark: Option<&str>, statuses: &[Value]) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "web-1", "annotations": notes},
         "spec": {"containers": [{"name": "app"}, {"name": "shipper"}]},
-        "status": {"containerStatuses": statuses}
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": statuses
+        }
     }))
     .unwrap()
 }
@@ -60,6 +63,17 @@ fn the_mark_of_a_signal_counts_the_named_container_alone() {
     let found = pod(None, &[running("app", 1), running("shipper", 40)]);
     let mark = mark_restarts(&found, &target(&signal), &claim(Attempt::First)).unwrap();
     assert_eq!(mark.to_string(), MARK);
+}
+
+#[test]
+fn the_mark_says_that_a_pod_was_not_ready() {
+    let http = target(&json!({"method": "HTTP", "http": {"port": 80, "path": "/"}}));
+    let mut found = pod(None, &[running("app", 1)]);
+    found.status.as_mut().unwrap().conditions = None;
+    let mark = mark_restarts(&found, &http, &claim(Attempt::First)).unwrap();
+    assert_eq!(mark.to_string(), format!("{MARK} NotReady"));
+    let since = compare_restarts(&pod(Some(&mark.to_string()), &[running("app", 1)])).unwrap();
+    assert!(!since.was_ready);
 }
 
 #[test]

@@ -164,6 +164,8 @@ pub enum EffectFault {
     PortNotDeclared,
     /// The pod uses its node's network, so its address is the node's.
     HostNetwork,
+    /// The Secret with the hook's header is not there, or has no value that can be one.
+    NoSuchSecret,
     /// The pod has no address (yet), or one that must not be called.
     NoAddress,
     /// Another field manager owns the annotation.
@@ -198,6 +200,7 @@ impl EffectFault {
             | Self::NoShell
             | Self::PortNotDeclared
             | Self::HostNetwork
+            | Self::NoSuchSecret
             | Self::Conflict
             | Self::Invalid => true,
             Self::ContainerNotRunning

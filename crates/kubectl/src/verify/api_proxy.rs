@@ -41,8 +41,15 @@ async fn call_through_api_server(client: &Client, of: &PodRef, spec: &HttpSpec) 
         fault,
         message: strip_control(&format!("{what}: {why}")).into_owned(),
     };
+    if spec.header_secret_ref.is_some() {
+        // The API server takes some headers for its own caller's, and the user may not read the Secret.
+        let why = "the header of recycle.http.headerSecretRef is sent by the operator alone: verify by a run, with \
+                   kubectl dbbalance recycle POLICY --wait";
+        return failed(EffectFault::Invalid, why.to_owned());
+    }
+    let scheme = if spec.tls.is_some() { "https:" } else { "" };
     let uri = format!(
-        "/api/v1/namespaces/{}/pods/{}:{}/proxy{}",
+        "/api/v1/namespaces/{}/pods/{scheme}{}:{}/proxy{}",
         of.namespace, of.name, spec.port, spec.path
     );
     let request = http::Request::builder()

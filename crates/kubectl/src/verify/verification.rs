@@ -16,6 +16,7 @@ use crate::status;
 use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{PodMeasurement, Socket, UnreadableReason};
 use dbbalance_core::stamp::Claim;
+use dbbalance_kube::containers::compare_restarts;
 use dbbalance_kube::methods::annotate::{ClaimOutcome, StampOutcome};
 use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 use dbbalance_kube::recycle::PodRecycle;
@@ -88,7 +89,6 @@ impl Verification<'_> {
         all: &[k8s_openapi::api::core::v1::Pod],
         say: ReportLine<'_>,
     ) -> Result<Proof, PluginError> {
-        let restarts = count_restarts(self.recycle.pod);
         let began = Instant::now();
         let proxy = ApiProxy(self.recycle.client);
         let outcome = self.recycle.make_effect(&proxy).await;
@@ -118,7 +118,7 @@ impl Verification<'_> {
             self.stamp(say).await;
         }
         let proof = self.watch_connections(began, say).await?;
-        self.refuse_restart(restarts).await?;
+        self.refuse_restart().await?;
         Ok(proof)
     }
 
@@ -198,15 +198,16 @@ impl Verification<'_> {
     }
 
     /// Refuses a proof by a restart: the connections of a restarted process are new, but its pool did not renew them.
-    pub(super) async fn refuse_restart(&self, before: i32) -> Result<(), PluginError> {
+    pub(super) async fn refuse_restart(&self) -> Result<(), PluginError> {
         let pods = self.session.list_pods().await?;
         let found = pods
             .iter()
             .find(|p| p.uid().as_deref() == Some(&self.recycle.pod_ref.uid));
-        if found.is_some_and(|p| count_restarts(p) > before) {
+        let since = found.and_then(compare_restarts);
+        if let Some(container) = since.as_ref().and_then(|s| s.ended.first()) {
             return Err(PluginError::NotProven(format!(
-                "a container of pod {} restarted: the connections are new because the process is. The method ends \
-                 the app instead of renewing its pools",
+                "container {container} of pod {} restarted: the connections are new because the process is. The method \
+                 ends the app instead of renewing its pools",
                 self.pod_name()
             )));
         }
@@ -263,16 +264,4 @@ impl Verification<'_> {
             ));
         }
     }
-}
-
-fn count_restarts(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.container_statuses.as_ref());
-    statuses
-        .into_iter()
-        .flatten()
-        .map(|c| c.restart_count)
-        .sum()
 }
