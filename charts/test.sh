@@ -63,6 +63,11 @@ refuses actionsPerSecond --set limits.actionsPerSecond=0
 # The flag takes whole numbers: half an effect a second would end the operator at its start.
 refuses actionsPerSecond --set limits.actionsPerSecond=0.5
 refuses watch --set 'watch.namespaces={*}'
+refuses clusters --set 'clusters[0].namespaces={shop}'
+refuses clusters --set 'clusters[0].identifier=orders-db'
+refuses clusters --set 'clusters[0].identifier=*-db,clusters[0].namespaces={shop}'
+refuses clusters --set 'clusters[0].identifier=orders-db,clusters[0].roleARN=reader,clusters[0].namespaces={shop}'
+refuses clusters --set 'clusters[0].identifier=orders-db,clusters[0].namespace={shop}'
 refuses "stands alone" --set 'signal.namespaces={shop,*}'
 refuses "not in watch.namespaces" --set 'evidence.namespaces={shop},watch.namespaces={billing}'
 refuses "not in watch.namespaces" --set 'signal.namespaces={shop},watch.namespaces={billing}'

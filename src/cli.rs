@@ -59,6 +59,10 @@ pub struct RunArgs {
     )]
     pub allowed_role_arns: CommaList,
 
+    /// JSON file with the namespaces that may name each cluster and role. Default: every namespace may name all.
+    #[arg(long, env = "DBBALANCE_CLUSTERS_FILE", value_name = "PATH")]
+    pub clusters_file: Option<String>,
+
     /// Namespaces whose policies and pods are watched, comma separated. Empty: all.
     #[arg(
         long, env = "DBBALANCE_WATCH_NAMESPACES", default_value = "", hide_default_value = true,

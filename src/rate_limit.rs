@@ -1,6 +1,6 @@
 //! A token bucket. Every request to the RDS API, each page included, takes a token first.
 //!
-//! There is one bucket for each account role and region. The SDK's own retries are off, so nothing bypasses it.
+//! There is one bucket for each account and region. The SDK's own retries are off, so nothing bypasses it.
 
 use parking_lot::Mutex;
 use std::time::Duration;

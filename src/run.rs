@@ -23,10 +23,12 @@ use crate::aurora::dns::resolver::{Resolver, ResolverError};
 use crate::aurora::dns::{DnsConfig, DnsWatch, LookupResult, LookupStats};
 use crate::aurora::factory::{RdsFactory, RdsOptions};
 use crate::aurora::{
-    Cadence, PollResult, PollStats, PollerConfig, Pollers, RoleAllowList, SourceKey,
+    BindingsError, Cadence, ClusterBindings, PollResult, PollStats, PollerConfig, Pollers,
+    RoleAllowList, SourceKey,
 };
 use crate::cli::RunArgs;
 use crate::controller::context::Context;
+use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::state_cache::StateCache;
 use crate::http::{HttpState, Readiness, bind_listener, serve_http};
@@ -53,6 +55,9 @@ pub enum RunError {
     /// There is no configuration for the API server.
     #[error(transparent)]
     Client(#[from] dbbalance_kube::clients::ClientError),
+    /// The bindings of clusters to namespaces cannot be used.
+    #[error(transparent)]
+    Bindings(#[from] BindingsError),
     /// The HTTP client for pods' hooks cannot be built.
     #[error("cannot build the HTTP client for pods' hooks")]
     Caller(#[from] reqwest::Error),
@@ -114,7 +119,14 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
         "Starting dbbalance"
     );
 
-    let stores = Stores::watch(&clients.normal, &args.watch_namespaces.0, &stop, &tasks);
+    let bindings = match &args.clusters_file {
+        Some(path) => ClusterBindings::read(path)?,
+        None => ClusterBindings::default(),
+    };
+    let mut stores = Stores::watch(&clients.normal, &args.watch_namespaces.0, &stop, &tasks);
+    if bindings.has_selectors() {
+        stores = stores.with_namespace_labels(&clients.normal, &stop, &tasks);
+    }
     tokio::select! {
         ready = stores.wait_until_ready() => ready.map_err(|_| RunError::Caches)?,
         () = stop.cancelled() => return Ok(()),
@@ -129,6 +141,7 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
         stores,
         leadership,
         metrics,
+        bindings,
         identity: lease.identity,
     };
     run_controller(&args, parts, &stop, &tasks).await?;
@@ -150,6 +163,7 @@ struct ControllerParts {
     stores: Stores,
     leadership: Leadership,
     metrics: Arc<Metrics>,
+    bindings: ClusterBindings,
     /// The name of this replica, for events.
     identity: String,
 }
@@ -166,9 +180,12 @@ async fn run_controller(
         stores,
         leadership,
         metrics,
+        bindings,
         identity,
     } = parts;
-    let pollers = start_pollers(args, &metrics, stop);
+    let roles = args.allowed_role_arns.0.iter().cloned();
+    let allowed = RoleAllowList::new(roles.chain(bindings.roles()));
+    let pollers = start_pollers(args, allowed.clone(), &metrics, stop);
     let poked = pollers.changes();
     let reader = Arc::new(ProcNet::new(clients.effects.clone()));
     let probe = Probe::new(ProbeConfig::new(reader), stop.clone());
@@ -182,7 +199,8 @@ async fn run_controller(
         leadership,
         pollers,
         dns,
-        allowed_roles: RoleAllowList::new(args.allowed_role_arns.0.clone()),
+        allowed_roles: allowed,
+        bindings,
         signal_namespaces: args.signal_namespaces.0.clone(),
         evidence_namespaces: args.evidence_namespaces.0.clone(),
         default_region: args.aws_region.clone().unwrap_or_default(),
@@ -194,7 +212,7 @@ async fn run_controller(
         pod_caller: PodCaller::new()?,
         metrics,
         state: StateCache::default(),
-        budget_lock: Mutex::new(()),
+        ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,
     });
@@ -244,8 +262,12 @@ fn listen_to_signals(stop: &CancellationToken) -> Result<(), std::io::Error> {
     Ok(())
 }
 
-fn start_pollers(args: &RunArgs, metrics: &Arc<Metrics>, stop: &CancellationToken) -> Pollers {
-    let allowed = RoleAllowList::new(args.allowed_role_arns.0.clone());
+fn start_pollers(
+    args: &RunArgs,
+    allowed: RoleAllowList,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Pollers {
     let options = RdsOptions {
         rds_endpoint: args.rds_endpoint_url.clone(),
         sts_endpoint: args.sts_endpoint_url.clone(),

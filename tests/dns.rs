@@ -193,6 +193,7 @@ fn view(writer: &str, readers: &[&str]) -> ClusterView {
         let facts = MemberFacts {
             class: None,
             endpoint: Some(endpoint),
+            serverless: None,
         };
         (m.instance.clone(), facts)
     });

@@ -60,6 +60,12 @@ impl RoleAllowList {
     }
 }
 
+/// Returns the account of an ARN: its fifth part.
+#[must_use]
+pub fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,9 +16,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::collections::hash_map::Entry as Slot;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +32,7 @@ pub use state::{DnsConfig, DnsUpdate};
 
 use super::access::ClusterKey;
 use dbbalance_core::dns::DnsView;
-use dbbalance_core::topology::{ClusterView, InstanceId};
+use dbbalance_core::topology::ClusterView;
 use limiter::LookupLimiter;
 use state::{SampledCluster, SamplerShared};
 
@@ -65,11 +63,24 @@ impl DnsWatch {
     /// Must be called within a tokio runtime.
     pub fn watch(&self, key: &ClusterKey, view: &ClusterView) {
         let now = (self.shared.config.clock)();
-        let sampled = match self.shared.lock_clusters().entry(key.clone()) {
-            Slot::Occupied(sampled) => Arc::clone(sampled.get()),
-            Slot::Vacant(slot) => {
+        let sampled = self.sampler_for(key, &view.topology.arn);
+        if sampled.lock_names().set_view(view, now) {
+            sampled.names_changed.notify_one();
+        }
+    }
+
+    /// Returns the sampler of the cluster with this ARN for the key, and starts it if there is none. A cluster has one
+    /// sampler and one address book, however many keys name it.
+    fn sampler_for(&self, key: &ClusterKey, arn: &str) -> Arc<SampledCluster> {
+        let mut clusters = self.shared.lock_clusters();
+        if let Some(sampled) = clusters.get(key).filter(|sampled| sampled.arn == arn) {
+            return Arc::clone(sampled);
+        }
+        let other = clusters.values().find(|sampled| sampled.arn == arn);
+        let sampled = other.map_or_else(
+            || {
                 let sampled = Arc::new(SampledCluster {
-                    key: key.clone(),
+                    arn: arn.to_owned(),
                     names: Mutex::default(),
                     names_changed: Notify::new(),
                     stop: self.shared.stop.child_token(),
@@ -78,21 +89,13 @@ impl DnsWatch {
                     Arc::clone(&self.shared),
                     Arc::clone(&sampled),
                 ));
-                Arc::clone(slot.insert(sampled))
-            }
-        };
-        if sampled.lock_names().set_view(view, now) {
-            sampled.names_changed.notify_one();
-        }
-    }
-
-    /// Adds addresses of instances that the status has recorded, so that a new leader recognizes connections to removed
-    /// instances. They do not replace looked-up addresses. Does nothing for a cluster that is not watched.
-    pub fn seed_addresses(&self, key: &ClusterKey, addresses: &[(InstanceId, IpAddr)]) {
-        let now = (self.shared.config.clock)();
-        if let Some(sampled) = self.shared.lock_clusters().get(key) {
-            sampled.lock_names().seed_addresses(addresses, now);
-        }
+                sampled
+            },
+            Arc::clone,
+        );
+        let before = clusters.insert(key.clone(), Arc::clone(&sampled));
+        stop_unused(&clusters, before.into_iter());
+        sampled
     }
 
     /// Samples the cluster and reader endpoints eight times a second until then, within the rate limit of all clusters.
@@ -120,13 +123,16 @@ impl DnsWatch {
 
     /// Drops all other clusters and stops their samplers.
     pub fn retain(&self, keys: &HashSet<ClusterKey>) {
-        self.shared.lock_clusters().retain(|key, sampled| {
+        let mut clusters = self.shared.lock_clusters();
+        let mut dropped = Vec::new();
+        clusters.retain(|key, sampled| {
             let kept = keys.contains(key);
             if !kept {
-                sampled.stop.cancel();
+                dropped.push(Arc::clone(sampled));
             }
             kept
         });
+        stop_unused(&clusters, dropped.into_iter());
     }
 
     /// Returns the updates of all clusters from now on. Samples that change nothing are left out.
@@ -135,5 +141,17 @@ impl DnsWatch {
         let (sender, receiver) = mpsc::unbounded();
         self.shared.lock_listeners().push(sender);
         receiver
+    }
+}
+
+/// Stops those samplers that no key leads to.
+fn stop_unused(
+    clusters: &HashMap<ClusterKey, Arc<SampledCluster>>,
+    dropped: impl Iterator<Item = Arc<SampledCluster>>,
+) {
+    for sampled in dropped {
+        if !clusters.values().any(|kept| Arc::ptr_eq(kept, &sampled)) {
+            sampled.stop.cancel();
+        }
     }
 }

@@ -3,8 +3,6 @@
 //! Only allowed roles are assumed. Credentials come from AWS's default chain and stay inside the SDK: they are not read,
 //! logged or stored here.
 
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +14,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_rds::config::Builder;
 
 use super::access::{RoleAllowList, SourceKey};
+use super::account_buckets::AccountBuckets;
 use super::error::SourceError;
 use super::rds::RdsSource;
 use super::source::{ClusterSource, SourceFactory};
-use crate::rate_limit::Bucket;
 
 /// How long to wait for a connection: the SDK's own default is 3.1 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,7 +48,7 @@ pub struct RdsFactory {
     options: RdsOptions,
     allowed: RoleAllowList,
     /// Kept here, so that a rebuilt source keeps its bucket.
-    buckets: Mutex<HashMap<SourceKey, Arc<Bucket>>>,
+    buckets: Arc<AccountBuckets>,
 }
 
 impl RdsFactory {
@@ -60,13 +58,8 @@ impl RdsFactory {
         Self {
             options,
             allowed,
-            buckets: Mutex::default(),
+            buckets: Arc::default(),
         }
-    }
-
-    fn bucket_for(&self, key: &SourceKey) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock();
-        Arc::clone(buckets.entry(key.clone()).or_default())
     }
 
     /// Returns the configuration of the operator's own identity in this region.
@@ -110,6 +103,8 @@ impl SourceFactory for RdsFactory {
         if let Some(url) = &self.options.rds_endpoint {
             rds = rds.endpoint_url(url);
         }
-        Ok(Arc::new(RdsSource::new(rds, self.bucket_for(key))))
+        let bucket = self.buckets.bucket_for(key);
+        let source = RdsSource::new(rds, bucket).with_accounts(Arc::clone(&self.buckets), key);
+        Ok(Arc::new(source))
     }
 }

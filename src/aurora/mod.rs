@@ -1,6 +1,7 @@
 //! Reads Aurora clusters: polls the RDS API, and samples the DNS of their endpoints as pods see it.
 //!
-//! - [`access`] names the role and region of a cluster, and checks which roles are allowed.
+//! - [`access`] names the role and region of a cluster, and checks which roles are allowed; [`bindings`] checks which
+//!   namespaces may name it.
 //! - [`factory`] builds a [`source`]; [`rds`] makes two batched calls for up to a hundred clusters.
 //! - [`validate`] checks that an answer is complete and turns it into a reading.
 //! - [`poller`] polls, one task for each role and region, limited by [`crate::rate_limit`].
@@ -8,6 +9,8 @@
 //! - [`dns`] samples the endpoints.
 
 pub mod access;
+pub mod account_buckets;
+pub mod bindings;
 pub mod cadence;
 pub mod dns;
 pub mod error;
@@ -24,6 +27,7 @@ pub mod validate;
 mod whole_body;
 
 pub use access::{ClusterKey, RoleAllowList, RoleKey, SourceKey};
+pub use bindings::{BindingsError, ClusterBindings, ClusterRequest};
 pub use cadence::Cadence;
 pub use dns::{DnsConfig, DnsUpdate, DnsWatch};
 pub use error::{ErrorClass, ReadingError, SourceError};

@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use futures::channel::mpsc;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ pub use state::PollerConfig;
 
 use super::access::ClusterKey;
 use super::snapshot::{ClusterSnapshot, PolledCluster};
-use dbbalance_core::topology::{InstanceId, Topology};
+use dbbalance_core::topology::{ClusterView, InstanceId, Topology};
 use state::{PolledSource, PollerShared};
 
 /// All pollers of the operator. Clones share them.
@@ -132,6 +133,29 @@ impl Pollers {
                     .map(|entry| entry.snapshot().clone())
             })
             .unwrap_or_default()
+    }
+
+    /// Returns the view of the cluster with this ARN that was confirmed last, by whichever source; `None` if no source has
+    /// read the cluster.
+    #[must_use]
+    pub fn freshest_view(&self, arn: &str) -> Option<Arc<ClusterView>> {
+        let sources: Vec<_> = self.shared.lock_sources().values().cloned().collect();
+        let mut freshest: Option<(Option<Timestamp>, Arc<ClusterView>)> = None;
+        for source in sources {
+            for entry in source.lock_clusters().values() {
+                let snapshot = entry.snapshot();
+                let Some(view) = snapshot.view.as_ref().filter(|v| v.topology.arn == arn) else {
+                    continue;
+                };
+                let is_fresher = freshest
+                    .as_ref()
+                    .is_none_or(|(at, _)| *at < snapshot.confirmed_at);
+                if is_fresher {
+                    freshest = Some((snapshot.confirmed_at, Arc::clone(view)));
+                }
+            }
+        }
+        freshest.map(|(_, view)| view)
     }
 
     /// Returns the clusters whose snapshot changes from now on, as far as a reconcile can decide differently: view,

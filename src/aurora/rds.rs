@@ -13,6 +13,8 @@ use aws_sdk_rds::config::Builder;
 use aws_sdk_rds::config::retry::RetryConfig;
 use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
 
+use super::access::SourceKey;
+use super::account_buckets::AccountBuckets;
 use super::error::{ReadingError, SourceError};
 use super::rds_fault::{RdsFault, classify_error};
 use super::source::ClusterSource;
@@ -48,7 +50,9 @@ const INSTANCES: &str = "rds:DescribeDBInstances";
 #[derive(Debug)]
 pub struct RdsSource {
     client: Client,
-    bucket: Arc<Bucket>,
+    bucket: Mutex<Arc<Bucket>>,
+    /// The buckets of all accounts, and the source that this one is for.
+    accounts: Option<(Arc<AccountBuckets>, SourceKey)>,
     shunned: Mutex<RefusedIds>,
 }
 
@@ -100,8 +104,32 @@ impl RdsSource {
         let client = Client::from_conf(config.build());
         Self {
             client,
-            bucket,
+            bucket: Mutex::new(bucket),
+            accounts: None,
             shunned: Mutex::default(),
+        }
+    }
+
+    /// Returns the source with the buckets of all accounts: it takes its tokens from that of its account once an answer
+    /// names the account.
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Arc<AccountBuckets>, key: &SourceKey) -> Self {
+        self.accounts = Some((accounts, key.clone()));
+        self
+    }
+
+    async fn take_token(&self) {
+        let bucket = Arc::clone(&self.bucket.lock());
+        bucket.acquire().await;
+    }
+
+    /// Switches to the bucket of the account that these clusters belong to.
+    fn follow_account(&self, rows: &[DbCluster]) {
+        let Some((accounts, key)) = &self.accounts else {
+            return;
+        };
+        if let Some(arn) = rows.iter().find_map(DbCluster::db_cluster_arn) {
+            *self.bucket.lock() = accounts.learn_account(key, arn);
         }
     }
 
@@ -195,7 +223,7 @@ impl RdsSource {
         let mut pages = PageMarkers::new(CLUSTERS);
         let mut rows = Vec::new();
         loop {
-            self.bucket.acquire().await;
+            self.take_token().await;
             let call = self
                 .client
                 .describe_db_clusters()
@@ -216,7 +244,7 @@ impl RdsSource {
         let mut pages = PageMarkers::new(INSTANCES);
         let mut rows = Vec::new();
         loop {
-            self.bucket.acquire().await;
+            self.take_token().await;
             let call = self
                 .client
                 .describe_db_instances()
@@ -241,6 +269,7 @@ impl ClusterSource for RdsSource {
         ids: &BTreeSet<ClusterId>,
     ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
         let clusters = self.read_cluster_rows(ids).await?;
+        self.follow_account(&clusters);
         let followable: Vec<ClusterId> = ids
             .iter()
             .filter(|id| clusters.iter().any(|row| validate::is_followable(row, id)))

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types::{DbCluster, DbClusterMember, DbInstance};
 
 use super::error::ReadingError;
-use dbbalance_core::topology::{ClusterId, Endpoints, InstanceId, MemberId, ResourceId};
+use dbbalance_core::budget::SERVERLESS_CLASS;
+use dbbalance_core::topology::{
+    ClusterId, Endpoints, InstanceId, MemberId, ResourceId, ServerlessCapacity,
+};
 use dbbalance_core::tracker::{ClusterReading, MemberReading};
 
 /// The engines that are Aurora. The same API returns Multi-AZ clusters (`mysql`, `postgres`), Neptune and `DocumentDB`,
@@ -96,7 +99,13 @@ pub fn build_reading(
     let rows = instances
         .iter()
         .filter(|i| is_same_id(i.db_cluster_identifier(), asked));
-    let listed = instances_by_name(rows).map_err(not_whole)?;
+    let mut listed = instances_by_name(rows).map_err(not_whole)?;
+    let capacity = serverless_capacity(cluster);
+    for (_, member) in listed.values_mut() {
+        if member.class.as_deref() == Some(SERVERLESS_CLASS) {
+            member.serverless = capacity;
+        }
+    }
     if !flags.keys().eq(listed.keys()) {
         return Err(not_whole(format!(
             "its members are {}, but its instances are {}",
@@ -126,6 +135,14 @@ pub fn build_reading(
 /// Returns a host name in lower case; `None` if it is missing or empty.
 fn host_name(name: Option<&str>) -> Option<String> {
     name.filter(|n| !n.is_empty()).map(str::to_ascii_lowercase)
+}
+
+/// Returns the capacity between which the cluster's Serverless v2 instances scale.
+fn serverless_capacity(cluster: &DbCluster) -> Option<ServerlessCapacity> {
+    let scaling = cluster.serverless_v2_scaling_configuration()?;
+    // Without a minimum the smallest is assumed, which has the smaller limit.
+    let min = scaling.min_capacity().unwrap_or(0.0);
+    ServerlessCapacity::from_units(min, scaling.max_capacity()?)
 }
 
 /// Returns the writer flag of each member.
@@ -176,6 +193,7 @@ fn instances_by_name<'a>(
             status: status.to_owned(),
             class: row.db_instance_class().map(str::to_owned),
             endpoint: host_name(row.endpoint().and_then(|e| e.address())),
+            serverless: None,
         };
         if listed.insert(instance, (id, facts)).is_some() {
             return Err(format!("instance {name} is listed twice"));

@@ -9,8 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::ledger::Ledger;
 use super::state_cache::StateCache;
-use crate::aurora::access::RoleAllowList;
+use crate::aurora::access::{ClusterKey, RoleAllowList};
+use crate::aurora::bindings::{ClusterBindings, ClusterRequest};
 use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::k8s::events::Events;
@@ -19,6 +21,7 @@ use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::Bucket;
 use crate::sockets::Probe;
+use dbbalance_api::DbBalancePolicy;
 use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 
@@ -36,6 +39,8 @@ pub struct Context {
     pub dns: DnsWatch,
     /// Roles that policies may name. The pollers hold the same list.
     pub allowed_roles: RoleAllowList,
+    /// Which namespaces may name which clusters.
+    pub bindings: ClusterBindings,
     /// Namespaces with the right that method Signal needs; `*` is all.
     pub signal_namespaces: Vec<String>,
     /// Namespaces with the right that evidence by `ProcNet` needs; `*` is all.
@@ -54,9 +59,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// In-memory state of policies; safe to lose.
     pub state: StateCache,
-    /// Held while a step is planned and its load recorded, so that two policies of a cluster cannot both take the rest
-    /// of its connection budget.
-    pub budget_lock: Mutex<()>,
+    /// What policies hold of their clusters.
+    pub ledger: Ledger,
     /// Consecutive failed reconciles, by policy UID.
     pub failures: Mutex<HashMap<String, u32>>,
     /// Returns the current time.
@@ -142,6 +146,24 @@ impl Context {
             state: &self.state,
             clock: self.clock,
         }
+    }
+
+    /// Returns whether a policy's namespace may name this cluster, whose ARN is known once it was read.
+    #[must_use]
+    pub fn may_name_cluster(
+        &self,
+        policy: &DbBalancePolicy,
+        key: &ClusterKey,
+        arn: Option<&str>,
+    ) -> bool {
+        let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+        let labels = self.stores.namespace_labels(namespace);
+        self.bindings.is_allowed(ClusterRequest {
+            namespace,
+            labels: labels.as_ref(),
+            key,
+            arn,
+        })
     }
 
     /// Returns whether method Signal is granted in the namespace.

@@ -6,8 +6,11 @@
 pub mod apply;
 pub mod context;
 pub mod errors;
+pub mod ledger;
 pub mod observe;
 pub mod reconcile;
 pub mod report;
 mod sampling;
 pub mod state_cache;
+#[cfg(test)]
+mod testing;

@@ -8,13 +8,12 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::context::Context;
 use super::errors::ReconcileError;
-use super::observe::{cluster_key, cluster_peers, observe_world};
+use super::observe::{observe_world, plan_among_peers};
 use super::sampling::request_samples;
 use super::{apply::apply_plan, report::report_results};
 use crate::k8s::watch::WatchedPolicy;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_core::error_chain::format_error_chain;
-use dbbalance_planner::plan;
 use dbbalance_planner::policy::{Policy, PolicyFindings};
 
 /// The shortest time between two reconciles of a policy that changes in each.
@@ -62,22 +61,7 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     let (current, mut world) = observe_world(policy, ctx).await?;
     let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
-    let plan = {
-        let _entered = ctx.budget_lock.lock();
-        let key = cluster_key(&world.spec.cluster, ctx);
-        world.peers = cluster_peers(&world.policy.uid, &key, ctx);
-        let plan = plan(&world, &parsed, now);
-        ctx.state.update(&world.policy.uid, |state| {
-            state.running = plan.targets.iter().filter(|t| t.running).count();
-            state.in_flight = plan
-                .targets
-                .iter()
-                .fold(dbbalance_core::budget::Load::default(), |sum, t| {
-                    sum.plus(t.in_flight)
-                });
-        });
-        plan
-    };
+    let plan = plan_among_peers(&mut world, &parsed, now, ctx);
     request_samples(&current, &world, &plan, now, ctx);
     let applied = apply_plan(&current, &world, &plan, ctx.for_effects()).await?;
     let reported =

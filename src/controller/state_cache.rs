@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 use dbbalance_api::status::DbBalancePolicyStatus;
-use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
 use dbbalance_core::pod::PodFacts;
@@ -49,10 +48,6 @@ pub struct PolicyState {
     /// The sockets of pods before their recycle, by pod UID. Later readings are compared with them to prove that the
     /// pool was renewed.
     pub sockets_before_recycle: BTreeMap<String, Vec<Socket>>,
-    /// The connections that the policy's recycles in progress may add.
-    pub in_flight: Load,
-    /// Runs in progress that no gate outside of the policy holds.
-    pub running: usize,
 }
 
 impl PolicyState {

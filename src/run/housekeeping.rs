@@ -26,6 +26,7 @@ pub(super) async fn follow_leadership(ctx: Arc<Context>, elected: mpsc::Unbounde
         ctx.leadership.wait_until_acquired().await;
         tracing::info!(identity = ctx.leadership.identity(), "Started leading");
         ctx.state.clear();
+        ctx.ledger.clear();
         let _ = elected.unbounded_send(());
         ctx.leadership.wait_until_lost().await;
         tracing::warn!(
@@ -50,7 +51,9 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
         let policies: Vec<_> = policies.iter().filter_map(|p| p.0.as_ref().ok()).collect();
         let keys: HashSet<ClusterKey> = policies
             .iter()
-            .map(|p| cluster_key(&p.spec.cluster, &ctx))
+            .map(|p| (p, cluster_key(&p.spec.cluster, &ctx)))
+            .filter(|(p, key)| ctx.may_name_cluster(p, key, None))
+            .map(|(_, key)| key)
             .collect();
         ctx.pollers.retain(&keys);
         let measured = policies
@@ -58,8 +61,9 @@ pub(super) async fn run_housekeeping(ctx: Arc<Context>) {
             .flat_map(|p| p.spec.targets.iter().map(|t| probe_key(p, t)));
         ctx.probe.retain(&measured.collect());
         ctx.dns.retain(&keys);
-        ctx.state
-            .retain(&policies.iter().filter_map(|p| p.uid()).collect());
+        let uids = policies.iter().filter_map(|p| p.uid()).collect();
+        ctx.state.retain(&uids);
+        ctx.ledger.retain(&uids);
         ctx.metrics.set_fleet(&count_fleet(&policies));
     }
 }

@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::aurora::dns::DnsUpdate;
 use crate::aurora::{ClusterKey, Pollers};
 use crate::controller::context::Context;
-use crate::controller::observe::cluster_key;
+use crate::controller::observe::{cluster_key, is_concerned_by_pod};
 use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
 
 /// Passes DNS updates to the pollers, and returns the clusters whose policies must be reconciled.
@@ -25,7 +25,8 @@ pub(super) fn dns_changes(
     })
 }
 
-/// Maps changes of cached objects to policies: a policy to itself, anything else to all policies of its namespace.
+/// Maps changes of cached objects to policies: a policy to itself, a pod to the policies that may count it, anything else to
+/// all policies of its namespace.
 pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
     stores.changes().flat_map(move |change| {
         let refs = match change {
@@ -36,6 +37,15 @@ pub(super) fn object_policies(stores: Stores) -> impl Stream<Item = ObjectRef<Wa
             } => {
                 vec![ObjectRef::new(&name).within(&namespace)]
             }
+            CacheChange::Pod(pod) => stores
+                .policies_in(&pod.namespace)
+                .iter()
+                .filter(|p| {
+                    let policy = p.0.as_ref();
+                    policy.is_ok_and(|policy| is_concerned_by_pod(policy, &pod, &stores))
+                })
+                .map(|p| ObjectRef::from_obj(&**p))
+                .collect(),
             CacheChange::Object { namespace, .. } => stores
                 .policies_in(&namespace)
                 .iter()

@@ -88,6 +88,13 @@ pub fn between_fields(server: &KubeApiServer<'_>) -> usize {
         &[(pools, two), measured],
         &[unsaid],
     );
+    let mut twice = target("again");
+    twice["workloadRef"] = target("web")["workloadRef"].clone();
+    let targets = |second: Value| [("/targets", json!([target("web"), second]))];
+    let shared = "spec: Invalid value: two targets name one workload: give its pools in one target";
+    t.refuses("one workload twice", &targets(twice.clone()), &[shared]);
+    twice["workloadRef"]["kind"] = json!("StatefulSet");
+    t.takes("two workloads of one name", &targets(twice));
     let block = json!({"method": "HTTP", "http": call(), "signal": hup()});
     t.refuses("HTTP with signal", &[(RECYCLE, block)], &[signal]);
     let block = json!({"method": "Signal", "http": call(), "signal": hup()});

@@ -28,10 +28,11 @@ pub fn window(name: &str) -> Value {
     json!({"name": name, "type": "Deny", "schedule": "0 9 * * 1-5", "durationSeconds": 3600})
 }
 
-/// A target that the rules take, with this name.
+/// A target that the rules take, with this name, which is its workload's as well.
 pub fn target(name: &str) -> Value {
     let mut target = base()["spec"]["targets"][0].take();
     target["name"] = json!(name);
+    target["workloadRef"]["name"] = json!(name);
     target
 }
 

@@ -72,6 +72,7 @@ pub async fn the_account_changes_its_own_annotations_and_nothing_else(fixture: A
             json!({"metadata": {"annotations": {"dbbalance.io/claim": null}}}),
         ),
         (&pod, annotation("dbbalance.io/epoch")),
+        (&pod, annotation("dbbalance.io/restarts")),
         (&workload, template("dbbalance.io/epoch")),
     ] {
         let taken = patch_as_operator(&fixture, path, &change).await;

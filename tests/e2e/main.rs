@@ -11,6 +11,7 @@ mod handover;
 mod methods;
 mod outage;
 mod reaction;
+mod tenants;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ fn main() -> ExitCode {
         outage::nothing_is_recycled_while_rds_fails,
         coexistence::the_older_policy_owns_the_pods,
         coexistence::overlapping_targets_do_nothing,
+        tenants::a_policy_that_only_observes_holds_nobody,
+        tenants::a_namespace_that_may_not_name_a_cluster_sees_nothing_of_it,
         methods::signal_reaches_every_pod_once,
         methods::http_reaches_every_pod_once,
         methods::a_redirect_is_not_followed,

@@ -142,3 +142,12 @@ would be granted and never used. The argument is a list: the context, and the ke
   resources: [pods/exec]
   verbs: [get, create]
 {{- end -}}
+
+{{/* Not empty if a binding of a cluster selects namespaces by their labels. */}}
+{{- define "dbbalance.selectsNamespaces" -}}
+{{- range .Values.clusters -}}
+{{- if .namespaceSelector -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}

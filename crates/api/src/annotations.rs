@@ -10,6 +10,8 @@ pub const CLAIM: &str = "dbbalance.io/claim";
 pub const RECYCLES: &str = "dbbalance.io/recycles";
 /// On a pod: how often it was recycled within one run, and when last, where connections are measured.
 pub const MOVED: &str = "dbbalance.io/moved";
+/// On a pod: how often each of its containers had restarted when its last recycle was claimed.
+pub const RESTARTS: &str = "dbbalance.io/restarts";
 /// On a pod: the cluster's writer at the stamped epoch.
 pub const WRITER: &str = "dbbalance.io/writer";
 /// On a pod: the cluster's readers at the stamped epoch, comma separated and sorted.

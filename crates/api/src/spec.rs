@@ -106,6 +106,7 @@ pub use super::target::{
     )
 )]
 #[x_kube(validation = Rule::new("self.targets.all(t, t.pools.all(p, has(p.connectionsPerPod)) || (self.evidence.source != 'None' && t.pools.size() == 1))").message("connectionsPerPod is required, unless evidence measures the connections of a target's only pool"))]
+#[x_kube(validation = Rule::new("self.targets.all(t, !has(t.workloadRef) || self.targets.exists_one(other, has(other.workloadRef) && other.workloadRef.kind == t.workloadRef.kind && other.workloadRef.name == t.workloadRef.name))").message("two targets name one workload: give its pools in one target"))]
 #[serde(rename_all = "camelCase")]
 pub struct DbBalancePolicySpec {
     /// Enforce acts on pods. Observe plans and shows, and changes nothing.

@@ -338,6 +338,63 @@ pub struct RunStatus {
     /// The spec's generation when it halted; an edit lets it go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted_generation: Option<i64>,
+    /// Why it halted, in one word; the message has the figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted_reason: Option<HaltReason>,
+    /// When a halted run goes on by itself, as its cause may have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+    /// How often a halted run has gone on by itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub retries: i32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+/// Why a run has halted.
+#[derive(
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::IntoStaticStr,
+)]
+pub enum HaltReason {
+    /// The method failed on too many pods.
+    MethodFailed,
+    /// The method cannot work on any pod: a right, a container or a signal handler is missing.
+    MethodRefused,
+    /// The method ended the app's containers instead of renewing their connections.
+    AppEnded,
+    /// It made no progress within spec.pacing.progressDeadlineSeconds.
+    NoProgress,
+    /// The stamp was removed from the pod template.
+    StampReverted,
+    /// An older policy has taken over the pods.
+    TargetLost,
+}
+
+impl HaltReason {
+    /// Returns the word that the status shows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns whether the cause can pass by itself, so that another try makes sense.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::MethodFailed | Self::NoProgress)
+    }
 }
 
 /// How a run stands.

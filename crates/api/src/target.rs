@@ -24,8 +24,8 @@ pub struct TargetSpec {
     /// The workload whose pods are meant, in the policy's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_ref: Option<WorkloadRef>,
-    /// The pods that are meant, in the policy's namespace, if they belong to a ReplicaSet,
-    /// StatefulSet or DaemonSet.
+    /// The pods that are meant, in the policy's namespace, whoever owns them. Evict takes only those
+    /// of a ReplicaSet, ReplicationController, StatefulSet or DaemonSet, which recreate them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::label_selector")]
     pub selector: Option<LabelSelector>,
@@ -181,7 +181,8 @@ impl Method {
 pub struct SignalSpec {
     /// The signal's name, without SIG. Only signals that a process can catch.
     pub name: SignalName,
-    /// The container. Default: the pod's first.
+    /// The container, which may be a native sidecar. Default: the one that the pod's annotation
+    /// kubectl.kubernetes.io/default-container names, else the pod's only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),
@@ -192,6 +193,10 @@ pub struct SignalSpec {
     #[serde(default = "default_process")]
     #[schemars(range(min = 1, max = 4_194_304))]
     pub process: i32,
+    /// Signals the only child of the process instead. For containers whose first process is an init
+    /// such as tini or dumb-init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<bool>,
 }
 
 // One variant list without docs: a documented variant would split the enum in the schema.

@@ -1,14 +1,25 @@
 //! Checks steps against the connection budget of a cluster, over all its policies.
 //!
-//! Measured connections count on the instances that hold them. Without measurements the budget assumes the worst case
-//! for each instance: that all connections of an endpoint's pools are on it. Connections that a step opens may always
-//! land on that one instance. While a change has not settled, DNS may serve an instance in its old or its new role,
+//! Measured connections count on the instances that hold them. Without measurements each instance is assumed to hold its
+//! even share of the endpoint's connections, and half as many again ([`ESTIMATED_SKEW_PERCENT`]): that all of them are on
+//! one instance would be more than it may have wherever a cluster needs several readers. Connections that a step opens
+//! may always land on one instance. While a change has not settled, DNS may serve an instance in its old or its new role,
 //! so it counts in both.
 
 use std::collections::BTreeMap;
 
 use super::topology::{ClusterView, InstanceId, Role, Topology};
 use dbbalance_api::spec::{BudgetSpec, Endpoint};
+
+mod limits;
+
+pub use limits::{
+    SERVERLESS_CLASS, find_instance_limits, find_max_connections, find_serverless_limit,
+};
+
+/// How much of its even share an instance is assumed to hold where nothing is measured, in percent
+/// (docs/adr/0012-connection-budget.md).
+pub const ESTIMATED_SKEW_PERCENT: u64 = 150;
 
 /// The connections that one target holds, or may add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,43 +84,32 @@ impl Holding {
 pub enum BudgetCheck {
     /// The step fits.
     Fits,
-    /// The step does not fit; holds the arithmetic as text.
-    Exceeds(String),
+    /// The step does not fit.
+    Exceeds {
+        /// The arithmetic, as text.
+        message: String,
+        /// Whether measured connections alone leave no room, so that it does not rest on an estimate.
+        measured: bool,
+    },
     /// No limit is known, so a method that surges must wait; holds the reason as text.
     Unknown(String),
 }
 
-/// Returns the limit of each instance, before headroom.
-#[must_use]
-pub fn find_instance_limits(
-    view: &ClusterView,
-    spec: &BudgetSpec,
-) -> BTreeMap<InstanceId, Option<u64>> {
-    view.topology
-        .members()
-        .map(|(member, _)| {
-            let limit = spec
-                .max_connections
-                .and_then(|n| u64::try_from(n).ok())
-                .or_else(|| {
-                    let facts = view.facts.get(&member.instance)?;
-                    find_max_connections(&view.engine, facts.class.as_deref()?)
-                });
-            (member.instance.clone(), limit)
-        })
-        .collect()
-}
-
-/// Which endpoints may resolve to a member.
+/// Which endpoints may resolve to a member, and among how many members each spreads.
 #[derive(Clone, Copy, Debug, Default)]
 struct ServedEndpoints {
     reader: bool,
     writer: bool,
+    /// How many members serve the reader endpoint; at least one.
+    readers: u64,
 }
 
 impl ServedEndpoints {
     fn of_instance(topologies: &[&Topology], instance: &InstanceId) -> Self {
-        let mut serves = Self::default();
+        let mut serves = Self {
+            readers: u64::MAX,
+            ..Self::default()
+        };
         for topology in topologies {
             let role = topology.members().find(|(m, _)| m.instance == *instance);
             match role.map(|(_, role)| role) {
@@ -121,12 +121,26 @@ impl ServedEndpoints {
                 Some(Role::Reader) => serves.reader = true,
                 None => {}
             }
+            // A reader that has just come or is about to go serves nothing yet, or no more.
+            let readers = topology.readers.len().max(1) as u64;
+            serves.readers = serves.readers.min(readers);
         }
         serves
     }
 
+    /// Returns what of a load may land on the instance: all of it.
     const fn select_load(self, load: Load) -> u64 {
         (if self.reader { load.reader } else { 0 }) + (if self.writer { load.writer } else { 0 })
+    }
+
+    /// Returns what of an estimate the instance is assumed to hold.
+    fn estimate_share(self, load: Load) -> u64 {
+        let even = load.reader.div_ceil(self.readers);
+        let skewed = (even * ESTIMATED_SKEW_PERCENT).div_ceil(100);
+        self.select_load(Load {
+            reader: skewed.min(load.reader),
+            writer: load.writer,
+        })
     }
 }
 
@@ -179,62 +193,31 @@ pub fn check_budget(
         let headroom = u64::try_from(spec.headroom_percent).unwrap_or(0).min(100);
         let budget = limit * (100 - headroom) / 100;
         let measured = now.measured.get(&member.instance).copied().unwrap_or(0);
-        let has = pick(now.estimated) + measured;
-        let held = has + pick(in_flight);
+        let estimated = serves.estimate_share(now.estimated);
+        let flying = pick(in_flight);
+        let held = estimated + measured + flying;
         let needs = pick(step);
         if held + needs > budget {
-            return BudgetCheck::Exceeds(format!(
-                "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held, {} in flight)",
-                member.instance,
-                budget.saturating_sub(held),
-                has,
-                pick(in_flight),
-            ));
+            let share = if estimated > 0 {
+                format!(
+                    ", of which {estimated} are estimated as an even share and {}% more",
+                    ESTIMATED_SKEW_PERCENT - 100
+                )
+            } else {
+                String::new()
+            };
+            return BudgetCheck::Exceeds {
+                message: format!(
+                    "needs {needs} connections on {}, has {} ({limit} max_connections less {headroom}% headroom is {budget}, {} held{share}, {flying} in flight)",
+                    member.instance,
+                    budget.saturating_sub(held),
+                    estimated + measured,
+                ),
+                measured: measured > 0 && measured + flying + needs > budget,
+            };
         }
     }
     BudgetCheck::Fits
-}
-
-/// Returns `max_connections` of an instance class, from the tables of the Aurora user guides; `None` for a class that
-/// is not listed, because a limit is never guessed.
-#[must_use]
-pub fn find_max_connections(engine: &str, class: &str) -> Option<u64> {
-    let (family, size) = class.strip_prefix("db.")?.split_once('.')?;
-    // r7g and r8g have the memory of r6g; r6i and r5 have nearly the same. The smaller figure of r5 is used only for
-    // the one size where the guide gives both.
-    let memory_family = matches!(
-        family,
-        "r5" | "r6g" | "r6gd" | "r6i" | "r6id" | "r7g" | "r7i" | "r8g" | "r8gd" | "r6idn" | "r6in"
-    );
-    let burst = matches!(family, "t3" | "t4g");
-    match engine {
-        "aurora-mysql" if burst => match size {
-            "medium" => Some(90),
-            "large" => Some(135),
-            _ => None,
-        },
-        "aurora-mysql" if memory_family => match size {
-            "large" => Some(1000),
-            "xlarge" => Some(2000),
-            "2xlarge" => Some(3000),
-            "4xlarge" => Some(4000),
-            "8xlarge" => Some(5000),
-            "12xlarge" | "16xlarge" => Some(6000),
-            _ => None,
-        },
-        "aurora-postgresql" if burst => match size {
-            "medium" => Some(405),
-            "large" => Some(844),
-            _ => None,
-        },
-        "aurora-postgresql" if memory_family => match size {
-            "large" => Some(1600),
-            "xlarge" => Some(3479),
-            "2xlarge" | "4xlarge" | "8xlarge" | "12xlarge" | "16xlarge" | "24xlarge" => Some(5000),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Describes a pod as the planner sees it, and decides whether it is fresh by its stamp and its creation time.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +13,7 @@ use dbbalance_api::status::TargetStatus;
 pub const NODE_CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The controller of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerRef {
     /// Kind, for example `ReplicaSet`.
     pub kind: String,
@@ -26,14 +27,63 @@ impl OwnerRef {
     pub fn is_recreating(&self) -> bool {
         matches!(
             self.kind.as_str(),
-            "ReplicaSet" | "StatefulSet" | "DaemonSet"
+            "ReplicaSet" | "ReplicationController" | "StatefulSet" | "DaemonSet"
         )
     }
 
     /// Returns whether the controller starts a successor only after a pod is gone.
     #[must_use]
     pub fn is_replacing_after(&self) -> bool {
-        self.kind != "ReplicaSet"
+        !matches!(self.kind.as_str(), "ReplicaSet" | "ReplicationController")
+    }
+}
+
+/// An annotation by which a pod asks the tools that move pods between nodes to leave it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisruptionVeto {
+    /// `karpenter.sh/do-not-disrupt: "true"`.
+    Karpenter,
+    /// `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`.
+    ClusterAutoscaler,
+}
+
+impl DisruptionVeto {
+    /// Each annotation, and the value that is the veto.
+    pub const ANNOTATIONS: [(Self, &'static str, &'static str); 2] = [
+        (Self::Karpenter, "karpenter.sh/do-not-disrupt", "true"),
+        (
+            Self::ClusterAutoscaler,
+            "cluster-autoscaler.kubernetes.io/safe-to-evict",
+            "false",
+        ),
+    ];
+}
+
+/// Why a pod is never evicted, whatever the policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvictionRefusal {
+    /// No controller recreates it.
+    Bare,
+    /// Its controller is not known to recreate it: a Job may count it as failed, and of other kinds nothing is known.
+    Owner(OwnerRef),
+    /// It carries this annotation.
+    Vetoed(DisruptionVeto),
+}
+
+impl fmt::Display for EvictionRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bare => f.write_str("no controller would recreate it"),
+            Self::Owner(owner) => {
+                write!(f, "{} {} may not recreate it", owner.kind, owner.name)
+            }
+            Self::Vetoed(veto) => {
+                let all = DisruptionVeto::ANNOTATIONS;
+                let mut found = all.iter().filter(|(v, _, _)| v == veto);
+                let (_, key, value) = found.next().unwrap_or(&all[0]);
+                write!(f, "its annotation {key}: \"{value}\" forbids it")
+            }
+        }
     }
 }
 
@@ -48,6 +98,21 @@ pub struct PodKey {
     pub version: String,
 }
 
+/// What has become of a pod's containers since its last recycle was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinceClaim {
+    /// The policy of the claim.
+    pub policy: PolicyMark,
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// When it was claimed, to the second, by the operator's clock.
+    pub claimed: Timestamp,
+    /// Whether the pod was Ready then.
+    pub was_ready: bool,
+    /// The containers that ran at the claim and have restarted or ended since, by name.
+    pub ended: Vec<String>,
+}
+
 /// A pod, reduced to what decisions need.
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
@@ -60,9 +125,13 @@ pub struct PodFacts {
     pub resource_version: String,
     /// Creation, by the API server's clock.
     pub created: Timestamp,
-    /// The earliest start among the running app containers, by the node's clock; `None` while an
-    /// app container is not running.
+    /// The earliest start among the running containers that may hold pools, by the node's clock; `None` while none runs.
+    /// A side container that crashes does not hide the app.
     pub started: Option<Timestamp>,
+    /// The latest start among the same containers.
+    pub last_started: Option<Timestamp>,
+    /// How often the containers that may hold pools have restarted in the pod's life.
+    pub restarts: u32,
     /// The pod's Ready condition.
     pub ready: bool,
     /// Whether deletion has started.
@@ -79,12 +148,20 @@ pub struct PodFacts {
     pub recycles: u32,
     /// How often the pod was recycled within one run; `None` if the annotation is missing or cannot be read.
     pub moved: Option<MoveCounter>,
+    /// What has become of the containers since the last claim; `None` for a pod that was never claimed, and where the
+    /// annotation is missing or cannot be read.
+    pub since_claim: Option<SinceClaim>,
     /// Whether the topology annotations are present.
     pub has_topology: bool,
     /// `pod-template-hash` or `controller-revision-hash`.
     pub template: String,
+    /// Why the target's method recycles no pod of this spec, with what to do; `None` if nothing is known against it. It is
+    /// known before any effect, so that it can be said before a failover.
+    pub method_refusal: Option<String>,
     /// The controller that owns the pod.
     pub owner: Option<OwnerRef>,
+    /// The annotation that forbids its eviction, if it carries one.
+    pub disruption_veto: Option<DisruptionVeto>,
     /// Labels, matched by selectors.
     pub labels: BTreeMap<String, String>,
 }
@@ -100,10 +177,31 @@ impl PodFacts {
         }
     }
 
-    /// Returns whether the pod is counted: its app containers run and it is not terminating or finished.
+    /// Returns whether the pod is counted: a container runs that may hold pools, and the pod is not terminating, finished or
+    /// ignored.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.started.is_some() && !self.terminating && !self.finished && !self.ignored
+    }
+
+    /// Returns why the pod is never evicted; `None` if it may be. Methods that leave the pod in place take pods of any owner.
+    #[must_use]
+    pub fn eviction_refusal(&self) -> Option<EvictionRefusal> {
+        match &self.owner {
+            None => Some(EvictionRefusal::Bare),
+            Some(owner) if !owner.is_recreating() => Some(EvictionRefusal::Owner(owner.clone())),
+            Some(_) => self.disruption_veto.map(EvictionRefusal::Vetoed),
+        }
+    }
+
+    /// Returns the containers that have restarted or ended since the pod was claimed for this epoch: the recycle ended
+    /// the app instead of renewing its pools. Empty for a pod whose last claim is of another policy or epoch.
+    #[must_use]
+    pub fn ended_containers(&self, policy: &PolicyMark, epoch: i64) -> &[String] {
+        let since = self.since_claim.as_ref();
+        since
+            .filter(|s| s.policy == *policy && s.epoch == epoch)
+            .map_or(&[], |s| &s.ended)
     }
 
     /// Returns whether the pod's pools are as new as the target's due epoch.

@@ -3,6 +3,7 @@
 //! A stamp never contains a time, so that applying it twice is a no-op. A claim does, so that it can be retried after
 //! the operator that made it died.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -242,6 +243,80 @@ impl fmt::Display for MoveCounter {
             policy.0,
             time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
         )
+    }
+}
+
+/// How often the containers that ran had restarted when a recycle was claimed: a higher number later says that the
+/// method ended the app instead of renewing its pools.
+///
+/// It is written together with the claim and stays when the stamp replaces the claim, so that every later reconcile, of
+/// this replica or another, can compare.
+///
+/// On the wire: `<policy>/<epoch> <time> <container>=<restarts>,...`, with a last word `NotReady` for a pod that was not
+/// Ready. Names of containers are DNS labels, so that no separator occurs in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartMark {
+    /// The policy of the claim.
+    pub policy: PolicyMark,
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// The time of the claim, to the second, by the operator's clock.
+    pub time: Timestamp,
+    /// Restarts of the containers that ran, by name.
+    pub restarts: BTreeMap<String, u32>,
+    /// Whether the pod was Ready: one that was not proves nothing about the method.
+    pub ready: bool,
+}
+
+/// The word that a mark ends with if the pod was not Ready.
+const NOT_READY: &str = "NotReady";
+
+impl RestartMark {
+    /// Parses the mark; returns `None` for malformed text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (policy, epoch) = words.next()?.split_once('/')?;
+        let (epoch, time) = (epoch.parse().ok()?, words.next()?.parse().ok()?);
+        let mut restarts = BTreeMap::new();
+        for entry in words.next()?.split(',') {
+            let (container, count) = entry.split_once('=')?;
+            restarts.insert(container.to_owned(), count.parse().ok()?);
+        }
+        let ready = match words.next() {
+            None => true,
+            Some(NOT_READY) => false,
+            Some(_) => return None,
+        };
+        words.next().is_none().then(|| Self {
+            policy: PolicyMark(policy.to_owned()),
+            epoch,
+            time,
+            restarts,
+            ready,
+        })
+    }
+}
+
+impl fmt::Display for RestartMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            epoch,
+            time,
+            restarts,
+            ready,
+        } = self;
+        let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        write!(f, "{}/{epoch} {time} ", policy.0)?;
+        for (index, (container, count)) in restarts.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator}{container}={count}")?;
+        }
+        if !ready {
+            write!(f, " {NOT_READY}")?;
+        }
+        Ok(())
     }
 }
 

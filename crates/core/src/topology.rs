@@ -60,6 +60,32 @@ pub struct MemberFacts {
     pub class: Option<String>,
     /// The instance endpoint's host name.
     pub endpoint: Option<String>,
+    /// The capacity of an Aurora Serverless v2 instance.
+    pub serverless: Option<ServerlessCapacity>,
+}
+
+/// The capacity between which Aurora Serverless v2 instances scale, in halves of a capacity unit (ACU): AWS takes steps
+/// of 0.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerlessCapacity {
+    /// `MinCapacity`; 0 means that the instance may pause.
+    pub min_half_units: u32,
+    /// `MaxCapacity`.
+    pub max_half_units: u32,
+}
+
+impl ServerlessCapacity {
+    /// Converts the cluster's `ServerlessV2ScalingConfiguration`, in capacity units; `None` for values that are no capacity.
+    #[must_use]
+    pub fn from_units(min: f64, max: f64) -> Option<Self> {
+        /// AWS allows 256 units.
+        const MOST: u32 = 4096;
+        let halves = |units: f64| (0..=MOST).find(|n| f64::from(*n) >= units * 2.0);
+        Some(Self {
+            min_half_units: halves(min)?,
+            max_half_units: halves(max)?,
+        })
+    }
 }
 
 /// The cluster's members with their roles, as confirmed.

@@ -268,6 +268,7 @@ fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
         if let Some(read) = reading.members.get(member) {
             known.class = read.class.clone().or(known.class);
             known.endpoint = read.endpoint.clone().or(known.endpoint);
+            known.serverless = read.serverless.or(known.serverless);
         }
         view.facts.insert(member.instance.clone(), known);
     }

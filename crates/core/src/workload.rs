@@ -46,6 +46,8 @@ pub struct WorkloadFacts {
     pub observed: bool,
     /// Whether a Deployment's `spec.paused` is set.
     pub paused: bool,
+    /// Whether its rollout has failed: its controller reports that it has made no progress within its deadline.
+    pub rollout_failed: bool,
     /// How the workload replaces its pods.
     pub strategy: RolloutStrategy,
     /// The stamp on its pod template.
@@ -63,6 +65,24 @@ impl WorkloadFacts {
         !self.observed
             || self.updated < self.present
             || self.updated < self.wanted.min(self.present)
+    }
+
+    /// Returns whether pods of two templates stay until a user acts: those below a partition that is reached, or those
+    /// that `OnDelete` leaves alone. Its controller moves none of them, so this is no rollout in progress.
+    #[must_use]
+    pub fn is_held_by_strategy(&self) -> bool {
+        let partition = match self.strategy {
+            RolloutStrategy::OnDelete => usize::MAX,
+            RolloutStrategy::Partition(n) => usize::try_from(n).unwrap_or(0),
+            RolloutStrategy::RollingUpdate { .. } | RolloutStrategy::Recreate => return false,
+        };
+        self.observed && self.updated >= self.wanted.saturating_sub(partition)
+    }
+
+    /// Returns whether its controller replaces pods now, as far as it can.
+    #[must_use]
+    pub fn is_moving_pods(&self) -> bool {
+        self.is_rolling() && !self.is_held_by_strategy() && !self.rollout_failed
     }
 
     /// Returns kind and name, for messages.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clients;
+pub mod containers;
 pub mod exec;
 pub mod methods;
 pub mod pods;

@@ -8,8 +8,10 @@ use std::future::Future;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 
+use crate::containers;
 use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
 use crate::methods::{BlockedBy, EffectFault, EffectOutcome, PodRef, evict, signal};
+use dbbalance_api::annotations;
 use dbbalance_api::spec::{HttpSpec, Method, TargetSpec};
 use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, Stamp};
 
@@ -50,14 +52,20 @@ pub trait CallHook {
 impl PodRecycle<'_> {
     /// Writes the claim on the pod, unless the pod has changed since it was read.
     pub async fn claim(&self) -> ClaimOutcome {
+        let claim = self.claim.to_string();
+        annotate::claim_pod(self.client, self.pod, &claim, &self.marks()).await
+    }
+
+    /// Returns the annotations that are written with the claim: the counter of moves, and the restarts that the pod has
+    /// had. An evicted pod is not compared with itself.
+    fn marks(&self) -> Vec<(&'static str, String)> {
         let moved = self.moved.as_ref().map(ToString::to_string);
-        annotate::claim_pod(
-            self.client,
-            self.pod,
-            &self.claim.to_string(),
-            moved.as_deref(),
-        )
-        .await
+        let restarts = (self.method != Method::Evict)
+            .then(|| containers::mark_restarts(self.pod, self.target, &self.claim))
+            .flatten();
+        let moved = moved.map(|text| (annotations::MOVED, text));
+        let restarts = restarts.map(|mark| (annotations::RESTARTS, mark.to_string()));
+        moved.into_iter().chain(restarts).collect()
     }
 
     /// Makes the effect of the method, once. The effect of `Annotate` is its stamp.

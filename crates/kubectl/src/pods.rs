@@ -11,7 +11,7 @@ use dbbalance_api::spec::{TargetSpec, WorkloadKind};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_kube::pods::extract_facts;
 
-/// A pod that is counted: its app containers run, and nothing takes it out.
+/// A pod that is counted: a container runs that may hold its pools, and nothing takes it out.
 pub(super) struct CountedPod<'a> {
     pub object: &'a Pod,
     pub facts: PodFacts,
@@ -42,10 +42,10 @@ pub(super) fn pods_of_target<'a>(pods: &'a [Pod], target: &TargetSpec) -> Vec<Co
 }
 
 fn is_of_target(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>) -> bool {
-    let Some(owner) = &pod.owner else {
-        return false; // a bare pod has no target
-    };
     if let Some(workload) = &target.workload_ref {
+        let Some(owner) = &pod.owner else {
+            return false;
+        };
         return match workload.kind {
             // The Deployment controller names its ReplicaSets by their pods' template.
             WorkloadKind::Deployment => {
@@ -56,7 +56,7 @@ fn is_of_target(pod: &PodFacts, target: &TargetSpec, selector: Option<&Selector>
             WorkloadKind::DaemonSet => owner.kind == "DaemonSet" && owner.name == workload.name,
         };
     }
-    owner.is_recreating() && selector.is_some_and(|s| s.matches(&pod.labels))
+    selector.is_some_and(|s| s.matches(&pod.labels))
 }
 
 #[cfg(test)]

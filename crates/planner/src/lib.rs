@@ -24,13 +24,15 @@ pub mod world;
 
 use jiff::Timestamp;
 
+use crate::gates::policy::check_policy;
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 
+pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
-pub use runs::lifecycle::{halt_notice, mark_halted};
+pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
 pub use types::{ClosedGate, Gate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 pub use world::recorded_topology;
@@ -50,11 +52,31 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     if world.policy.deleting {
         return plan;
     }
+    if !world.cluster_allowed {
+        hide_cluster(&mut plan.status);
+    }
     epochs::advance_epochs(world, readable_policy(policy), now, &mut plan);
     epochs::addresses::record_addresses(world, &mut plan.status);
     advance::advance_runs(world, policy, now, &mut plan);
     fill_columns(&mut plan.status, &plan.targets);
     plan
+}
+
+/// Removes what a status shows of the cluster. Once it may be shown again, the topology is a baseline.
+fn hide_cluster(status: &mut DbBalancePolicyStatus) {
+    status.topology = None;
+    status.pending_epoch = None;
+    status.balance.clear();
+}
+
+/// Returns whether the policy acts on its pods when it has to. It does not if it only observes, is suspended or being
+/// deleted, has a problem, names pods that an older policy owns, or lacks a target or a right. Only policies that act count
+/// for others: those that do not would hold them by words alone.
+#[must_use]
+pub fn is_acting(world: &World, policy: &ParsedPolicy) -> bool {
+    // A pause ends by itself: with the latest time, none is left.
+    let is_open = |index| check_policy(world, policy, index, Timestamp::MAX).is_ok();
+    !world.policy.deleting && (0..world.targets.len()).all(is_open)
 }
 
 /// Fills the fields that columns of `kubectl get` show: `JSONPath` cannot count.

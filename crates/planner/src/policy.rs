@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::times::add_duration;
-use crate::world::{TargetOverlap, World};
+use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
     BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
     Triggers,
@@ -163,6 +163,8 @@ impl EvidenceRules {
 pub struct PolicyFindings<'a> {
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<&'a str>,
+    /// The policy's namespace, if it may not name the cluster by its role.
+    pub unbound_namespace: Option<&'a str>,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
     /// Pods that two of its targets select.
@@ -175,6 +177,7 @@ impl<'a> PolicyFindings<'a> {
     pub fn of(world: &'a World) -> Self {
         Self {
             pause_until: world.policy.pause_until.as_deref(),
+            unbound_namespace: (!world.cluster_allowed).then_some(&world.policy.namespace),
             role_allowed: world.role_allowed,
             overlaps: &world.overlaps,
         }
@@ -193,6 +196,12 @@ impl Policy {
         let mut problems = Vec::new();
         let windows = parse_windows(spec, &mut problems);
         let paused_until = parse_pause(findings.pause_until, &mut problems);
+        if let Some(namespace) = findings.unbound_namespace {
+            problems.push(Problem {
+                reason: TopologyError::CLUSTER_NOT_ALLOWED,
+                message: describe_unbound(spec, namespace),
+            });
+        }
         if !findings.role_allowed {
             let role = spec.cluster.role_arn.as_deref().unwrap_or_default();
             problems.push(Problem {
@@ -202,6 +211,7 @@ impl Policy {
                 ),
             });
         }
+        find_shared_workloads(spec, &mut problems);
         problems.extend(findings.overlaps.iter().map(|overlap| Problem {
             reason: "TargetOverlap",
             message: format!(
@@ -254,6 +264,17 @@ pub(crate) fn readable_policy(parsed: &ParsedPolicy) -> &Policy {
     }
 }
 
+/// Describes that the namespace may not name the cluster. It says nothing about whether the cluster exists.
+#[must_use]
+pub fn describe_unbound(spec: &DbBalancePolicySpec, namespace: &str) -> String {
+    let role = spec.cluster.role_arn.as_deref();
+    let role = role.map_or_else(String::new, |role| format!(" by role {role}"));
+    format!(
+        "spec.cluster: namespace {namespace} may not name cluster {}{role}; the operator's administrator binds clusters to namespaces (chart value clusters)",
+        spec.cluster.identifier
+    )
+}
+
 fn parse_windows(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) -> Vec<Window> {
     let mut windows = Vec::new();
     for (index, spec) in spec.windows.iter().enumerate() {
@@ -266,6 +287,26 @@ fn parse_windows(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) -> Vec
         }
     }
     windows
+}
+
+/// Finds targets whose workload an earlier target names, whether its pods exist or not. The schema refuses them as well;
+/// policies that are older than its rule are refused here.
+fn find_shared_workloads(spec: &DbBalancePolicySpec, problems: &mut Vec<Problem>) {
+    for (index, target) in spec.targets.iter().enumerate() {
+        let Some(workload) = &target.workload_ref else {
+            continue;
+        };
+        let mut earlier = spec.targets.iter().take(index);
+        if let Some(other) = earlier.find(|t| t.workload_ref.as_ref() == Some(workload)) {
+            problems.push(Problem {
+                reason: "InvalidSpec",
+                message: format!(
+                    "spec.targets[{index}].workloadRef: {} names {:?} {} already: give its pools in one target",
+                    other.name, workload.kind, workload.name
+                ),
+            });
+        }
+    }
 }
 
 fn parse_pause(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Timestamp> {

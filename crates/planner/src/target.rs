@@ -1,12 +1,14 @@
 //! One target in one pass: its pods, sorted into counted and stale, and how far the recycle of each has come.
 
+mod effects;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::{Policy, TargetPolicy};
 use crate::world::{TargetWorld, World, recorded_topology};
-use dbbalance_api::spec::Fallback;
+use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
 use dbbalance_core::balance::Settings;
 use dbbalance_core::budget::Load;
@@ -45,6 +47,8 @@ pub(crate) struct TargetContext<'a> {
     pub mark: PolicyMark,
     pub counted: Vec<&'a PodFacts>,
     pub stale: Vec<&'a PodFacts>,
+    /// Pods that would be counted, but that its method may not take: with `Evict`, those that are never evicted.
+    pub refused: Vec<&'a PodFacts>,
     /// The most connections that were measured on any of its pods.
     most_measured: u64,
 }
@@ -68,10 +72,13 @@ impl<'a> TargetContext<'a> {
         let found = &pass.world.targets[index];
         let mark = pass.world.policy.mark();
         let ignored = found.workload.as_ref().is_some_and(|w| w.ignored);
-        let counted: Vec<_> = if ignored || !status.owned {
-            Vec::new()
+        let policy = &pass.policy.targets[index];
+        let evicts = policy.recycle.method == Method::Evict;
+        let (refused, counted): (Vec<_>, Vec<_>) = if ignored || !status.owned {
+            (Vec::new(), Vec::new())
         } else {
-            found.pods.iter().filter(|p| p.is_counted()).collect()
+            let pods = found.pods.iter().filter(|p| p.is_counted());
+            pods.partition(|p| evicts && p.eviction_refusal().is_some())
         };
         let stale = counted
             .iter()
@@ -79,13 +86,14 @@ impl<'a> TargetContext<'a> {
             .copied()
             .collect();
         Self {
-            policy: &pass.policy.targets[index],
+            policy,
             pass,
             found,
             status,
             mark,
             counted,
             stale,
+            refused,
             most_measured: max_measured(found),
         }
     }
@@ -147,8 +155,10 @@ impl<'a> TargetContext<'a> {
         };
         match (claim.attempt, self.is_over(claim)) {
             (Attempt::First, true) => Stage::Due(Attempt::Retry),
-            (Attempt::Retry, true) | (Attempt::Failed, _) => self.fallback_stage(Attempt::Fallback),
-            (Attempt::Fallback, true) => self.fallback_stage(Attempt::FallbackRetry),
+            (Attempt::Retry, true) | (Attempt::Failed, _) => {
+                self.fallback_stage(pod, Attempt::Fallback)
+            }
+            (Attempt::Fallback, true) => self.fallback_stage(pod, Attempt::FallbackRetry),
             (Attempt::FallbackRetry, true) | (Attempt::FallbackFailed, _) => Stage::Failed,
             (
                 Attempt::First | Attempt::Retry | Attempt::Fallback | Attempt::FallbackRetry,
@@ -157,11 +167,21 @@ impl<'a> TargetContext<'a> {
         }
     }
 
-    fn fallback_stage(&self, attempt: Attempt) -> Stage {
+    fn fallback_stage(&self, pod: &PodFacts, attempt: Attempt) -> Stage {
         match self.policy.recycle.fallback {
-            Some(Fallback::Evict) if self.is_verified() => Stage::FallbackDue(attempt),
+            Some(Fallback::Evict) if self.is_verified() && pod.eviction_refusal().is_none() => {
+                Stage::FallbackDue(attempt)
+            }
             _ => Stage::Failed,
         }
+    }
+
+    /// Returns the refused pods that are stale, sorted by name.
+    pub(crate) fn refused_stale(&self) -> Vec<&'a PodFacts> {
+        let mut stale = self.refused.clone();
+        stale.retain(|p| !p.is_fresh(&self.mark, &self.status));
+        stale.sort_by(|a, b| a.name.cmp(&b.name));
+        stale
     }
 
     /// Returns the claim that counts: ours, for the due epoch, and not from before the run was resumed by an edit,
@@ -210,16 +230,15 @@ impl<'a> TargetContext<'a> {
             .min()
     }
 
-    /// Returns how many of these pods have failed all that may be tried.
-    pub(crate) fn count_failed(&self, pods: &[&PodFacts]) -> usize {
-        let failed = pods.iter().filter(|p| self.stage(p) == Stage::Failed);
-        failed.count()
+    /// Whether a pod is older than the target's last failover.
+    pub(crate) fn is_urgent(&self, pod: &PodFacts) -> bool {
+        pod.is_urgent(&self.mark, &self.status)
     }
 
     /// Whether pods are stale that are older than the last failover, and can still be helped.
     pub(crate) fn has_urgent_pods(&self) -> bool {
         let mut stale = self.stale.iter();
-        stale.any(|p| p.is_urgent(&self.mark, &self.status) && self.stage(p) != Stage::Failed)
+        stale.any(|p| self.is_urgent(p) && self.stage(p) != Stage::Failed)
     }
 
     /// Returns how this pod was moved within the run that counts: the one in progress; or the last one, so that pods

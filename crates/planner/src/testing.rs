@@ -30,7 +30,7 @@ use dbbalance_api::spec::{DbBalancePolicySpec, Method, OnTimeout, TargetSpec, Wo
 use dbbalance_api::status::{DbBalancePolicyStatus, ReaderChangeStatus, ReaderDirection, Trigger};
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{DnsSample, DnsView};
-use dbbalance_core::pod::{OwnerRef, PodFacts};
+use dbbalance_core::pod::{OwnerRef, PodFacts, SinceClaim};
 use dbbalance_core::stamp::{Attempt, Claim, PolicyMark, Stamp};
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterView, Endpoints, Fingerprint, InstanceId, MemberFacts};
@@ -56,6 +56,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
     let fact = MemberFacts {
         class: Some("db.r6g.large".into()),
         endpoint: None,
+        serverless: None,
     };
     let facts = topology
         .members()
@@ -156,6 +157,8 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         resource_version: "1".into(),
         created: at(created),
         started: Some(at(created)),
+        last_started: Some(at(created)),
+        restarts: 0,
         ready: true,
         terminating: false,
         finished: false,
@@ -164,10 +167,24 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
         claim: None,
         recycles: 0,
         moved: None,
+        since_claim: None,
         has_topology: true,
         template: "t1".into(),
+        method_refusal: None,
+        disruption_veto: None,
         owner: Some(owner("ReplicaSet", "rs")),
         labels: BTreeMap::new(),
+    }
+}
+
+/// What is seen of a pod whose containers all run on since this claim.
+pub(crate) fn since_claim(claim: &Claim, was_ready: bool) -> SinceClaim {
+    SinceClaim {
+        policy: claim.policy.clone(),
+        epoch: claim.epoch,
+        claimed: claim.time,
+        was_ready,
+        ended: Vec::new(),
     }
 }
 
@@ -183,6 +200,7 @@ pub(crate) fn workload(name: &str, wanted: usize) -> WorkloadFacts {
         updated: wanted,
         observed: true,
         paused: false,
+        rollout_failed: false,
         strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),
@@ -228,6 +246,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         peers: ClusterPeers::default(),
         highest_stamp: None,
         effects_not_before: None,
+        cluster_allowed: true,
         role_allowed: true,
         signal_allowed: true,
         evidence_allowed: true,

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod addresses;
+mod bindings;
 mod dns;
 mod epochs;
 mod gates;
+mod harm;
 mod measured;
 mod odds;
+mod owners;
+mod peers;
 mod privileges;
 mod runs;
 mod spent;

@@ -59,7 +59,8 @@ pub struct TargetPlan {
     pub annotate: Vec<PodKey>,
     /// Connections that its recycles in progress may add, this step included.
     pub in_flight: Load,
-    /// Whether it has a run in progress that no outer gate holds.
+    /// Whether it has a run in progress that counts among those of the cluster: no outer gate holds it, and it is not a
+    /// failover's.
     pub running: bool,
     /// How old a reading of its pods may be; `None` leaves it to the heartbeat.
     pub max_reading_age: Option<SignedDuration>,
@@ -182,6 +183,28 @@ impl ClosedGate {
             gate,
             message: message.into(),
             until: Some(until),
+        }
+    }
+}
+
+/// Why a halted run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResumeCause {
+    /// The policy was edited.
+    Edit,
+    /// The pods that failed are gone.
+    FailuresGone,
+    /// Its cause may have passed.
+    Retry,
+}
+
+impl ResumeCause {
+    /// Returns the cause in words.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Edit => "as the policy was edited",
+            Self::FailuresGone => "as the pods that failed are gone",
+            Self::Retry => "as what halted it may have passed",
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The world as one pass sees it: everything that the planner may know. The operator fills it from its caches.
 
+mod peers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+
+pub use peers::{ClusterPeers, PeerHolding};
 
 use crate::types::Gate;
 use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
@@ -90,6 +94,9 @@ impl TopologyError {
     /// The reason of a cluster that does not exist: the policy names another one, so it is not ready.
     pub const CLUSTER_NOT_FOUND: &'static str = "ClusterNotFound";
 
+    /// The reason of a cluster that the policy's namespace may not name.
+    pub const CLUSTER_NOT_ALLOWED: &'static str = "ClusterNotAllowed";
+
     /// Whether the cluster does not exist.
     #[must_use]
     pub fn is_cluster_missing(&self) -> bool {
@@ -143,17 +150,6 @@ impl TargetEvidence {
     }
 }
 
-/// What other policies do on the same cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterPeers {
-    /// Their connections.
-    pub held: Holding,
-    /// What their recycles in progress may add.
-    pub in_flight: Load,
-    /// Their runs in progress.
-    pub running: usize,
-}
-
 /// A pod that two targets of one policy select.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetOverlap {
@@ -166,6 +162,7 @@ pub struct TargetOverlap {
 }
 
 /// Everything that a pass knows.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
     /// The policy object.
@@ -188,6 +185,8 @@ pub struct World {
     pub highest_stamp: Option<i64>,
     /// No effect before: an epoch has just opened, or this replica has just become the leader.
     pub effects_not_before: Option<Timestamp>,
+    /// Whether the policy's namespace may name the cluster by its role, as the operator's configuration binds them.
+    pub cluster_allowed: bool,
     /// Whether the role, if the spec names one, may be assumed.
     pub role_allowed: bool,
     /// Whether the operator was granted `pods/exec` here, for method Signal.

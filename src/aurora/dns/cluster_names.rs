@@ -3,7 +3,6 @@
 //! Answers are recorded one after the other; [`DnsSignals`] says what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,18 +91,6 @@ impl ClusterNames {
         let questions = self.all_questions();
         self.questions.retain(|q, _| questions.contains(q));
         has_changed
-    }
-
-    /// Adds recorded addresses of instances that this replica has not looked up yet.
-    pub(super) fn seed_addresses(&mut self, addresses: &[(InstanceId, IpAddr)], now: Timestamp) {
-        for (instance, address) in addresses {
-            if self.addresses.record_of(*address).is_none() {
-                let is_member = self.members.contains(instance);
-                self.addresses
-                    .seed_address(instance, *address, is_member, now);
-                self.snapshot = None;
-            }
-        }
     }
 
     /// Samples at the fast interval until then. Returns whether that is a change.

@@ -55,6 +55,7 @@ pub(super) struct SamplerShared {
     pub(super) config: DnsConfig,
     pub(super) limiter: LookupLimiter,
     pub(super) stop: CancellationToken,
+    /// By key. Keys that name one cluster, with different roles for example, share its sampler.
     pub(super) clusters: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
     pub(super) listeners: Mutex<Vec<mpsc::UnboundedSender<DnsUpdate>>>,
 }
@@ -62,7 +63,8 @@ pub(super) struct SamplerShared {
 /// One cluster: its samples, and the signals to its task.
 #[derive(Debug)]
 pub(super) struct SampledCluster {
-    pub(super) key: ClusterKey,
+    /// The cluster's ARN.
+    pub(super) arn: String,
     pub(super) names: Mutex<ClusterNames>,
     /// Signals that the names or the interval have changed.
     pub(super) names_changed: Notify,
@@ -82,6 +84,13 @@ impl SamplerShared {
 
     pub(super) fn lock_listeners(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<DnsUpdate>>> {
         self.listeners.lock()
+    }
+
+    /// Returns the keys that name this cluster.
+    pub(super) fn keys_of(&self, sampled: &Arc<SampledCluster>) -> Vec<ClusterKey> {
+        let clusters = self.lock_clusters();
+        let named = clusters.iter().filter(|(_, c)| Arc::ptr_eq(c, sampled));
+        named.map(|(key, _)| key.clone()).collect()
     }
 
     pub(super) fn notify_listeners(&self, update: &DnsUpdate) {

@@ -76,11 +76,13 @@ async fn ask_question(
         (signals, names.agreed_writer())
     };
     if signals.ahead_of_rds || signals.wake || signals.writer_changed {
-        shared.notify_listeners(&DnsUpdate {
-            key: sampled.key.clone(),
-            ahead_of_rds: signals.ahead_of_rds,
-            writer,
-            wake: signals.wake,
-        });
+        for key in shared.keys_of(&sampled) {
+            shared.notify_listeners(&DnsUpdate {
+                key,
+                ahead_of_rds: signals.ahead_of_rds,
+                writer: writer.clone(),
+                wake: signals.wake,
+            });
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::aurora::NoStats;
-use crate::aurora::access::SourceKey;
+use crate::aurora::access::{RoleKey, SourceKey};
 use crate::clock::Clock;
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
@@ -81,6 +81,7 @@ fn view(letters: &str) -> ClusterView {
             let facts = MemberFacts {
                 class: None,
                 endpoint: Some(format!("{}.zone", m.instance)),
+                serverless: None,
             };
             (m.instance.clone(), facts)
         })
@@ -206,7 +207,9 @@ async fn all_clusters_together_stay_under_the_bound_and_share_it() {
     let bed = Bed::new(true, 50);
     for n in 0..20 {
         let key = key(&format!("c{n}"));
-        bed.dns.watch(&key, &view("abc"));
+        let mut view = view("abc");
+        view.topology.arn = format!("arn-{n}");
+        bed.dns.watch(&key, &view);
         let until = (bed.clock)() + SignedDuration::from_secs(100);
         bed.dns.boost_until(&key, until);
     }
@@ -360,4 +363,32 @@ async fn a_forgotten_cluster_is_looked_at_no_more() {
     pass(100).await;
     assert_eq!(bed.script.total.load(Ordering::SeqCst), before);
     assert!(bed.dns.view(&key("c")).writer.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_one_cluster_share_its_sampler_until_the_last_is_dropped() {
+    let bed = Bed::new(true, 50);
+    let mut by_role = key("c");
+    by_role.source.role = Some(RoleKey {
+        arn: "arn:aws:iam::1:role/a".into(),
+        external_id: None,
+    });
+    let mut updates = bed.dns.updates();
+    bed.dns.watch(&key("c"), &view("abc"));
+    bed.dns.watch(&by_role, &view("abc"));
+    pass(3).await;
+    assert_eq!(bed.script.asked("c.cluster-zone"), 1);
+    assert!(!bed.dns.view(&by_role).book.is_empty());
+    bed.want(3);
+    pass(3).await;
+    let told: HashSet<ClusterKey> = drain(&mut updates).into_iter().map(|u| u.key).collect();
+    assert_eq!(told, HashSet::from([key("c"), by_role.clone()]));
+
+    bed.dns.retain(&HashSet::from([by_role]));
+    let asked = bed.script.asked("c.cluster-zone");
+    pass(10).await;
+    assert_eq!(bed.script.asked("c.cluster-zone"), asked + 2);
+    bed.dns.retain(&HashSet::new());
+    pass(60).await;
+    assert_eq!(bed.script.asked("c.cluster-zone"), asked + 2);
 }

@@ -56,6 +56,35 @@ fn reason(result: &Result<ClusterReading, ReadingError>) -> &'static str {
 }
 
 #[test]
+fn the_capacity_of_serverless_instances_is_read_from_their_cluster() {
+    let scaling = aws_sdk_rds::types::ServerlessV2ScalingConfigurationInfo::builder()
+        .min_capacity(0.5)
+        .max_capacity(8.0)
+        .build();
+    let rows = vec![
+        instance("orders-1"),
+        DbInstance::builder()
+            .db_instance_identifier("orders-2")
+            .db_cluster_identifier("orders")
+            .dbi_resource_id("db-orders-2")
+            .db_instance_status("available")
+            .db_instance_class("db.serverless")
+            .build(),
+    ];
+    let reading = read(
+        cluster().serverless_v2_scaling_configuration(scaling),
+        &rows,
+    )
+    .unwrap();
+    let capacities: Vec<_> = reading.members.values().map(|m| m.serverless).collect();
+    let expected = ServerlessCapacity {
+        min_half_units: 1,
+        max_half_units: 16,
+    };
+    assert_eq!(capacities, [None, Some(expected)]);
+}
+
+#[test]
 fn whole_answer_is_a_reading() {
     let reading = read(cluster(), &instances()).unwrap();
     assert_eq!(reading.writer.unwrap().instance.0, "orders-1");

@@ -3,6 +3,8 @@
 //! Nothing else in a reconcile reads the caches. It decides which policy and target a pod belongs to, and nothing more.
 
 mod owners;
+mod peers;
+mod recorded;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -20,20 +22,21 @@ use crate::k8s::watch::{Stores, Workload};
 use crate::sockets::TargetKey;
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{ClusterSpec, DbBalancePolicy, EvidenceSource, TargetSpec};
-use dbbalance_api::status::RunResult;
-use dbbalance_core::budget::Holding;
+use dbbalance_core::dns::DnsView;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Stamp;
 use dbbalance_core::topology::ClusterId;
 use dbbalance_core::workload::WorkloadFacts;
 use dbbalance_kube::pods;
-use dbbalance_planner::policy::pool_loads;
+use dbbalance_planner::policy::describe_unbound;
 use dbbalance_planner::world::{
     ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
-    TopologyState, World, count_connections,
+    TopologyState, World,
 };
-use dbbalance_planner::{recorded_addresses, recorded_topology};
+pub use owners::is_concerned_by_pod;
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
+pub use peers::plan_among_peers;
+use recorded::{agreed_topology, own_dns_view};
 
 /// Returns the current policy and its world.
 ///
@@ -48,21 +51,31 @@ pub async fn observe_world(
     let current = current_policy(policy, ctx, state.as_ref()).await?;
     let state = ctx.state.get(&uid).unwrap_or_default();
     let key = cluster_key(&current.spec.cluster, ctx);
-    let hint = current
-        .status
-        .as_ref()
-        .and_then(|s| s.topology.as_ref())
-        .and_then(recorded_topology);
-    ctx.pollers.watch(&key, hint);
-    let snapshot = ctx.pollers.snapshot(&key);
-    if let Some(view) = &snapshot.view {
-        ctx.dns.watch(&key, view);
-        if let Some(topology) = current.status.as_ref().and_then(|s| s.topology.as_ref()) {
-            ctx.dns.seed_addresses(&key, &recorded_addresses(topology));
+    if ctx.may_name_cluster(&current, &key, None) {
+        let is_read = ctx.pollers.snapshot(&key).last_read_ok.is_some();
+        let hint = (!is_read).then(|| agreed_topology(&current, &key, ctx));
+        ctx.pollers.watch(&key, hint.flatten());
+        if let Some(view) = ctx.pollers.snapshot(&key).view {
+            // Another role may have read the same cluster later.
+            let freshest = ctx.pollers.freshest_view(&view.topology.arn);
+            ctx.dns.watch(&key, freshest.as_ref().unwrap_or(&view));
         }
     }
-    let world = gather_world(&current, ctx, &state, snapshot, &key);
+    let world = gather_world(&current, ctx, &state, &key);
     Ok((current, world))
+}
+
+/// Returns what is known of the policy's cluster. Of one that its namespace may not name nothing is: another namespace may
+/// have it polled.
+fn known_cluster(
+    policy: &DbBalancePolicy,
+    key: &ClusterKey,
+    ctx: &Context,
+) -> Option<(ClusterSnapshot, Arc<DnsView>)> {
+    let snapshot = ctx.pollers.snapshot(key);
+    let arn = snapshot.view.as_ref().map(|v| v.topology.arn.as_str());
+    let is_allowed = ctx.may_name_cluster(policy, key, arn);
+    is_allowed.then(|| (snapshot, ctx.dns.view(key)))
 }
 
 /// Returns the current policy. The cache may be behind the last write of this replica, and behind the previous leader's
@@ -118,30 +131,26 @@ fn gather_world(
     policy: &DbBalancePolicy,
     ctx: &Context,
     state: &PolicyState,
-    snapshot: ClusterSnapshot,
     key: &ClusterKey,
 ) -> World {
+    let cluster = known_cluster(policy, key, ctx);
+    let cluster_allowed = cluster.is_some();
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
-    let all = ctx.stores.pods_in(&namespace);
     let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
     let older = older_policies(policy, &ctx.stores, &namespace);
     let mut targets: Vec<TargetWorld> = Vec::new();
     let mut matched_by: BTreeMap<String, String> = BTreeMap::new();
     let mut overlaps = Vec::new();
     for spec in &policy.spec.targets {
-        let matcher = PodMatcher::new(spec);
+        let matcher = PodMatcher::new(spec.clone());
         let mut owned_by = spec.workload_ref.as_ref().and_then(|reference| {
-            older.iter().find_map(|(name, targets)| {
-                targets
-                    .iter()
-                    .any(|t| t.workload_ref.as_ref() == Some(reference))
-                    .then(|| name.clone())
-            })
+            let owner = older.iter().find(|older| older.names_workload(reference));
+            owner.map(|older| older.name.clone())
         });
         let mut found = Vec::new();
-        for pod in &all {
-            let Some(mut facts) = pods::extract_facts(pod, spec) else {
+        for pod in matcher.find_candidates(&ctx.stores, &namespace, &owners) {
+            let Some(mut facts) = pods::extract_facts(&pod, spec) else {
                 continue;
             };
             if !matcher.is_match(&facts, &owners) {
@@ -188,6 +197,13 @@ fn gather_world(
         deleting: policy.metadata.deletion_timestamp.is_some(),
     };
     let highest_stamp = highest_stamp(&facts, &targets);
+    let (topology, dns) = match cluster {
+        Some((snapshot, shared)) => {
+            let dns = own_dns_view(policy, &snapshot, shared, (ctx.clock)());
+            (topology_reading(snapshot), dns)
+        }
+        None => (refused_topology(policy), Arc::default()),
+    };
     World {
         highest_stamp,
         effects_not_before: state.effects_not_before,
@@ -197,8 +213,9 @@ fn gather_world(
         policy: facts,
         spec: policy.spec.clone(),
         status: policy.status.clone().unwrap_or_default(),
-        topology: topology_reading(snapshot),
-        dns: ctx.dns.view(key),
+        topology,
+        dns,
+        cluster_allowed,
         settling: state.settling.clone(),
         targets,
         peers: ClusterPeers::default(),
@@ -234,6 +251,17 @@ pub fn probe_key(policy: &DbBalancePolicy, spec: &TargetSpec) -> TargetKey {
         policy: policy.name_any(),
         uid: policy.uid().unwrap_or_default(),
         target: spec.name.clone(),
+    }
+}
+
+fn refused_topology(policy: &DbBalancePolicy) -> TopologyState {
+    let namespace = policy.namespace().unwrap_or_default();
+    TopologyState::Failing {
+        error: TopologyError {
+            reason: TopologyError::CLUSTER_NOT_ALLOWED,
+            message: describe_unbound(&policy.spec, &namespace),
+        },
+        last: None,
     }
 }
 
@@ -283,64 +311,6 @@ pub fn cluster_key(spec: &ClusterSpec, ctx: &Context) -> ClusterKey {
     }
 }
 
-/// Returns what the other policies of the cluster hold and have in progress. The caller holds
-/// [`Context::budget_lock`].
-#[must_use]
-pub fn cluster_peers(policy_uid: &str, key: &ClusterKey, ctx: &Context) -> ClusterPeers {
-    let mut sum = ClusterPeers::default();
-    for other in ctx.stores.policies() {
-        let Ok(other) = &other.0 else { continue };
-        let uid = other.uid().unwrap_or_default();
-        if uid == policy_uid || cluster_key(&other.spec.cluster, ctx) != *key {
-            continue;
-        }
-        sum.held = sum.held.plus(&policy_holding(other, key, ctx));
-        if let Some(state) = ctx.state.get(&uid) {
-            sum.in_flight = sum.in_flight.plus(state.in_flight);
-            sum.running += state.running;
-        } else {
-            // Not reconciled since this replica became the leader: use its status.
-            let targets = other.status.iter().flat_map(|s| &s.targets);
-            sum.running += targets
-                .filter(|t| {
-                    t.run
-                        .as_ref()
-                        .is_some_and(|r| r.result == RunResult::Running)
-                })
-                .count();
-        }
-    }
-    sum
-}
-
-fn policy_holding(policy: &DbBalancePolicy, key: &ClusterKey, ctx: &Context) -> Holding {
-    let namespace = policy.namespace().unwrap_or_default();
-    let all = ctx.stores.pods_in(&namespace);
-    let owners = OwnerIndex::from_stores(&ctx.stores, &namespace);
-    let view = ctx.pollers.snapshot(key).view;
-    let dns = ctx.dns.view(key);
-    let mut sum = Holding::default();
-    for spec in &policy.spec.targets {
-        let matcher = PodMatcher::new(spec);
-        let pods: Vec<PodFacts> = all
-            .iter()
-            .filter_map(|p| pods::extract_facts(p, spec))
-            .filter(|p| p.started.is_some() && !p.finished && matcher.is_match(p, &owners))
-            .collect();
-        let measured = ctx.probe.measured(&probe_key(policy, spec));
-        let uids = pods.iter().map(|p| p.uid.as_str());
-        let topology = view.as_ref().map(|v| &v.topology);
-        sum = sum.plus(&count_connections(
-            &pool_loads(spec),
-            uids,
-            &measured,
-            &dns.book,
-            topology,
-        ));
-    }
-    sum
-}
-
 fn workload_facts(workload: &Workload) -> Option<WorkloadFacts> {
     match workload {
         Workload::Deployment(d) => workloads::deployment_facts(d),
@@ -363,3 +333,6 @@ pub fn planned_pod(
             && p.metadata.resource_version.as_deref() == Some(version)
     })
 }
+
+#[cfg(test)]
+mod tests;

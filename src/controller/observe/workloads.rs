@@ -22,7 +22,15 @@ pub(super) fn deployment_facts(object: &Deployment) -> Option<WorkloadFacts> {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.strategy.clone().unwrap_or_default();
     let rolling = strategy.rolling_update.unwrap_or_default();
+    // The deadline is spec.progressDeadlineSeconds of the Deployment, 600 s by default.
+    let mut conditions = status.conditions.iter().flatten();
+    let rollout_failed = conditions.any(|c| {
+        c.type_ == "Progressing"
+            && c.status == "False"
+            && c.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
     Some(WorkloadFacts {
+        rollout_failed,
         wanted: to_count(Some(spec.replicas.unwrap_or(1))),
         present: to_count(status.replicas),
         updated: to_count(status.updated_replicas),
@@ -127,6 +135,7 @@ fn common_facts(
         updated: 0,
         observed: observed.unwrap_or(0) >= generation,
         paused: false,
+        rollout_failed: false,
         strategy: RolloutStrategy::OnDelete,
         template_stamp: template
             .metadata
@@ -158,6 +167,26 @@ mod tests {
         }))
         .unwrap();
         assert!(!stateful_set_facts(&object).unwrap().is_rolling());
+    }
+
+    #[test]
+    fn a_rollout_past_its_progress_deadline_has_failed() {
+        let deployment = |status: &str, reason: &str| -> Deployment {
+            serde_json::from_value(json!({
+                "metadata": {"name": "web", "uid": "u", "generation": 2},
+                "spec": {"replicas": 4, "selector": {}, "template": {}},
+                "status": {"replicas": 5, "updatedReplicas": 1, "observedGeneration": 2, "conditions": [
+                    {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+                    {"type": "Progressing", "status": status, "reason": reason},
+                ]}
+            }))
+            .unwrap()
+        };
+        let failed = deployment("False", "ProgressDeadlineExceeded");
+        let failed = deployment_facts(&failed).unwrap();
+        assert!(failed.is_rolling() && failed.rollout_failed && !failed.is_moving_pods());
+        let moving = deployment("True", "ReplicaSetUpdated");
+        assert!(deployment_facts(&moving).unwrap().is_moving_pods());
     }
 
     #[test]

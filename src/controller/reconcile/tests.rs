@@ -1,128 +1,19 @@
 #![allow(clippy::unwrap_used)]
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-use async_trait::async_trait;
-use http::{Request, Response};
-use jiff::Timestamp;
-use kube::Client;
-use kube::client::Body;
 use kube::core::DeserializeGuard;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
-use crate::aurora::{
-    Cadence, ClusterSource, DnsConfig, DnsWatch, NoStats, PollerConfig, Pollers, ReadingError,
-    RoleAllowList, SourceError, SourceFactory, SourceKey,
-};
-use crate::controller::state_cache::StateCache;
-use crate::k8s::events::Events;
-use crate::k8s::lease::{Leadership, LeaseState};
-use crate::k8s::watch::Stores;
-use crate::metrics::Metrics;
-use crate::rate_limit::Bucket;
-use crate::sockets::{Probe, ProbeConfig};
+use crate::controller::testing::context;
+use crate::k8s::watch::testing::FilledStores;
 use crate::telemetry::build_subscriber;
-use dbbalance_core::evidence::{Socket, Unreadable};
-use dbbalance_core::topology::ClusterId;
-use dbbalance_core::tracker::ClusterReading;
-use dbbalance_kube::clients::Clients;
-use dbbalance_kube::methods::http::PodCaller;
-use dbbalance_kube::sockets::{ConnectionReader, PodToRead};
-
-/// AWS, DNS and pods that never answer.
-struct Silent;
-
-#[async_trait]
-impl ClusterSource for Silent {
-    async fn read(
-        &self,
-        _: &BTreeSet<ClusterId>,
-    ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl SourceFactory for Silent {
-    async fn make_source(&self, _: &SourceKey) -> Result<Arc<dyn ClusterSource>, SourceError> {
-        Ok(Arc::new(Self))
-    }
-}
-
-#[async_trait]
-impl Resolve for Silent {
-    async fn resolve(&self, _: &str, _: IpFamily) -> Result<LookupAnswer, LookupError> {
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl ConnectionReader for Silent {
-    async fn read(&self, _: &PodToRead) -> Result<Vec<Socket>, Unreadable> {
-        std::future::pending().await
-    }
-}
 
 /// A leader's context whose API server answers every request with 500.
 fn failing_context() -> Arc<Context> {
-    let (client, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    tokio::spawn(async move {
-        while let Some((_, answer)) = handle.next_request().await {
-            let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": "etcd is down"});
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
-            answer.send_response(Response::builder().status(500).body(body).unwrap());
-        }
-    });
-    let client = Client::new(client, "default");
-    let stop = CancellationToken::new();
-    let (_, state) = watch::channel(LeaseState {
-        holder: Some("a".into()),
-        valid_until: tokio::time::Instant::now() + Duration::from_hours(1),
-    });
-    let poller = PollerConfig {
-        factory: Arc::new(Silent),
-        cadence: Cadence::default(),
-        allowed: RoleAllowList::default(),
-        clock: Arc::new(Timestamp::now),
-        stats: Arc::new(NoStats),
-    };
-    let dns = DnsConfig {
-        resolver: Arc::new(Silent),
-        lookups_per_second: 5,
-        clock: Arc::new(Timestamp::now),
-        stats: Arc::new(NoStats),
-    };
-    Arc::new(Context {
-        events: Events::new(client.clone(), "a"),
-        stores: Stores::watch(&client, &[], &stop, &TaskTracker::new()),
-        leadership: Leadership::from_states("a", state),
-        pollers: Pollers::new(poller, stop.clone()),
-        dns: DnsWatch::new(dns, stop.clone()),
-        allowed_roles: RoleAllowList::default(),
-        signal_namespaces: Vec::new(),
-        evidence_namespaces: Vec::new(),
-        default_region: "eu-west-1".to_owned(),
-        effect_limiter: Bucket::default(),
-        probe: Probe::new(ProbeConfig::new(Arc::new(Silent)), stop),
-        pod_caller: PodCaller::new().unwrap(),
-        metrics: Arc::new(Metrics::new()),
-        state: StateCache::default(),
-        budget_lock: Mutex::new(()),
-        failures: Mutex::default(),
-        clock: Timestamp::now,
-        clients: Clients {
-            normal: client.clone(),
-            effects: client,
-            namespace: "default".to_owned(),
-        },
-    })
+    Arc::new(context(FilledStores::new().stores, false))
 }
 
 fn policy() -> Arc<WatchedPolicy> {

@@ -6,10 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::balanced::balanced_condition;
 use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, ConditionType};
-use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
+use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
-use dbbalance_planner::{Gate, Plan};
+use dbbalance_planner::{Gate, Plan, UntakenPods, describe_refused_method, describe_untaken_pods};
 
 /// A condition's status, reason and message.
 type ConditionValue = (ConditionStatus, &'static str, String);
@@ -25,7 +25,7 @@ pub(super) fn set_conditions(
     let generation = world.policy.generation;
     let ready = ready_condition(status, world, parsed, plan);
     let observed = observed_condition(world);
-    let fresh = fresh_condition(status);
+    let fresh = fresh_condition(status, world);
     let recycling = recycling_condition(status);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
     let stalled = stalled_condition(status, plan, &ready);
@@ -124,6 +124,9 @@ fn ready_condition(
                 ),
             );
         }
+        if let Some(message) = describe_refused_method(spec, &target.pods) {
+            return (ConditionStatus::False, "MethodRefused", message);
+        }
         if let (Some(reference), None) = (&spec.workload_ref, &target.workload) {
             return (
                 ConditionStatus::False,
@@ -171,7 +174,7 @@ fn observed_condition(world: &World) -> ConditionValue {
     }
 }
 
-fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
+fn fresh_condition(status: &DbBalancePolicyStatus, world: &World) -> ConditionValue {
     let Some(epoch) = status.epoch else {
         return (
             ConditionStatus::Unknown,
@@ -196,7 +199,7 @@ fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
             ),
         );
     }
-    let stale: Vec<String> = status
+    let mut stale: Vec<String> = status
         .targets
         .iter()
         .filter(|t| t.stale > 0)
@@ -207,10 +210,23 @@ fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
             )
         })
         .collect();
+    let (uncounted, not_evictable): (Vec<_>, Vec<_>) = untaken_pods(status, world)
+        .into_iter()
+        .partition(|untaken| untaken.is_fresh);
+    let reason = if stale.is_empty() {
+        "NotEvictable"
+    } else {
+        "StalePods"
+    };
+    stale.extend(not_evictable.into_iter().map(|u| u.message));
     if !stale.is_empty() {
-        return (ConditionStatus::False, "StalePods", stale.join("; "));
+        return (ConditionStatus::False, reason, stale.join("; "));
     }
     let pods: i32 = status.targets.iter().map(|t| t.pods).sum();
+    if pods == 0 && !uncounted.is_empty() {
+        let texts: Vec<String> = uncounted.into_iter().map(|u| u.message).collect();
+        return (ConditionStatus::True, "NoneCounted", texts.join("; "));
+    }
     if pods == 0 {
         return (
             ConditionStatus::True,
@@ -223,6 +239,17 @@ fn fresh_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
         "AllFresh",
         format!("no pod is stale at epoch {epoch}"),
     )
+}
+
+fn untaken_pods(status: &DbBalancePolicyStatus, world: &World) -> Vec<UntakenPods> {
+    let mark = world.policy.mark();
+    let targets = world.spec.targets.iter().zip(&world.targets);
+    let untaken = targets.filter_map(|(spec, found)| {
+        let mut recorded = status.targets.iter();
+        let target = recorded.find(|t| t.name == spec.name && t.owned)?;
+        describe_untaken_pods(spec, target, &mark, &found.pods)
+    });
+    untaken.collect()
 }
 
 fn recycling_condition(status: &DbBalancePolicyStatus) -> ConditionValue {
@@ -259,9 +286,13 @@ fn stalled_condition(
             .as_ref()
             .filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
         let message = run.message.clone().unwrap_or_default();
+        let reason = match run.halted_reason {
+            Some(HaltReason::AppEnded) => "AppEnded",
+            _ => "RunHalted",
+        };
         Some((
             ConditionStatus::True,
-            "RunHalted",
+            reason,
             format!("{}: {message}", t.name),
         ))
     });
@@ -272,8 +303,16 @@ fn stalled_condition(
         .map(|h| (ConditionStatus::True, "MethodRefused", h.message.clone()));
     let invalid = matches!(
         ready.1,
-        "InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | TopologyError::CLUSTER_NOT_FOUND
+        "InvalidSpec"
+            | "MethodRefused"
+            | "TargetOverlap"
+            | "RoleNotAllowed"
+            | TopologyError::CLUSTER_NOT_FOUND
+            | TopologyError::CLUSTER_NOT_ALLOWED
     )
     .then(|| ready.clone());
     halted.or(refused).or(invalid)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,10 +21,10 @@ use super::errors::ReconcileError;
 use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus, TargetStatus};
+use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, PlanStatus, TargetStatus};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{EffectBackoff, World};
-use dbbalance_planner::{Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
+use dbbalance_planner::{Halt, Notice, Plan, halt_notice, mark_halted, open_epoch, status_time};
 
 /// The result of [`report_results`].
 #[derive(Debug)]
@@ -165,10 +165,12 @@ fn merge_status(
                 target.name, done.fallbacks
             )));
         }
-        if let Some(message) = &done.structural
-            && let Some(run) = mark_halted(target, message, world.policy.generation, now)
+        let halt = done.structural.as_ref();
+        let halt = halt.map(|message| Halt::new(HaltReason::MethodRefused, message));
+        if let Some(halt) = halt
+            && let Some(run) = mark_halted(target, &halt, world.policy.generation, now)
         {
-            notices.push(halt_notice(&run, message));
+            notices.push(halt_notice(&run, &halt.message));
             ended.push(run);
         }
     }

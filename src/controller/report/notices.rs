@@ -43,7 +43,7 @@ pub(super) async fn publish_notices(
                 .map(|c| c.reason.as_str())
             {
                 Some("TargetConflict") => EventReason::TargetConflict,
-                Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed") => {
+                Some("InvalidSpec" | "TargetOverlap" | "RoleNotAllowed" | "ClusterNotAllowed") => {
                     EventReason::InvalidSpec
                 }
                 Some(_) if type_ == ConditionType::Ready => EventReason::Blocked,

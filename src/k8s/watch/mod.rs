@@ -4,8 +4,13 @@
 
 mod feed;
 mod merge;
+mod namespaces;
+mod pod_index;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trim;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -25,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
+use dbbalance_core::pod::OwnerRef;
 
 /// A policy as watched. One that cannot be parsed does not end the watch.
 pub type WatchedPolicy = DeserializeGuard<DbBalancePolicy>;
@@ -49,6 +55,8 @@ pub enum ObjectKind {
     DaemonSet,
     /// A `ReplicaSet`.
     ReplicaSet,
+    /// A namespace: its labels.
+    Namespace,
 }
 
 /// A change of the caches.
@@ -63,8 +71,22 @@ pub enum CacheChange {
         /// Its name.
         name: Arc<str>,
     },
+    /// A pod was created, changed or deleted, and its labels and controller are what they were. Only policies that match
+    /// them are concerned.
+    Pod(Arc<PodChange>),
     /// A list was read again, or changes were lost: all policies must be reconciled.
     Everything,
+}
+
+/// A pod that has changed, by what policies match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodChange {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its controller.
+    pub owner: Option<OwnerRef>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A workload as watched.
@@ -84,10 +106,13 @@ pub enum Workload {
 pub struct Stores {
     policies: Store<WatchedPolicy>,
     pods: Store<Pod>,
+    pod_index: pod_index::PodIndex,
     deployments: Store<Deployment>,
     stateful_sets: Store<StatefulSet>,
     daemon_sets: Store<DaemonSet>,
     replica_sets: Store<ReplicaSetMeta>,
+    /// Only where labels of namespaces are needed.
+    namespace_labels: Option<namespaces::NamespaceLabels>,
     notices: broadcast::Sender<CacheChange>,
 }
 
@@ -108,13 +133,21 @@ impl Stores {
             tasks,
             notices: &notices,
         };
+        let pod_index = pod_index::PodIndex::default();
+        let index = pod_index.clone();
         Self {
             policies: watch.start_watch(
                 ObjectKind::Policy,
                 trim::trim_policy,
                 trim::is_same_policy,
             ),
-            pods: watch.start_watch(ObjectKind::Pod, trim::trim_pod, trim::is_same_pod),
+            pods: watch.start_indexed_watch(
+                ObjectKind::Pod,
+                trim::trim_pod,
+                trim::is_same_pod,
+                Some(Box::new(move |store, event| index.follow(store, event))),
+            ),
+            pod_index,
             deployments: watch.start_watch(
                 ObjectKind::Deployment,
                 trim::trim_deployment,
@@ -135,8 +168,23 @@ impl Stores {
                 trim::trim_replica_set,
                 trim::is_same_replica_set,
             ),
+            namespace_labels: None,
             notices,
         }
+    }
+
+    /// Starts to watch the labels of all namespaces as well, which needs the right to list and watch namespaces.
+    #[must_use]
+    pub fn with_namespace_labels(
+        mut self,
+        client: &Client,
+        shutdown: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let notices = self.notices.clone();
+        let labels = namespaces::NamespaceLabels::watch(client, notices, shutdown, tasks);
+        self.namespace_labels = Some(labels);
+        self
     }
 
     /// Waits until every list has been read once.
@@ -152,8 +200,17 @@ impl Stores {
             self.daemon_sets.wait_until_ready().boxed(),
             self.replica_sets.wait_until_ready().boxed(),
         ])
-        .await
-        .map(drop)
+        .await?;
+        match &self.namespace_labels {
+            Some(labels) => labels.0.wait_until_ready().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the labels of a namespace; `None` if it does not exist, or if labels are not watched.
+    #[must_use]
+    pub fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.namespace_labels.as_ref()?.labels_of(namespace)
     }
 
     /// Returns the changes from now on. A reader that falls behind gets [`CacheChange::Everything`] for what it missed.
@@ -196,7 +253,19 @@ impl Stores {
     /// Returns the pods of a namespace, without environment, volumes and probes.
     #[must_use]
     pub fn pods_in(&self, namespace: &str) -> Vec<Arc<Pod>> {
-        objects_in(&self.pods, namespace)
+        self.pod_index.pods_in(namespace)
+    }
+
+    /// Returns the pods of a namespace that a controller owns.
+    #[must_use]
+    pub fn pods_of(&self, namespace: &str, owner: &OwnerRef) -> Vec<Arc<Pod>> {
+        self.pod_index.pods_of(namespace, owner)
+    }
+
+    /// Returns the controllers that own pods in a namespace.
+    #[must_use]
+    pub fn pod_owners_in(&self, namespace: &str) -> Vec<OwnerRef> {
+        self.pod_index.owners_in(namespace)
     }
 
     /// Returns a pod.
@@ -209,12 +278,6 @@ impl Stores {
     #[must_use]
     pub fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<ReplicaSetMeta>> {
         find_object(&self.replica_sets, namespace, name)
-    }
-
-    /// Returns the `ReplicaSets` of a namespace.
-    #[must_use]
-    pub fn replica_sets_in(&self, namespace: &str) -> Vec<Arc<ReplicaSetMeta>> {
-        objects_in(&self.replica_sets, namespace)
     }
 
     /// Returns a workload.
@@ -272,6 +335,25 @@ impl WatchStarter<'_> {
             + Sync
             + 'static,
     {
+        self.start_indexed_watch(kind, trim, same, None)
+    }
+
+    fn start_indexed_watch<K>(
+        &self,
+        kind: ObjectKind,
+        trim: fn(&mut K),
+        same: fn(&K, &K) -> bool,
+        index: Option<feed::IndexUpdate<K>>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
         let stream = |api: Api<K>| {
             watcher(api, watcher::Config::default())
                 // Without a backoff, a watch that fails is restarted at once, again and again.
@@ -303,6 +385,7 @@ impl WatchStarter<'_> {
             writer,
             same,
             notices: self.notices.clone(),
+            index,
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {

@@ -39,6 +39,7 @@ impl Stand {
             writer,
             same: trim::is_same_pod,
             notices,
+            index: None,
         };
         let merged = merge::merge_watches(streams, store.clone());
         tokio::spawn(pump.run(merged));
@@ -145,13 +146,13 @@ async fn a_list_read_anew_in_one_namespace_leaves_the_others_alone() {
         )
         .await;
     assert_eq!(stand.names(), ["a2", "b1", "b2"]);
-    let touched = |name: &str| CacheChange::Object {
-        kind: ObjectKind::Pod,
+    let changed = CacheChange::Pod(Arc::new(PodChange {
         namespace: "a".into(),
-        name: name.into(),
-    };
-    assert_eq!(stand.notices.try_recv().unwrap(), touched("a2"));
-    assert_eq!(stand.notices.try_recv().unwrap(), touched("a1"));
+        owner: None,
+        labels: BTreeMap::new(),
+    }));
+    assert_eq!(stand.notices.try_recv().unwrap(), changed, "a2 is new");
+    assert_eq!(stand.notices.try_recv().unwrap(), changed, "a1 is gone");
 }
 
 #[tokio::test]
@@ -174,6 +175,31 @@ async fn a_change_of_nothing_that_matters_is_stored_and_not_noticed() {
     assert!(stand.notices.try_recv().is_err());
     let stored = find_object(&stand.store, "a", "a1").unwrap();
     assert_eq!(stored.metadata.resource_version.as_deref(), Some("9"));
+}
+
+#[test]
+fn a_trimmed_pod_keeps_what_the_choice_of_a_process_depends_on() {
+    let mut pod: Pod = serde_json::from_value(json!({
+        "metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "app"}},
+        "spec": {
+            "hostPID": true, "shareProcessNamespace": true,
+            "containers": [{"name": "app", "env": [{"name": "PASSWORD", "value": "x"}]}],
+            "initContainers": [{"name": "proxysql", "restartPolicy": "Always"}]
+        },
+        "status": {"containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": true, "restartCount": 2,
+            "state": {"running": {"startedAt": "2026-05-04T03:00:09Z"}}
+        }]}
+    }))
+    .unwrap();
+    let mut expected = pod.clone();
+    super::trim::trim_pod(&mut pod);
+    let spec = expected.spec.as_mut().unwrap();
+    spec.containers[0].env = None;
+    let states = expected.status.as_mut().unwrap();
+    let state = &mut states.container_statuses.as_mut().unwrap()[0];
+    state.image.clear();
+    assert_eq!(pod, expected);
 }
 
 fn policy(status: &Value, generation: i64) -> WatchedPolicy {
@@ -269,4 +295,25 @@ fn a_trimmed_pod_keeps_what_is_decided_on_and_drops_the_rest() {
     let started = &left["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
     assert_eq!(started, "2026-11-22T10:00:00Z");
     assert!(left["metadata"].get("managedFields").is_none());
+}
+
+#[tokio::test]
+async fn a_pod_whose_labels_change_concerns_those_that_matched_it_before_too() {
+    let mut stand = Stand::new(&["a"]);
+    let list = vec![
+        Event::Init,
+        Event::InitApply(pod("a", "a1", "x")),
+        Event::InitDone,
+    ];
+    stand.feed(0, list).await;
+    assert_eq!(stand.notices.try_recv().unwrap(), CacheChange::Everything);
+    let mut relabelled = pod("a", "a1", "x");
+    relabelled.metadata.labels = Some(BTreeMap::from([("app".into(), "web".into())]));
+    stand.feed(0, vec![Event::Apply(relabelled)]).await;
+    let all_of_namespace = CacheChange::Object {
+        kind: ObjectKind::Pod,
+        namespace: "a".into(),
+        name: "a1".into(),
+    };
+    assert_eq!(stand.notices.try_recv().unwrap(), all_of_namespace);
 }

@@ -57,6 +57,8 @@ pub(super) fn trim_pod(pod: &mut Pod) {
                 .take()
                 .map(|all| all.into_iter().map(trim_container).collect()),
             host_network: spec.host_network,
+            host_pid: spec.host_pid,
+            share_process_namespace: spec.share_process_namespace,
             node_name: spec.node_name.take(),
             restart_policy: spec.restart_policy.take(),
             termination_grace_period_seconds: spec.termination_grace_period_seconds,

@@ -30,6 +30,8 @@ pub struct OperatorSettings {
     pub failpoint: Option<&'static str>,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Namespaces that it watches besides the test's own.
+    pub more_namespaces: Vec<String>,
     /// Another port of the API server, on loopback.
     pub api_port: Option<u16>,
     /// Another port of the RDS API.
@@ -76,6 +78,8 @@ impl<'a> OperatorProcess<'a> {
     pub async fn with(case: &'a TestCase<'a>, identity: &str, settings: &OperatorSettings) -> Self {
         let record = format!("operator-{}-{identity}", case.name);
         let mut command = Command::new(&case.suite.program);
+        let mut watched = vec![case.name.clone()];
+        watched.extend(settings.more_namespaces.iter().cloned());
         let rds = settings.rds_url.clone().unwrap_or_else(|| {
             format!(
                 "http://{NODE_IP}:{}",
@@ -84,7 +88,7 @@ impl<'a> OperatorProcess<'a> {
         });
         command.args([
             "run",
-            &format!("--watch-namespaces={}", case.name),
+            &format!("--watch-namespaces={}", watched.join(",")),
             &format!("--signal-namespaces={}", case.name),
             &format!("--lease-namespace={}", case.name),
             &format!("--identity={identity}"),

@@ -62,3 +62,26 @@ fn what_is_no_claim_is_none() {
         assert_eq!(Claim::parse(text), None, "{text}");
     }
 }
+
+#[test]
+fn a_mark_of_restarts_reads_back_as_written() {
+    let text = "0a1b2c3d/12 2026-05-04T03:02:01Z app=0,log-shipper=7";
+    let mark = RestartMark::parse(text).unwrap();
+    assert_eq!(mark.to_string(), text);
+    assert_eq!(mark.restarts["log-shipper"], 7);
+    assert!(mark.ready);
+    let text = "0a1b2c3d/12 2026-05-04T03:02:01Z app=0 NotReady";
+    let mark = RestartMark::parse(text).unwrap();
+    assert_eq!((mark.to_string().as_str(), mark.ready), (text, false));
+    for text in [
+        "",
+        "a/1",
+        "a/1 2026-05-04T03:02:01Z",
+        "a/1 2026-05-04T03:02:01Z app",
+        "a/1 2026-05-04T03:02:01Z app=-1",
+        "a/1 2026-05-04T03:02:01Z app=1 x",
+        "a/1 now app=1",
+    ] {
+        assert_eq!(RestartMark::parse(text), None, "{text}");
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::topology::{Endpoints, MemberId, ResourceId};
+use crate::topology::{Endpoints, MemberId, ResourceId, ServerlessCapacity};
 
 /// The status word of a member, or a cluster, with no operation in progress.
 const AVAILABLE: &str = "available";
@@ -89,6 +89,8 @@ pub struct MemberReading {
     pub class: Option<String>,
     /// The instance endpoint's host name; `None` while the instance is being created.
     pub endpoint: Option<String>,
+    /// The capacity of a Serverless v2 instance.
+    pub serverless: Option<ServerlessCapacity>,
 }
 
 impl MemberReading {

@@ -11,6 +11,7 @@ fn deployment() -> WorkloadFacts {
         updated: 8,
         observed: true,
         paused: false,
+        rollout_failed: false,
         strategy: RolloutStrategy::RollingUpdate {
             max_unavailable: IntOrString::String("25%".into()),
             max_surge: IntOrString::String("25%".into()),

@@ -88,13 +88,13 @@ impl TopologyNote {
     }
 }
 
-/// Sets the claim, and `moved` if there is one, if the pod is still at the seen resourceVersion. `pod` is as an API server sent
-/// it, or from `k8s::watch`, which keeps an empty map of annotations apart from a missing one.
+/// Sets the claim, and the annotations `beside` it, if the pod is still at the seen resourceVersion. `pod` is as an API
+/// server sent it, or from `k8s::watch`, which keeps an empty map of annotations apart from a missing one.
 pub async fn claim_pod(
     client: &Client,
     pod: &Pod,
     value: &str,
-    moved: Option<&str>,
+    beside: &[(&str, String)],
 ) -> ClaimOutcome {
     let (Some(of), Some(version)) = (
         PodRef::from_pod(pod),
@@ -109,8 +109,8 @@ pub async fn claim_pod(
         ops.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
     ops.push(json!({"op": "add", "path": annotation_path(annotations::CLAIM), "value": value}));
-    if let Some(moved) = moved {
-        ops.push(json!({"op": "add", "path": annotation_path(annotations::MOVED), "value": moved}));
+    for (name, value) in beside {
+        ops.push(json!({"op": "add", "path": annotation_path(name), "value": value}));
     }
     match json_patch(client, &of, ops).await {
         Ok(()) => ClaimOutcome::Claimed,

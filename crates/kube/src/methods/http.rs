@@ -121,13 +121,17 @@ impl CallHook for PodCaller {
     }
 }
 
-/// Returns the address to call the pod at, or why there is none.
-fn find_address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (EffectFault, String)> {
+/// Returns the port to call, if the pod's spec has it.
+///
+/// # Errors
+/// The fault with its cause and what to do. Every pod of the template shares it, so it can be said before the first
+/// recycle.
+pub(super) fn check_port(pod: &Pod, spec: &HttpSpec) -> Result<u16, (EffectFault, String)> {
     let containers = pod.spec.as_ref();
     if containers.is_some_and(|s| s.host_network == Some(true)) {
         return Err((
             EffectFault::HostNetwork,
-            "it uses its node's network, where other programs may answer: choose another method"
+            "the pod uses its node's network, where other programs may answer: choose another method"
                 .to_owned(),
         ));
     }
@@ -141,16 +145,21 @@ fn find_address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (EffectFault, 
         .flat_map(|c| c.ports.iter().flatten())
         .any(|p| p.container_port == spec.port && p.protocol.as_deref().unwrap_or("TCP") == "TCP");
     let port = u16::try_from(spec.port).ok().filter(|_| declared);
-    let Some(port) = port else {
-        return Err((
+    port.ok_or_else(|| {
+        (
             EffectFault::PortNotDeclared,
             format!(
                 "no container declares the TCP port {}: declare it under ports, or correct \
                  recycle.http.port",
                 spec.port
             ),
-        ));
-    };
+        )
+    })
+}
+
+/// Returns the address to call the pod at, or why there is none.
+fn find_address(pod: &Pod, spec: &HttpSpec) -> Result<SocketAddr, (EffectFault, String)> {
+    let port = check_port(pod, spec)?;
     let said = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
     match said.map(str::parse::<IpAddr>) {
         Some(Ok(ip)) if is_pod_address(ip) => Ok(SocketAddr::new(ip, port)),

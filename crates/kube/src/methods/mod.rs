@@ -16,11 +16,26 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use dbbalance_api::spec::RecycleSpec;
+
 /// Timeout of one request to the API server, from its first byte to the last byte of the answer.
 ///
 /// Shorter than what is left of the default lease (12 s) after a renewal, so that an effect on a
 /// hung API server has ended before another replica can lead.
 pub const API_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Returns why this recipe's method recycles no pod with this spec, and what to do; `None` if nothing is known against it.
+///
+/// The method itself refuses such a pod by the same check. Here it is asked before a failover needs the method.
+#[must_use]
+pub fn check_pod(pod: &Pod, recipe: &RecycleSpec) -> Option<String> {
+    let refused = match (&recipe.signal, &recipe.http) {
+        (Some(spec), _) => signal::check_signal(pod, spec).err(),
+        (None, Some(spec)) => http::check_port(pod, spec).err(),
+        (None, None) => None,
+    };
+    refused.map(|(_, why)| why)
+}
 
 /// A reference to one pod. A pod of the same name with another UID is another pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,6 +123,10 @@ pub enum EffectFault {
     Forbidden,
     /// The pod has no container of that name.
     NoSuchContainer,
+    /// The pod has several containers, and neither the policy nor the pod says which one is meant.
+    ContainerNotNamed,
+    /// The pod shares its processes with its containers or its node, so that process 1 is not the container's.
+    SharedProcesses,
     /// The container does not run now.
     ContainerNotRunning,
     /// The process does not catch the signal, which would do nothing or end it.
@@ -116,6 +135,8 @@ pub enum EffectFault {
     SignalRefused,
     /// The container has no such process.
     NoSuchProcess,
+    /// The process has several children, and one was asked for.
+    SeveralChildren,
     /// What the process catches cannot be read in `/proc`.
     ProcessUnreadable,
     /// The container has no `sh`.
@@ -158,6 +179,9 @@ impl EffectFault {
         match self {
             Self::Forbidden
             | Self::NoSuchContainer
+            | Self::ContainerNotNamed
+            | Self::SharedProcesses
+            | Self::SeveralChildren
             | Self::SignalNotCaught
             | Self::SignalRefused
             | Self::ProcessUnreadable

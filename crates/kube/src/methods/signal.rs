@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Client;
 
 use super::api_reply::{self, RequestError};
 use super::{EffectFault, EffectOutcome, PodRef};
+use crate::containers::{ContainerChoiceError, DEFAULT_CONTAINER, choose_container};
 use crate::exec::{self, ExecError, StartFault};
 use dbbalance_api::spec::{SignalName, SignalSpec};
 
@@ -30,23 +31,89 @@ const UNREADABLE: i32 = 42;
 const NOT_CAUGHT: i32 = 43;
 const REFUSED: i32 = 44;
 
-/// `$1` process, `$2` name, `$3` number of the signal.
+const NO_CHILD: i32 = 45;
+const SEVERAL_CHILDREN: i32 = 46;
+
+/// `$1` process, `$2` name, `$3` number of the signal, `$4` who gets it: `self`, or `child` for the process's only child.
+///
+/// Children are found by the parent in each process's status, as `/proc/PID/task/TID/children` is not everywhere. Zombies
+/// do not count: an init has not yet collected them.
 ///
 /// `SigCgt` is a 64-bit mask in hex. Of it only the last seven digits are looked at: 28 bits hold
 /// every signal that can be named (`SIGWINCH` is 28), and shells with 32-bit arithmetic can count
 /// with them. A process may end between the two steps: then `kill` fails and `/proc` says why.
 pub const SCRIPT: &str = r#"
 [ -d "/proc/$1" ] || { [ -d /proc/self ] && exit 41; exit 42; }
+pid=$1
+if [ "$4" = child ]; then
+  pid=
+  for entry in /proc/[0-9]*; do
+    state= parent=
+    while read -r key value rest; do
+      case "$key" in State:) state=$value ;; PPid:) parent=$value; break ;; esac
+    done 2>/dev/null < "$entry/status"
+    [ "$parent" = "$1" ] || continue
+    [ "$state" = Z ] && continue
+    [ -z "$pid" ] || exit 46
+    pid=${entry#/proc/}
+  done
+  [ -n "$pid" ] || exit 45
+fi
 caught=
 while read -r key value; do
   case "$key" in SigCgt:) caught=$value; break ;; esac
-done 2>/dev/null < "/proc/$1/status"
+done 2>/dev/null < "/proc/$pid/status"
 [ -n "$caught" ] || exit 42
 head=${caught%???????}
 low=${caught#"$head"}
 [ $(( (0x$low >> ($3 - 1)) & 1 )) -eq 1 ] || exit 43
-kill -s "$2" "$1" || { [ -d "/proc/$1" ] || exit 41; exit 44; }
+kill -s "$2" "$pid" || { [ -d "/proc/$pid" ] || exit 41; exit 44; }
 "#;
+
+/// Chooses the container whose process gets the signal.
+///
+/// # Errors
+/// The fault with its cause and what to do, if the pod's spec rules the signal out. Every pod of the template shares it, so
+/// it can be said before the first recycle.
+pub fn check_signal<'a>(
+    pod: &'a Pod,
+    spec: &SignalSpec,
+) -> Result<&'a Container, (EffectFault, String)> {
+    let container =
+        choose_container(pod, spec.container.as_deref()).map_err(|error| match error {
+            ContainerChoiceError::Missing(name) => (
+                EffectFault::NoSuchContainer,
+                format!("the pod has no container {name}: correct recycle.signal.container"),
+            ),
+            ContainerChoiceError::Ambiguous(names) => (
+                EffectFault::ContainerNotNamed,
+                format!(
+                    "the pod has {} containers ({}), and none is named: set recycle.signal.container, or the pod's \
+                     annotation {DEFAULT_CONTAINER}",
+                    names.len(),
+                    names.join(", ")
+                ),
+            ),
+        })?;
+    let of_pod = pod.spec.as_ref();
+    if of_pod.is_some_and(|s| s.host_pid == Some(true)) {
+        return Err((
+            EffectFault::SharedProcesses,
+            "the pod sees its node's processes (hostPID), of which none can be named safely: choose another method"
+                .to_owned(),
+        ));
+    }
+    // With a shared process namespace, process 1 is the pause program of the pod, and the parent of no app.
+    if spec.process == 1 && of_pod.is_some_and(|s| s.share_process_namespace == Some(true)) {
+        return Err((
+            EffectFault::SharedProcesses,
+            "the pod's containers share their processes (shareProcessNamespace), so that process 1 is not the app: set \
+             recycle.signal.process, or choose another method"
+                .to_owned(),
+        ));
+    }
+    Ok(container)
+}
 
 /// Sends the signal to the pod's process. `pod` must be the one that is claimed: exec knows pods by
 /// name only, and the stamp that follows tests the uid.
@@ -54,20 +121,12 @@ pub async fn send_signal(client: &Client, pod: &Pod, spec: &SignalSpec) -> Effec
     let Some(of) = PodRef::from_pod(pod) else {
         return EffectOutcome::Gone;
     };
-    let containers = pod.spec.as_ref().map_or(&[][..], |s| &s.containers[..]);
-    let container = match &spec.container {
-        Some(name) => containers.iter().find(|c| c.name == *name),
-        None => containers.first(),
-    };
-    let Some(container) = container else {
-        let wanted = spec.container.as_deref().unwrap_or("(the first)");
-        return EffectOutcome::failed(
-            EffectFault::NoSuchContainer,
-            format!(
-                "pod {}/{} has no container {wanted}: correct recycle.signal.container",
-                of.namespace, of.name
-            ),
-        );
+    let container = match check_signal(pod, spec) {
+        Ok(container) => container,
+        Err((fault, why)) => {
+            let what = format!("signalling pod {}/{}", of.namespace, of.name);
+            return EffectOutcome::failed(fault, format!("{what}: {why}"));
+        }
     };
     let call = SignalCall {
         client,
@@ -101,6 +160,7 @@ impl SignalCall<'_> {
             self.spec.process.to_string(),
             name.to_owned(),
             number.to_string(),
+            if self.is_for_child() { "child" } else { "self" }.to_owned(),
         ];
         let command = command.into();
         let limits = exec::OutputLimits {
@@ -127,10 +187,19 @@ impl SignalCall<'_> {
         }
     }
 
+    fn is_for_child(&self) -> bool {
+        self.spec.child == Some(true)
+    }
+
     fn describe(&self) -> String {
         format!(
-            "signal {} to process {} in container {} of pod {}/{}",
+            "signal {} to {} {} in container {} of pod {}/{}",
             signal_of(self.spec.name).0,
+            if self.is_for_child() {
+                "the child of process"
+            } else {
+                "process"
+            },
             self.spec.process,
             self.container,
             self.pod.namespace,
@@ -164,6 +233,17 @@ impl SignalCall<'_> {
                 EffectFault::NoSuchProcess,
                 "there is no such process: correct recycle.signal.process".to_owned(),
             ),
+            Some(NO_CHILD) => (
+                EffectFault::NoSuchProcess,
+                "it has no child: correct recycle.signal.process, or remove recycle.signal.child"
+                    .to_owned(),
+            ),
+            Some(SEVERAL_CHILDREN) => (
+                EffectFault::SeveralChildren,
+                "it has several children, and the signal is for one: correct \
+                 recycle.signal.process, or choose another method"
+                    .to_owned(),
+            ),
             Some(UNREADABLE) => (
                 EffectFault::ProcessUnreadable,
                 "what the process catches cannot be read in /proc: choose another method"
@@ -172,7 +252,7 @@ impl SignalCall<'_> {
             Some(NOT_CAUGHT) => (
                 EffectFault::SignalNotCaught,
                 "the process does not catch this signal, which would do nothing or end it; it was \
-                 not sent"
+                 not sent. If the process is an init such as tini, set recycle.signal.child"
                     .to_owned(),
             ),
             Some(REFUSED) => (

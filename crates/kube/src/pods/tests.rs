@@ -2,6 +2,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::containers::DEFAULT_CONTAINER;
 
 fn target(recycle: &serde_json::Value) -> TargetSpec {
     serde_json::from_value(json!({
@@ -65,20 +66,92 @@ fn a_running_pod_is_reduced_to_its_facts() {
     );
 }
 
+fn evict() -> TargetSpec {
+    target(&json!({"method": "Evict"}))
+}
+
+fn signal(container: &str) -> TargetSpec {
+    target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": container}}))
+}
+
 #[test]
-fn a_pod_counts_only_while_its_app_containers_run() {
+fn a_side_container_that_crashes_does_not_hide_the_app() {
     let found = pod(&json!([
         container("app", Some("2026-05-04T03:00:09Z")),
         container("sidecar", None)
     ]));
-    assert!(
-        !extract_facts(&found, &target(&json!({"method": "Evict"})))
-            .unwrap()
-            .is_counted()
+    for spec in [evict(), signal("app")] {
+        let facts = extract_facts(&found, &spec).unwrap();
+        assert!(facts.is_counted());
+        assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:09Z");
+    }
+}
+
+#[test]
+fn a_pod_counts_only_while_a_container_runs_that_may_hold_its_pools() {
+    let down = pod(&json!([container("app", None), container("sidecar", None)]));
+    assert!(!extract_facts(&down, &evict()).unwrap().is_counted());
+    let without_app = pod(&json!([
+        container("app", None),
+        container("sidecar", Some("2026-05-04T03:00:05Z"))
+    ]));
+    let facts = extract_facts(&without_app, &signal("app")).unwrap();
+    assert!(!facts.is_counted(), "the named container does not run");
+}
+
+#[test]
+fn a_native_sidecar_counts_if_it_is_named() {
+    let mut found = pod(&json!([
+        container("app", Some("2026-05-04T03:00:09Z")),
+        container("sidecar", Some("2026-05-04T03:00:09Z"))
+    ]));
+    let proxy = container("proxysql", Some("2026-05-04T03:00:02Z"));
+    let sidecar = json!([{"name": "proxysql", "restartPolicy": "Always"}]);
+    found.spec.as_mut().unwrap().init_containers = serde_json::from_value(sidecar).unwrap();
+    let status = found.status.as_mut().unwrap();
+    status.init_container_statuses = serde_json::from_value(json!([proxy])).unwrap();
+    let started = |spec| {
+        let facts = extract_facts(&found, &spec).unwrap();
+        facts.started.unwrap().to_string()
+    };
+    assert_eq!(started(signal("proxysql")), "2026-05-04T03:00:02Z");
+    assert_eq!(started(evict()), "2026-05-04T03:00:09Z");
+}
+
+#[test]
+fn a_signal_goes_to_the_default_container_and_its_start_counts() {
+    let mut found = pod(&json!([
+        container("app", Some("2026-05-04T03:00:09Z")),
+        container("sidecar", Some("2026-05-04T03:00:05Z"))
+    ]));
+    let unnamed = target(&json!({"method": "Signal", "signal": {"name": "HUP"}}));
+    let facts = extract_facts(&found, &unnamed).unwrap();
+    assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:05Z");
+    let refusal = facts.method_refusal.unwrap();
+    assert!(refusal.contains("recycle.signal.container"), "{refusal}");
+
+    let note = (DEFAULT_CONTAINER.to_owned(), "app".to_owned());
+    found.metadata.annotations = Some(std::iter::once(note).collect());
+    let facts = extract_facts(&found, &unnamed).unwrap();
+    assert_eq!(facts.started.unwrap().to_string(), "2026-05-04T03:00:09Z");
+    assert_eq!(facts.method_refusal, None);
+}
+
+#[test]
+fn the_annotations_against_disruption_are_read_with_their_values() {
+    let mut found = pod(&json!([container("app", Some("2026-05-04T03:00:09Z"))]));
+    let mut veto = |key: &str, value: &str| {
+        let note = (key.to_owned(), value.to_owned());
+        found.metadata.annotations = Some(std::iter::once(note).collect());
+        extract_facts(&found, &evict()).unwrap().disruption_veto
+    };
+    let karpenter = "karpenter.sh/do-not-disrupt";
+    let autoscaler = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    assert_eq!(veto(karpenter, "true"), Some(DisruptionVeto::Karpenter));
+    assert_eq!(veto(karpenter, "false"), None);
+    assert_eq!(
+        veto(autoscaler, "false"),
+        Some(DisruptionVeto::ClusterAutoscaler)
     );
-    let named = target(&json!({"method": "Signal", "signal": {"name": "HUP", "container": "app"}}));
-    assert!(
-        extract_facts(&found, &named).unwrap().is_counted(),
-        "the named container runs"
-    );
+    assert_eq!(veto(autoscaler, "true"), None);
 }

@@ -105,7 +105,11 @@ async fn recycle(
         "metadata": {
             "namespace": "shop", "name": "web-1", "uid": "u-1", "resourceVersion": "7",
             "annotations": {}
-        }
+        },
+        "status": {"containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": true, "restartCount": 1,
+            "state": {"running": {"startedAt": "2026-05-04T15:00:00Z"}}
+        }]}
     }))
     .unwrap();
     let stamp = Stamp::parse(STAMP).unwrap();
@@ -169,7 +173,7 @@ async fn the_fence_is_asked_before_the_claim_and_between_claim_and_effect() {
             "stamping: Stamped"
         ]
     );
-    assert_eq!(seen.writes(0), ["add claim"]);
+    assert_eq!(seen.writes(0), ["add claim", "add restarts"]);
     assert_eq!(
         seen.writes(1),
         [
@@ -180,6 +184,13 @@ async fn the_fence_is_asked_before_the_claim_and_between_claim_and_effect() {
             "add recycles"
         ]
     );
+}
+
+#[tokio::test]
+async fn the_claim_of_an_eviction_notes_no_restarts_of_a_pod_that_goes() {
+    let none = EffectOutcome::Done;
+    let seen = recycle(Method::Evict, none, false, 9, vec![done(), done()]).await;
+    assert_eq!(seen.writes(0), ["add claim"]);
 }
 
 #[tokio::test]

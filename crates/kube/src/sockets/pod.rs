@@ -1,8 +1,9 @@
 //! The part of a pod that its reader needs, so that a waiting read does not hold the whole object.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use crate::containers::is_sidecar;
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 
 /// The labels under which controllers name the template that a pod was made from.
@@ -80,11 +81,6 @@ impl PodToRead {
     pub fn describe(&self) -> String {
         format!("pod {}/{}", self.namespace, self.name)
     }
-}
-
-/// An init container that stays (Kubernetes 1.29): it runs beside the app.
-fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 #[cfg(test)]

@@ -65,12 +65,12 @@ fn pods_belong_to_the_workload_that_controls_them_unless_they_are_ignored() {
 }
 
 #[test]
-fn a_selector_takes_pods_that_somebody_brings_back() {
+fn a_selector_takes_pods_of_any_owner() {
     let pods = [
         pod("web-1", Some(("ReplicaSet", "any")), "abc"),
         pod("job-1", Some(("Job", "any")), ""),
         pod("bare", None, ""),
     ];
     let target = target(&json!({"selector": {"matchLabels": {"app": "web"}}}));
-    assert_eq!(names(&pods, &target), ["web-1"]);
+    assert_eq!(names(&pods, &target), ["bare", "job-1", "web-1"]);
 }

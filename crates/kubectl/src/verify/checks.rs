@@ -100,7 +100,8 @@ pub(super) fn list_candidates<'c, 'a>(
     wanted: Option<&str>,
 ) -> Result<Vec<&'c CountedPod<'a>>, PluginError> {
     let declined = |text: String| Err(PluginError::Declined(text));
-    let evicts = target.recycle.method == Method::Evict;
+    let method = target.recycle.method;
+    let evicts = method == Method::Evict;
     if evicts && counted.len() == 1 && target.recycle.allow_single_replica != Some(true) {
         return declined(format!(
             "{} is the only pod of target {}, and recycle.allowSingleReplica is not set: it is not evicted",
@@ -137,14 +138,14 @@ pub(super) fn list_candidates<'c, 'a>(
                 }
             ));
         };
-        return match find_objection(pod) {
+        return match find_objection(pod, method) {
             Some(why) => declined(format!("pod {name}: {why}")),
             None => Ok(vec![pod]),
         };
     }
     let free: Vec<_> = counted
         .iter()
-        .filter(|p| find_objection(p).is_none())
+        .filter(|p| find_objection(p, method).is_none())
         .collect();
     if free.is_empty() {
         let why = counted.first().map_or_else(
@@ -153,7 +154,7 @@ pub(super) fn list_candidates<'c, 'a>(
                 format!(
                     "pod {}: {}",
                     p.facts.name,
-                    find_objection(p).unwrap_or_default()
+                    find_objection(p, method).unwrap_or_default()
                 )
             },
         );
@@ -166,7 +167,15 @@ pub(super) fn list_candidates<'c, 'a>(
 }
 
 /// Why this pod may not be taken.
-fn find_objection(pod: &CountedPod) -> Option<String> {
+fn find_objection(pod: &CountedPod, method: Method) -> Option<String> {
+    if let Some(why) = pod.facts.method_refusal.clone() {
+        return Some(why);
+    }
+    if method == Method::Evict
+        && let Some(why) = pod.facts.eviction_refusal()
+    {
+        return Some(format!("it is not evicted: {why}"));
+    }
     if let Some(claim) = pod.object.annotations().get(CLAIM) {
         return Some(format!(
             "it carries the claim {claim:?}: its recycle is in progress or has failed; pass another --pod"

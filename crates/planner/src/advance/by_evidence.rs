@@ -12,7 +12,8 @@ use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_measured_canary};
 use crate::runs::lifecycle::{finish_run, mark_progress, mark_verified};
 use crate::selection::assessment::{Assessment, UsableEvidence, assess_target};
-use crate::selection::{by_evidence, single_pod_method};
+use crate::selection::by_evidence::{self, Urgency};
+use crate::selection::single_pod_method;
 use crate::target::TargetContext;
 use crate::times::{add_duration, status_time};
 use crate::types::{ClosedGate, Gate, Step};
@@ -84,7 +85,7 @@ impl TargetPlanner<'_, '_> {
         let selector = Selector::Evidence(assessment, usable);
         let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
         self.apply_outcome(selector, outcome);
-        if self.out.running {
+        if self.out.running || self.ctx.running().is_some() {
             self.out.watch_pods = usable.changing_pods();
             if let Some(Step::Pods { pods, .. }) = &self.out.step {
                 let uids = pods.iter().map(|p| p.uid.clone());
@@ -118,7 +119,7 @@ impl TargetPlanner<'_, '_> {
     pub(super) fn select_by_evidence(
         &mut self,
         usable: &UsableEvidence,
-        only_urgent: bool,
+        urgency: Urgency,
     ) -> Result<TargetOutcome, ClosedGate> {
         let ctx = &self.ctx;
         let Some(method) = single_pod_method(ctx) else {
@@ -145,7 +146,7 @@ impl TargetPlanner<'_, '_> {
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
         let decision = usable.decide_with_free(free, ctx.pass.now);
-        let selected = by_evidence::select_step(ctx, &decision, method, only_urgent, in_flight)?;
+        let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
         Ok(match selected {
             Some((step, adds)) => TargetOutcome::Step(SelectedStep {
                 step,
@@ -262,7 +263,7 @@ impl TargetPlanner<'_, '_> {
 /// Remembers the pods' templates while no rollout is in progress. Other ones than before mean that a rollout has ended.
 fn remember_templates(ctx: &mut TargetContext) {
     let workload = ctx.found.workload.as_ref();
-    let rolling = workload.is_some_and(WorkloadFacts::is_rolling);
+    let rolling = workload.is_some_and(WorkloadFacts::is_moving_pods);
     if rolling || ctx.counted.is_empty() {
         return;
     }

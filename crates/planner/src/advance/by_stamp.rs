@@ -7,10 +7,10 @@ use crate::descriptions::actions::{
 use crate::descriptions::waiting::show_upcoming;
 use crate::gates::dns;
 use crate::runs::canary::{Canary, check_stamped_canary};
-use crate::runs::lifecycle::{finish_fresh_run, halt_run, mark_verified};
+use crate::runs::lifecycle::{Halt, finish_fresh_run, halt_run, mark_verified};
 use crate::selection::by_stamp;
 use crate::types::ClosedGate;
-use dbbalance_api::status::Trigger;
+use dbbalance_api::status::{HaltReason, Trigger};
 
 impl TargetPlanner<'_, '_> {
     pub(super) fn advance_by_stamp(&mut self, policy_gate: Result<(), ClosedGate>) {
@@ -30,8 +30,8 @@ impl TargetPlanner<'_, '_> {
         if self.ctx.status.owned {
             finish_fresh_run(&mut self.ctx, self.changes);
         } else {
-            let message = "an older policy owns the pods";
-            halt_run(&mut self.ctx, message, self.changes);
+            let halt = Halt::new(HaltReason::TargetLost, "an older policy owns the pods");
+            halt_run(&mut self.ctx, &halt, self.changes);
         }
         self.show_next(policy_gate);
     }

@@ -5,6 +5,7 @@ mod by_stamp;
 
 use jiff::SignedDuration;
 
+use crate::descriptions::pods::describe_refused_pods;
 use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
@@ -14,6 +15,7 @@ use crate::runs::RunChanges;
 use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
 use crate::runs::progress::{ProgressKind, check_progress, was_running};
 use crate::selection::assessment::{Assessment, UsableEvidence};
+use crate::selection::by_evidence::Urgency;
 use crate::target::{PassContext, TargetContext, status_count};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Plan, Step, TargetPlan};
@@ -189,6 +191,9 @@ impl TargetPlanner<'_, '_> {
             }
             _ => self.advance_by_stamp(policy_gate),
         }
+        if let Some(text) = describe_refused_pods(&self.ctx.refused_stale()) {
+            self.out.action = format!("{}; {text}", self.out.action);
+        }
         PlannedTarget {
             status: self.ctx.status,
             balance,
@@ -199,14 +204,11 @@ impl TargetPlanner<'_, '_> {
 
     /// Takes the target through the gates, the canary and the selection.
     fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
-        let is_urgent = match selector {
-            Selector::Stamps => self.ctx.has_urgent_pods(),
-            Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
-        };
+        let is_urgent = self.is_urgent(selector);
         let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
             Admission::Proceed { only_urgent } => only_urgent,
-            Admission::ResumeRun(run) => {
-                resume_run(&mut self.ctx, *run, self.changes);
+            Admission::ResumeRun(run, cause) => {
+                resume_run(&mut self.ctx, *run, cause, self.changes);
                 return Ok(TargetOutcome::Recorded);
             }
             Admission::StartRun => {
@@ -218,7 +220,21 @@ impl TargetPlanner<'_, '_> {
         };
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
-            Selector::Evidence(_, usable) => self.select_by_evidence(usable, only_urgent),
+            Selector::Evidence(_, usable) => {
+                let urgency = Urgency {
+                    is_urgent,
+                    only_urgent,
+                };
+                self.select_by_evidence(usable, urgency)
+            }
+        }
+    }
+
+    /// Whether the target has the privileges of a failover now.
+    fn is_urgent(&self, selector: Selector) -> bool {
+        match selector {
+            Selector::Stamps => self.ctx.has_urgent_pods(),
+            Selector::Evidence(assessment, _) => assessment.is_urgent(&self.ctx),
         }
     }
 
@@ -248,6 +264,8 @@ impl TargetPlanner<'_, '_> {
             }
             Err(closed) => self.hold(closed, by_evidence),
         }
+        // Runs of a failover wait for no others, nor do others wait for them.
+        self.out.running &= !self.is_urgent(selector);
         let kind = selector.progress_kind();
         check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         if self.out.step.is_none() {

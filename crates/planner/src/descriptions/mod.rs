@@ -5,4 +5,5 @@
 pub(crate) mod actions;
 pub(crate) mod balance;
 mod odds;
+pub(crate) mod pods;
 pub(crate) mod waiting;

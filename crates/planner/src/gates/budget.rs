@@ -2,23 +2,64 @@
 
 use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate};
-use crate::world::count_connections;
+use crate::world::{ClusterPeers, count_connections};
 use dbbalance_core::budget::{self, BudgetCheck, Holding, Load, Members};
 use dbbalance_core::workload::WorkloadFacts;
 
-/// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy. `surges`: the method
-/// starts new pods before the old ones are gone, so it must know a limit.
+/// How many other policies a message names.
+const HOLDERS: usize = 3;
+
+/// How a step opens its connections, as far as the budget depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepKind {
+    /// New pods start before the old ones are gone, so a limit must be known.
+    pub surges: bool,
+    /// All its pods are older than the last failover: their connections are broken.
+    pub urgent: bool,
+}
+
+/// The budget's refusal of a step.
+pub(crate) struct BudgetRefusal {
+    pub closed: ClosedGate,
+    /// Whether it rests on an estimate: it may cut an urgent step, and does not hold it.
+    pub estimated: bool,
+}
+
+/// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy.
+///
+/// A failover by a method that closes connections before it opens others is never held: its pods hold broken connections,
+/// which others replace. Nor is a failover by another method held by an estimate.
 pub(crate) fn check_budget(
     pass: &PassContext,
     in_flight: Load,
     adds: Load,
-    surges: bool,
+    kind: StepKind,
 ) -> Result<(), ClosedGate> {
+    match find_refusal(pass, in_flight, adds, kind) {
+        Some(refusal) if !(kind.urgent && refusal.estimated) => Err(refusal.closed),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the budget's refusal, also one by an estimate that does not hold an urgent step.
+pub(crate) fn find_refusal(
+    pass: &PassContext,
+    in_flight: Load,
+    adds: Load,
+    kind: StepKind,
+) -> Option<BudgetRefusal> {
     let world = pass.world;
-    let Some(view) = world.topology.current() else {
-        let message = "the topology is not current";
-        return Err(ClosedGate::new(Gate::TopologyNotCurrent, message));
+    let refusal = |gate, message, estimated| {
+        let closed = ClosedGate::new(gate, message);
+        Some(BudgetRefusal { closed, estimated })
     };
+    let Some(view) = world.topology.current() else {
+        let message = "the topology is not current".to_owned();
+        return refusal(Gate::TopologyNotCurrent, message, false);
+    };
+    if kind.urgent && !kind.surges {
+        return None;
+    }
     let held = count_held(pass).plus(&world.peers.held);
     let in_flight = in_flight.plus(world.peers.in_flight);
     let settled = world.settled_topology();
@@ -26,11 +67,37 @@ pub(crate) fn check_budget(
         view,
         settled: settled.as_ref(),
     };
-    match budget::check_budget(members, &pass.policy.budget, &held, in_flight, adds, surges) {
-        BudgetCheck::Fits => Ok(()),
-        BudgetCheck::Exceeds(message) => Err(ClosedGate::new(Gate::Budget, message)),
-        BudgetCheck::Unknown(message) => Err(ClosedGate::new(Gate::BudgetUnknown, message)),
+    let budget = &pass.policy.budget;
+    match budget::check_budget(members, budget, &held, in_flight, adds, kind.surges) {
+        BudgetCheck::Fits => None,
+        BudgetCheck::Exceeds {
+            mut message,
+            measured,
+        } => {
+            message.push_str(&describe_holders(&world.peers));
+            refusal(Gate::Budget, message, !measured)
+        }
+        BudgetCheck::Unknown(_) if kind.urgent => None,
+        BudgetCheck::Unknown(message) => refusal(Gate::BudgetUnknown, message, true),
     }
+}
+
+/// Names the other policies that hold most; empty if no other policy holds anything.
+fn describe_holders(peers: &ClusterPeers) -> String {
+    let largest = peers.holders.iter().take(HOLDERS);
+    let largest: Vec<String> = largest
+        .map(|(policy, connections)| format!("{policy} {connections}"))
+        .collect();
+    if largest.is_empty() {
+        return String::new();
+    }
+    let more = peers.holders.len() - largest.len();
+    let rest = if more > 0 {
+        format!(" and {more} more policies")
+    } else {
+        String::new()
+    };
+    format!("; of the cluster hold {}{rest}", largest.join(", "))
 }
 
 /// Returns what this policy's pods hold, or will once they have started: as measured, or by what their pools may hold.

@@ -10,14 +10,14 @@ pub(crate) mod topology;
 pub(crate) mod workload;
 
 use crate::target::TargetContext;
-use crate::types::{ClosedGate, Gate};
-use dbbalance_api::status::{RunResult, RunStatus, Trigger};
+use crate::types::{ClosedGate, Gate, ResumeCause};
+use dbbalance_api::status::{HaltReason, RunResult, RunStatus, Trigger};
 use privilege::Privilege;
 
 /// How far the gates let a target that has something to do.
 pub(crate) enum Admission {
-    /// The policy was edited since this run halted: it is resumed.
-    ResumeRun(Box<RunStatus>),
+    /// This halted run goes on.
+    ResumeRun(Box<RunStatus>, ResumeCause),
     /// A run has to start.
     StartRun,
     /// The run must be recorded first.
@@ -36,8 +36,8 @@ pub(crate) fn check_gates(
     is_urgent: bool,
     own_running: usize,
 ) -> Result<Admission, ClosedGate> {
-    if let Some(run) = check_halted(ctx)? {
-        return Ok(Admission::ResumeRun(Box::new(run)));
+    if let Some((run, cause)) = check_halted(ctx)? {
+        return Ok(Admission::ResumeRun(Box::new(run), cause));
     }
     // A token skips gates for what it made stale, not for ever.
     let token = !ctx.stale.is_empty() && ctx.status.triggers.contains(&Trigger::Manual);
@@ -62,7 +62,10 @@ pub(crate) fn check_gates(
         }
     };
     if ctx.running().is_none() {
-        pacing::check_cluster_runs(ctx.pass.world, own_running)?;
+        // What every service waits for is not done three at a time.
+        if !is_urgent {
+            pacing::check_cluster_runs(ctx.pass.world, own_running)?;
+        }
         return Ok(Admission::StartRun);
     }
     // Only a run that is recorded is acted on.
@@ -74,21 +77,35 @@ pub(crate) fn check_gates(
 }
 
 /// Returns the halted run to resume, or the gate of one that stays halted.
-fn check_halted(ctx: &TargetContext) -> Result<Option<RunStatus>, ClosedGate> {
+fn check_halted(ctx: &TargetContext) -> Result<Option<(RunStatus, ResumeCause)>, ClosedGate> {
     let due = ctx.status.due_epoch;
     let run = ctx.status.run.as_ref();
     let halted = run.filter(|r| r.epoch == due && r.result == RunResult::Halted);
     let Some(run) = halted else { return Ok(None) };
     if run.halted_generation != ctx.pass.world.policy.generation {
-        return Ok(Some(run.clone()));
+        return Ok(Some((run.clone(), ResumeCause::Edit)));
     }
-    Err(ClosedGate::new(
-        Gate::Halted,
-        format!(
-            "{}; a new epoch, an edit of the policy or a token lets it go on",
+    let retry = run.retry_time.as_ref().map(|t| t.0);
+    if retry.is_some_and(|at| at <= ctx.pass.now) {
+        return Ok(Some((run.clone(), ResumeCause::Retry)));
+    }
+    let failed = run.halted_reason == Some(HaltReason::MethodFailed);
+    if failed && ctx.count_failed(&ctx.counted) == 0 {
+        return Ok(Some((run.clone(), ResumeCause::FailuresGone)));
+    }
+    let by_itself = if retry.is_some() {
+        "; it is tried again by itself"
+    } else {
+        ""
+    };
+    Err(ClosedGate {
+        gate: Gate::Halted,
+        message: format!(
+            "{}; a new epoch, an edit of the policy or a token lets it go on{by_itself}",
             run.message.as_deref().unwrap_or_default()
         ),
-    ))
+        until: retry,
+    })
 }
 
 fn check_run_gates(ctx: &TargetContext, privilege: Privilege) -> Result<(), ClosedGate> {

@@ -6,6 +6,7 @@ use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate};
 use crate::world::World;
 use dbbalance_core::pacing::{MAX_RUNS_PER_CLUSTER, STORM_CAP_PER_SECOND};
+use dbbalance_core::pod::PodFacts;
 
 /// Checks that the cluster may have one more run. `own_running`: runs of the policy's other targets.
 pub(crate) fn check_cluster_runs(world: &World, own_running: usize) -> Result<(), ClosedGate> {
@@ -40,11 +41,46 @@ pub(crate) fn storm_cap_gate(until: Timestamp) -> ClosedGate {
     ClosedGate::until(Gate::Pacing, message, until)
 }
 
-/// Returns how many pods are not Ready, missing, or Ready and being recycled.
+/// Returns how many pods count against `maxUnavailable`.
+///
+/// A method that takes pods away must leave those that serve, so all that are missing count, whoever took them. One that
+/// takes nothing away counts what it may have harmed: pods whose recycle is in progress, and pods that are worse since.
 pub(crate) fn count_busy(ctx: &TargetContext) -> usize {
+    if ctx.takes_nothing_away() {
+        let counted = ctx.counted.iter();
+        let in_flight = counted.filter(|p| ctx.is_started(p) && !ctx.is_unanswered(p));
+        return in_flight.count() + ctx.count_worse();
+    }
     let stale = ctx.stale.iter();
     let in_flight = stale.filter(|p| p.ready && ctx.is_started(p)).count();
     ctx.missing() + in_flight
+}
+
+/// Returns how many pods may be taken now.
+pub(crate) fn count_free(ctx: &TargetContext) -> usize {
+    ctx.max_unavailable().saturating_sub(count_busy(ctx))
+}
+
+/// Returns how many pods that are not Ready may be evicted now. They serve nobody, so they take nothing from
+/// `maxUnavailable`; but their successors must show first that they become Ready.
+pub(crate) fn count_free_to_replace(ctx: &TargetContext) -> usize {
+    let pods = ctx.found.pods.iter().filter(|p| !p.finished);
+    let since = ctx.running().map(|r| r.start_time.0);
+    let is_successor = |p: &PodFacts| since.is_some_and(|since| p.created >= since);
+    let waiting = pods
+        .clone()
+        .filter(|p| !p.ready && (p.terminating || ctx.is_started(p) || is_successor(p)));
+    let existing = pods.filter(|p| !p.terminating).count();
+    let absent = ctx.wanted().saturating_sub(existing);
+    let serving = ctx.stale.iter().filter(|p| p.ready && ctx.is_started(p));
+    let busy = waiting.count().max(absent) + serving.count();
+    ctx.max_unavailable().saturating_sub(busy)
+}
+
+/// Whether a pod is exempt from `maxUnavailable` and from the canary, under the storm cap: its connections are broken by a
+/// failover, and the method takes nothing away. Ends with the first pod that a recycle has made worse.
+pub(crate) fn is_exempt(ctx: &TargetContext, urgent: bool) -> bool {
+    urgent && ctx.takes_nothing_away() && !ctx.counted.iter().any(|p| ctx.is_worse(p))
 }
 
 /// Returns the gate of the pace: the interval until this time, or as many pods as may be unavailable.
@@ -59,14 +95,17 @@ pub(crate) fn pacing_gate(ctx: &TargetContext, until: Option<Timestamp>) -> Clos
         0 => String::new(),
         failed => format!("; {failed} failed twice"),
     };
-    let missing = ctx.missing();
-    ClosedGate::new(
-        Gate::Pacing,
+    let (wanted, most, busy) = (ctx.wanted(), ctx.max_unavailable(), count_busy(ctx));
+    let message = if ctx.takes_nothing_away() {
         format!(
-            "{missing} of {} pods are not Ready and {} are being recycled, {} may be{failed}",
-            ctx.wanted(),
-            count_busy(ctx).saturating_sub(missing),
-            ctx.max_unavailable()
-        ),
-    )
+            "{busy} of {wanted} pods are being recycled or not Ready since, {most} may be{failed}"
+        )
+    } else {
+        let missing = ctx.missing();
+        let recycled = busy.saturating_sub(missing);
+        format!(
+            "{missing} of {wanted} pods are not Ready and {recycled} are being recycled, {most} may be{failed}"
+        )
+    };
+    ClosedGate::new(Gate::Pacing, message)
 }

@@ -4,7 +4,7 @@ use super::privilege::Privilege;
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate};
 use dbbalance_api::spec::Method;
-use dbbalance_core::workload::WorkloadFacts;
+use dbbalance_core::workload::{RolloutStrategy, WorkloadFacts};
 
 /// Checks that the workload is complete, not paused, and in no rollout but ours.
 pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Result<(), ClosedGate> {
@@ -13,10 +13,16 @@ pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Resul
     };
     let name = workload.describe();
     let not_settled = |message| Err(ClosedGate::new(Gate::TargetNotSettled, message));
-    if workload.is_rolling() && is_moved_by_rollout(ctx, workload, privilege) {
+    if is_held_by_rollout(ctx, workload, privilege) {
         return not_settled(format!(
-            "{name} is in a rollout: {} of {} pods are of its newest template",
-            workload.updated, workload.wanted
+            "{name} is in a rollout{}: {} of {} pods are of its newest template",
+            if workload.rollout_failed {
+                " that has failed"
+            } else {
+                ""
+            },
+            workload.updated,
+            workload.wanted
         ));
     }
     if privilege.urgent {
@@ -25,8 +31,10 @@ pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Resul
     if workload.paused {
         return not_settled(format!("{name} is paused"));
     }
+    // A failed rollout leaves its surge pods, which are nothing to wait for.
+    let stuck = workload.is_rolling() && workload.rollout_failed;
     // Within a run the missing pods may be ours; pacing counts them.
-    if ctx.running().is_none() && workload.present != workload.wanted {
+    if ctx.running().is_none() && workload.present != workload.wanted && !stuck {
         return not_settled(format!(
             "{name} has {} pods and wants {}",
             workload.present, workload.wanted
@@ -35,21 +43,30 @@ pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Resul
     Ok(())
 }
 
-/// Whether a rollout in progress moves the pods that a step would move.
-fn is_moved_by_rollout(
-    ctx: &TargetContext,
-    workload: &WorkloadFacts,
-    privilege: Privilege,
-) -> bool {
-    let method = ctx.policy.recycle.method;
+/// Whether a rollout, in progress or stuck, holds a step: it moves the pods that the step would move, or the step would
+/// move it on.
+fn is_held_by_rollout(ctx: &TargetContext, workload: &WorkloadFacts, privilege: Privilege) -> bool {
+    if !workload.is_rolling() {
+        return false;
+    }
     let ours = workload.template_stamp.as_ref().is_some_and(|s| {
         s.policy == ctx.mark
             && (s.epoch == ctx.status.due_epoch
                 || (privilege.urgent && workload.generation <= last_stamped_generation(ctx)))
     });
-    let moves = matches!(method, Method::Evict | Method::Rollout);
-    let rollout_of_ours = method == Method::Rollout && ours;
-    !rollout_of_ours && (moves || !privilege.urgent)
+    match ctx.policy.recycle.method {
+        Method::Rollout => !ours,
+        // The successor of an evicted pod has the template of the pod's own revision, but for OnDelete: an eviction
+        // would roll out what the user holds back.
+        Method::Evict => {
+            workload.strategy == RolloutStrategy::OnDelete
+                || (!workload.is_held_by_strategy()
+                    && !(privilege.urgent && workload.rollout_failed))
+        }
+        Method::Signal | Method::Http | Method::Annotate => {
+            !privilege.urgent && workload.is_moving_pods()
+        }
+    }
 }
 
 /// Returns the generation of our last stamp on the template. A stamp stays there through later deploys, so a rollout of

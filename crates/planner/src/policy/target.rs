@@ -40,6 +40,8 @@ pub struct Recipe {
     pub fallback: Option<Fallback>,
     /// Whether a workload's only pod may be evicted.
     pub allow_single_replica: bool,
+    /// How long the effect itself may take.
+    pub effect_timeout: SignedDuration,
     /// How long after a claim it is retried, or has failed.
     pub claim_limit: SignedDuration,
     /// The method with its settings, as the key under which it is verified starts.
@@ -59,6 +61,7 @@ impl TargetPolicy {
                 method: recycle.method,
                 fallback: recycle.fallback,
                 allow_single_replica: recycle.allow_single_replica == Some(true),
+                effect_timeout: timeout,
                 claim_limit: timeout + CLAIM_GRACE,
                 settings: serde_json::to_string(recycle).unwrap_or_default(),
             },

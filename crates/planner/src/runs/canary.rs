@@ -7,6 +7,7 @@ use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::Method;
 use dbbalance_core::evidence::{fresh_sockets, kept_sockets};
 use dbbalance_core::pod::PodFacts;
+use dbbalance_core::stamp::Attempt;
 
 /// From the claim to the moment from which on a reading can show the new connections: the effect itself,
 /// and what the app needs to reconnect.
@@ -26,8 +27,8 @@ pub(crate) enum Canary {
     Passed,
 }
 
-/// Checks the canary by stamps: an interval after its step as many pods are Ready as when the run started, and one that
-/// was recycled is among them. Sooner, its probes may not have noticed yet.
+/// Checks the canary by stamps: an interval after its step no recycled pod is worse, for `Evict` as many pods are Ready as
+/// when the run started, and one that was recycled is among them. Sooner, its probes may not have noticed yet.
 pub(crate) fn check_stamped_canary(ctx: &TargetContext) -> Canary {
     let stepped = ctx.running().is_some_and(|r| r.last_step_time.is_some());
     if !stepped || ctx.is_verified() {
@@ -35,13 +36,25 @@ pub(crate) fn check_stamped_canary(ctx: &TargetContext) -> Canary {
     }
     let in_flight = ctx.stale.iter();
     let in_flight = in_flight.filter(|p| ctx.stage(p) == Stage::InFlight && p.ready);
-    if let Some(message) = missing_canary(ctx, in_flight.copied().next()) {
+    if let Some(message) = missing_canary(ctx, in_flight.copied()) {
         return Canary::Waiting(message);
     }
     if interval_end(ctx).is_none() && ctx.counted.iter().any(|p| is_recycled(ctx, p)) {
         return Canary::Passed;
     }
     Canary::NotNeeded
+}
+
+/// Returns the number of pods that were taken as canaries and do not answer.
+pub(crate) fn count_unanswered_canaries(ctx: &TargetContext) -> usize {
+    let stale = ctx.stale.iter();
+    stale.filter(|p| ctx.is_unanswered(p)).count()
+}
+
+/// Returns how many pods may be tried first without an answer: one more than a third, as a lost zone takes. A method that
+/// hangs every app is used on no more.
+pub(crate) fn most_unanswered_canaries(pods: usize) -> usize {
+    (pods.div_ceil(3) + 1).min(pods.saturating_sub(1)).max(1)
 }
 
 fn is_recycled(ctx: &TargetContext, pod: &PodFacts) -> bool {
@@ -51,10 +64,29 @@ fn is_recycled(ctx: &TargetContext, pod: &PodFacts) -> bool {
     pod.ready && (stamped || (evicts && pod.is_born_since(&ctx.status)))
 }
 
-/// Returns what is waited for until as many pods are Ready as when the run started, and none of them is recycled.
-fn missing_canary(ctx: &TargetContext, in_flight: Option<&PodFacts>) -> Option<String> {
-    if let Some(pod) = in_flight {
+/// Returns what is waited for until the pods in flight have answered, and what was recycled is as well as before.
+fn missing_canary<'p>(
+    ctx: &TargetContext,
+    mut in_flight: impl Iterator<Item = &'p PodFacts>,
+) -> Option<String> {
+    if let Some(pod) = in_flight.find(|p| !ctx.is_unanswered(p)) {
         return Some(format!("the first pod, {}, is being recycled", pod.name));
+    }
+    if ctx.takes_nothing_away() {
+        let worse = ctx.counted.iter().find(|p| ctx.is_worse(p))?;
+        if let Some(container) = ctx.ended_container(worse) {
+            return Some(format!(
+                "container {container} of the first pod, {}, has ended",
+                worse.name
+            ));
+        }
+        // One that others may have lost as well, with its node, is replaced by another.
+        return (ctx.count_worse() > 0).then(|| {
+            format!(
+                "the first pod, {}, is not Ready since its recycle: it must come back",
+                worse.name
+            )
+        });
     }
     let before = ctx.running().map_or(0, |run| ctx.ready_before_run(run));
     let ready = ctx.serving();
@@ -73,7 +105,7 @@ pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Cana
     if ctx.is_verified() || run.last_step_time.is_none() {
         return Canary::NotNeeded;
     }
-    let in_flight = ctx.counted.iter().find(|p| ctx.may_still_end(p));
+    let in_flight = ctx.counted.iter().filter(|p| ctx.may_still_end(p));
     if let Some(message) = missing_canary(ctx, in_flight.copied()) {
         return Canary::Waiting(message);
     }
@@ -89,9 +121,11 @@ pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Cana
         };
     }
     let mut pods = ctx.counted.iter();
-    match pods.find(|p| p.ready && ctx.moved_in_run(p).is_some()) {
+    // One whose method has not answered, or has failed, shows nothing.
+    let is_done = |p: &PodFacts| ctx.stage(p) == Stage::Due(Attempt::First);
+    match pods.find(|p| p.ready && ctx.moved_in_run(p).is_some() && is_done(p)) {
         Some(pod) => check_renewed(ctx, pod),
-        // It has left meanwhile: another will be the first.
+        // It has left meanwhile, or does not answer: another will be the first.
         None => Canary::NotNeeded,
     }
 }

@@ -6,11 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::RunChanges;
 use crate::target::{TargetContext, status_count};
 use crate::times::{add_duration, status_time, truncate_to_second};
-use crate::types::Notice;
-use dbbalance_api::status::{RunResult, RunStatus, TargetStatus, Trigger};
+use crate::types::{Notice, ResumeCause};
+use dbbalance_api::status::{HaltReason, RunResult, RunStatus, TargetStatus, Trigger};
 
 /// How many start times a target keeps: more than any hourly limit.
 const MAX_RUN_TIMES: usize = 64;
+/// The longest wait before a halted run is tried again is 2^5 minutes (docs/adr/0010-canary-and-halting.md).
+const MAX_RETRY_DOUBLINGS: u32 = 5;
+/// How often a halted run goes on by itself: within four hours what passes has passed.
+const MAX_RETRIES: i32 = 8;
 
 /// Starts a run for these triggers, with this message for its event.
 pub(crate) fn start_run(
@@ -40,6 +44,9 @@ pub(crate) fn start_run(
         template_generation: None,
         resumed_time: None,
         halted_generation: None,
+        halted_reason: None,
+        retry_time: None,
+        retries: 0,
     };
     let hour_ago = add_duration(now, SignedDuration::from_hours(-1));
     let times = &mut ctx.status.run_times;
@@ -50,13 +57,24 @@ pub(crate) fn start_run(
     ctx.status.run = Some(run);
 }
 
-/// Resumes a halted run, as the policy was edited. Its progress is counted from now on.
-pub(crate) fn resume_run(ctx: &mut TargetContext, run: RunStatus, changes: &mut RunChanges) {
+/// Resumes a halted run. Its progress is counted from now on.
+pub(crate) fn resume_run(
+    ctx: &mut TargetContext,
+    run: RunStatus,
+    cause: ResumeCause,
+    changes: &mut RunChanges,
+) {
     let now = ctx.pass.now;
     let run = RunStatus {
         result: RunResult::Running,
         message: None,
         halted_generation: None,
+        halted_reason: None,
+        retry_time: None,
+        retries: match cause {
+            ResumeCause::Edit => 0,
+            ResumeCause::FailuresGone | ResumeCause::Retry => run.retries.saturating_add(1),
+        },
         end_time: None,
         resumed_time: Some(Time(truncate_to_second(now))),
         last_progress_time: status_time(now),
@@ -65,8 +83,9 @@ pub(crate) fn resume_run(ctx: &mut TargetContext, run: RunStatus, changes: &mut 
         ..run
     };
     changes.notices.push(Notice::RunStarted(format!(
-        "target {}: the halted run goes on, as the policy was edited",
-        ctx.policy.name
+        "target {}: the halted run goes on, {}",
+        ctx.policy.name,
+        cause.describe()
     )));
     changes.history.retain(|h| !is_same_run(h, &run));
     ctx.status.run = Some(run);
@@ -128,20 +147,52 @@ pub(crate) fn finish_run(
     ctx.status.last_run_end_time = Some(end);
 }
 
-/// Halts the run in progress until a new epoch, an edit or a token, and publishes it.
-pub(crate) fn halt_run(ctx: &mut TargetContext, message: &str, changes: &mut RunChanges) {
-    let generation = ctx.pass.world.policy.generation;
-    let Some(run) = mark_halted(&mut ctx.status, message, generation, ctx.pass.now) else {
+/// Halts the run in progress, and publishes it: until a new epoch, an edit or a token; and, while pods are older than a
+/// failover and the cause may pass, until it is tried again.
+pub(crate) fn halt_run(ctx: &mut TargetContext, halt: &Halt, changes: &mut RunChanges) {
+    let (generation, now) = (ctx.pass.world.policy.generation, ctx.pass.now);
+    let is_urgent = ctx.stale.iter().any(|p| ctx.is_urgent(p));
+    let Some(mut run) = mark_halted(&mut ctx.status, halt, generation, now) else {
         return;
     };
-    changes.notices.push(halt_notice(&run, message));
+    if is_urgent && halt.reason.may_pass() && run.retries < MAX_RETRIES {
+        run.retry_time = Some(status_time(add_duration(now, retry_wait(run.retries))));
+        ctx.status.run = Some(run.clone());
+    }
+    changes.notices.push(halt_notice(&run, &halt.message));
     changes.history.insert(0, run);
+}
+
+/// Returns how long a run stays halted that has gone on by itself so often: 1, 2, 4, … minutes.
+fn retry_wait(retries: i32) -> SignedDuration {
+    let doublings = u32::try_from(retries).unwrap_or(0).min(MAX_RETRY_DOUBLINGS);
+    SignedDuration::from_mins(1 << doublings)
+}
+
+/// Why a run halts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// The reason in one word.
+    pub reason: HaltReason,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl Halt {
+    /// Creates the cause of a halt.
+    #[must_use]
+    pub fn new(reason: HaltReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
 }
 
 /// Marks the run in progress as halted; returns it as the history keeps it.
 pub fn mark_halted(
     target: &mut TargetStatus,
-    message: &str,
+    halt: &Halt,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Option<RunStatus> {
@@ -150,8 +201,9 @@ pub fn mark_halted(
     let run = run.filter(|r| r.result == RunResult::Running)?;
     run.result = RunResult::Halted;
     run.end_time = Some(end.clone());
-    run.message = Some(message.to_owned());
+    run.message = Some(halt.message.clone());
     run.halted_generation = generation;
+    run.halted_reason = Some(halt.reason);
     target.last_run_end_time = Some(end);
     Some(run.clone())
 }

@@ -1,13 +1,13 @@
 //! The progress of runs: what they have recycled, what failed, and when one halts.
 
 use super::RunChanges;
-use super::lifecycle::{halt_run, mark_progress};
+use super::lifecycle::{Halt, halt_run, mark_progress};
 use crate::target::{TargetContext, status_count};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Notice, TargetPlan};
 use crate::world::World;
 use dbbalance_api::spec::Method;
-use dbbalance_api::status::{RunResult, TargetStatus};
+use dbbalance_api::status::{HaltReason, RunResult, RunStatus, TargetStatus};
 
 /// By what the pods of a run are selected, as far as its progress depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +34,30 @@ pub(crate) fn check_progress(
         ProgressKind::ByStamp => !by_gate,
         ProgressKind::ByEvidence => out.held.as_ref().is_some_and(|h| h.gate == Gate::Canary),
     };
-    let reason = failure_reason(ctx, kind).or_else(|| {
-        let reason = stall_reason(ctx, kind, out.held.as_ref());
-        reason.filter(|_| stalls)
+    let halt = find_failure(ctx, kind).or_else(|| {
+        let halt = find_stall(ctx, kind, out.held.as_ref());
+        halt.filter(|_| stalls)
     });
-    let Some(message) = reason else {
+    let Some(halt) = halt else {
         if stalls && let Some(deadline) = progress_deadline(ctx) {
             changes.wake_at(deadline);
         }
         return;
     };
-    publish_revert(ctx, kind, &message, changes);
-    halt_run(ctx, &message, changes);
+    publish_revert(ctx, kind, &halt.message, changes);
+    halt_run(ctx, &halt, changes);
     out.step = None;
     out.running = false;
-    out.held = Some(ClosedGate::new(Gate::Halted, message));
+    let retry = ctx.status.run.as_ref().and_then(|r| r.retry_time.as_ref());
+    let until = retry.map(|t| t.0);
+    if let Some(at) = until {
+        changes.wake_at(at);
+    }
+    out.held = Some(ClosedGate {
+        gate: Gate::Halted,
+        message: halt.message,
+        until,
+    });
 }
 
 /// Counts recycled and failed pods. Progress is also that a gate other than the pace has just opened.
@@ -57,7 +66,7 @@ fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
         ProgressKind::ByStamp => &ctx.stale,
         ProgressKind::ByEvidence => &ctx.counted,
     };
-    let failed = status_count(ctx.count_failed(pods));
+    let failed = status_count(ctx.count_failed(pods) + ctx.count_ended());
     let moved = ctx.counted.iter().filter(|p| ctx.moved_in_run(p).is_some());
     let moved = status_count(moved.count());
     let stale = ctx.status.stale;
@@ -77,33 +86,60 @@ fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
 }
 
 /// Returns why the run in progress must halt at once, if it must.
-fn failure_reason(ctx: &TargetContext, kind: ProgressKind) -> Option<String> {
+fn find_failure(ctx: &TargetContext, kind: ProgressKind) -> Option<Halt> {
     let run = ctx.running()?;
     let method = ctx.policy.recycle.method;
     let by_stamp = kind == ProgressKind::ByStamp;
     if by_stamp && ctx.status.reverted_epoch == Some(run.epoch) {
-        return Some("somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch".to_owned());
+        return Some(Halt::new(
+            HaltReason::StampReverted,
+            "somebody took the stamp from the pod template (GitOps?); it is not put back before the next epoch",
+        ));
+    }
+    if let Some(halt) = find_ended_app(ctx) {
+        return Some(halt);
     }
     let (name, cause) = (method.as_str(), last_failure(ctx));
     let (failed, counted) = (run.failed, ctx.counted.len());
-    // A tenth of the pods, at least one.
-    let allowed = (counted / 10).max(1);
+    let allowed = allowed_failures(ctx);
     if usize::try_from(failed).unwrap_or(0) > allowed {
-        return Some(format!(
-            "{name} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}"
+        return Some(Halt::new(
+            HaltReason::MethodFailed,
+            format!("{name} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}"),
         ));
     }
     let has_canary = !by_stamp || method != Method::Rollout;
-    (failed > 0 && !ctx.is_verified() && has_canary)
-        .then(|| format!("{name} failed twice on the first pod, so no other is tried{cause}"))
+    (failed > 0 && !ctx.is_verified() && has_canary).then(|| {
+        let message = format!("{name} failed twice on the first pod, so no other is tried{cause}");
+        Halt::new(HaltReason::MethodFailed, message)
+    })
+}
+
+/// Returns how many pods may fail: a tenth of them, and at least one.
+fn allowed_failures(ctx: &TargetContext) -> usize {
+    (ctx.counted.len() / 10).max(1)
+}
+
+/// Returns the halt of a run whose method ends the app: at the first pod until the method is verified, and then when more
+/// pods had it than may fail.
+fn find_ended_app(ctx: &TargetContext) -> Option<Halt> {
+    let mut pods = ctx.counted.iter();
+    let (pod, container) = pods.find_map(|p| Some((p, ctx.ended_container(p)?)))?;
+    if ctx.is_verified() && ctx.count_ended() <= allowed_failures(ctx) {
+        return None;
+    }
+    let method = ctx.policy.recycle.method.as_str();
+    Some(Halt::new(
+        HaltReason::AppEnded,
+        format!(
+            "{method} ended container {container} of pod {} instead of renewing its connections: let the app handle it, or set another recycle.method",
+            pod.name
+        ),
+    ))
 }
 
 /// Returns why the run in progress halts for want of progress, if its deadline has passed.
-fn stall_reason(
-    ctx: &TargetContext,
-    kind: ProgressKind,
-    held: Option<&ClosedGate>,
-) -> Option<String> {
+fn find_stall(ctx: &TargetContext, kind: ProgressKind, held: Option<&ClosedGate>) -> Option<Halt> {
     progress_deadline(ctx).filter(|at| *at <= ctx.pass.now)?;
     let seconds = ctx.pass.policy.pacing.progress_deadline.as_secs();
     let pods = match kind {
@@ -115,7 +151,8 @@ fn stall_reason(
     };
     let waits = held.map_or_else(String::new, |h| format!(": {}", h.message));
     let cause = last_failure(ctx);
-    Some(format!("no progress for {seconds} s{pods}{waits}{cause}"))
+    let message = format!("no progress for {seconds} s{pods}{waits}{cause}");
+    Some(Halt::new(HaltReason::NoProgress, message))
 }
 
 fn progress_deadline(ctx: &TargetContext) -> Option<jiff::Timestamp> {
@@ -156,5 +193,7 @@ fn was_held(world: &World, target: &str) -> bool {
 /// Whether a target's run counts among those in progress, as the last pass left it.
 pub(crate) fn was_running(world: &World, target: &TargetStatus) -> bool {
     let run = target.run.as_ref();
-    run.is_some_and(|r| r.result == RunResult::Running) && !was_held(world, &target.name)
+    let counts =
+        |r: &RunStatus| r.result == RunResult::Running && !r.triggers.iter().any(|t| t.is_urgent());
+    run.is_some_and(counts) && !was_held(world, &target.name)
 }

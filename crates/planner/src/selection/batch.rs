@@ -1,6 +1,6 @@
 //! A batch of pods: what both selections hand over, cut to the budget and turned into a step.
 
-use crate::gates::budget::check_budget;
+use crate::gates::budget::{StepKind, find_refusal};
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, PodStep, Step};
 use dbbalance_api::spec::Method;
@@ -19,7 +19,8 @@ pub(super) struct Candidate<'a> {
 }
 
 /// Builds the steps of these pods, as far as the budget has room for them; the last ones are left out first. Returns
-/// them with what they add.
+/// them with what they add. `is_urgent`: whether a pod has the privileges of a failover. Of urgent pods one goes whatever
+/// an estimate says.
 ///
 /// # Errors
 /// The budget's gate, if it has room for none.
@@ -28,21 +29,37 @@ pub(super) fn build_pod_steps<'a>(
     candidates: impl Iterator<Item = Candidate<'a>>,
     method: Method,
     in_flight: Load,
+    is_urgent: impl Fn(&PodFacts) -> bool,
 ) -> Result<(Vec<PodStep>, Load), ClosedGate> {
-    let mut steps: Vec<(PodStep, bool)> = candidates
-        .map(|c| (build_pod_step(ctx, c, method), c.adds))
+    struct Chosen {
+        step: PodStep,
+        adds: bool,
+        urgent: bool,
+    }
+    let mut chosen: Vec<Chosen> = candidates
+        .map(|c| Chosen {
+            adds: c.adds,
+            urgent: is_urgent(c.pod),
+            step: build_pod_step(ctx, c, method),
+        })
         .collect();
     loop {
-        let adds = ctx.load(steps.iter().filter(|(_, adds)| *adds).count());
-        let surges = steps.iter().any(|(s, _)| s.method == Method::Evict);
-        let Err(closed) = check_budget(&ctx.pass, in_flight, adds, surges) else {
-            return Ok((steps.into_iter().map(|(step, _)| step).collect(), adds));
+        let adding = chosen.iter().filter(|c| c.adds).count();
+        let adds = ctx.load(adding);
+        let kind = StepKind {
+            surges: chosen.iter().any(|c| c.step.method == Method::Evict),
+            urgent: chosen.iter().all(|c| c.urgent),
         };
-        if let Some(last) = steps.iter().rposition(|(_, adds)| *adds) {
-            steps.remove(last);
+        let refusal = find_refusal(&ctx.pass, in_flight, adds, kind);
+        let refusal = refusal.filter(|r| !(r.estimated && kind.urgent && adding <= 1));
+        let Some(refusal) = refusal else {
+            return Ok((chosen.into_iter().map(|c| c.step).collect(), adds));
+        };
+        if let Some(last) = chosen.iter().rposition(|c| c.adds) {
+            chosen.remove(last);
         }
-        if steps.is_empty() {
-            return Err(closed);
+        if chosen.is_empty() {
+            return Err(refusal.closed);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Selection by evidence: which of the pods that the balance names go now, and which are stamped without an effect.
 //!
-//! Exempt from `maxUnavailable`, under the storm cap, are broken pods whose method takes nothing away from
-//! them, and pods that are not Ready; all else is what the balance was told to be free.
+//! Exempt from `maxUnavailable`, under the storm cap, are pods that a failover has broken and whose method takes nothing away
+//! from them; all else is what the balance was told to be free.
 
 use super::assessment::UsableEvidence;
 use super::batch::{Candidate, build_pod_steps, recycle_step};
-use crate::gates::budget::check_budget;
-use crate::gates::pacing::{storm_cap_end, storm_cap_gate};
+use crate::gates::budget::{StepKind, check_budget};
+use crate::gates::pacing::{
+    count_free as count_free_pods, count_free_to_replace, is_exempt, storm_cap_end, storm_cap_gate,
+};
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Step};
 use dbbalance_api::spec::Method;
@@ -26,17 +28,34 @@ pub(crate) fn count_free(
     method: Method,
     in_flight: Load,
 ) -> usize {
-    let busy = ctx.missing() + usable.count_in_flight();
+    let mut busy = usable.count_in_flight();
+    busy += if ctx.takes_nothing_away() {
+        ctx.count_worse()
+    } else {
+        ctx.missing()
+    };
     let mut free = ctx.max_unavailable().saturating_sub(busy);
     if !ctx.is_verified() {
         free = free.min(1);
     }
-    let surges = method == Method::Evict;
-    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), surges).is_ok();
+    let kind = StepKind {
+        surges: method == Method::Evict,
+        urgent: false,
+    };
+    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), kind).is_ok();
     while free > 0 && !fits(free) {
         free -= 1;
     }
     free
+}
+
+/// Which privileges of a failover a target has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Urgency {
+    /// What is broken is so as after a failover.
+    pub is_urgent: bool,
+    /// Only that lets it through the gates, so nothing else may move.
+    pub only_urgent: bool,
 }
 
 /// Selects the step, with what it may add; `None` if the balance has none now.
@@ -47,13 +66,14 @@ pub(crate) fn select_step(
     ctx: &TargetContext,
     decision: &Decision,
     method: Method,
-    only_urgent: bool,
+    urgency: Urgency,
     in_flight: Load,
 ) -> Result<Option<(Step, Load)>, ClosedGate> {
-    let (mut pods, mut canary) = select_urgent(ctx, decision, method);
+    let (mut pods, mut canary) = select_urgent(ctx, decision, urgency);
+    let urgent = urgency.is_urgent && !pods.is_empty();
     // The surplus waits for what is broken, as the balance decides; a run that only a failover lets through
     // the gates moves nothing else.
-    if pods.is_empty() && !only_urgent {
+    if pods.is_empty() && !urgency.only_urgent {
         pods = claimable_pods(ctx, &decision.moves);
         canary = !ctx.is_verified() && !pods.is_empty();
     }
@@ -64,7 +84,7 @@ pub(crate) fn select_step(
         return Err(storm_cap_gate(until));
     }
     pods.truncate(STORM_CAP_PER_SECOND);
-    let (pods, adds) = build_pod_steps(ctx, pods.into_iter(), method, in_flight)?;
+    let (pods, adds) = build_pod_steps(ctx, pods.into_iter(), method, in_flight, |_| urgent)?;
     Ok(Some((recycle_step(ctx, pods, canary), adds)))
 }
 
@@ -72,29 +92,29 @@ pub(crate) fn select_step(
 fn select_urgent<'a>(
     ctx: &TargetContext<'a>,
     decision: &Decision,
-    method: Method,
+    urgency: Urgency,
 ) -> (Vec<Candidate<'a>>, bool) {
-    let takes_away = method == Method::Evict;
-    let counted = ctx.counted.iter();
-    let started = counted.filter(|p| p.ready && ctx.may_still_end(p)).count();
-    let busy = ctx.missing() + started;
-    let mut free = ctx.max_unavailable().saturating_sub(busy);
+    let mut free = count_free_pods(ctx);
+    let mut to_replace = count_free_to_replace(ctx);
+    let exempt = is_exempt(ctx, urgency.is_urgent);
     let verified = ctx.is_verified();
     let mut canary = false;
     let mut pods = claimable_pods(ctx, &decision.urgent);
     pods.retain(|candidate| {
-        if !candidate.pod.ready {
+        if exempt && !candidate.pod.ready {
             return true;
         }
-        // One Ready pod shows first that the method works.
+        // One pod shows first that the method works.
         if !verified && canary {
             return false;
         }
-        if takes_away && candidate.attempt == Attempt::First {
-            if free == 0 {
+        if !exempt && candidate.attempt == Attempt::First {
+            let replaces = !candidate.pod.ready && !ctx.takes_nothing_away();
+            let left = if replaces { &mut to_replace } else { &mut free };
+            if *left == 0 {
                 return false;
             }
-            free -= 1;
+            *left -= 1;
         }
         canary = !verified;
         true

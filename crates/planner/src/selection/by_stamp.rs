@@ -1,10 +1,14 @@
 //! Selection by stamps: which stale pods go next, in which order, or whether the workload rolls.
 
 use super::batch::{Candidate, build_pod_steps, recycle_step};
-use crate::gates::budget::check_budget;
-use crate::gates::pacing::{count_busy, interval_end, pacing_gate, storm_cap_end};
+use crate::gates::budget::{StepKind, check_budget};
+use crate::gates::pacing::{
+    count_free, count_free_to_replace, interval_end, is_exempt, pacing_gate, storm_cap_end,
+};
 use crate::gates::workload::single_replica_gate;
-use crate::runs::canary::{Canary, check_stamped_canary};
+use crate::runs::canary::{
+    Canary, check_stamped_canary, count_unanswered_canaries, most_unanswered_canaries,
+};
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Gate, Step};
 use dbbalance_api::spec::Method;
@@ -52,7 +56,11 @@ fn select_rollout(
     }
     let surge = workload.surge_pods();
     let adds = ctx.load(surge.max(1));
-    check_budget(&ctx.pass, in_flight, adds, surge > 0)?;
+    let kind = StepKind {
+        surges: surge > 0,
+        urgent: ctx.has_urgent_pods(),
+    };
+    check_budget(&ctx.pass, in_flight, adds, kind)?;
     let step = Step::Rollout {
         kind: workload.kind,
         name: workload.name.clone(),
@@ -77,34 +85,43 @@ fn select_pods(
     }
     // What the smallest step would add must fit before its pace is asked for.
     if candidates.len() > 0 && candidates.all().all(|c| c.adds) {
-        check_budget(&ctx.pass, in_flight, ctx.load(1), evicts)?;
+        let kind = StepKind {
+            surges: evicts,
+            urgent: candidates.all().any(|c| ctx.is_urgent(c.pod)),
+        };
+        check_budget(&ctx.pass, in_flight, ctx.load(1), kind)?;
     }
     let storm_cap = storm_cap_end(ctx);
     if storm_cap.is_some() {
-        candidates.broken.clear();
+        candidates.exempt.clear();
     }
-    candidates.broken.truncate(STORM_CAP_PER_SECOND);
+    candidates.exempt.truncate(STORM_CAP_PER_SECOND);
     let interval = interval_end(ctx);
     let canary = candidates.cut_to_pace(ctx, interval.is_some())?;
     if candidates.len() == 0 {
         return Err(pacing_gate(ctx, interval.or(storm_cap)));
     }
     let all = candidates.all().copied();
-    let (pods, adds) = build_pod_steps(ctx, all, method, in_flight)?;
+    let (pods, adds) = build_pod_steps(ctx, all, method, in_flight, |p| ctx.is_urgent(p))?;
     let canary = canary.is_some_and(|uid| pods.iter().any(|p| p.uid == uid));
     Ok((recycle_step(ctx, pods, canary), adds))
 }
 
 /// The stale pods that could go next, by why.
+#[derive(Default)]
 pub(crate) struct StaleCandidates<'a> {
-    /// Not Ready: they neither wait for the canary nor count against `maxUnavailable`.
-    broken: Vec<Candidate<'a>>,
+    /// Not Ready and exempt: they neither wait for the canary nor count against `maxUnavailable`.
+    exempt: Vec<Candidate<'a>>,
     /// Started, and never stamped: once more.
     retry: Vec<Candidate<'a>>,
     /// Ready, and untouched in this epoch.
     ready: Vec<Candidate<'a>>,
+    /// Not Ready, and untouched in this epoch.
+    not_ready: Vec<Candidate<'a>>,
     /// The method has failed on them.
     fallback: Vec<Candidate<'a>>,
+    /// Whether those that are not Ready go before those that are: an eviction costs them nothing, and the others something.
+    not_ready_first: bool,
 }
 
 impl<'a> StaleCandidates<'a> {
@@ -112,19 +129,21 @@ impl<'a> StaleCandidates<'a> {
     /// that every pass agrees.
     fn of(ctx: &TargetContext<'a>, only_urgent: bool) -> Self {
         let mut found = Self {
-            broken: vec![],
-            retry: vec![],
-            ready: vec![],
-            fallback: vec![],
+            not_ready_first: !ctx.takes_nothing_away(),
+            ..Self::default()
         };
-        let is_urgent = |p: &PodFacts| p.is_urgent(&ctx.mark, &ctx.status);
+        let is_urgent = |p: &PodFacts| ctx.is_urgent(p);
+        let is_exempt = is_exempt(ctx, true);
         let mut stale: Vec<&PodFacts> = ctx.stale.clone();
         stale.retain(|p| !only_urgent || is_urgent(p));
         stale
             .sort_by_cached_key(|p| (!is_urgent(p), !ctx.is_started(p), p.created, p.name.clone()));
         for pod in stale {
             let (list, attempt) = match ctx.stage(pod) {
-                Stage::Due(attempt) if !pod.ready => (&mut found.broken, attempt),
+                Stage::Due(attempt) if !pod.ready && is_exempt && is_urgent(pod) => {
+                    (&mut found.exempt, attempt)
+                }
+                Stage::Due(Attempt::First) if !pod.ready => (&mut found.not_ready, Attempt::First),
                 Stage::Due(Attempt::First) => (&mut found.ready, Attempt::First),
                 Stage::Due(attempt) => (&mut found.retry, attempt),
                 Stage::FallbackDue(attempt) => (&mut found.fallback, attempt),
@@ -155,7 +174,12 @@ impl<'a> StaleCandidates<'a> {
 
     /// Returns all, in the order in which they go.
     fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
-        let lists = [&self.broken, &self.retry, &self.ready, &self.fallback];
+        let (first, second) = if self.not_ready_first {
+            (&self.not_ready, &self.ready)
+        } else {
+            (&self.ready, &self.not_ready)
+        };
+        let lists = [&self.exempt, &self.retry, first, second, &self.fallback];
         lists.into_iter().flatten()
     }
 
@@ -166,16 +190,30 @@ impl<'a> StaleCandidates<'a> {
         ctx: &TargetContext,
         within_interval: bool,
     ) -> Result<Option<String>, ClosedGate> {
-        if within_interval {
-            self.retry.clear();
-            self.ready.clear();
-            self.fallback.clear();
+        if ctx.is_verified() {
+            if within_interval {
+                self.keep_exempt();
+                return Ok(None);
+            }
+            let mut free = count_free(ctx);
+            self.keep_free(ctx, &mut free);
+            keep_free(&mut self.fallback, &mut free);
             return Ok(None);
         }
-        let mut free = ctx.max_unavailable().saturating_sub(count_busy(ctx));
-        if ctx.is_verified() {
-            keep_free(&mut self.ready, &mut free);
-            keep_free(&mut self.fallback, &mut free);
+        self.cut_to_canary(ctx, within_interval)
+    }
+
+    /// Leaves no pod but the canary, and what does not wait for it.
+    fn cut_to_canary(
+        &mut self,
+        ctx: &TargetContext,
+        within_interval: bool,
+    ) -> Result<Option<String>, ClosedGate> {
+        let unanswered = count_unanswered_canaries(ctx);
+        // A first pod that does not answer, as on a lost node, says nothing about the method: others are tried at once,
+        // one more each time.
+        if within_interval && unanswered == 0 {
+            self.keep_exempt();
             return Ok(None);
         }
         self.fallback.clear();
@@ -183,15 +221,47 @@ impl<'a> StaleCandidates<'a> {
             Canary::Waiting(message) => Some(message),
             Canary::NotNeeded | Canary::Passed => None,
         };
-        if waiting.is_some() || !self.retry.is_empty() {
-            self.ready.clear();
-        } else {
-            self.ready.truncate(1);
-            keep_free(&mut self.ready, &mut free);
+        if within_interval {
+            self.retry.clear();
         }
-        match waiting {
+        if waiting.is_some() || (!self.retry.is_empty() && unanswered == 0) {
+            self.ready.clear();
+            self.not_ready.clear();
+        } else {
+            self.keep_free(ctx, &mut count_free(ctx));
+            let left = most_unanswered_canaries(ctx.counted.len()).saturating_sub(unanswered);
+            let most = (1 + unanswered).min(left);
+            // A Ready pod shows more.
+            self.ready.truncate(most);
+            self.not_ready.truncate(most - self.ready.len());
+        }
+        let silent = (unanswered > 0)
+            .then(|| format!("{unanswered} pods were tried first and do not answer"));
+        match waiting.or(silent) {
             Some(message) if self.len() == 0 => Err(ClosedGate::new(Gate::Canary, message)),
-            _ => Ok(self.ready.first().map(|c| c.pod.uid.clone())),
+            _ => {
+                let mut first = self.ready.iter().chain(&self.not_ready);
+                Ok(first.next().map(|c| c.pod.uid.clone()))
+            }
+        }
+    }
+
+    fn keep_exempt(&mut self) {
+        self.retry.clear();
+        self.ready.clear();
+        self.not_ready.clear();
+        self.fallback.clear();
+    }
+
+    /// Keeps as many untouched pods as may be taken.
+    fn keep_free(&mut self, ctx: &TargetContext, free: &mut usize) {
+        if self.not_ready_first {
+            let mut to_replace = count_free_to_replace(ctx);
+            keep_free(&mut self.not_ready, &mut to_replace);
+            keep_free(&mut self.ready, free);
+        } else {
+            keep_free(&mut self.ready, free);
+            keep_free(&mut self.not_ready, free);
         }
     }
 }

@@ -142,7 +142,7 @@ fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView
     let moved = ctx.moved_in_run(pod);
     let method = single_pod_method(ctx);
     let may_move = match method {
-        Some(Method::Evict) => !ctx.is_single_replica(),
+        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
         Some(_) => true,
         None => false,
     };

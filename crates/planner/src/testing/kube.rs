@@ -72,6 +72,10 @@ impl Kube {
     pub(crate) fn restart(&mut self, pod: &mut PodFacts, now: Timestamp) {
         pod.started = None;
         pod.ready = false;
+        pod.restarts += 1;
+        if let Some(since) = &mut pod.since_claim {
+            since.ended = vec!["app".to_owned()];
+        }
         self.fates.retain(|f| f.uid != pod.uid);
         self.rises(&pod.uid.clone(), now);
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::kube::Kube;
 use super::recorder::PlanRecorder;
-use super::{at, rules, seconds};
+use super::{at, rules, seconds, since_claim};
 use crate::open_epoch;
 use crate::testing::parse_policy;
 use crate::world::{EffectBackoff, World};
@@ -17,7 +17,7 @@ use crate::{Plan, PodStep, Step, plan};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult};
 use dbbalance_core::debounce::SettlingChanges;
-use dbbalance_core::stamp::{Claim, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// Where the operator dies.
@@ -270,6 +270,11 @@ impl Model {
             pod.resource_version = format!("rv{}", self.kube.next());
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
+            // A later attempt keeps the mark of the first.
+            if step.claim.attempt == Attempt::First || pod.since_claim.is_none() {
+                let claim = pod.claim.as_ref();
+                pod.since_claim = claim.map(|c| since_claim(c, pod.ready));
+            }
             if crash == Some(Crash::BeforeEffect) {
                 return false;
             }

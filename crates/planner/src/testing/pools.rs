@@ -11,7 +11,7 @@ use serde_json::json;
 use super::kube::Kube;
 use super::model::Crash;
 use super::recorder::PlanRecorder;
-use super::{at, measured, pods_of, seconds};
+use super::{at, measured, pods_of, seconds, since_claim};
 use crate::open_epoch;
 use crate::testing::parse_policy;
 use crate::world::{TopologyState, World};
@@ -21,7 +21,7 @@ use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket};
 use dbbalance_core::evidence::{Unreadable, UnreadableReason};
 use dbbalance_core::pod::{PodFacts, PodKey};
-use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, Stamp};
 use dbbalance_core::topology::Topology;
 
 /// Connections of a pod's reader pool, and of its writer pool where it has one.
@@ -330,6 +330,11 @@ impl Pools {
             pod.resource_version = format!("rv{serial}");
             // As written and read back: whole seconds.
             pod.claim = Claim::parse(&step.claim.to_string());
+            // A later attempt keeps the mark of the first.
+            if step.claim.attempt == Attempt::First || pod.since_claim.is_none() {
+                let claim = pod.claim.as_ref();
+                pod.since_claim = claim.map(|c| since_claim(c, pod.ready));
+            }
             pod.moved = step
                 .moved
                 .as_ref()

@@ -369,5 +369,8 @@ fn run(tape: &mut Tape, spec: &TargetSpec, due: i64) -> RunStatus {
         message: None,
         resumed_time: (tape.rare(6)).then(|| Time(tape.time())),
         halted_generation: (result == RunResult::Halted).then_some(1),
+        halted_reason: None,
+        retry_time: None,
+        retries: 0,
     }
 }

@@ -8,7 +8,7 @@ use super::{pods_of, seconds};
 use crate::world::{TargetWorld, World};
 use crate::{Plan, Step};
 use dbbalance_api::spec::{Method, Mode, OnTimeout};
-use dbbalance_api::status::{RunResult, Trigger};
+use dbbalance_api::status::{RunResult, TargetStatus, Trigger};
 use dbbalance_core::dns::DnsSample;
 use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
 use dbbalance_core::pod::PodFacts;
@@ -111,8 +111,10 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     let steps = pods_of(Some(step));
     let unique: BTreeSet<&str> = steps.iter().map(|s| s.uid.as_str()).collect();
     assert_eq!(unique.len(), steps.len(), "a pod twice in a step");
-    let mut exempt = 0;
-    let mut taken = 0;
+    let gentle = [Method::Signal, Method::Http, Method::Annotate].contains(&spec.recycle.method);
+    let mark = world.policy.mark();
+    let recycled = Recycled::of(world, index, recorded);
+    let (mut taken, mut replaced, mut exempt) = (0, 0, 0);
     for s in steps {
         let pod = found.pods.iter().find(|p| p.uid == s.uid).unwrap();
         assert!(pod.started.is_some() && !pod.terminating && !pod.finished && !pod.ignored);
@@ -122,37 +124,107 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
             pod.name
         );
         assert!(!is_stamped(world, pod, recorded.due_epoch), "stamped");
-        if pod.ready {
-            assert!(!(s.method == Method::Evict && is_lone(world, index)));
-            taken += usize::from(!is_in_flight(world, index, pod, now));
-        } else {
+        assert!(!(pod.ready && s.method == Method::Evict && is_lone(world, index)));
+        let begun = is_in_flight(world, index, pod, now);
+        if gentle && !pod.ready && pod.is_urgent(&mark, recorded) {
+            assert!(
+                begun || recycled.worse == 0 || exempt == 0,
+                "a harmful method goes on"
+            );
             exempt += 1;
+        } else if pod.ready || gentle {
+            taken += usize::from(!begun);
+        } else {
+            replaced += usize::from(!begun);
         }
     }
     assert!(exempt <= STORM_CAP_PER_SECOND, "a storm of {exempt}");
-    if taken == 0 {
-        return;
-    }
     let wanted = wanted(found);
     let may = resolve_rounded_down(&world.spec.pacing.max_unavailable, wanted)
         .unwrap_or(1)
         .max(1);
-    let up = found.pods.iter().filter(|p| is_up(p)).count();
-    let flying = found
-        .pods
-        .iter()
-        .filter(|p| is_up(p) && is_in_flight(world, index, p, now))
-        .count();
-    let missing = wanted.saturating_sub(up);
+    // Not Ready already; their successors are to come back first.
     assert!(
-        taken + flying + missing <= may,
-        "takes {taken} with {flying} in flight and {missing} missing of {wanted}, may {may}"
+        replaced <= may,
+        "{replaced} that are not Ready at once, may {may}"
+    );
+    if taken == 0 {
+        return;
+    }
+    let up = found.pods.iter().filter(|p| is_up(p)).count();
+    let answers =
+        |p: &&PodFacts| is_in_flight(world, index, p, now) && !is_silent(world, index, p, now);
+    let (flying, lost) = if gentle {
+        let flying = found.pods.iter().filter(answers).count();
+        (
+            flying,
+            recycled.worse.saturating_sub(recycled.lost_by_others),
+        )
+    } else {
+        let begun = |p: &&PodFacts| is_up(p) && is_in_flight(world, index, p, now);
+        let flying = found.pods.iter().filter(begun).count();
+        (flying, wanted.saturating_sub(up))
+    };
+    assert!(
+        taken + flying + lost <= may,
+        "takes {taken} with {flying} in flight and {lost} lost of {wanted}, may {may}"
     );
 }
 
+/// What this epoch's recycles have left.
+struct Recycled {
+    /// Ready before, and not now, or an app that ended.
+    worse: usize,
+    /// Not Ready without a recycle.
+    lost_by_others: usize,
+}
+
+impl Recycled {
+    fn of(world: &World, index: usize, target: &TargetStatus) -> Self {
+        let found = &world.targets[index];
+        let run = target.run.as_ref().unwrap();
+        let began = run.resumed_time.as_ref().unwrap_or(&run.start_time).0;
+        let mine = |p: &PodFacts| {
+            p.since_claim.as_ref().is_some_and(|s| {
+                s.policy == world.policy.mark()
+                    && s.epoch == target.due_epoch
+                    && s.claimed >= began - seconds(1)
+            })
+        };
+        let counted = || found.pods.iter().filter(|p| p.is_counted());
+        let worse = counted().filter(|p| {
+            let since = p.since_claim.as_ref().filter(|s| mine(p) && s.was_ready);
+            since.is_some_and(|s| !s.ended.is_empty() || (!p.ready && p.claim.is_none()))
+        });
+        let others =
+            counted().filter(|p| !p.ready && !mine(p) && !is_stamped(world, p, target.due_epoch));
+        Self {
+            worse: worse.count(),
+            lost_by_others: others.count(),
+        }
+    }
+}
+
+/// Whether the method has not answered within its timeout.
+fn is_silent(world: &World, index: usize, pod: &PodFacts, now: Timestamp) -> bool {
+    let http = world.spec.targets[index].recycle.http.as_ref();
+    let timeout = http.map_or(10, |h| i64::from(h.timeout_seconds));
+    let claim = pod.claim.as_ref();
+    claim.is_some_and(|c| now.duration_since(c.time) > seconds(timeout + 1))
+}
+
+/// No step passes the budget, with every endpoint's connections spread evenly and half as many again. A failover's steps
+/// by methods that close first are free, and by Evict it may always take one pod.
 fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
     let view = world.topology.current().unwrap();
     let percent = 100 - u64::try_from(world.spec.budget.headroom_percent).unwrap();
+    let settled = crate::recorded_topology(world.status.topology.as_ref().unwrap()).unwrap();
+    let readers = view
+        .topology
+        .readers
+        .len()
+        .min(settled.readers.len())
+        .max(1) as u64;
     for (member, role) in view.topology.members() {
         let lone = view.topology.readers.is_empty();
         let pick = |reader: u64, writer: u64| match (role, lone) {
@@ -160,9 +232,14 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             (Role::Writer, false) => writer,
             (Role::Writer, true) => reader + writer,
         };
-        let others = world.peers.held.estimated.plus(world.peers.in_flight);
-        let mut sum = pick(others.reader, others.writer);
+        let mut held = (
+            world.peers.held.estimated.reader,
+            world.peers.held.estimated.writer,
+        );
+        let flying = world.peers.in_flight;
+        let mut flying = pick(flying.reader, flying.writer);
         let mut adds = 0;
+        let mut lone_pods = true;
         for (index, spec) in world.spec.targets.iter().enumerate() {
             let each = spec.pools.iter().fold((0, 0), |(r, w), p| {
                 let n = u64::try_from(p.connections_per_pod.unwrap()).unwrap();
@@ -171,20 +248,28 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
                     dbbalance_api::spec::Endpoint::Writer => (r, w + n),
                 }
             });
-            let each = pick(each.0, each.1);
             let found = &world.targets[index];
             let holds = |p: &&PodFacts| !p.finished && (p.started.is_some() || !p.terminating);
-            sum += each * found.pods.iter().filter(holds).count() as u64;
+            let pods = found.pods.iter().filter(holds).count() as u64;
+            held = (held.0 + each.0 * pods, held.1 + each.1 * pods);
+            let each = pick(each.0, each.1);
             let flies = |p: &&PodFacts| is_in_flight(world, index, p, now);
-            sum += each * found.pods.iter().filter(flies).count() as u64;
-            let fresh = pods_of(plan.targets[index].step.as_ref())
-                .iter()
-                .filter(|s| {
-                    let pod = found.pods.iter().find(|p| p.uid == s.uid).unwrap();
-                    !is_in_flight(world, index, pod, now)
-                })
-                .count() as u64;
-            adds += each * fresh;
+            flying += each * found.pods.iter().filter(flies).count() as u64;
+            let steps = pods_of(plan.targets[index].step.as_ref()).iter();
+            let pod = |uid: &str| found.pods.iter().find(|p| p.uid == uid).unwrap();
+            let fresh: Vec<_> = steps
+                .filter(|s| !is_in_flight(world, index, pod(&s.uid), now))
+                .collect();
+            let recorded = world.status.targets.iter().find(|t| t.name == spec.name);
+            let mark = world.policy.mark();
+            let urgent = |uid: &str| recorded.is_some_and(|t| pod(uid).is_urgent(&mark, t));
+            let all_urgent = fresh.iter().all(|s| urgent(&s.uid));
+            let surges = fresh.iter().any(|s| s.method == Method::Evict);
+            if all_urgent && !surges {
+                continue;
+            }
+            lone_pods &= all_urgent && fresh.len() <= 1;
+            adds += each * fresh.len() as u64;
         }
         let limit = match world.spec.budget.max_connections {
             Some(n) => u64::try_from(n).unwrap(),
@@ -198,8 +283,10 @@ fn check_budget(world: &World, plan: &Plan, now: Timestamp) {
             },
         };
         let budget = limit * percent / 100;
+        let share = (held.0.div_ceil(readers) * 3).div_ceil(2).min(held.0);
+        let sum = pick(share, held.1) + flying;
         assert!(
-            adds == 0 || sum + adds <= budget,
+            adds == 0 || lone_pods || sum + adds <= budget,
             "{sum} held and in flight and {adds} more exceed {budget} on {}",
             member.instance
         );

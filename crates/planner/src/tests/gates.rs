@@ -284,10 +284,12 @@ fn the_budget_refuses_with_the_sum_and_an_unknown_limit_holds_what_surges() {
 #[test]
 fn other_policies_count_in_the_budget() {
     let mut world = verified(Method::Signal, 4, ADDED);
-    world.peers.held.estimated.reader = 1320;
-    assert_eq!(gate(&world, 111), Some(Gate::Budget));
-    world.peers.held.estimated.reader = 1300;
+    // Two readers, each with its half and half of that more: 40 and 1320 are 1020, 1760 are 1350.
+    world.peers.held.estimated.reader = 1760;
     assert_eq!(gate(&world, 111), None);
+    world.peers.held.estimated.reader = 1774;
+    assert_eq!(gate(&world, 111), Some(Gate::Budget));
+    world.peers.held.estimated.reader = 1760;
     world.peers.in_flight.reader = 20;
     assert_eq!(gate(&world, 111), Some(Gate::Budget));
 }

@@ -117,7 +117,18 @@ pub(super) fn play_from(
         model.wait(i64::try_from(tape.below(4)).unwrap());
     }
     model.calm();
-    let plan = model.settle(LONG);
+    let mut plan = model.settle(LONG);
+    // A halted run is tried again for some hours after a failover.
+    for _ in 0..10 {
+        let run = model.world.status.targets[0].run.as_ref();
+        let retries = run.is_some_and(|r| {
+            r.retry_time.is_some() || (r.retries > 0 && r.result == RunResult::Running)
+        });
+        if !retries {
+            break;
+        }
+        plan = model.settle(LONG);
+    }
     if plan.gate() == Some(Gate::Refused) {
         return model;
     }

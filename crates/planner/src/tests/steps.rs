@@ -138,7 +138,7 @@ fn one_step_takes_all_that_max_unavailable_leaves_free() {
     assert_eq!(
         plan.takes(),
         ["web-7", "web-0", "web-1"],
-        "the broken first, beyond the limit"
+        "the one that serves nobody first"
     );
     let urgent = pods_of(plan.targets[0].step.as_ref());
     assert!(
@@ -149,12 +149,12 @@ fn one_step_takes_all_that_max_unavailable_leaves_free() {
 }
 
 #[test]
-fn pods_that_are_not_ready_are_exempt_up_to_ten_a_second() {
-    let mut world = running(Method::Signal, 30, ADDED);
+fn pods_that_are_not_ready_are_exempt_up_to_ten_a_second_after_a_failover() {
+    let mut world = running(Method::Signal, 30, Trigger::Failover);
     for pod in &mut world.targets[0].pods[..25] {
         pod.ready = false;
     }
-    assert_eq!(look(&world, 111).takes().len(), 10);
+    assert_eq!(look(&world, 111).takes().len(), 11, "and the canary");
     world.status.targets[0].run.as_mut().unwrap().last_step_time = Some(Time(at(111)));
     assert!(look(&world, 111).takes().is_empty());
     assert_eq!(look(&world, 112).takes().len(), 10);

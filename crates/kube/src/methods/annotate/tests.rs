@@ -35,7 +35,7 @@ fn test_failed() -> Value {
 #[tokio::test]
 async fn a_claim_tests_the_resource_version() {
     let (client, seen) = client_answering(200, ok());
-    let came = claim_pod(&client, &pod(true), "ab/12 1 t", None).await;
+    let came = claim_pod(&client, &pod(true), "ab/12 1 t", &[]).await;
     assert_eq!(came, ClaimOutcome::Claimed);
     let seen = seen.await.unwrap();
     assert_eq!(seen.method, "PATCH");
@@ -56,7 +56,13 @@ async fn a_claim_tests_the_resource_version() {
 #[tokio::test]
 async fn a_claim_counts_the_move_in_the_same_patch() {
     let (client, seen) = client_answering(200, ok());
-    claim_pod(&client, &pod(true), "c", Some("ab/12@7 1 t")).await;
+    claim_pod(
+        &client,
+        &pod(true),
+        "c",
+        &[(annotations::MOVED, "ab/12@7 1 t".to_owned())],
+    )
+    .await;
     assert_eq!(
         seen.await.unwrap().body[2],
         json!({"op": "add", "path": "/metadata/annotations/dbbalance.io~1moved", "value": "ab/12@7 1 t"})
@@ -78,7 +84,7 @@ async fn a_stamp_without_effect_tests_the_resource_version() {
 #[tokio::test]
 async fn a_pod_without_annotations_gets_the_map_first() {
     let (client, seen) = client_answering(200, ok());
-    claim_pod(&client, &pod(false), "c", None).await;
+    claim_pod(&client, &pod(false), "c", &[]).await;
     assert_eq!(
         seen.await.unwrap().body[1],
         json!({"op": "add", "path": "/metadata/annotations", "value": {}})
@@ -96,7 +102,7 @@ async fn a_failed_test_is_a_lost_race() {
     ] {
         let (client, _seen) = client_answering(code, body);
         assert_eq!(
-            claim_pod(&client, &pod(true), "c", None).await,
+            claim_pod(&client, &pod(true), "c", &[]).await,
             ClaimOutcome::LostRace
         );
     }
@@ -106,7 +112,7 @@ async fn a_failed_test_is_a_lost_race() {
 async fn refused_content_is_not_taken_for_a_lost_race() {
     let said = "Pod \"web-1\" is invalid: metadata.annotations: Too long";
     let (client, _seen) = client_answering(422, failure_body(422, "Invalid", said));
-    let ClaimOutcome::Failed { fault, .. } = claim_pod(&client, &pod(true), "c", None).await else {
+    let ClaimOutcome::Failed { fault, .. } = claim_pod(&client, &pod(true), "c", &[]).await else {
         panic!("not a failure");
     };
     assert_eq!(fault, EffectFault::Invalid);
@@ -117,7 +123,7 @@ async fn a_denial_by_an_admission_policy_is_not_taken_for_a_lost_race() {
     let said = "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'dbbalance-dbbalance-pods' with binding \
                 'dbbalance-dbbalance-pods' denied request: dbbalance may change nothing of a pod but its own annotations";
     let (client, _) = client_answering(422, failure_body(422, "Invalid", said));
-    let came = claim_pod(&client, &pod(true), "ab/12 1 t", None).await;
+    let came = claim_pod(&client, &pod(true), "ab/12 1 t", &[]).await;
     assert!(matches!(came, ClaimOutcome::Failed { .. }), "{came:?}");
 }
 
@@ -125,7 +131,7 @@ async fn a_denial_by_an_admission_policy_is_not_taken_for_a_lost_race() {
 async fn a_claim_on_a_pod_that_left_finds_it_gone() {
     let (client, _seen) = client_answering(404, failure_body(404, "NotFound", "not found"));
     assert_eq!(
-        claim_pod(&client, &pod(true), "c", None).await,
+        claim_pod(&client, &pod(true), "c", &[]).await,
         ClaimOutcome::Gone
     );
 }

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -25,11 +26,15 @@ fn shells() -> impl Iterator<Item = &'static [&'static str]> {
 }
 
 fn run(shell: &[&str], process: u32, name: SignalName) -> i32 {
+    run_for(shell, process, name, "self")
+}
+
+fn run_for(shell: &[&str], process: u32, name: SignalName, who: &str) -> i32 {
     let (signal, number) = signal_of(name);
     Command::new(shell[0])
         .args(&shell[1..])
         .args(["-c", SCRIPT, "dbbalance"])
-        .args([&process.to_string(), signal, &number.to_string()])
+        .args([&process.to_string(), signal, &number.to_string(), who])
         .stderr(Stdio::null())
         .status()
         .unwrap()
@@ -109,6 +114,86 @@ fn a_process_that_is_not_there_is_said_in_every_shell() {
     }
 }
 
+/// A process that, like an init such as tini, catches nothing and has these children: apps that end on HUP, and a zombie.
+struct Init {
+    process: Catcher,
+    apps: Vec<u32>,
+}
+
+impl Init {
+    fn with_apps(count: usize) -> Self {
+        let app = "trap 'exit 7' HUP; echo $$; while :; do sleep 0.05; done";
+        let apps = r#"bash -c "$APP" & "#.repeat(count);
+        let init = format!("(exit 0) & {apps} exec sleep 1000");
+        let mut child = Command::new("env")
+            .args(["--default-signal", "bash", "-c", &init])
+            .env("APP", app)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let apps = lines.take(count).map(|line| line.unwrap().parse().unwrap());
+        let apps = apps.collect();
+        let process = Catcher(child);
+        wait_until(|| name_of(process.0.id()) == "sleep");
+        Self { process, apps }
+    }
+
+    fn is_running(app: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{app}/status"));
+        status.is_ok_and(|text| !text.contains("State:\tZ"))
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        for app in self.apps.iter().filter(|app| Self::is_running(**app)) {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &app.to_string()])
+                .status();
+        }
+    }
+}
+
+fn name_of(process: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm"));
+    name.unwrap_or_default().trim().to_owned()
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within 10 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_only_child_of_an_init_is_signalled_in_every_shell() {
+    for shell in shells() {
+        let init = Init::with_apps(1);
+        let (process, app) = (init.process.0.id(), init.apps[0]);
+        assert_eq!(run(shell, process, SignalName::Hup), NOT_CAUGHT, "the init");
+        let child = |name| run_for(shell, process, name, "child");
+        assert_eq!(child(SignalName::Usr1), NOT_CAUGHT, "{shell:?}");
+        assert!(Init::is_running(app), "{shell:?}");
+        assert_eq!(child(SignalName::Hup), 0, "{shell:?}");
+        wait_until(|| !Init::is_running(app));
+        assert_eq!(child(SignalName::Hup), NO_CHILD, "{shell:?}: zombies alone");
+    }
+}
+
+#[test]
+fn of_several_children_none_is_signalled_in_any_shell() {
+    for shell in shells() {
+        let init = Init::with_apps(2);
+        let process = init.process.0.id();
+        let ended = run_for(shell, process, SignalName::Hup, "child");
+        assert_eq!(ended, SEVERAL_CHILDREN, "{shell:?}");
+        assert!(init.apps.iter().all(|app| Init::is_running(*app)));
+    }
+}
+
 #[test]
 fn a_mask_with_its_highest_bits_set_is_read_right() {
     // As the script cuts it, with 0x2 = SIGINT at the low end.
@@ -138,20 +223,24 @@ fn spec(container: Option<&str>) -> SignalSpec {
         name: SignalName::Hup,
         container: container.map(str::to_owned),
         process: 1,
+        child: None,
     }
 }
 
 fn pod() -> Pod {
     serde_json::from_value(json!({
         "metadata": {"namespace": "shop", "name": "web-1", "uid": "u-1"},
-        "spec": {"containers": [{"name": "app"}, {"name": "proxy"}]}
+        "spec": {
+            "containers": [{"name": "app"}, {"name": "proxy"}],
+            "initContainers": [{"name": "setup"}, {"name": "proxysql", "restartPolicy": "Always"}]
+        }
     }))
     .unwrap()
 }
 
 async fn answered(code: u16, message: &str) -> EffectFault {
     let (client, _seen) = client_answering(code, failure_body(code, "", message));
-    match send_signal(&client, &pod(), &spec(None)).await {
+    match send_signal(&client, &pod(), &spec(Some("app"))).await {
         EffectOutcome::Failed { fault, .. } => fault,
         other => panic!("{other:?}"),
     }
@@ -172,7 +261,7 @@ async fn user_words_are_arguments_and_never_script() {
     assert!(uri.contains("container=proxy"));
     assert!(uri.contains("command=sh&command=-c&command="));
     assert!(
-        uri.ends_with("command=dbbalance&command=1&command=HUP&command=1"),
+        uri.ends_with("command=dbbalance&command=1&command=HUP&command=1&command=self"),
         "{uri}"
     );
 }
@@ -185,6 +274,58 @@ async fn a_container_that_the_pod_lacks_is_refused_without_a_request() {
         panic!("not a failure");
     };
     assert_eq!(fault, EffectFault::NoSuchContainer);
+}
+
+fn refused(pod: &Pod, spec: &SignalSpec) -> (EffectFault, String) {
+    check_signal(pod, spec).expect_err("a refusal")
+}
+
+fn annotated(container: &str) -> Pod {
+    let mut pod = pod();
+    let note = (DEFAULT_CONTAINER.to_owned(), container.to_owned());
+    pod.metadata.annotations = Some(std::iter::once(note).collect());
+    pod
+}
+
+#[test]
+fn of_several_containers_none_is_signalled_unless_one_is_named() {
+    let (fault, why) = refused(&pod(), &spec(None));
+    assert_eq!(fault, EffectFault::ContainerNotNamed);
+    assert!(fault.is_structural());
+    assert!(why.contains("app, proxy") && why.contains("recycle.signal.container"));
+    let (fault, _) = refused(&annotated("gone"), &spec(None));
+    assert_eq!(fault, EffectFault::ContainerNotNamed);
+    let only = |pod: &Pod| check_signal(pod, &spec(None)).unwrap().name.clone();
+    assert_eq!(only(&annotated("proxy")), "proxy");
+    let mut single = pod();
+    single.spec.as_mut().unwrap().containers.pop();
+    assert_eq!(only(&single), "app", "a native sidecar does not count");
+}
+
+#[test]
+fn a_native_sidecar_can_be_named_and_another_init_container_cannot() {
+    let named = |name| check_signal(&pod(), &spec(Some(name))).map(|c| c.name.clone());
+    assert_eq!(named("proxysql").unwrap(), "proxysql");
+    assert_eq!(named("setup").unwrap_err().0, EffectFault::NoSuchContainer);
+}
+
+#[test]
+fn process_1_that_is_not_the_container_s_own_is_refused() {
+    let app = spec(Some("app"));
+    let other = SignalSpec {
+        process: 7,
+        ..app.clone()
+    };
+    let mut shared = pod();
+    shared.spec.as_mut().unwrap().share_process_namespace = Some(true);
+    let (fault, why) = refused(&shared, &app);
+    assert_eq!(fault, EffectFault::SharedProcesses);
+    assert!(why.contains("recycle.signal.process"));
+    assert!(check_signal(&shared, &other).is_ok());
+    let mut on_node = pod();
+    on_node.spec.as_mut().unwrap().host_pid = Some(true);
+    assert_eq!(refused(&on_node, &app).0, EffectFault::SharedProcesses);
+    assert_eq!(refused(&on_node, &other).0, EffectFault::SharedProcesses);
 }
 
 #[tokio::test]
@@ -214,7 +355,7 @@ async fn a_pod_that_left_is_gone() {
         failure_body(404, "NotFound", "pods \"web-1\" not found"),
     );
     assert_eq!(
-        send_signal(&client, &pod(), &spec(None)).await,
+        send_signal(&client, &pod(), &spec(Some("app"))).await,
         EffectOutcome::Gone
     );
 }
@@ -222,7 +363,7 @@ async fn a_pod_that_left_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_hung_exec_ends_in_a_time_out() {
     let EffectOutcome::Failed { fault, .. } =
-        send_signal(&silent_client(), &pod(), &spec(None)).await
+        send_signal(&silent_client(), &pod(), &spec(Some("app"))).await
     else {
         panic!("not a failure");
     };
@@ -260,6 +401,8 @@ async fn exit_codes_of_the_script_are_told_apart() {
         (UNREADABLE, EffectFault::ProcessUnreadable),
         (NOT_CAUGHT, EffectFault::SignalNotCaught),
         (REFUSED, EffectFault::SignalRefused),
+        (NO_CHILD, EffectFault::NoSuchProcess),
+        (SEVERAL_CHILDREN, EffectFault::SeveralChildren),
         (127, EffectFault::NoShell),
         (2, EffectFault::NonZeroExit),
     ] {

@@ -4,8 +4,8 @@
 //! database and nothing of the app but `cat` or `sh` in one container. What was read is never logged or reported.
 //!
 //! The table holds what the pod asked for, before any address is rewritten: masquerading and kube-proxy change nothing
-//! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's, both to
-//! the same member: shares are right, counts are doubled.
+//! in it. A mesh that redirects connections to a proxy in the pod shows each one twice, the app's and the proxy's; only the
+//! proxy's leaves the pod, and only that counts.
 
 mod answer;
 pub mod table;

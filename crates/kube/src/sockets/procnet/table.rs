@@ -2,8 +2,8 @@
 //!
 //! Pure. It takes a table whole or not at all: half a table would be too few connections.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use dbbalance_core::evidence::{Socket, SocketState};
@@ -17,6 +17,10 @@ const ESTABLISHED: u8 = 0x01;
 const CLOSE_WAIT: u8 = 0x08;
 /// No state is as great as this one (`TCP_MAX_STATES`).
 const MAX_STATES: u8 = 0x0e;
+
+/// The users as which the proxies of service meshes run: 1337 is Istio's (`ProxyUID` in its injection template), 2102
+/// linkerd's (`proxyUID` in its chart). Meshes redirect by them, so that no app may use them.
+const PROXY_UIDS: [u64; 2] = [1337, 2102];
 
 /// A reason why a text is not a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +50,10 @@ pub struct SocketTables {
 
 /// Reads one table, or several after one another, and keeps the sockets to that remote port.
 ///
+/// A mesh that redirects connections to a proxy in the pod shows each one twice, and the proxy may have resolved the name
+/// to another member. The app's socket never leaves the pod: its other end is a socket of the proxy in the same table. Such
+/// sockets are left out, and the proxy's own count.
+///
 /// The tables' numbers are in the node's byte order, which is little-endian on all that EKS runs on.
 ///
 /// # Errors
@@ -53,6 +61,7 @@ pub struct SocketTables {
 pub fn parse_tables(text: &str, port: u16) -> Result<SocketTables, TableError> {
     let mut found = SocketTables::default();
     let mut places = HashMap::new();
+    let mut redirected = HashSet::new();
     if !text.is_empty() && !text.ends_with('\n') {
         return Err(TableError::CutOff);
     }
@@ -65,7 +74,10 @@ pub fn parse_tables(text: &str, port: u16) -> Result<SocketTables, TableError> {
             return Err(TableError::NoHead);
         }
         let row = parse_row(line).ok_or(TableError::Line { line: index + 1 })?;
-        if let Some(socket) = row
+        if PROXY_UIDS.contains(&row.uid) {
+            redirected.insert(row.remote);
+        }
+        if let Some(socket) = row.socket
             && socket.remote.port() == port
         {
             // The kernel writes a table page by page: what changed meanwhile can be in it twice.
@@ -81,6 +93,7 @@ pub fn parse_tables(text: &str, port: u16) -> Result<SocketTables, TableError> {
     if found.tables == 0 {
         return Err(TableError::NoHead);
     }
+    found.sockets.retain(|s| !redirected.contains(&s.local));
     Ok(found)
 }
 
@@ -90,9 +103,15 @@ fn is_head(line: &str) -> bool {
     words.next() == Some("sl") && words.next() == Some("local_address")
 }
 
-/// One line. `Some(None)` is a socket in a state that is none of a pool's.
-#[allow(clippy::option_option)] // no socket, or one that does not count
-fn parse_row(line: &str) -> Option<Option<Socket>> {
+/// One line of a table.
+struct TableRow {
+    remote: SocketAddr,
+    uid: u64,
+    /// `None` in a state that is none of a pool's.
+    socket: Option<Socket>,
+}
+
+fn parse_row(line: &str) -> Option<TableRow> {
     let mut words = line.split_ascii_whitespace();
     let slot = words.next()?.strip_suffix(':')?;
     let _: u64 = slot.parse().ok()?;
@@ -104,24 +123,30 @@ fn parse_row(line: &str) -> Option<Option<Socket>> {
     let (timer, when) = words.next()?.split_once(':')?;
     let _ = (parse_hex(timer)?, u64::from_str_radix(when, 16).ok()?);
     let retransmits = parse_hex(words.next()?)?;
-    let _uid: u64 = words.next()?.parse().ok()?;
+    let uid: u64 = words.next()?.parse().ok()?;
     // `icsk_probes_out`, under the head `timeout`.
     let probes: i64 = words.next()?.parse().ok()?;
     let _inode: u64 = words.next()?.parse().ok()?;
     let state = match state {
-        ESTABLISHED => SocketState::Established,
-        CLOSE_WAIT => SocketState::ClosedByServer,
+        ESTABLISHED => Some(SocketState::Established),
+        CLOSE_WAIT => Some(SocketState::ClosedByServer),
         0 | MAX_STATES.. => return None,
-        _ => return Some(None),
+        _ => None,
     };
-    Some(Some(Socket {
+    let unacknowledged = parse_hex(tx)?;
+    let socket = state.map(|state| Socket {
         local,
         remote,
         state,
-        unacknowledged: parse_hex(tx)?,
+        unacknowledged,
         retransmits,
         unanswered_probes: u32::try_from(probes.max(0)).unwrap_or(u32::MAX),
-    }))
+    });
+    Some(TableRow {
+        remote,
+        uid,
+        socket,
+    })
 }
 
 fn parse_hex(text: &str) -> Option<u32> {

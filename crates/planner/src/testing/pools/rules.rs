@@ -108,7 +108,8 @@ impl Pools {
                 c.epoch == recorded.due_epoch && self.now.duration_since(c.time) <= most
             })
         };
-        let mut taken = 0;
+        let mark = self.world.policy.mark();
+        let (mut taken, mut replaced) = (0, 0);
         for step in steps {
             let pod = find(&step.uid);
             assert!(pod.is_counted());
@@ -122,8 +123,13 @@ impl Pools {
                 self.totals(),
                 run.epoch,
             );
-            let exempt = !pod.ready || (broken && step.method != Method::Evict);
-            taken += usize::from(!exempt && !redone);
+            let gentle = step.method != Method::Evict;
+            let exempt = gentle && (broken || pod.is_urgent(&mark, recorded));
+            if pod.ready || gentle {
+                taken += usize::from(!exempt && !redone);
+            } else {
+                replaced += usize::from(!redone);
+            }
         }
         assert!(steps.len() <= STORM_CAP_PER_SECOND, "a storm");
         let wanted = found.workload.as_ref().unwrap().wanted;
@@ -133,12 +139,40 @@ impl Pools {
         let up = |p: &&PodFacts| p.ready && p.started.is_some() && !p.terminating;
         let serving = found.pods.iter().filter(up).count();
         let flying = found.pods.iter().filter(up).filter(|p| flies(p)).count();
-        let missing = wanted.saturating_sub(serving);
+        let mine = |p: &PodFacts| {
+            let since = p.since_claim.as_ref();
+            since
+                .filter(|s| {
+                    s.epoch == recorded.due_epoch && s.claimed >= run.start_time.0 - seconds(1)
+                })
+                .is_some()
+        };
+        let missing = if recycle.method == Method::Evict || recycle.method == Method::Rollout {
+            wanted.saturating_sub(serving)
+        } else {
+            let counted = || self.pods().iter().filter(|p| p.is_counted() && !p.ready);
+            let worse = counted().filter(|p| mine(p) && p.claim.is_none());
+            let worse = worse.filter(|p| p.since_claim.as_ref().is_some_and(|s| s.was_ready));
+            let others = counted().filter(|p| !mine(p));
+            worse.count().saturating_sub(others.count())
+        };
+        assert!(
+            replaced <= may,
+            "{replaced} that are not Ready at once, may {may}"
+        );
         assert!(
             taken == 0 || taken + flying + missing <= may,
             "takes {taken} with {flying} in flight and {missing} missing, may {may}"
         );
-        self.check_budget(steps, flying);
+        // Broken connections that are closed before others are opened need no room.
+        let frees = |s: &PodStep| {
+            let by_stamps =
+                is_stamps && find(&s.uid).is_urgent(&self.world.policy.mark(), recorded);
+            s.method != Method::Evict && (self.is_broken(&s.uid) || by_stamps)
+        };
+        if !steps.iter().all(frees) {
+            self.check_budget(steps, flying);
+        }
     }
 
     fn is_blind(&self) -> bool {

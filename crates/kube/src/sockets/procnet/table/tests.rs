@@ -199,3 +199,63 @@ fn this_machine_s_own_table_is_read() {
     wanted.sort_unstable();
     assert_eq!(found, wanted);
 }
+
+/// A row as the kernel prints it: local end, remote end, uid.
+fn row(local: &str, remote: &str, uid: u32) -> String {
+    let [local, remote] = [local, remote].map(|end| {
+        let end: SocketAddr = end.parse().unwrap();
+        format!("{}:{:04X}", words(end.ip(), false), end.port())
+    });
+    format!(
+        "   0: {local} {remote} 01 00000000:00000000 00:00000000 00000000 {uid:5}        0 1658420 1 0 20 4 0 10 -1\n"
+    )
+}
+
+fn remotes(rows: &[String]) -> Vec<String> {
+    let text = format!("{HEAD}\n{}", rows.concat());
+    let sockets = parse_tables(&text, 5432).unwrap().sockets;
+    sockets.iter().map(|s| s.remote.to_string()).collect()
+}
+
+#[test]
+fn of_a_connection_through_a_mesh_s_proxy_only_the_socket_that_leaves_the_pod_counts() {
+    for (proxy, listener) in [(1337, "127.0.0.1:15001"), (2102, "127.0.0.1:4140")] {
+        // The proxy resolves the name again: the app asked for one reader and is connected to another.
+        let redirected = [
+            row("10.0.9.9:41000", "10.0.0.2:5432", 1000),
+            row(listener, "10.0.9.9:41000", proxy),
+            row("10.0.9.9:52000", "10.0.0.3:5432", proxy),
+        ];
+        assert_eq!(remotes(&redirected), ["10.0.0.3:5432"]);
+        // Captured names have addresses that lead nowhere.
+        let captured = [
+            row("10.0.9.9:52000", "10.0.0.3:5432", proxy),
+            row(listener, "10.0.9.9:41000", proxy),
+            row("10.0.9.9:41000", "240.240.0.7:5432", 1000),
+        ];
+        assert_eq!(remotes(&captured), ["10.0.0.3:5432"]);
+    }
+}
+
+#[test]
+fn a_connection_that_a_mesh_leaves_alone_counts() {
+    let excluded = [
+        row("10.0.9.9:41000", "10.0.0.2:5432", 1000),
+        row("127.0.0.1:15001", "10.0.9.9:41001", 1337),
+        row("10.0.9.9:41001", "10.0.7.7:443", 1000),
+        row("10.0.9.9:52000", "10.0.7.7:443", 1337),
+    ];
+    assert_eq!(remotes(&excluded), ["10.0.0.2:5432"]);
+    let app_as_1337 = [row("10.0.9.9:41000", "10.0.0.2:5432", 1337)];
+    assert_eq!(remotes(&app_as_1337), ["10.0.0.2:5432"]);
+}
+
+#[test]
+fn a_pooler_in_the_pod_is_not_taken_for_a_mesh() {
+    let pooler = [
+        row("127.0.0.1:50000", "127.0.0.1:5432", 1000),
+        row("127.0.0.1:5432", "127.0.0.1:50000", 70),
+        row("10.0.9.9:52000", "10.0.0.3:5432", 70),
+    ];
+    assert_eq!(remotes(&pooler), ["127.0.0.1:5432", "10.0.0.3:5432"]);
+}

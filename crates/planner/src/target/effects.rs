@@ -1,0 +1,113 @@
+//! What the recycles of the run in progress have done to pods: ended an app, made a pod worse, or found no answer.
+
+use jiff::SignedDuration;
+
+use super::{Stage, TargetContext};
+use dbbalance_api::spec::Method;
+use dbbalance_core::pod::{PodFacts, SinceClaim};
+
+/// How long after the method's timeout an effect is taken for one that got no answer: the answer has to be written.
+const ANSWER_GRACE: SignedDuration = SignedDuration::from_secs(1);
+
+impl TargetContext<'_> {
+    /// Whether the method leaves a pod as available as it was: it renews connections, and starts no other pod.
+    pub(crate) fn takes_nothing_away(&self) -> bool {
+        match self.policy.recycle.method {
+            Method::Signal | Method::Http | Method::Annotate => true,
+            Method::Evict | Method::Rollout => false,
+        }
+    }
+
+    /// Returns what has become of a pod since the last run claimed it.
+    fn since_claim<'p>(&self, pod: &'p PodFacts) -> Option<&'p SinceClaim> {
+        let run = self.status.run.as_ref()?;
+        let began = run.resumed_time.as_ref().unwrap_or(&run.start_time).0;
+        // The status rounds times up, and claims round them down.
+        let began = began.as_second() - 1;
+        pod.since_claim.as_ref().filter(|s| {
+            s.policy == self.mark
+                && s.epoch == self.status.due_epoch
+                && s.claimed.as_second() >= began
+        })
+    }
+
+    /// Returns whether a pod was Ready when this epoch's recycle claimed it; `None` if none did. Pods that were stamped
+    /// by a release which did not note it count as Ready.
+    fn was_ready(&self, pod: &PodFacts) -> Option<bool> {
+        if let Some(since) = self.since_claim(pod) {
+            return Some(since.was_ready);
+        }
+        // A run that was resumed goes on with the pods as they were then.
+        if self.status.run.as_ref()?.resumed_time.is_some() {
+            return None;
+        }
+        let stamp = pod.stamp.as_ref();
+        let is_stamped =
+            stamp.is_some_and(|s| s.policy == self.mark && s.epoch == self.status.due_epoch);
+        (is_stamped && !pod.is_born_since(&self.status)).then_some(true)
+    }
+
+    /// Returns the container of a Ready pod that the recycle has ended instead of renewing its connections.
+    pub(crate) fn ended_container<'p>(&self, pod: &'p PodFacts) -> Option<&'p str> {
+        let since = self
+            .since_claim(pod)
+            .filter(|_| self.takes_nothing_away())?;
+        let ended = since.ended.first().filter(|_| since.was_ready)?;
+        Some(ended)
+    }
+
+    /// Whether a pod was Ready before this epoch's recycle, and is not now or had a container ended. Once the method is
+    /// verified, a pod that did not answer and is not Ready is taken for one that was lost, as with its node.
+    pub(crate) fn is_worse(&self, pod: &PodFacts) -> bool {
+        self.ended_container(pod).is_some()
+            || (!pod.ready
+                && self.was_ready(pod) == Some(true)
+                && !self.may_still_end(pod)
+                && !self.is_lost_unanswered(pod))
+    }
+
+    fn is_lost_unanswered(&self, pod: &PodFacts) -> bool {
+        self.is_verified() && self.takes_nothing_away() && self.current_claim(pod).is_some()
+    }
+
+    /// Returns the number of pods that are worse since their recycle, beyond those that others have made so: as many
+    /// may have been lost by the same cause as are not Ready without a recycle.
+    pub(crate) fn count_worse(&self) -> usize {
+        let worse = self.counted.iter().filter(|p| self.is_worse(p)).count();
+        worse.saturating_sub(self.count_lost_by_others())
+    }
+
+    /// Returns the number of pods that are not Ready and that no recycle of this epoch has made so.
+    fn count_lost_by_others(&self) -> usize {
+        let pods = self.counted.iter().filter(|p| !p.ready);
+        pods.filter(|p| self.was_ready(p).is_none() || self.is_lost_unanswered(p))
+            .count()
+    }
+
+    /// Whether a recycle has started and its method has not answered within its timeout. Where it takes nothing away, such
+    /// a pod is not waited for.
+    pub(crate) fn is_unanswered(&self, pod: &PodFacts) -> bool {
+        let limit = self.policy.recycle.effect_timeout + ANSWER_GRACE;
+        self.takes_nothing_away()
+            && self.is_started(pod)
+            && pod
+                .claim
+                .as_ref()
+                .is_some_and(|c| self.pass.now.duration_since(c.time) > limit)
+    }
+
+    /// Returns how many of these pods count as failed: those on which all has failed that may be tried, and which were
+    /// Ready when claimed and are still. A pod that is not Ready proves nothing about the method, and harms no more.
+    pub(crate) fn count_failed(&self, pods: &[&PodFacts]) -> usize {
+        let failed = pods.iter().filter(|p| {
+            p.ready && self.stage(p) == Stage::Failed && self.was_ready(p) != Some(false)
+        });
+        failed.count()
+    }
+
+    /// Returns the number of pods whose app the method has ended.
+    pub(crate) fn count_ended(&self) -> usize {
+        let pods = self.counted.iter();
+        pods.filter(|p| self.ended_container(p).is_some()).count()
+    }
+}

@@ -1,0 +1,104 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::*;
+use dbbalance_kube::pods::extract_facts;
+use dbbalance_planner::world::{ClusterPeers, PolicyFacts, TargetEvidence, TargetWorld};
+
+/// A world with one target by Evict, which one pod matches.
+fn world(pod: &Pod) -> World {
+    let spec = json!({"cluster": {"identifier": "pay-prod"}, "targets": [{
+        "name": "pay", "selector": {"matchLabels": {"app": "pay"}},
+        "pools": [{"endpoint": "Writer", "connectionsPerPod": 8}],
+        "recycle": {"method": "Evict"}
+    }]});
+    let spec: dbbalance_api::spec::DbBalancePolicySpec = serde_json::from_value(spec).unwrap();
+    let facts = extract_facts(pod, &spec.targets[0]).unwrap();
+    World {
+        policy: PolicyFacts {
+            namespace: "bank".into(),
+            name: "pay".into(),
+            uid: "u".into(),
+            generation: Some(1),
+            token: None,
+            pause_until: None,
+            deleting: false,
+        },
+        spec,
+        status: DbBalancePolicyStatus::default(),
+        topology: TopologyState::Pending,
+        dns: Arc::default(),
+        settling: dbbalance_core::debounce::SettlingChanges::default(),
+        targets: vec![TargetWorld {
+            workload: None,
+            pods: vec![facts],
+            owned_by: None,
+            backoff: None,
+            evidence: TargetEvidence::default(),
+        }],
+        peers: ClusterPeers::default(),
+        highest_stamp: None,
+        effects_not_before: None,
+        role_allowed: true,
+        cluster_allowed: true,
+        signal_allowed: true,
+        evidence_allowed: true,
+        overlaps: vec![],
+    }
+}
+
+fn pod_of(kind: &str, state: &serde_json::Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "pay-1", "uid": "p", "resourceVersion": "7",
+            "creationTimestamp": "2026-05-04T03:00:00Z", "labels": {"app": "pay"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "pay", "uid": "o", "controller": true}]
+        },
+        "spec": {"containers": [{"name": "app"}]},
+        "status": {"containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state
+        }]}
+    }))
+    .unwrap()
+}
+
+/// The status of a target that counts no pod, due for an epoch that opened at this time.
+fn status(opened: &str) -> DbBalancePolicyStatus {
+    serde_json::from_value(json!({
+        "epoch": 2,
+        "targets": [{
+            "name": "pay", "owned": true, "pods": 0, "stale": 0, "baselineEpoch": 1, "dueEpoch": 2,
+            "urgentEpoch": 0, "openTime": opened, "fingerprint": "ffff", "reference": "r"
+        }]
+    }))
+    .unwrap()
+}
+
+const BEFORE_THE_POD: &str = "2026-05-04T02:00:00Z";
+const AFTER_THE_POD: &str = "2026-05-04T04:00:00Z";
+
+#[test]
+fn no_pods_never_stands_over_pods_that_match() {
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let job = world(&pod_of("Job", &running));
+    let (value, reason, message) = fresh_condition(&status(AFTER_THE_POD), &job);
+    assert_eq!((value, reason), (ConditionStatus::False, "NotEvictable"));
+    assert!(message.contains("pay-1 (Job pay may not recreate it)"));
+    let (value, reason, _) = fresh_condition(&status(BEFORE_THE_POD), &job);
+    assert_eq!((value, reason), (ConditionStatus::True, "NoneCounted"));
+
+    let down = world(&pod_of("ReplicaSet", &json!({"waiting": {}})));
+    let (_, reason, message) = fresh_condition(&status(AFTER_THE_POD), &down);
+    assert_eq!(reason, "NoneCounted");
+    assert!(
+        message.contains("1 without a running container"),
+        "{message}"
+    );
+
+    let mut none = down;
+    none.targets[0].pods.clear();
+    assert_eq!(fresh_condition(&status(AFTER_THE_POD), &none).1, "NoPods");
+}
