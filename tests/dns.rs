@@ -244,7 +244,9 @@ async fn ten_clusters_in_need_ask_no_more_than_the_bound() {
     let dns = watch(&server, 50).await;
     for n in 0..10 {
         let key = key(&format!("c{n}"));
-        dns.watch(&key, &view("orders-1", &["orders-2"]));
+        let mut view = view("orders-1", &["orders-2"]);
+        view.topology.arn = format!("arn:c{n}");
+        dns.watch(&key, &view);
         dns.boost_until(&key, Timestamp::now() + SignedDuration::from_secs(60));
     }
     let began = Instant::now();

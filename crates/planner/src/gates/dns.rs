@@ -11,6 +11,7 @@ use crate::types::{ClosedGate, Gate, Step};
 use crate::world::former_addresses;
 use dbbalance_api::spec::{Endpoint, OnTimeout};
 use dbbalance_core::dns::agreement::{ExpectedAnswers, check_pools};
+use dbbalance_core::topology::Topology;
 
 /// Whether the steps of this target wait for DNS: some of its stale pods are older than a failover, and
 /// `dns.onTimeout: Proceed` has not run out.
@@ -38,7 +39,7 @@ fn deadline(ctx: &TargetContext) -> Option<Timestamp> {
 /// # Errors
 /// The gate, and when to check it again.
 pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (ClosedGate, Timestamp)> {
-    let Some(topology) = ctx.pass.settled_topology().filter(|_| is_awaited(ctx)) else {
+    let Some(topology) = served_topology(ctx).filter(|_| is_awaited(ctx)) else {
         return Ok(());
     };
     let now = ctx.pass.now;
@@ -66,6 +67,15 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (Closed
         };
         (closed, again)
     })
+}
+
+/// Returns the topology that DNS may serve: the settled one, or the one last read if its writer is the same. A reader that
+/// has not settled yet is a reader nevertheless, and a pool that it gets is not misplaced.
+fn served_topology(ctx: &TargetContext) -> Option<Topology> {
+    let settled = ctx.pass.settled_topology()?;
+    let read = ctx.pass.world.topology.current().map(|v| &v.topology);
+    let read = read.filter(|t| t.arn == settled.arn && t.writer == settled.writer);
+    Some(read.cloned().unwrap_or(settled))
 }
 
 /// Whether no stale pod is left to recycle after this step.

@@ -128,6 +128,20 @@ fn a_target_with_a_reader_pool_is_held_until_the_reader_endpoint_leads_to_reader
 }
 
 #[test]
+fn a_reader_that_has_not_settled_yet_does_not_hold_a_failover_when_dns_names_it() {
+    let mut world = opened(failed_over(quiet(Method::Signal, 4)), 12);
+    crate::testing::verify(&mut world);
+    let named = |world: &World| answer(world.clone(), 20, "bbbbbbbb", "acdacdac");
+    assert_eq!(
+        look(&named(&world), 20).gate(),
+        Some(Gate::Dns),
+        "nobody knows d"
+    );
+    world.topology = TopologyState::Current(view("bacd"));
+    assert_eq!(look(&named(&world), 20).gate(), None);
+}
+
+#[test]
 fn a_cluster_of_one_instance_does_not_wait_for_readers() {
     let mut world = crate::testing::unseen(vec![target("web", Method::Signal)], 4);
     world.topology = TopologyState::Current(view("ab"));
