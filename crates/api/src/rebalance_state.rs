@@ -43,6 +43,69 @@ pub struct RebalanceState {
     /// The last episode ended without success, and why; until the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gave_up: Option<GaveUp>,
+    /// What the fields below belong to: the topology, the due epoch and the generation of the spec. They start again when
+    /// one of these changes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub scope: String,
+    /// The recycles of pods whose misplaced connections no change of the topology explains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// Pods that were moved since a reader with too few connections last got one.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub missed: u32,
+    /// Episodes that ended without success; the rest after each is twice as long.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub failures: u32,
+    /// What recycles have shown that they cannot cure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incurable: Option<Incurable>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The recycles of pods with misplaced connections that no change of the topology explains, counted on the target: an evicted pod's
+/// successor is no new pod.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sweep {
+    /// The most such pods that there were at once.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub broken: u32,
+    /// The recycles that were taken.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub recycled: u32,
+    /// The target's pods when the last was taken.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub fleet: u32,
+    /// When the last was taken.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+}
+
+/// What recycles have shown that they cannot cure.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Incurable {
+    /// The cause.
+    pub cause: IncurableCause,
+    /// The recycles that have shown it.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub recycled: u32,
+}
+
+/// The cause that recycles do not cure.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncurableCause {
+    /// Connections to the wrong role or to no member come back.
+    Misplaced,
+    /// No recycled pod connects to a reader that has too few connections.
+    NeverReceives,
 }
 
 /// An episode: from an event or a drift to even connections.
@@ -93,6 +156,10 @@ pub struct Batch {
     /// The target's pods at that time; another number afterwards, and the batch is not scored.
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub fleet: u32,
+    /// The pods that it takes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub pods: u32,
     /// The connections that it moves.
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub connections: u32,

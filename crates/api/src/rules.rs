@@ -20,6 +20,24 @@ pub struct Triggers {
     /// A reader left.
     #[serde(default)]
     pub reader_removed: ReaderTrigger,
+    /// Measured connections are misplaced or uneven without a change of the topology.
+    #[serde(default)]
+    pub drift: DriftTrigger,
+}
+
+/// The trigger of measured connections alone.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftTrigger {
+    /// Whether misplaced or uneven connections begin a run without a change of the topology.
+    #[serde(default = "default_enabled")]
+    pub enabled: bool,
+}
+
+impl Default for DriftTrigger {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// The failover trigger.

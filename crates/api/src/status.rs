@@ -377,6 +377,8 @@ pub enum HaltReason {
     AppEnded,
     /// It made no progress within spec.pacing.progressDeadlineSeconds.
     NoProgress,
+    /// Recycles have shown that they do not cure the misplaced connections.
+    Incurable,
     /// The stamp was removed from the pod template.
     StampReverted,
     /// An older policy has taken over the pods.

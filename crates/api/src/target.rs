@@ -104,6 +104,11 @@ pub struct PoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub connections_per_pod: Option<i32>,
+    /// How many connections to the other role each pod may hold besides: a driver's monitor, a lock, a migration check. They
+    /// are not misplaced.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub stray_connections: i32,
 }
 
 /// The endpoint that a pool connects to.

@@ -139,6 +139,8 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             reach: Reach::Prompt,
             settings: &settings,
             memory: &memory,
+            scope: "",
+            recent_change: false,
         });
         memory = decision.memory;
         for pod in pods
@@ -179,6 +181,7 @@ fn stale_pod(i: usize) -> WriterPod {
             recycles: 0,
             movable: true,
             before_failover: true,
+            stale: false,
         },
         is_right: false,
         opens: None,

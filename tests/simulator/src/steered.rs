@@ -131,6 +131,7 @@ impl Controller<'_> {
                     recycles: p.recycles,
                     movable: true,
                     before_failover: false,
+                    stale: false,
                 }
             })
             .collect();
@@ -149,6 +150,8 @@ impl Controller<'_> {
             reach: self.reach,
             settings: self.settings,
             memory: &self.memory,
+            scope: "",
+            recent_change: false,
         })
     }
 

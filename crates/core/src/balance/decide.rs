@@ -9,9 +9,11 @@ use super::reader_set::ReaderSet;
 use super::rebalance::{self, RebalanceStep};
 use super::selection::is_stuck;
 use super::shares::compute_share_stats;
-use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, add_saturating};
+use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, Wait, add_saturating};
 use crate::topology::InstanceId;
-use dbbalance_api::rebalance_state::{Episode, GateRecord, RebalanceState};
+use dbbalance_api::rebalance_state::{
+    Episode, GateRecord, GaveUpReason, IncurableCause, RebalanceState,
+};
 
 /// How long a decision that waits for evidence or lookups trusts them to arrive on their own before it is made again.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
@@ -30,7 +32,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
         is_stuck(&fleet.rows, band, held)
     });
-    let sweep = select_misplaced(inputs, &fleet);
+    let sweep = select_misplaced(inputs, &fleet, &mut memory);
     let RebalanceStep {
         moves,
         wait,
@@ -54,11 +56,17 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     let event = inputs.event.filter(|at| *at > inputs.now);
     Decision {
         verdict,
-        wait: sweep.wait.or(wait),
+        wait: match sweep.wait {
+            // What is done about the excess says more.
+            Some(incurable @ Wait::Incurable(_)) => wait.or(Some(incurable)),
+            waits => waits.or(wait),
+        },
         wake: wake.into_iter().chain(event).min(),
         measure: measure || sweep.measure,
         look: look || sweep.is_open,
         urgent: sweep.pods,
+        has_open_sweep: sweep.is_open,
+        repeats: sweep.repeats,
         moves,
         unnamed,
         memory,
@@ -80,6 +88,16 @@ pub fn compute_figures(inputs: &Inputs) -> Result<BalanceFigures, Unknown> {
 /// Returns the remembered state, brought up to date with topology, event, DNS answers and time.
 fn refresh_state(inputs: &Inputs) -> RebalanceState {
     let mut memory = inputs.memory.clone();
+    if memory.scope != inputs.scope {
+        inputs.scope.clone_into(&mut memory.scope);
+        memory.sweep = None;
+        memory.missed = 0;
+        memory.failures = 0;
+        if memory.incurable.take().is_some() {
+            memory.rest_until = None;
+            memory.gave_up = None;
+        }
+    }
     let fingerprint = inputs.topology.fingerprint().0;
     if memory.fingerprint != fingerprint {
         memory.fingerprint = fingerprint;
@@ -91,10 +109,13 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
     }
     if inputs.event > memory.event && inputs.event.is_some_and(|at| at <= inputs.now) {
         memory.event = inputs.event;
-        memory.episode = Some(Episode::new(inputs.now));
-        memory.drift_since = None;
-        memory.rest_until = None;
-        memory.gave_up = None;
+        // A deploy changes nothing about what recycles could not cure.
+        if !is_out_of_reach(&memory) {
+            memory.episode = Some(Episode::new(inputs.now));
+            memory.drift_since = None;
+            memory.rest_until = None;
+            memory.gave_up = None;
+        }
     }
     if memory
         .record
@@ -111,11 +132,24 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
             .iter()
             .filter_map(|look| look.instance.as_ref());
         let seen = memory.seen_in_dns.iter().map(String::as_str);
-        memory.seen_in_dns =
-            ReaderSet::from_names(&readers, seen.chain(answered.map(|id| id.0.as_str())))
-                .to_names(&readers);
+        let named = ReaderSet::from_names(&readers, seen.chain(answered.map(|id| id.0.as_str())))
+            .to_names(&readers);
+        let is_new = named.len() > memory.seen_in_dns.len();
+        memory.seen_in_dns = named;
+        let reason = memory.gave_up.map(|g| g.reason);
+        if is_new && reason == Some(GaveUpReason::ReaderUnnamed) {
+            memory.episode = Some(Episode::new(inputs.now));
+            memory.rest_until = None;
+            memory.gave_up = None;
+        }
     }
     memory
+}
+
+/// Whether recycles have shown that they do not reach the readers that have too few connections.
+pub(super) fn is_out_of_reach(memory: &RebalanceState) -> bool {
+    let found = memory.incurable;
+    found.is_some_and(|i| i.cause == IncurableCause::NeverReceives)
 }
 
 /// Returns a decision that moves nothing, because the evidence is inconclusive.
@@ -125,6 +159,8 @@ fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> De
     Decision {
         verdict: BalanceVerdict::Unknown { reason },
         urgent: vec![],
+        has_open_sweep: false,
+        repeats: vec![],
         moves: vec![],
         wait: None,
         wake: measure.then(|| add_saturating(now, RETRY)),

@@ -61,6 +61,16 @@ pub struct PodView {
     /// Whether its connections are older than the last failover, by its stamp. With both pools, where counts alone
     /// cannot distinguish the roles, such connections are not trusted.
     pub before_failover: bool,
+    /// Whether the pod is stale: a change of the topology since explains misplaced connections.
+    pub stale: bool,
+}
+
+impl PodView {
+    /// Whether a change of the topology explains that the pod's connections are misplaced.
+    #[must_use]
+    pub const fn is_explained(&self) -> bool {
+        self.before_failover || self.stale
+    }
 }
 
 /// One answer of an endpoint.
@@ -148,6 +158,10 @@ pub struct Inputs<'a> {
     pub settings: &'a Settings,
     /// The state that the last decision left.
     pub memory: &'a RebalanceState,
+    /// Names the topology, the due epoch and the spec: what was found incurable is tried again when it changes.
+    pub scope: &'a str,
+    /// Whether a failover or the removal of a reader is so recent that pods may have found the old member since.
+    pub recent_change: bool,
 }
 
 /// Tolerances and limits. The defaults come from the simulation in `tests/simulator`, which checks them.
@@ -192,6 +206,19 @@ pub struct Settings {
     pub rest: SignedDuration,
     /// Number of batches after which the gate's own success is rated.
     pub judged_batches: u32,
+    /// Whether misplaced or uneven connections count without a change of the topology.
+    pub drift_enabled: bool,
+    /// Connections to the other role that each pod may hold.
+    pub strays: Strays,
+}
+
+/// Connections to the other role that each pod may hold, by where they lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// Connections of a pod with a reader pool to the writer.
+    pub to_writer: u32,
+    /// Connections of a pod with a writer pool to readers.
+    pub to_readers: u32,
 }
 
 impl Default for Settings {
@@ -214,6 +241,8 @@ impl Default for Settings {
             drift: SignedDuration::from_secs(300),
             rest: SignedDuration::from_secs(3600),
             judged_batches: 4,
+            drift_enabled: true,
+            strays: Strays::default(),
         }
     }
 }

@@ -8,12 +8,16 @@ use jiff::SignedDuration;
 use super::dns_gate::RecentAnswers;
 use super::inputs::{Inputs, PodView, Reach, Settings};
 use super::pod_shares::{PodShares, is_usable};
+use super::sweep::{self, Allowance};
 use super::verdict::{Wait, add_saturating};
+use dbbalance_api::rebalance_state::RebalanceState;
 
 /// The broken pods to recycle, or why they wait.
 #[derive(Default)]
 pub(super) struct UrgentBatch {
     pub pods: Vec<String>,
+    /// Those among them whose misplaced connections no change of the topology explains.
+    pub repeats: Vec<String>,
     pub wait: Option<Wait>,
     /// Whether there are broken pods that can still be helped: moves of the excess wait for them.
     pub is_open: bool,
@@ -21,13 +25,21 @@ pub(super) struct UrgentBatch {
     pub measure: bool,
 }
 
-pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatch {
+pub(super) fn select_misplaced(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    memory: &mut RebalanceState,
+) -> UrgentBatch {
     let by = inputs.settings;
+    let allowance = sweep::allow_repeats(inputs, fleet, memory);
+    let mut incurable = None;
     let mut due = vec![];
     let (mut exhausted, mut recent, mut unmeasured) = (0, 0, 0);
     for row in fleet.rows.iter().filter(|r| r.is_broken()) {
         let pod = row.pod;
-        if !pod.movable || pod.recycles >= by.max_recycles {
+        if let (Allowance::None(why), false) = (&allowance, pod.is_explained()) {
+            incurable = incurable.or(*why);
+        } else if !pod.movable || pod.recycles >= by.max_recycles {
             exhausted += 1;
         } else if pod.in_flight
             || pod
@@ -48,7 +60,9 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
         ..UrgentBatch::default()
     };
     if due.is_empty() {
-        if recent > 0 || exhausted > 0 {
+        if let (Some(why), 0, 0) = (incurable, recent, unmeasured) {
+            sweep.wait = Some(Wait::Incurable(why));
+        } else if recent > 0 || exhausted > 0 {
             sweep.wait = Some(Wait::Broken { exhausted, recent });
         } else if unmeasured > 0 {
             sweep.wait = Some(Wait::MeasureFirst {
@@ -71,6 +85,26 @@ pub(super) fn select_misplaced(inputs: &Inputs, fleet: &PodShares) -> UrgentBatc
         key(a).cmp(&key(b)).then_with(|| a.pod.id.cmp(&b.pod.id))
     });
     sweep.measure = true;
+    let mut left = match allowance {
+        Allowance::Some(left) => left,
+        Allowance::Wait | Allowance::None(_) => 0,
+    };
+    due.retain(|r| {
+        let goes = r.pod.is_explained() || left > 0;
+        if !r.pod.is_explained() && left > 0 {
+            left -= 1;
+        }
+        goes
+    });
+    let repeats = due.iter().filter(|r| !r.pod.is_explained());
+    sweep.repeats = repeats.map(|r| r.pod.id.clone()).collect();
+    if due.is_empty() {
+        // The pods that went first are not back, or not measured.
+        sweep.wait = Some(Wait::MeasureFirst {
+            usable: fleet.count_usable(inputs, memory.sweep.map(|s| s.at)),
+            pods: fleet.pods,
+        });
+    }
     sweep.pods = due.into_iter().map(|r| r.pod.id.clone()).collect();
     sweep
 }

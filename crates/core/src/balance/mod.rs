@@ -30,6 +30,7 @@ mod reader_set;
 mod rebalance;
 mod selection;
 mod shares;
+mod sweep;
 pub mod verdict;
 
 #[cfg(test)]
@@ -40,9 +41,10 @@ mod testing;
 mod tests;
 
 pub use decide::{compute_figures, decide_balance};
-pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings, Strays};
 pub use odds::{BlindPace, BlindRecycling, Odds};
 pub use pod_shares::{WrongRole, count_wrong_role, find_misplaced_pods};
+pub use sweep::count_repeats;
 pub use verdict::{
     BalanceFigures, BalanceVerdict, Decision, InstanceShare, Misplaced, Unknown, Wait,
 };

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::inputs::{Holdings, Inputs, PodView, Pools};
+use super::inputs::{Holdings, Inputs, PodView, Pools, Strays};
 use super::verdict::{Unknown, add_saturating};
 use crate::topology::{InstanceId, Topology};
 
@@ -99,6 +99,7 @@ impl<'a> PodShares<'a> {
                     inputs.previous_writer.filter(|_| pod.before_failover),
                     holds,
                 )
+                .without_strays(inputs.settings.strays)
                 .count(),
                 no_member: holds
                     .no_member
@@ -181,6 +182,15 @@ pub struct WrongRole {
 }
 
 impl WrongRole {
+    /// Leaves out the connections that each pod may hold to the other role.
+    #[must_use]
+    pub const fn without_strays(self, strays: Strays) -> Self {
+        Self {
+            on_writer: self.on_writer.saturating_sub(strays.to_writer),
+            on_readers: self.on_readers.saturating_sub(strays.to_readers),
+        }
+    }
+
     /// Returns the number of misplaced connections. With both pools, the two counts are the same mistake seen from
     /// both sides.
     #[must_use]

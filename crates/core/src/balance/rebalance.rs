@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
+use super::decide::is_out_of_reach;
 use super::dns_gate::{RecentAnswers, required_share, score_batch};
 use super::inputs::{Inputs, Reach};
 use super::pod_shares::{PodShares, is_at_least_percent};
@@ -14,10 +15,15 @@ use super::selection::{Selection, select_pods};
 use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
-use dbbalance_api::rebalance_state::{Batch, Episode, GaveUp, GaveUpReason, RebalanceState};
+use dbbalance_api::rebalance_state::{
+    Batch, Episode, GaveUp, GaveUpReason, Incurable, IncurableCause, RebalanceState,
+};
 
 /// The share of gated recycles that land as predicted, roughly. The episode's budget is computed with it.
 const GATED_SUCCESS: f64 = 0.8;
+
+/// The longest rest after an episode without success is 2^5 hours (docs/adr/0014-steering.md).
+const MAX_REST_DOUBLINGS: u32 = 5;
 
 /// The pods of the next batch, or why there is none.
 #[derive(Debug, Default)]
@@ -132,7 +138,13 @@ fn wait_for_trigger(
     memory: &mut RebalanceState,
 ) -> Option<RebalanceStep> {
     let by = inputs.settings;
-    memory.drift_since = if judged.is_far {
+    if let Some(found) = memory.incurable.filter(|_| is_out_of_reach(memory)) {
+        return Some(RebalanceStep {
+            look: false,
+            ..RebalanceStep::waiting(Wait::Incurable(found), None)
+        });
+    }
+    memory.drift_since = if judged.is_far && by.drift_enabled {
         memory.drift_since.or(Some(inputs.now))
     } else {
         None
@@ -170,6 +182,7 @@ fn close_batch(
     let Some(batch) = memory.batch.take() else {
         return;
     };
+    count_missed(inputs, fleet, judged, &batch, memory);
     if !batch.gated || batch.fleet != saturate_to_u32(inputs.pods.len()) || batch.connections == 0 {
         return;
     }
@@ -185,6 +198,26 @@ fn close_batch(
         // Without the gate it takes more recycles: the budget is computed again from here.
         let left = compute_budget(judged, false);
         episode.budget = Some(episode.moved.saturating_add(left));
+    }
+}
+
+/// Counts the pods that were moved and have not connected to a reader that has too few connections.
+fn count_missed(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    batch: &Batch,
+    memory: &mut RebalanceState,
+) {
+    if batch.fleet != saturate_to_u32(inputs.pods.len()) || batch.connections == 0 {
+        return;
+    }
+    let receivers = batch.receiver_names.iter().map(String::as_str);
+    let receivers = ReaderSet::from_names(&fleet.places, receivers);
+    if sum_held(judged, receivers) > batch.held {
+        memory.missed = 0;
+    } else {
+        memory.missed = memory.missed.saturating_add(batch.pods);
     }
 }
 
@@ -239,11 +272,10 @@ fn select_batch(
     );
     let answers = RecentAnswers::from_fresh(inputs.looks, now, by);
     let mut receivers = judged.under;
-    let mut unnamed = vec![];
     let seen = memory.seen_in_dns.iter().map(String::as_str);
     let seen = ReaderSet::from_names(&fleet.places, seen);
     if asks_dns && judged.under.intersection(seen).is_empty() {
-        unnamed = judged.under.instances(&fleet.places).cloned().collect();
+        let unnamed: Vec<InstanceId> = judged.under.instances(&fleet.places).cloned().collect();
         let until = add_saturating(episode.since, by.naming);
         // If no lookup is answered, pods would not find the database either.
         let (_, answered) = answers.count_agreeing(|_| true);
@@ -255,10 +287,16 @@ fn select_batch(
             let second = add_saturating(now, SignedDuration::from_secs(1));
             return RebalanceStep::waiting(wait, Some(second));
         }
-    } else if asks_dns {
+        // Pods would not find it either. It is taken up again when a look-up names it.
+        return RebalanceStep {
+            unnamed,
+            ..give_up(GaveUpReason::ReaderUnnamed, inputs, memory)
+        };
+    }
+    if asks_dns {
         receivers = receivers.intersection(seen);
     }
-    let gated = asks && unnamed.is_empty();
+    let gated = asks;
 
     let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
     let wanted: Vec<&InstanceId> = receivers.instances(&fleet.places).collect();
@@ -290,10 +328,7 @@ fn select_batch(
     if picked.pods.is_empty() {
         return give_up(GaveUpReason::PodsExhausted, inputs, memory);
     }
-    RebalanceStep {
-        unnamed,
-        ..record_batch(inputs, fleet, judged, memory, &picked, gated)
-    }
+    record_batch(inputs, fleet, judged, memory, &picked, gated)
 }
 
 /// Returns whether the gate has held too long. Alternating answers can stay at chance for ever, so while any lookup
@@ -328,6 +363,7 @@ fn record_batch(
         at: inputs.now,
         settled: None,
         fleet: saturate_to_u32(inputs.pods.len()),
+        pods: saturate_to_u32(picked.pods.len()),
         connections: picked.connections,
         receiver_names: picked.receivers.to_names(&fleet.places),
         held: sum_held(judged, picked.receivers),
@@ -353,11 +389,25 @@ fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut RebalanceState) -
     let gave_up = GaveUp { reason, moved };
     memory.episode = None;
     memory.gave_up = Some(gave_up);
-    memory.rest_until = Some(add_saturating(inputs.now, inputs.settings.rest));
-    RebalanceStep {
+    let doublings = memory.failures.min(MAX_REST_DOUBLINGS);
+    memory.failures = memory.failures.saturating_add(1);
+    let rest = inputs.settings.rest * (1 << doublings);
+    memory.rest_until = Some(add_saturating(inputs.now, rest));
+    let step = |wait| RebalanceStep {
         look: false,
-        ..RebalanceStep::waiting(Wait::GaveUp(gave_up), memory.rest_until)
+        ..RebalanceStep::waiting(wait, memory.rest_until)
+    };
+    // Of a whole episode at least one pod would have connected to such a reader by chance.
+    let is_spent = reason != GaveUpReason::ReaderUnnamed && moved > 0;
+    if is_spent && memory.missed >= moved {
+        let found = Incurable {
+            cause: IncurableCause::NeverReceives,
+            recycled: moved,
+        };
+        memory.incurable = Some(found);
+        return step(Wait::Incurable(found));
     }
+    step(Wait::GaveUp(gave_up))
 }
 
 fn saturate_to_u32(n: usize) -> u32 {

@@ -47,6 +47,7 @@ pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
         recycles: 0,
         movable: true,
         before_failover: false,
+        stale: false,
     }
 }
 
@@ -65,6 +66,8 @@ pub(super) struct Stage {
     pub reach: Reach,
     pub settings: Settings,
     pub memory: RebalanceState,
+    pub scope: String,
+    pub recent_change: bool,
 }
 
 impl Stage {
@@ -85,6 +88,8 @@ impl Stage {
             reach: Reach::Prompt,
             settings: Settings::default(),
             memory: RebalanceState::default(),
+            scope: String::new(),
+            recent_change: false,
         }
     }
 
@@ -113,6 +118,8 @@ impl Stage {
             reach: self.reach,
             settings: &self.settings,
             memory: &self.memory,
+            scope: &self.scope,
+            recent_change: self.recent_change,
         })
     }
 

@@ -5,7 +5,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::topology::InstanceId;
-use dbbalance_api::rebalance_state::{GaveUp, GaveUpReason, RebalanceState};
+use dbbalance_api::rebalance_state::{
+    GaveUp, GaveUpReason, Incurable, IncurableCause, RebalanceState,
+};
 use dbbalance_api::status::LimitedBy;
 
 /// The result of a decision: what to do, report and remember.
@@ -16,6 +18,11 @@ pub struct Decision {
     /// UIDs of pods with connections to a wrong role or to an instance that is not a member, those not Ready first.
     /// Exempt from `maxUnavailable` where the method is; the caller applies the storm cap.
     pub urgent: Vec<String>,
+    /// Whether there are such pods that can still be helped.
+    pub has_open_sweep: bool,
+    /// UIDs of those among them whose misplaced connections no change of the topology explains: the caller counts the ones it takes with
+    /// [`count_repeats`](super::count_repeats).
+    pub repeats: Vec<String>,
     /// UIDs of pods to move for the rebalance; never more than are free.
     pub moves: Vec<String>,
     /// Why no more is done now.
@@ -264,6 +271,8 @@ pub enum Wait {
         /// When the first may be recycled again.
         until: Timestamp,
     },
+    /// Recycles have shown that they do not help.
+    Incurable(Incurable),
     /// No pod is free: pods are not Ready, or the connection budget has no room.
     NothingFree,
     /// The last episode ended without success.
@@ -289,6 +298,7 @@ impl Wait {
             Self::GateClosed { .. } => "GateClosed",
             Self::NeverNamed { .. } => "NeverNamed",
             Self::PodCooldown { .. } => "PodCooldown",
+            Self::Incurable(_) => "Incurable",
             Self::NothingFree => "NothingFree",
             Self::GaveUp(GaveUp {
                 reason: GaveUpReason::BudgetSpent,
@@ -347,6 +357,20 @@ impl fmt::Display for Wait {
                 f,
                 "{pods} pods that could help were recycled just now, the first may go again at {}",
                 round_to_second(*until)
+            ),
+            Self::Incurable(Incurable {
+                cause: IncurableCause::Misplaced,
+                recycled,
+            }) => write!(
+                f,
+                "misplaced connections came back after {recycled} recycles, so no pod is recycled for them until the topology, the policy or a token changes; if the app needs them, allow them by pools[].strayConnections, or declare the pool that they belong to"
+            ),
+            Self::Incurable(Incurable {
+                cause: IncurableCause::NeverReceives,
+                recycled,
+            }) => write!(
+                f,
+                "none of {recycled} recycled pods connected to a reader that has too few connections, so no other is recycled until the topology, the policy or a token changes; do the pools use the cluster's reader endpoint, and not a custom one?"
             ),
             Self::NothingFree => f.write_str("no pod is free to be taken"),
             Self::GaveUp(GaveUp {

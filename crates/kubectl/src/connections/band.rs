@@ -53,6 +53,7 @@ fn compute_band(
             recycles: 0,
             movable: true,
             before_failover: false,
+            stale: false,
         })
         .collect();
     let figures = compute_figures(&Inputs {
@@ -69,6 +70,8 @@ fn compute_band(
         reach: Reach::Unseen,
         settings: &Settings::new(input.tolerance, None),
         memory: &RebalanceState::default(),
+        scope: "",
+        recent_change: false,
     })
     .ok()?;
     Some(ConnectionBand {

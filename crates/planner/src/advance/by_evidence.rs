@@ -10,7 +10,7 @@ use crate::gates::privilege::Privilege;
 use crate::gates::topology::check_epoch;
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_measured_canary};
-use crate::runs::lifecycle::{finish_run, mark_progress, mark_verified};
+use crate::runs::lifecycle::{Halt, finish_run, halt_run, mark_progress, mark_verified};
 use crate::selection::assessment::{Assessment, UsableEvidence, assess_target};
 use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
@@ -18,8 +18,8 @@ use crate::target::TargetContext;
 use crate::times::{add_duration, status_time};
 use crate::types::{ClosedGate, Gate, Step};
 use dbbalance_api::spec::Method;
-use dbbalance_api::status::{BalanceStatus, RunResult, Trigger};
-use dbbalance_core::balance::Wait;
+use dbbalance_api::status::{BalanceStatus, HaltReason, RunResult, Trigger};
+use dbbalance_core::balance::{Wait, count_repeats};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// If evidence is incomplete so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
@@ -145,8 +145,14 @@ impl TargetPlanner<'_, '_> {
         }
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
-        let decision = usable.decide_with_free(free, ctx.pass.now);
+        let mut decision = usable.decide_with_free(free, ctx.pass.now);
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
+        if let Some((Step::Pods { pods, .. }, _)) = &selected {
+            let repeats = pods.iter().filter(|p| decision.repeats.contains(&p.uid));
+            let taken = u32::try_from(repeats.count()).unwrap_or(u32::MAX);
+            let fleet = u32::try_from(ctx.counted.len()).unwrap_or(u32::MAX);
+            count_repeats(&mut decision.memory, taken, fleet, ctx.pass.now);
+        }
         Ok(match selected {
             Some((step, adds)) => TargetOutcome::Step(SelectedStep {
                 step,
@@ -209,6 +215,12 @@ impl TargetPlanner<'_, '_> {
         } else if let Some(step) = by_evidence::select_stamps(ctx, usable) {
             self.changes.wake_at(self.next_tick());
             self.out.step = Some(step);
+        } else if let (Some(wait @ Wait::Incurable(_)), true) =
+            (&usable.decision.wait, ctx.running().is_some())
+        {
+            let halt = Halt::new(HaltReason::Incurable, wait.to_string());
+            self.out.held = Some(ClosedGate::new(Gate::Halted, halt.message.clone()));
+            halt_run(&mut self.ctx, &halt, self.changes);
         } else if usable.is_measured_since_opened(ctx) {
             // Misplaced, and nothing that may be done about it: no reading soon would help.
             let evicts = single_pod_method(ctx) == Some(Method::Evict);

@@ -85,9 +85,12 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
             let message = "every pod that could help was recycled just now".to_owned();
             (Gate::Pacing, message, Some(*until))
         }
-        Some(wait @ (Wait::NothingFree | Wait::GaveUp(_) | Wait::NotTriggered { .. })) => {
-            (Gate::Pacing, wait.to_string(), None)
-        }
+        Some(
+            wait @ (Wait::NothingFree
+            | Wait::GaveUp(_)
+            | Wait::Incurable(_)
+            | Wait::NotTriggered { .. }),
+        ) => (Gate::Pacing, wait.to_string(), None),
     };
     ClosedGate {
         gate,

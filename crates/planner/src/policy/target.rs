@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{count_u32, seconds};
 use dbbalance_api::spec::{Endpoint, Fallback, Method, TargetSpec, WorkloadRef};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::balance::Pools;
+use dbbalance_core::balance::{Pools, Strays};
 use dbbalance_core::epoch;
 
 /// How much longer than the method's timeout a claim is left alone: the replica that made it may be slow, and another
@@ -66,6 +66,18 @@ impl TargetPolicy {
                 settings: serde_json::to_string(recycle).unwrap_or_default(),
             },
             spec: spec.clone(),
+        }
+    }
+
+    /// Returns the connections to the other role that each of its pods may hold.
+    pub(crate) fn strays(&self) -> Strays {
+        let of = |endpoint| {
+            let pools = self.spec.pools.iter().filter(|p| p.endpoint == endpoint);
+            pools.map(|p| count_u32(p.stray_connections)).sum()
+        };
+        Strays {
+            to_writer: of(Endpoint::Reader),
+            to_readers: of(Endpoint::Writer),
         }
     }
 

@@ -136,11 +136,15 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
         BalanceVerdict::Unbalanced { figures } => {
             let broken = figures.misplaced.wrong_role + figures.misplaced.no_member > 0;
             let reason = match &decision.wait {
-                Some(wait @ Wait::GaveUp(_)) => wait.reason(),
+                Some(wait @ (Wait::GaveUp(_) | Wait::Incurable(_))) => wait.reason(),
                 _ if broken => "Misplaced",
                 _ => "Uneven",
             };
-            (reason, figures.to_string())
+            let message = match &decision.wait {
+                Some(wait @ Wait::Incurable(_)) => format!("{figures}; {wait}"),
+                _ => figures.to_string(),
+            };
+            (reason, message)
         }
     }
 }
@@ -171,14 +175,7 @@ impl Assessment {
 
     /// Connections to the wrong role, or to no member, on pods that can still be helped.
     fn is_broken(&self) -> bool {
-        let Some(decision) = self.decision() else {
-            return false;
-        };
-        let Some(figures) = decision.verdict.figures() else {
-            return false;
-        };
-        let helpless = matches!(decision.wait, Some(Wait::Broken { recent: 0, .. }));
-        figures.misplaced.wrong_role + figures.misplaced.no_member > 0 && !helpless
+        self.decision().is_some_and(|d| d.has_open_sweep)
     }
 
     /// Whether pods have to move: some are broken, or an episode is in progress.

@@ -1,11 +1,13 @@
 //! The inputs of the balance: a target's world, as `dbbalance_core::balance` takes it.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::runs::canary::REOPENING;
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
+use dbbalance_api::status::Trigger;
 use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
@@ -14,6 +16,8 @@ use dbbalance_core::topology::{InstanceId, Topology};
 
 /// A recycled pod whose pools have not come back by then is measured as it is.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
+/// How long DNS, caches and pools may take to settle after a change.
+const RECENT_CHANGE: SignedDuration = SignedDuration::from_mins(10);
 /// How much of its former connections a pod must hold to be back, in percent: a pool may be lazy.
 const BACK_PERCENT: usize = 90;
 
@@ -30,6 +34,8 @@ pub(super) struct BalanceInputs {
     pub reach: Reach,
     pub settings: Settings,
     pub memory: RebalanceState,
+    pub scope: String,
+    pub recent_change: bool,
 }
 
 impl BalanceInputs {
@@ -49,6 +55,8 @@ impl BalanceInputs {
             reach: self.reach,
             settings: &self.settings,
             memory: &self.memory,
+            scope: &self.scope,
+            recent_change: self.recent_change,
         }
     }
 }
@@ -68,6 +76,7 @@ pub(super) fn gather_inputs(
     topology: Topology,
     evidence: &Evidence,
 ) -> BalanceInputs {
+    let fingerprint = topology.fingerprint().0;
     let dns = &ctx.pass.world.dns;
     let sees = dns.is_available();
     let reach = match single_pod_method(ctx) {
@@ -88,10 +97,33 @@ pub(super) fn gather_inputs(
         looks: dns_answers(dns, &dns.reader),
         writer_looks: dns_answers(dns, &dns.writer),
         reach,
-        settings: Settings::new(ctx.pass.policy.evidence.tolerance_percent, None),
+        settings: Settings {
+            drift_enabled: ctx.pass.policy.triggers.drift.enabled,
+            strays: ctx.policy.strays(),
+            ..Settings::new(ctx.pass.policy.evidence.tolerance_percent, None)
+        },
+        scope: name_scope(ctx, &fingerprint),
+        recent_change: is_change_recent(ctx),
         memory: load_memory(ctx, event),
         event,
     }
+}
+
+/// Names what a finding about recycles holds for: another topology, due epoch (which a token raises) or spec may change it.
+fn name_scope(ctx: &TargetContext, fingerprint: &str) -> String {
+    let generation = ctx.pass.world.policy.generation.unwrap_or(0);
+    format!("{fingerprint}/{}/{generation}", ctx.status.due_epoch)
+}
+
+/// Whether a failover or the removal of a reader is so recent that pods may have found the old member since.
+fn is_change_recent(ctx: &TargetContext) -> bool {
+    let is_recent = |time: &Option<Time>| {
+        let since = time.as_ref().map(|t| ctx.pass.now.duration_since(t.0));
+        since.is_some_and(|s| s < RECENT_CHANGE)
+    };
+    let target = &ctx.status;
+    let removed = target.triggers.contains(&Trigger::ReaderRemoved);
+    is_recent(&target.urgent_open_time) || (removed && is_recent(&target.open_time))
 }
 
 /// Returns what is remembered of the target. Evidence that is new to a target takes what has happened before as it is: only what
@@ -157,6 +189,7 @@ fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView
         recycles: moved.map_or(0, |m| m.count),
         movable: may_move && ctx.stage(pod) != Stage::Failed,
         before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
+        stale: !pod.is_fresh(&ctx.mark, &ctx.status),
     }
 }
 

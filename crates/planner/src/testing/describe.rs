@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::recorder::{StoryNames, describe_duration, describe_time};
 use crate::{ClosedGate, Notice, Opening, Plan, PodStep, Step, TargetPlan};
 use dbbalance_api::rebalance_state::{
-    Batch, Episode, GateRecord, GaveUp, GaveUpReason, RebalanceState,
+    Batch, Episode, GateRecord, GaveUp, GaveUpReason, Incurable, RebalanceState, Sweep,
 };
 use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
@@ -124,7 +124,28 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         drift_since,
         rest_until,
         gave_up,
+        scope: _,
+        sweep,
+        missed,
+        failures,
+        incurable,
     } = memory;
+    if let Some(sweep) = sweep {
+        let Sweep {
+            broken,
+            recycled,
+            fleet,
+            at,
+        } = sweep;
+        let words = format!("{recycled} of {broken} broken, {fleet} pods");
+        out.put(format!("{key}: sweep"), words);
+        out.put(format!("{key}: sweep at"), describe_time(*at));
+    }
+    out.put(format!("{key}: missed"), missed);
+    out.put(format!("{key}: failures"), failures);
+    if let Some(Incurable { cause, recycled }) = incurable {
+        out.put(format!("{key}: incurable"), format!("{cause:?} {recycled}"));
+    }
     out.put(
         format!("{key}: topology"),
         names.name_fingerprint(fingerprint),
@@ -149,6 +170,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
             at,
             settled,
             fleet,
+            pods,
             connections,
             receiver_names,
             held,
@@ -157,6 +179,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         out.put(format!("{key}: batch at"), describe_time(*at));
         out.put_time(format!("{key}: batch settled"), *settled);
         out.put(format!("{key}: batch of pods"), fleet);
+        out.put(format!("{key}: batch takes"), pods);
         out.put(format!("{key}: batch connections"), connections);
         out.put(
             format!("{key}: batch receivers"),

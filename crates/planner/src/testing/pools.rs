@@ -48,6 +48,10 @@ pub(crate) struct Pools {
     pub(crate) lag: i64,
     /// The effect does nothing on a pod of every so many; 0 is never.
     pub(crate) deaf: usize,
+    /// Connections to the writer that each pod opens beside its pools.
+    pub(crate) strays: u16,
+    /// A reader that the pods' own endpoint leaves out, though the cluster's names it.
+    pub(crate) left_out: Option<char>,
     /// Effects by pod and the run that it was in.
     pub(crate) effects: HashMap<(String, Timestamp), usize>,
     /// What the pods truly hold.
@@ -87,6 +91,8 @@ impl Pools {
             unread: BTreeSet::new(),
             lag: 0,
             deaf: 0,
+            strays: 0,
+            left_out: None,
             effects: HashMap::new(),
             held: BTreeMap::new(),
             past: Vec::new(),
@@ -157,6 +163,9 @@ impl Pools {
         if self.both {
             to.push((writer, WRITER));
         }
+        if self.strays > 0 {
+            to.push((writer, self.strays));
+        }
         measured::sockets(self.ports, &to)
     }
 
@@ -175,6 +184,28 @@ impl Pools {
         (reader, writer)
     }
 
+    /// Every pod opens its pools anew, evenly on `b` and `c`.
+    pub(crate) fn reopen(&mut self) {
+        let uids: Vec<String> = self.held.keys().cloned().collect();
+        for (n, uid) in uids.into_iter().enumerate() {
+            let sockets = self.connect(if n % 2 == 0 { "b" } else { "c" }, "a");
+            self.held.insert(uid, sockets);
+        }
+        self.wait(1);
+    }
+
+    /// The reader that the pods' endpoint leads to, if `answer` is the cluster's.
+    fn reader_of_pods(&self, answer: String) -> String {
+        let letter = answer.chars().next();
+        if letter != self.left_out || letter.is_none() {
+            return answer;
+        }
+        let mut readers = self.dns.chars().skip(1).filter(|c| Some(*c) != letter);
+        let even = self.now.as_second() / CACHED % 2 == 0;
+        let other = if even { readers.next() } else { readers.last() };
+        other.map_or(answer, String::from)
+    }
+
     /// Lets time pass without the operator.
     pub(crate) fn wait(&mut self, secs: i64) {
         for _ in 0..secs {
@@ -191,6 +222,7 @@ impl Pools {
                 .collect();
             for uid in &started {
                 if self.opening.remove(uid) || !self.held.contains_key(uid) {
+                    let reader = self.reader_of_pods(reader.clone());
                     let sockets = self.connect(&reader, &writer);
                     self.held.insert(uid.clone(), sockets);
                 }

@@ -15,6 +15,9 @@ fn writers(on: &[&str]) -> Stage {
 #[test]
 fn writer_pools_on_a_reader_go_all_at_once_when_eight_looks_agree() {
     let mut stage = writers(&["r00", "r00", "r00", "w"]);
+    for pod in &mut stage.pods {
+        pod.before_failover = true;
+    }
     stage.writer_answers(&["w"; 8]);
     let decision = stage.decide();
     assert_eq!(decision.urgent, ["pod-0000", "pod-0001", "pod-0002"]);
@@ -246,4 +249,97 @@ fn equal_pools_that_a_failover_swapped_are_told_by_their_age() {
         pod.before_failover = true;
     }
     assert_eq!(wrong(&stage), 20);
+}
+
+/// Six pods of writer pools on a reader, with no change that explains it; two were taken and counted.
+fn two_taken() -> Stage {
+    let mut stage = writers(&["r00"; 6]);
+    stage.writer_answers(&["w"; 8]);
+    let decision = stage.pass();
+    assert_eq!(decision.urgent.len(), 2, "two go first");
+    assert_eq!(decision.repeats, decision.urgent);
+    count_repeats(&mut stage.memory, 2, 6, stage.now);
+    stage
+}
+
+/// Measures every pod anew, a while later.
+fn measure(stage: &mut Stage) {
+    stage.later(10);
+    stage.writer_answers(&["w"; 8]);
+    let now = stage.now;
+    for pod in &mut stage.pods {
+        pod.read_at = Some(now);
+    }
+}
+
+#[test]
+fn what_comes_back_on_two_recycled_pods_is_incurable_and_no_other_is_touched() {
+    let mut stage = two_taken();
+    assert!(
+        stage.pass().urgent.is_empty(),
+        "they must be measured first"
+    );
+    for _ in 0..24 {
+        measure(&mut stage);
+        let decision = stage.pass();
+        assert!(decision.urgent.is_empty());
+        assert!(!decision.has_open_sweep, "no run starts for it");
+        assert_eq!(decision.wait.as_ref().map(Wait::reason), Some("Incurable"));
+        let words = decision.wait.unwrap().to_string();
+        assert!(words.contains("strayConnections"), "{words}");
+        stage.later(3000);
+    }
+    stage.scope = "another topology".into();
+    measure(&mut stage);
+    assert_eq!(stage.pass().urgent.len(), 2);
+}
+
+#[test]
+fn the_rest_follows_when_two_recycled_pods_are_right() {
+    let mut stage = two_taken();
+    for pod in &mut stage.pods[..2] {
+        pod.holds = Some(holdings([("w", 5)]));
+    }
+    measure(&mut stage);
+    assert_eq!(stage.pass().urgent.len(), 4);
+}
+
+#[test]
+fn after_a_recent_change_each_pod_may_go_three_times() {
+    let mut stage = writers(&["r00"; 6]);
+    stage.recent_change = true;
+    stage.writer_answers(&["w"; 8]);
+    assert_eq!(stage.pass().urgent.len(), 6);
+    count_repeats(&mut stage.memory, 12, 6, stage.now);
+    measure(&mut stage);
+    let decision = stage.pass();
+    assert!(decision.urgent.is_empty());
+    assert_eq!(decision.wait.as_ref().map(Wait::reason), Some("Incurable"));
+}
+
+#[test]
+fn without_the_trigger_of_drift_nothing_moves_that_no_change_explains() {
+    let mut stage = writers(&["r00"; 6]);
+    stage.settings.drift_enabled = false;
+    stage.pods[3].stale = true;
+    stage.writer_answers(&["w"; 8]);
+    assert_eq!(stage.pass().urgent, ["pod-0003"]);
+    stage.pods[3].stale = false;
+    let decision = stage.pass();
+    assert!(decision.urgent.is_empty() && !decision.has_open_sweep);
+}
+
+#[test]
+fn connections_that_a_pod_may_hold_to_the_other_role_are_not_misplaced() {
+    let holds = vec![
+        holdings([("r00", 6), ("w", 1)]),
+        holdings([("r00", 6), ("w", 3)]),
+    ];
+    let mut stage = Stage::new(topology(1), Pools::Reader, holds);
+    stage.answers(&["r00"; 8]);
+    stage.settings.strays.to_writer = 1;
+    let decision = stage.pass();
+    assert_eq!(decision.urgent, ["pod-0001"]);
+    let figures = decision.verdict.figures().unwrap();
+    assert_eq!(figures.misplaced.wrong_role, 2);
 }

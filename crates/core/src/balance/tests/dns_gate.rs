@@ -53,7 +53,7 @@ fn where_few_caches_are_known_patience_is_longer() {
 }
 
 #[test]
-fn a_reader_that_no_look_has_named_is_waited_for_and_then_said() {
+fn a_reader_that_no_look_has_named_is_given_up_until_one_does() {
     let mut stage = Stage::readers(&[10, 10, 0]);
     stage.answers(&["r00"; 8]);
     assert!(matches!(stage.pass().wait, Some(Wait::NeverNamed { .. })));
@@ -64,11 +64,14 @@ fn a_reader_that_no_look_has_named_is_waited_for_and_then_said() {
     stage.answers(&["r01"; 8]);
     let decision = stage.pass();
     assert_eq!(decision.unnamed, [id("r02")]);
+    assert!(decision.moves.is_empty(), "pods would not find it either");
     assert_eq!(
-        decision.moves.len(),
-        2,
-        "without the gate a tenth of the pods"
+        decision.wait.as_ref().map(Wait::reason),
+        Some("ReaderUnnamed")
     );
+    stage.later(30);
+    stage.answers(&["r02"; 8]);
+    assert_eq!(stage.pass().moves.len(), 5, "at once");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::super::testing::*;
 use super::super::*;
-use dbbalance_api::rebalance_state::{GaveUp, GaveUpReason, RebalanceState};
+use dbbalance_api::rebalance_state::{Episode, GaveUp, GaveUpReason, RebalanceState};
 
 #[test]
 fn a_batch_is_all_that_is_free_from_the_fullest_readers() {
@@ -183,12 +183,17 @@ fn play(stage: &mut Stage, lands: &str) -> usize {
 
 #[test]
 fn an_episode_that_has_spent_its_budget_ends_and_says_so() {
-    let mut stage = Stage::readers(&[10, 10, 0]);
+    let mut stage = Stage::readers(&[10, 9, 1]);
     stage.reach = Reach::Unseen;
-    // Every pod lands on the wrong reader.
-    let taken = play(&mut stage, "r00");
-    // ceil(4 · 6 / (1/3)) + 2
-    assert_eq!(taken, 74);
+    stage.pass();
+    let episode = stage.memory.episode.as_mut().unwrap();
+    episode.budget = Some(3);
+    let moved = stage.memory.episode.as_ref().unwrap().moved;
+    let mut taken = moved as usize + play(&mut stage, "r02");
+    while stage.memory.episode.is_some() {
+        taken += play(&mut stage, "r02");
+    }
+    assert_eq!(taken, 3);
     stage.answers(&["r00"; 8]);
     let decision = stage.pass();
     assert_eq!(
@@ -196,6 +201,50 @@ fn an_episode_that_has_spent_its_budget_ends_and_says_so() {
         Some("EpisodeBudgetSpent")
     );
     assert!(!decision.verdict.is_balanced());
+}
+
+#[test]
+fn a_reader_that_no_pod_of_a_whole_episode_reaches_is_given_up_until_the_scope_changes() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    stage.reach = Reach::Unseen;
+    // ceil(4 · 6 / (1/3)) + 2
+    assert_eq!(play(&mut stage, "r00"), 74);
+    for hour in 0..24 {
+        stage.later(3600);
+        let decision = stage.pass();
+        assert!(decision.moves.is_empty(), "hour {hour}");
+        let reason = decision.wait.as_ref().map(Wait::reason);
+        assert_eq!(reason, Some("Incurable"), "hour {hour}");
+    }
+    // A deploy changes nothing about it, an edit may.
+    stage.event = Some(stage.now);
+    assert!(stage.pass().moves.is_empty());
+    stage.scope = "edited".into();
+    stage.later(301);
+    stage.pass();
+    stage.later(301);
+    assert!(!stage.pass().moves.is_empty());
+}
+
+#[test]
+fn the_rest_after_episodes_without_success_doubles() {
+    let mut stage = Stage::readers(&[10, 10, 0]);
+    stage.reach = Reach::Unseen;
+    for (failures, hours) in [(0, 1), (1, 2), (2, 4), (9, 32)] {
+        stage.memory = RebalanceState {
+            failures,
+            event: stage.event,
+            fingerprint: stage.topology.fingerprint().0,
+            episode: Some(Episode {
+                budget: Some(0),
+                ..Episode::new(stage.now)
+            }),
+            ..RebalanceState::default()
+        };
+        stage.pass();
+        let rest = stage.memory.rest_until.unwrap().duration_since(stage.now);
+        assert_eq!(rest.as_hours(), hours, "{failures}");
+    }
 }
 
 #[test]
