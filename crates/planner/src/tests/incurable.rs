@@ -81,8 +81,8 @@ fn without_the_trigger_of_drift_it_costs_none() {
 }
 
 #[test]
-fn a_reader_that_the_pods_own_endpoint_leaves_out_is_given_up_after_one_hour() {
-    for (method, most) in [(Method::Evict, 30), (Method::Http, 30)] {
+fn a_reader_that_the_pods_own_endpoint_leaves_out_is_given_up_after_one_episode() {
+    for (method, most) in [(Method::Evict, 50), (Method::Http, 50)] {
         let mut model = Pools::new(method, 12, false);
         model.reopen();
         model.left_out = Some('d');
