@@ -11,6 +11,7 @@ mod measured;
 mod odds;
 mod owners;
 mod peers;
+mod prepared;
 mod privileges;
 mod runs;
 mod spent;
