@@ -214,7 +214,9 @@ fn find_silent_evidence(ctx: &TargetContext) -> Option<Finding> {
 
 /// Returns that one pod goes first, as the method was not yet seen to work for the pods' template.
 fn find_canary_note(ctx: &TargetContext) -> Option<Finding> {
-    if ctx.counted.is_empty() || ctx.is_verified() {
+    // A rollout is paced by its workload.
+    let rolls = ctx.policy.recycle.method == Method::Rollout;
+    if rolls || ctx.counted.is_empty() || ctx.is_verified() {
         return None;
     }
     Some(Finding::new(

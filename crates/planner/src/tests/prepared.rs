@@ -93,7 +93,9 @@ fn a_method_that_was_never_seen_to_work_is_said_and_holds_nothing() {
     let world = quiet(Method::Signal, 4);
     let message = assert_prepared(&world, ConditionStatus::True, MethodNotVerified);
     assert!(message.contains("one goes first"), "{message}");
-    assert_prepared(&quiet(Method::Signal, 0), ConditionStatus::True, Prepared);
+    for (method, pods) in [(Method::Signal, 0), (Method::Rollout, 4)] {
+        assert_prepared(&quiet(method, pods), ConditionStatus::True, Prepared);
+    }
 }
 
 #[test]
