@@ -23,6 +23,7 @@ use crate::aurora::PollResult;
 use crate::aurora::dns::LookupResult;
 use crate::sockets::ReadStats;
 use dbbalance_api::conditions::{ConditionStatus, ConditionType};
+use dbbalance_api::prepared::PreparedReason;
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{RunResult, Trigger};
 use dbbalance_core::evidence::UnreadableReason;
@@ -83,6 +84,8 @@ pub struct PolicyTotals {
     pub paused: usize,
     /// Each condition of each policy.
     pub conditions: Vec<(ConditionType, ConditionStatus)>,
+    /// Why each policy that is not prepared for a failover is not.
+    pub unprepared: Vec<PreparedReason>,
     /// The gate that holds each target, if one does.
     pub holding: Vec<&'static str>,
     /// Stale pods of all policies.
@@ -113,6 +116,7 @@ pub struct Metrics {
     policies: Family<ByMode, Gauge>,
     paused: Gauge,
     conditions: Family<ByCondition, Gauge>,
+    unprepared: Family<ByReason, Gauge>,
     unread: Gauge,
     held: Family<ByGate, Gauge>,
     stale: Gauge,
@@ -152,6 +156,7 @@ impl Metrics {
             policies: Family::default(),
             paused: Gauge::default(),
             conditions: Family::default(),
+            unprepared: Family::default(),
             unread: Gauge::default(),
             held: Family::default(),
             stale: Gauge::default(),
@@ -186,6 +191,7 @@ impl Metrics {
         r.register("policies", "Policies, by mode", self.policies.clone());
         r.register("policies_paused", "Paused or suspended policies", self.paused.clone());
         r.register("policy_conditions", "Policies, by type and status of a condition", self.conditions.clone());
+        r.register("policies_unprepared", "Policies whose failover would be held, by the reason of their condition Prepared", self.unprepared.clone());
         r.register("namespaces_unread", "Watched namespaces that are not served, because a list of theirs is forbidden or late", self.unread.clone());
         r.register("targets_held", "Targets whose next step a gate holds, by gate", self.held.clone());
         r.register("pods_stale", "Stale pods of all policies", self.stale.clone());
@@ -353,6 +359,15 @@ impl Metrics {
                     })
                     .set(to_gauge_value(count.count()));
             }
+        }
+        for &reason in PreparedReason::VARIANTS {
+            let count = fleet.unprepared.iter().filter(|r| **r == reason).count();
+            let row = ByReason {
+                reason: reason.as_str(),
+            };
+            self.unprepared
+                .get_or_create(&row)
+                .set(to_gauge_value(count));
         }
         for gate in Gate::ALL.iter().map(|gate| gate.as_str()) {
             let count = fleet.holding.iter().filter(|held| **held == gate).count();

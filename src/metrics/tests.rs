@@ -45,6 +45,7 @@ fn every_metric_has_its_documented_name() {
         "dbbalance_policies{mode=\"Enforce\"} 0",
         "dbbalance_policies_paused 0",
         "dbbalance_policy_conditions{type=\"Ready\",status=\"True\"} 0",
+        "dbbalance_policies_unprepared{reason=\"LonePod\"} 0",
         "dbbalance_namespaces_unread 0",
         "dbbalance_pods_stale 0",
         "dbbalance_pods_stale_since_timestamp_seconds 0",
@@ -62,6 +63,7 @@ fn the_fleet_is_replaced_as_a_whole() {
     metrics.set_fleet(&PolicyTotals {
         modes: vec![Mode::Enforce, Mode::Enforce, Mode::Observe],
         conditions: vec![(ConditionType::Ready, ConditionStatus::False)],
+        unprepared: vec![PreparedReason::LonePod, PreparedReason::LonePod],
         holding: vec!["Budget"],
         stale: 7,
         stale_since: Some(Timestamp::UNIX_EPOCH),
@@ -73,9 +75,12 @@ fn the_fleet_is_replaced_as_a_whole() {
     assert!(first.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 1"));
     assert!(first.contains("dbbalance_pods_stale 7"));
     assert!(first.contains("dbbalance_targets_held{gate=\"Budget\"} 1"));
+    assert!(first.contains("dbbalance_policies_unprepared{reason=\"LonePod\"} 2"));
+    assert!(first.contains("dbbalance_policies_unprepared{reason=\"Paused\"} 0"));
     metrics.set_fleet(&PolicyTotals::default());
     let second = page(&metrics);
     assert!(second.contains("dbbalance_policies{mode=\"Enforce\"} 0"));
+    assert!(second.contains("dbbalance_policies_unprepared{reason=\"LonePod\"} 0"));
     assert!(second.contains("dbbalance_policy_conditions{type=\"Ready\",status=\"False\"} 0"));
 }
 

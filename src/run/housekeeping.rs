@@ -14,6 +14,7 @@ use crate::controller::observe::{cluster_key, probe_key};
 use crate::metrics::{BalanceSums, PolicyBalance, PolicyTotals};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::conditions::{self, ConditionStatus, ConditionType};
+use dbbalance_api::prepared::PreparedReason;
 use dbbalance_api::spec::Mode;
 use dbbalance_planner::Gate;
 
@@ -100,6 +101,10 @@ fn count_fleet(policies: &[&DbBalancePolicy]) -> PolicyTotals {
                 .find(|t| t.as_str() == condition.type_);
             let value = parse_status(&condition.status);
             fleet.conditions.extend(type_.map(|t| (t, value)));
+            if (type_, value) == (Some(ConditionType::Prepared), ConditionStatus::False) {
+                let reason = condition.reason.parse::<PreparedReason>();
+                fleet.unprepared.extend(reason.ok());
+            }
         }
         fleet.holding.extend(
             status

@@ -31,6 +31,8 @@ pub enum ConditionType {
     Ready,
     /// The last readings of the topology were whole.
     TopologyObserved,
+    /// A failover that came now would be carried through.
+    Prepared,
     /// No counted pod is stale, by its stamp.
     Fresh,
     /// Measured connections are even. Unknown without evidence.

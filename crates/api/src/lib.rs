@@ -10,6 +10,7 @@ mod balance;
 pub mod conditions;
 pub mod crd;
 mod evidence;
+pub mod prepared;
 pub mod rebalance_state;
 mod rules;
 pub mod schema;

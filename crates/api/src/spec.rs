@@ -98,6 +98,13 @@ pub use super::target::{
         priority = 1
     ),
     printcolumn(
+        name = "Prepared",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Prepared\")].status",
+        description = "Whether a failover now would be carried through",
+        priority = 1
+    ),
+    printcolumn(
         name = "Waiting-For",
         type_ = "string",
         json_path = ".status.plan[0].waitingFor",

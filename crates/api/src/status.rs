@@ -21,7 +21,7 @@ pub struct DbBalancePolicyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, TopologyObserved, Fresh, Balanced, Recycling; Reconciling and Stalled while True.
+    /// Ready, TopologyObserved, Prepared, Fresh, Balanced, Recycling; Reconciling and Stalled while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]

@@ -7,6 +7,7 @@
 //! so it counts in both.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::topology::{ClusterView, InstanceId, Role, Topology};
 use dbbalance_api::spec::{BudgetSpec, Endpoint};
@@ -90,9 +91,50 @@ pub enum BudgetCheck {
         message: String,
         /// Whether measured connections alone leave no room, so that it does not rest on an estimate.
         measured: bool,
+        /// The part of the arithmetic that does not change with what is held.
+        bound: BudgetBound,
     },
     /// No limit is known, so a method that surges must wait; holds the reason as text.
     Unknown(String),
+}
+
+/// What a step needs on an instance, and what the instance may have in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetBound {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The connections that the step may open there.
+    pub needs: u64,
+    /// Its `max_connections`.
+    pub limit: u64,
+    /// What is kept free of them, in percent.
+    pub headroom_percent: u64,
+    /// How many may be open: the limit less the headroom.
+    pub budget: u64,
+}
+
+impl BudgetBound {
+    /// Returns with how many held connections the step just fits; `None` if it never does.
+    #[must_use]
+    pub fn most_held(&self) -> Option<u64> {
+        self.budget.checked_sub(self.needs)
+    }
+}
+
+impl fmt::Display for BudgetBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            instance,
+            needs,
+            limit,
+            headroom_percent,
+            budget,
+        } = self;
+        write!(
+            f,
+            "needs {needs} connections on {instance} ({limit} max_connections less {headroom_percent}% headroom is {budget})"
+        )
+    }
 }
 
 /// Which endpoints may resolve to a member, and among how many members each spreads.
@@ -214,6 +256,13 @@ pub fn check_budget(
                     estimated + measured,
                 ),
                 measured: measured > 0 && measured + flying + needs > budget,
+                bound: BudgetBound {
+                    instance: member.instance.clone(),
+                    needs,
+                    limit,
+                    headroom_percent: headroom,
+                    budget,
+                },
             };
         }
     }

@@ -12,6 +12,7 @@ mod measured;
 mod odds;
 mod owners;
 mod peers;
+mod prepared;
 mod privileges;
 mod runs;
 mod spent;

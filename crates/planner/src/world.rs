@@ -97,6 +97,9 @@ impl TopologyError {
     /// The reason of a cluster that the policy's namespace may not name.
     pub const CLUSTER_NOT_ALLOWED: &'static str = "ClusterNotAllowed";
 
+    /// The reason of a cluster that is stopping, stopped or starting.
+    pub const CLUSTER_STOPPED: &'static str = "ClusterStopped";
+
     /// Whether the cluster does not exist.
     #[must_use]
     pub fn is_cluster_missing(&self) -> bool {

@@ -9,7 +9,9 @@ use dbbalance_api::conditions::{self, ConditionState, ConditionStatus, Condition
 use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
-use dbbalance_planner::{Gate, Plan, UntakenPods, describe_refused_method, describe_untaken_pods};
+use dbbalance_planner::{
+    Gate, Plan, UntakenPods, assess_preparedness, describe_refused_method, describe_untaken_pods,
+};
 
 /// A condition's status, reason and message.
 type ConditionValue = (ConditionStatus, &'static str, String);
@@ -26,6 +28,7 @@ pub(super) fn set_conditions(
     let ready = ready_condition(status, world, parsed, plan);
     let observed = observed_condition(world);
     let fresh = fresh_condition(status, world);
+    let prepared = assess_preparedness(world, parsed, status, now);
     let recycling = recycling_condition(status);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
     let stalled = stalled_condition(status, plan, &ready);
@@ -42,6 +45,8 @@ pub(super) fn set_conditions(
     };
     put(ConditionType::Ready, ready);
     put(ConditionType::TopologyObserved, observed);
+    let prepared: ConditionValue = (prepared.status, prepared.reason.as_str(), prepared.message);
+    put(ConditionType::Prepared, prepared);
     put(ConditionType::Fresh, fresh);
     put(ConditionType::Recycling, recycling);
     let state = ConditionState {

@@ -23,7 +23,7 @@ pub const LAYERS: &[CrateLayers] = &[
     CrateLayers {
         folder: "crates/planner",
         lines: &[
-            "advance",
+            "advance | prepared",
             "descriptions",
             "selection",
             "runs",

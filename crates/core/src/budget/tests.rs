@@ -239,7 +239,10 @@ fn a_fleet_that_needs_all_readers_is_not_assumed_to_be_on_one() {
     let holds = holds(reader(1500));
     let check = |adds| check_budget(read(&v), &spec, &holds, Load::default(), adds, true);
     assert_eq!(check(reader(600)), BudgetCheck::Fits);
-    let BudgetCheck::Exceeds { message, measured } = check(reader(700)) else {
+    let BudgetCheck::Exceeds {
+        message, measured, ..
+    } = check(reader(700))
+    else {
         unreachable!("750 are assumed to be there");
     };
     assert!(!measured);

@@ -65,6 +65,7 @@ fn running() -> Value {
             ]
         },
         "conditions": [
+            condition("Prepared", "False", "LonePod", "jobs: the only pod is not evicted"),
             condition("Fresh", "False", "StalePods", "8 of 22 pods are stale: web 8 of 20"),
             condition("Ready", "True", "Observed", "the policy is valid, its targets are found and its topology is read"),
             condition("Balanced", "False", "Unbalanced", "shares 71/29 %, not within 15 %, 20 of 20 pods read, and a \

@@ -24,6 +24,32 @@ pub fn describe_refused_method(spec: &TargetSpec, pods: &[PodFacts]) -> Option<S
     })
 }
 
+/// Says which of the running pods the method would not recycle, and why; `None` if it takes all of them.
+pub(crate) fn describe_pods_refused_by(method: Method, pods: &[PodFacts]) -> Option<String> {
+    let mut running: Vec<&PodFacts> = pods.iter().filter(|p| p.is_counted()).collect();
+    running.sort_by(|a, b| a.name.cmp(&b.name));
+    let refused = running.iter().filter_map(|pod| {
+        let why = find_refusal(method, pod)?;
+        Some((pod.name.as_str(), why))
+    });
+    let refused: Vec<(&str, String)> = refused.collect();
+    let (_, why) = refused.first()?;
+    let method = method.as_str();
+    if refused.len() == running.len() {
+        return Some(format!("{method} recycles none of its pods: {why}"));
+    }
+    let named = refused.iter().take(NAMED_PODS);
+    let named: Vec<String> = named.map(|(pod, why)| format!("{pod} ({why})")).collect();
+    let more = match refused.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "{method} does not recycle {}{more}",
+        named.join(", ")
+    ))
+}
+
 fn find_refusal(method: Method, pod: &PodFacts) -> Option<String> {
     match method {
         Method::Evict => pod.eviction_refusal().map(|why| why.to_string()),

@@ -3,7 +3,7 @@
 use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate};
 use crate::world::{ClusterPeers, count_connections};
-use dbbalance_core::budget::{self, BudgetCheck, Holding, Load, Members};
+use dbbalance_core::budget::{self, BudgetBound, BudgetCheck, Holding, Load, Members};
 use dbbalance_core::workload::WorkloadFacts;
 
 /// How many other policies a message names.
@@ -23,6 +23,8 @@ pub(crate) struct BudgetRefusal {
     pub closed: ClosedGate,
     /// Whether it rests on an estimate: it may cut an urgent step, and does not hold it.
     pub estimated: bool,
+    /// What of its sum does not change with what is held; `None` if no limit is known.
+    pub bound: Option<BudgetBound>,
 }
 
 /// Checks that the budget has room for `adds`, besides what is held and `in_flight` of this policy.
@@ -48,20 +50,43 @@ pub(crate) fn find_refusal(
     adds: Load,
     kind: StepKind,
 ) -> Option<BudgetRefusal> {
+    let in_flight = in_flight.plus(pass.world.peers.in_flight);
+    find_refusal_beside(pass, in_flight, adds, kind)
+}
+
+/// Returns the budget's refusal of a step while nothing is in flight.
+pub(crate) fn find_refusal_at_rest(
+    pass: &PassContext,
+    adds: Load,
+    kind: StepKind,
+) -> Option<BudgetRefusal> {
+    find_refusal_beside(pass, Load::default(), adds, kind)
+}
+
+/// Returns the budget's refusal of a step beside what is in flight on the cluster.
+fn find_refusal_beside(
+    pass: &PassContext,
+    in_flight: Load,
+    adds: Load,
+    kind: StepKind,
+) -> Option<BudgetRefusal> {
     let world = pass.world;
-    let refusal = |gate, message, estimated| {
+    let refusal = |gate, message, estimated, bound| {
         let closed = ClosedGate::new(gate, message);
-        Some(BudgetRefusal { closed, estimated })
+        Some(BudgetRefusal {
+            closed,
+            estimated,
+            bound,
+        })
     };
     let Some(view) = world.topology.current() else {
         let message = "the topology is not current".to_owned();
-        return refusal(Gate::TopologyNotCurrent, message, false);
+        return refusal(Gate::TopologyNotCurrent, message, false, None);
     };
     if kind.urgent && !kind.surges {
         return None;
     }
     let held = count_held(pass).plus(&world.peers.held);
-    let in_flight = in_flight.plus(world.peers.in_flight);
     let settled = world.settled_topology();
     let members = Members {
         view,
@@ -73,12 +98,13 @@ pub(crate) fn find_refusal(
         BudgetCheck::Exceeds {
             mut message,
             measured,
+            bound,
         } => {
             message.push_str(&describe_holders(&world.peers));
-            refusal(Gate::Budget, message, !measured)
+            refusal(Gate::Budget, message, !measured, Some(bound))
         }
         BudgetCheck::Unknown(_) if kind.urgent => None,
-        BudgetCheck::Unknown(message) => refusal(Gate::BudgetUnknown, message, true),
+        BudgetCheck::Unknown(message) => refusal(Gate::BudgetUnknown, message, true, None),
     }
 }
 

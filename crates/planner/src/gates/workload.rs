@@ -43,6 +43,31 @@ pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Resul
     Ok(())
 }
 
+/// Says which rollout would hold a failover and does not end by itself, with what to do; `None` if there is none.
+pub(crate) fn find_stuck_rollout(ctx: &TargetContext) -> Option<String> {
+    let workload = ctx.found.workload.as_ref()?;
+    let name = workload.describe();
+    let urgent = Privilege {
+        urgent: true,
+        token: false,
+    };
+    let held = is_held_by_rollout(ctx, workload, urgent);
+    // A stamp on the template of a paused workload rolls nothing.
+    if workload.paused && (held || ctx.policy.recycle.method == Method::Rollout) {
+        return Some(format!("{name} is paused: resume it"));
+    }
+    if held && workload.rollout_failed {
+        return Some(format!(
+            "{name} is in a rollout that has failed: finish it or undo it"
+        ));
+    }
+    (held && workload.strategy == RolloutStrategy::OnDelete).then(|| {
+        format!(
+            "{name} has strategy OnDelete and pods of an older template, which an eviction would roll out: delete those pods, or undo the change of the template"
+        )
+    })
+}
+
 /// Whether a rollout, in progress or stuck, holds a step: it moves the pods that the step would move, or the step would
 /// move it on.
 fn is_held_by_rollout(ctx: &TargetContext, workload: &WorkloadFacts, privilege: Privilege) -> bool {

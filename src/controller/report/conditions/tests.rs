@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::*;
+use dbbalance_core::topology::ClusterView;
 use dbbalance_kube::pods::extract_facts;
 use dbbalance_planner::world::{ClusterPeers, PolicyFacts, TargetEvidence, TargetWorld};
 
@@ -130,4 +131,33 @@ fn a_cluster_that_the_namespace_may_not_name_makes_the_policy_not_ready() {
         let shown = (condition.status.as_str(), condition.reason.as_str());
         assert_eq!(shown, (value, "ClusterNotAllowed"), "{type_:?}");
     }
+}
+
+#[test]
+fn a_failover_that_would_be_held_is_said_and_said_again_in_the_same_words() {
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let mut world = world(&pod_of("ReplicaSet", &running));
+    world.topology = TopologyState::Current(ClusterView {
+        topology: dbbalance_core::testing::topology("abc"),
+        engine: "aurora-postgresql".into(),
+        endpoints: dbbalance_core::topology::Endpoints::default(),
+        facts: std::collections::BTreeMap::default(),
+    });
+    let mut written = Vec::new();
+    for second in 0..3 {
+        let now = format!("2026-05-04T04:00:0{second}Z").parse().unwrap();
+        let findings = dbbalance_planner::policy::PolicyFindings::of(&world);
+        let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+        let plan = dbbalance_planner::plan(&world, &parsed, now);
+        let mut status = plan.status.clone();
+        set_conditions(&mut status, &world, &parsed, &plan, now);
+        let prepared =
+            conditions::find_condition(&status.conditions, ConditionType::Prepared).unwrap();
+        let shown = (prepared.status.as_str(), prepared.reason.as_str());
+        assert_eq!(shown, ("False", "LonePod"));
+        written.push(prepared.clone());
+        world.status = status;
+    }
+    written.dedup();
+    assert_eq!(written.len(), 1, "{written:?}");
 }
