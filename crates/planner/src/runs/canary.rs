@@ -70,7 +70,14 @@ fn missing_canary<'p>(
     mut in_flight: impl Iterator<Item = &'p PodFacts>,
 ) -> Option<String> {
     if let Some(pod) = in_flight.find(|p| !ctx.is_unanswered(p)) {
-        return Some(format!("the first pod, {}, is being recycled", pod.name));
+        return Some(if ctx.has_refused(pod) {
+            format!(
+                "the method has failed on the first pod, {}, and is tried there once more",
+                pod.name
+            )
+        } else {
+            format!("the first pod, {}, is being recycled", pod.name)
+        });
     }
     if ctx.takes_nothing_away() {
         let worse = ctx.counted.iter().find(|p| ctx.is_worse(p))?;

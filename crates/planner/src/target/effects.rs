@@ -85,15 +85,21 @@ impl TargetContext<'_> {
     }
 
     /// Whether a recycle has started and its method has not answered within its timeout. Where it takes nothing away, such
-    /// a pod is not waited for.
+    /// a pod is not waited for. One whose app has answered with a failure is, until it was tried again.
     pub(crate) fn is_unanswered(&self, pod: &PodFacts) -> bool {
         let limit = self.policy.recycle.effect_timeout + ANSWER_GRACE;
         self.takes_nothing_away()
+            && !self.has_refused(pod)
             && self.is_started(pod)
             && pod
                 .claim
                 .as_ref()
                 .is_some_and(|c| self.pass.now.duration_since(c.time) > limit)
+    }
+
+    /// Whether the app of a pod has answered this epoch's recycle with a failure.
+    pub(crate) fn has_refused(&self, pod: &PodFacts) -> bool {
+        self.since_claim(pod).is_some_and(|s| s.refused)
     }
 
     /// Returns how many of these pods count as failed: those on which all has failed that may be tried, and which were
