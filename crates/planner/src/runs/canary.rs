@@ -88,7 +88,7 @@ fn missing_canary<'p>(
             ));
         }
         // One that others may have lost as well, with its node, is replaced by another.
-        return (ctx.count_worse() > 0).then(|| {
+        return (ctx.count_lost() > 0).then(|| {
             format!(
                 "the first pod, {}, is not Ready since its recycle: it must come back",
                 worse.name

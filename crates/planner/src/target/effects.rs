@@ -70,11 +70,13 @@ impl TargetContext<'_> {
         self.is_verified() && self.takes_nothing_away() && self.current_claim(pod).is_some()
     }
 
-    /// Returns the number of pods that are worse since their recycle, beyond those that others have made so: as many
-    /// may have been lost by the same cause as are not Ready without a recycle.
-    pub(crate) fn count_worse(&self) -> usize {
-        let worse = self.counted.iter().filter(|p| self.is_worse(p)).count();
-        worse.saturating_sub(self.count_lost_by_others())
+    /// Returns the number of pods that are not Ready since their recycle, beyond those that others have made so: as many
+    /// may have been lost by the same cause as are not Ready without a recycle. A pod that is Ready again after its app
+    /// has ended is as available as before, and holds no other.
+    pub(crate) fn count_lost(&self) -> usize {
+        let lost = self.counted.iter();
+        let lost = lost.filter(|p| !p.ready && self.is_worse(p)).count();
+        lost.saturating_sub(self.count_lost_by_others())
     }
 
     /// Returns the number of pods that are not Ready and that no recycle of this epoch has made so.

@@ -135,11 +135,14 @@ fn one_pod_that_ends_by_chance_does_not_halt_a_verified_method() {
     recycled(&mut world, 0, 111);
     let pod = &mut world.targets[0].pods[0];
     pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
+    pod.ready = false;
     assert_eq!(
         look(&world, 130).takes().len(),
         2,
         "it counts as unavailable"
     );
+    world.targets[0].pods[0].ready = true;
+    assert_eq!(look(&world, 130).takes().len(), 3, "until it is back");
     recycled(&mut world, 1, 111);
     let pod = &mut world.targets[0].pods[1];
     pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
