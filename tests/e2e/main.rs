@@ -8,6 +8,7 @@ mod coexistence;
 mod crash;
 mod evidence;
 mod handover;
+mod harm;
 mod methods;
 mod outage;
 mod reaction;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use dbbalance_testkit::TestSuite;
+use evidence::stray;
 use libtest_mimic::{Arguments, Trial};
 
 /// Tests at once, where the command line names no number: they wait more than they work.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         crash::rollout,
         methods::the_fallback_takes_over_after_the_first_pod,
         methods::a_failing_first_pod_is_no_storm_of_evictions,
+        harm::hooks_that_hang_do_not_hold_the_other_pods,
         handover::a_frozen_leader_by_signal,
         handover::a_frozen_leader_by_eviction,
         handover::a_leader_cut_off_by_http,
@@ -66,6 +69,11 @@ fn main() -> ExitCode {
         coexistence::overlapping_targets_do_nothing,
         tenants::a_policy_that_only_observes_holds_nobody,
         tenants::a_namespace_that_may_not_name_a_cluster_sees_nothing_of_it,
+        harm::a_fleet_that_is_not_ready_is_evicted_one_at_a_time,
+        harm::successors_that_do_not_become_ready_end_the_evictions,
+        harm::a_program_that_dies_of_a_signal_it_catches_ends_once,
+        harm::an_unhealthy_pod_holds_no_signals,
+        harm::an_unhealthy_pod_holds_no_http_calls,
         methods::signal_reaches_every_pod_once,
         methods::http_reaches_every_pod_once,
         methods::a_redirect_is_not_followed,
@@ -79,6 +87,10 @@ fn main() -> ExitCode {
         evidence::pods_that_cannot_be_read_say_why,
         evidence::a_silent_server_and_a_masqueraded_pod_are_seen_through,
     ];
+    // Until the planner knows what no recycle cures.
+    let pending = trials![stray::connections_that_come_back_are_not_recycled_for_ever];
+    let pending = pending.into_iter().map(|t| t.with_ignored_flag(true));
+    let tests = tests.into_iter().chain(pending).collect();
     let alone = trials![reaction::a_failover_is_acted_on_within_a_poll_and_its_confirmation];
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let together = libtest_mimic::run(&arguments, tests);

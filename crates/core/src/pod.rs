@@ -109,6 +109,8 @@ pub struct SinceClaim {
     pub claimed: Timestamp,
     /// Whether the pod was Ready then.
     pub was_ready: bool,
+    /// Whether its app has answered with a failure.
+    pub refused: bool,
     /// The containers that ran at the claim and have restarted or ended since, by name.
     pub ended: Vec<String>,
 }

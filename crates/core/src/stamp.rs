@@ -252,8 +252,8 @@ impl fmt::Display for MoveCounter {
 /// It is written together with the claim and stays when the stamp replaces the claim, so that every later reconcile, of
 /// this replica or another, can compare.
 ///
-/// On the wire: `<policy>/<epoch> <time> <container>=<restarts>,...`, with a last word `NotReady` for a pod that was not
-/// Ready. Names of containers are DNS labels, so that no separator occurs in them.
+/// On the wire: `<policy>/<epoch> <time> <container>=<restarts>,...`, followed by `NotReady` for a pod that was not Ready,
+/// and by `Refused` for one whose app has answered with a failure. Names of containers are DNS labels, so that no separator occurs in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartMark {
     /// The policy of the claim.
@@ -266,10 +266,14 @@ pub struct RestartMark {
     pub restarts: BTreeMap<String, u32>,
     /// Whether the pod was Ready: one that was not proves nothing about the method.
     pub ready: bool,
+    /// Whether its app has answered the recycle with a failure. That shows what the method does, where silence does not.
+    pub refused: bool,
 }
 
-/// The word that a mark ends with if the pod was not Ready.
+/// The word of a mark whose pod was not Ready.
 const NOT_READY: &str = "NotReady";
+/// The last word of a mark whose pod has answered with a failure.
+const REFUSED: &str = "Refused";
 
 impl RestartMark {
     /// Parses the mark; returns `None` for malformed text.
@@ -283,17 +287,22 @@ impl RestartMark {
             let (container, count) = entry.split_once('=')?;
             restarts.insert(container.to_owned(), count.parse().ok()?);
         }
-        let ready = match words.next() {
-            None => true,
-            Some(NOT_READY) => false,
-            Some(_) => return None,
-        };
-        words.next().is_none().then(|| Self {
+        let mut next = words.next();
+        let ready = next != Some(NOT_READY);
+        if !ready {
+            next = words.next();
+        }
+        let refused = next == Some(REFUSED);
+        if refused {
+            next = words.next();
+        }
+        next.is_none().then(|| Self {
             policy: PolicyMark(policy.to_owned()),
             epoch,
             time,
             restarts,
             ready,
+            refused,
         })
     }
 }
@@ -306,6 +315,7 @@ impl fmt::Display for RestartMark {
             time,
             restarts,
             ready,
+            refused,
         } = self;
         let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
         write!(f, "{}/{epoch} {time} ", policy.0)?;
@@ -315,6 +325,9 @@ impl fmt::Display for RestartMark {
         }
         if !ready {
             write!(f, " {NOT_READY}")?;
+        }
+        if *refused {
+            write!(f, " {REFUSED}")?;
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub enum RolloutStrategy {
 
 /// A workload, reduced to what decisions need.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 pub struct WorkloadFacts {
     /// Kind.
     pub kind: WorkloadKind,

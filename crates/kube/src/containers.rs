@@ -125,6 +125,7 @@ pub fn mark_restarts(pod: &Pod, spec: &TargetSpec, claim: &Claim) -> Option<Rest
         time: claim.time,
         restarts,
         ready: crate::pods::is_ready(pod),
+        refused: false,
     })
 }
 
@@ -150,6 +151,7 @@ pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
         epoch: mark.epoch,
         claimed: mark.time,
         was_ready: mark.ready,
+        refused: mark.refused,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::methods::annotate::{self, ClaimOutcome, StampOutcome, TopologyNote};
 use crate::methods::{BlockedBy, EffectFault, EffectOutcome, PodRef, evict, signal};
 use dbbalance_api::annotations;
 use dbbalance_api::spec::{HttpSpec, Method, TargetSpec};
-use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, Stamp};
+use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, RestartMark, Stamp};
 
 /// One pod to recycle, and what to write on it.
 pub struct PodRecycle<'a> {
@@ -60,12 +60,26 @@ impl PodRecycle<'_> {
     /// had. An evicted pod is not compared with itself.
     fn marks(&self) -> Vec<(&'static str, String)> {
         let moved = self.moved.as_ref().map(ToString::to_string);
-        let restarts = (self.method != Method::Evict)
-            .then(|| containers::mark_restarts(self.pod, self.target, &self.claim))
-            .flatten();
         let moved = moved.map(|text| (annotations::MOVED, text));
+        let restarts = self.mark_restarts();
         let restarts = restarts.map(|mark| (annotations::RESTARTS, mark.to_string()));
         moved.into_iter().chain(restarts).collect()
+    }
+
+    fn mark_restarts(&self) -> Option<RestartMark> {
+        (self.method != Method::Evict)
+            .then(|| containers::mark_restarts(self.pod, self.target, &self.claim))
+            .flatten()
+    }
+
+    /// Writes in the mark of the claim that the app has answered with a failure, if the pod still has this claim.
+    async fn note_refusal(&self) -> Option<StampOutcome> {
+        let mark = RestartMark {
+            refused: true,
+            ..self.mark_restarts()?
+        };
+        let (claim, mark) = (self.claim.to_string(), mark.to_string());
+        Some(annotate::replace_mark(self.client, &self.pod_ref, &claim, &mark).await)
     }
 
     /// Makes the effect of the method, once. The effect of `Annotate` is its stamp.
@@ -127,11 +141,14 @@ impl PodRecycle<'_> {
     }
 
     /// Records a failure in the claim. The first failure leaves the claim as it is, so that the effect is made once
-    /// more. After that, or when another attempt cannot help, the claim says that the pod has failed. A canary that
+    /// more; where the app of a canary has answered, its mark says so, and no other pod is tried meanwhile. After that, or when another attempt cannot help, the claim says that the pod has failed. A canary that
     /// fails for a reason that every pod shares is released: the run halts, and an edit of the policy restarts it.
     async fn record_failure(&self, fault: EffectFault, is_canary: bool) -> Option<LateWrite> {
         if fault.is_structural() && is_canary {
             return Some((self.release().await, "releasing the claim"));
+        }
+        if is_canary && fault.is_answer() && self.claim.attempt == Attempt::First {
+            return Some((self.note_refusal().await?, "marking the app's answer"));
         }
         let next = match self.claim.attempt {
             Attempt::First if fault.is_structural() => Attempt::Failed,

@@ -180,6 +180,7 @@ pub(crate) fn pod(name: &str, created: i64) -> PodFacts {
 /// What is seen of a pod whose containers all run on since this claim.
 pub(crate) fn since_claim(claim: &Claim, was_ready: bool) -> SinceClaim {
     SinceClaim {
+        refused: false,
         policy: claim.policy.clone(),
         epoch: claim.epoch,
         claimed: claim.time,

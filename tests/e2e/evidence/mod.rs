@@ -3,6 +3,7 @@
 mod host;
 mod reader;
 mod server;
+pub mod stray;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

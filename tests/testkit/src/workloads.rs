@@ -107,6 +107,13 @@ pub fn recycle_count(pod: &Pod) -> u64 {
         .unwrap_or(0)
 }
 
+/// Returns how often containers of a pod were restarted.
+pub fn restart_count(pod: &Pod) -> i32 {
+    let statuses = pod.status.iter();
+    let statuses = statuses.flat_map(|s| s.container_statuses.iter().flatten());
+    statuses.map(|c| c.restart_count).sum()
+}
+
 /// Returns the claim on a pod.
 pub fn find_claim(pod: &Pod) -> Option<&str> {
     find_annotation(pod, dbbalance_api::annotations::CLAIM)

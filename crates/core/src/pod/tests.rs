@@ -99,6 +99,7 @@ fn containers_count_as_ended_for_the_policy_and_epoch_of_the_claim_alone() {
         epoch: 3,
         claimed: at(OPEN),
         was_ready: true,
+        refused: false,
         ended: vec!["app".to_owned()],
     };
     let pod = PodFacts {

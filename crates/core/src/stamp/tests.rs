@@ -73,6 +73,14 @@ fn a_mark_of_restarts_reads_back_as_written() {
     let text = "0a1b2c3d/12 2026-05-04T03:02:01Z app=0 NotReady";
     let mark = RestartMark::parse(text).unwrap();
     assert_eq!((mark.to_string().as_str(), mark.ready), (text, false));
+    assert!(!mark.refused);
+    for text in [
+        "0a1b2c3d/12 2026-05-04T03:02:01Z app=0 Refused",
+        "0a1b2c3d/12 2026-05-04T03:02:01Z app=0 NotReady Refused",
+    ] {
+        let mark = RestartMark::parse(text).unwrap();
+        assert_eq!((mark.to_string().as_str(), mark.refused), (text, true));
+    }
     for text in [
         "",
         "a/1",
@@ -80,6 +88,7 @@ fn a_mark_of_restarts_reads_back_as_written() {
         "a/1 2026-05-04T03:02:01Z app",
         "a/1 2026-05-04T03:02:01Z app=-1",
         "a/1 2026-05-04T03:02:01Z app=1 x",
+        "a/1 2026-05-04T03:02:01Z app=1 Refused NotReady",
         "a/1 now app=1",
     ] {
         assert_eq!(RestartMark::parse(text), None, "{text}");

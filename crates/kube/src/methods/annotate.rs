@@ -176,6 +176,22 @@ pub async fn replace_claim(
     stamp_outcome(json_patch(client, pod, ops).await, pod, "claiming")
 }
 
+/// Replaces the mark of restarts that was written with a claim, if the pod still has the claim.
+pub async fn replace_mark(
+    client: &Client,
+    pod: &PodRef,
+    expected_claim: &str,
+    mark: &str,
+) -> StampOutcome {
+    let claim = annotation_path(annotations::CLAIM);
+    let ops = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": pod.uid}),
+        json!({"op": "test", "path": claim, "value": expected_claim}),
+        json!({"op": "add", "path": annotation_path(annotations::RESTARTS), "value": mark}),
+    ];
+    stamp_outcome(json_patch(client, pod, ops).await, pod, "marking")
+}
+
 /// Stamps a pod that needs no effect, if it is still at the seen resourceVersion: its connections were
 /// measured, and are where they should be. A claim whose maker died is taken away.
 pub async fn stamp_without_effect(

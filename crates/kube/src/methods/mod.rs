@@ -184,6 +184,16 @@ impl EffectFault {
         self.into()
     }
 
+    /// True if the app itself has answered: it shows what the method does to others like it. A timeout, a broken connection
+    /// or an error of the kubelet shows no more than that the pod cannot be reached.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        matches!(
+            self,
+            Self::HttpStatus | Self::NonZeroExit | Self::NoSuchProcess
+        )
+    }
+
     /// True if every pod of this template would fail alike, so that neither another try nor another
     /// pod helps: the target is `Stalled`, and no fallback is used.
     #[must_use]

@@ -237,6 +237,23 @@ async fn a_first_failure_leaves_the_claim_for_another_attempt() {
 }
 
 #[tokio::test]
+async fn a_canary_whose_app_answers_with_a_failure_is_marked_and_one_that_is_not_reached_is_not() {
+    let failed = |fault| EffectOutcome::failed(fault, "no");
+    let answered = failed(EffectFault::HttpStatus);
+    let seen = recycle(Method::Http, answered, true, 9, vec![done(), done()]).await;
+    assert_eq!(seen.writes(1), ["add restarts"]);
+    let mark = seen.requests[1].body[2]["value"].as_str().unwrap();
+    assert_eq!(
+        mark,
+        "4361b7b0/12 2026-05-04T15:52:35Z app=1 NotReady Refused"
+    );
+    for fault in [EffectFault::Timeout, EffectFault::Connection] {
+        let seen = recycle(Method::Http, failed(fault), true, 9, vec![done()]).await;
+        assert_eq!(seen.requests.len(), 1, "the claim alone: {fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_failure_that_every_pod_shares_marks_the_pod_and_releases_a_canary() {
     let failed = || EffectOutcome::failed(EffectFault::HostNetwork, "no");
     let seen = recycle(Method::Http, failed(), false, 9, vec![done(), done()]).await;

@@ -44,12 +44,12 @@ pub(crate) fn storm_cap_gate(until: Timestamp) -> ClosedGate {
 /// Returns how many pods count against `maxUnavailable`.
 ///
 /// A method that takes pods away must leave those that serve, so all that are missing count, whoever took them. One that
-/// takes nothing away counts what it may have harmed: pods whose recycle is in progress, and pods that are worse since.
+/// takes nothing away counts what it may have harmed: pods whose recycle is in progress, and pods that are not Ready since.
 pub(crate) fn count_busy(ctx: &TargetContext) -> usize {
     if ctx.takes_nothing_away() {
         let counted = ctx.counted.iter();
         let in_flight = counted.filter(|p| ctx.is_started(p) && !ctx.is_unanswered(p));
-        return in_flight.count() + ctx.count_worse();
+        return in_flight.count() + ctx.count_lost();
     }
     let stale = ctx.stale.iter();
     let in_flight = stale.filter(|p| p.ready && ctx.is_started(p)).count();

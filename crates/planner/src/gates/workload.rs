@@ -85,8 +85,8 @@ fn is_held_by_rollout(ctx: &TargetContext, workload: &WorkloadFacts, privilege: 
         // would roll out what the user holds back.
         Method::Evict => {
             workload.strategy == RolloutStrategy::OnDelete
-                || (!workload.is_held_by_strategy()
-                    && !(privilege.urgent && workload.rollout_failed))
+                || !(workload.is_held_by_strategy()
+                    || (privilege.urgent && workload.rollout_failed))
         }
         Method::Signal | Method::Http | Method::Annotate => {
             !privilege.urgent && workload.is_moving_pods()

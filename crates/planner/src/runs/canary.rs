@@ -70,7 +70,14 @@ fn missing_canary<'p>(
     mut in_flight: impl Iterator<Item = &'p PodFacts>,
 ) -> Option<String> {
     if let Some(pod) = in_flight.find(|p| !ctx.is_unanswered(p)) {
-        return Some(format!("the first pod, {}, is being recycled", pod.name));
+        return Some(if ctx.has_refused(pod) {
+            format!(
+                "the method has failed on the first pod, {}, and is tried there once more",
+                pod.name
+            )
+        } else {
+            format!("the first pod, {}, is being recycled", pod.name)
+        });
     }
     if ctx.takes_nothing_away() {
         let worse = ctx.counted.iter().find(|p| ctx.is_worse(p))?;
@@ -81,7 +88,7 @@ fn missing_canary<'p>(
             ));
         }
         // One that others may have lost as well, with its node, is replaced by another.
-        return (ctx.count_worse() > 0).then(|| {
+        return (ctx.count_lost() > 0).then(|| {
             format!(
                 "the first pod, {}, is not Ready since its recycle: it must come back",
                 worse.name

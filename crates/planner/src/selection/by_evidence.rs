@@ -30,7 +30,7 @@ pub(crate) fn count_free(
 ) -> usize {
     let mut busy = usable.count_in_flight();
     busy += if ctx.takes_nothing_away() {
-        ctx.count_worse()
+        ctx.count_lost()
     } else {
         ctx.missing()
     };

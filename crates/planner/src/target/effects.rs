@@ -70,11 +70,13 @@ impl TargetContext<'_> {
         self.is_verified() && self.takes_nothing_away() && self.current_claim(pod).is_some()
     }
 
-    /// Returns the number of pods that are worse since their recycle, beyond those that others have made so: as many
-    /// may have been lost by the same cause as are not Ready without a recycle.
-    pub(crate) fn count_worse(&self) -> usize {
-        let worse = self.counted.iter().filter(|p| self.is_worse(p)).count();
-        worse.saturating_sub(self.count_lost_by_others())
+    /// Returns the number of pods that are not Ready since their recycle, beyond those that others have made so: as many
+    /// may have been lost by the same cause as are not Ready without a recycle. A pod that is Ready again after its app
+    /// has ended is as available as before, and holds no other.
+    pub(crate) fn count_lost(&self) -> usize {
+        let lost = self.counted.iter();
+        let lost = lost.filter(|p| !p.ready && self.is_worse(p)).count();
+        lost.saturating_sub(self.count_lost_by_others())
     }
 
     /// Returns the number of pods that are not Ready and that no recycle of this epoch has made so.
@@ -85,15 +87,21 @@ impl TargetContext<'_> {
     }
 
     /// Whether a recycle has started and its method has not answered within its timeout. Where it takes nothing away, such
-    /// a pod is not waited for.
+    /// a pod is not waited for. One whose app has answered with a failure is, until it was tried again.
     pub(crate) fn is_unanswered(&self, pod: &PodFacts) -> bool {
         let limit = self.policy.recycle.effect_timeout + ANSWER_GRACE;
         self.takes_nothing_away()
+            && !self.has_refused(pod)
             && self.is_started(pod)
             && pod
                 .claim
                 .as_ref()
                 .is_some_and(|c| self.pass.now.duration_since(c.time) > limit)
+    }
+
+    /// Whether the app of a pod has answered this epoch's recycle with a failure.
+    pub(crate) fn has_refused(&self, pod: &PodFacts) -> bool {
+        self.since_claim(pod).is_some_and(|s| s.refused)
     }
 
     /// Returns how many of these pods count as failed: those on which all has failed that may be tried, and which were

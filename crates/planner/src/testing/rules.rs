@@ -194,7 +194,7 @@ impl Recycled {
         let counted = || found.pods.iter().filter(|p| p.is_counted());
         let worse = counted().filter(|p| {
             let since = p.since_claim.as_ref().filter(|s| mine(p) && s.was_ready);
-            since.is_some_and(|s| !s.ended.is_empty() || (!p.ready && p.claim.is_none()))
+            !p.ready && since.is_some_and(|s| !s.ended.is_empty() || p.claim.is_none())
         });
         let others =
             counted().filter(|p| !p.ready && !mine(p) && !is_stamped(world, p, target.due_epoch));

@@ -135,11 +135,14 @@ fn one_pod_that_ends_by_chance_does_not_halt_a_verified_method() {
     recycled(&mut world, 0, 111);
     let pod = &mut world.targets[0].pods[0];
     pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
+    pod.ready = false;
     assert_eq!(
         look(&world, 130).takes().len(),
         2,
         "it counts as unavailable"
     );
+    world.targets[0].pods[0].ready = true;
+    assert_eq!(look(&world, 130).takes().len(), 3, "until it is back");
     recycled(&mut world, 1, 111);
     let pod = &mut world.targets[0].pods[1];
     pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
@@ -192,6 +195,22 @@ fn a_first_pod_that_does_not_answer_is_replaced_by_others_at_once() {
         "{}",
         plan.why()
     );
+}
+
+#[test]
+fn a_first_pod_that_answers_with_a_failure_is_tried_again_before_any_other() {
+    let mut world = running(Method::Http, 12, FAILOVER);
+    stepped(&mut world, 111);
+    claimed(&mut world, 0, 1, 111);
+    let pod = &mut world.targets[0].pods[0];
+    pod.since_claim.as_mut().unwrap().refused = true;
+    for now in [113, 118, 130, 140] {
+        assert!(look(&world, now).takes().is_empty(), "at {now}");
+    }
+    let plan = look(&world, 130);
+    assert_eq!(plan.gate(), Some(Gate::Canary));
+    assert!(plan.why().contains("once more"), "{}", plan.why());
+    assert_eq!(look(&world, 147).takes(), ["web-0"]);
 }
 
 #[test]

@@ -140,12 +140,9 @@ impl Pools {
         let serving = found.pods.iter().filter(up).count();
         let flying = found.pods.iter().filter(up).filter(|p| flies(p)).count();
         let mine = |p: &PodFacts| {
-            let since = p.since_claim.as_ref();
-            since
-                .filter(|s| {
-                    s.epoch == recorded.due_epoch && s.claimed >= run.start_time.0 - seconds(1)
-                })
-                .is_some()
+            p.since_claim.as_ref().is_some_and(|s| {
+                s.epoch == recorded.due_epoch && s.claimed >= run.start_time.0 - seconds(1)
+            })
         };
         let missing = if recycle.method == Method::Evict || recycle.method == Method::Rollout {
             wanted.saturating_sub(serving)
