@@ -221,11 +221,14 @@ impl Night<'_> {
     fn change_readers(&mut self, what: Disturbance) -> Option<Ending> {
         let all = cluster(&self.control).instances.len() - 1;
         let name = self.dice.pick(&readers(&self.control)).cloned()?;
+        // What the number of readers does not allow becomes the other.
+        let adds = match what {
+            ReaderAdded => all < *READERS.end(),
+            _ => all <= *READERS.start(),
+        };
         match what {
-            ReaderAdded if all < *READERS.end() => drop(self.control.add_reader(CLUSTER)),
-            ReaderRemoved if all > *READERS.start() => {
-                self.order(&FleetCommand::RemoveReader { name });
-            }
+            ReaderAdded | ReaderRemoved if adds => drop(self.control.add_reader(CLUSTER)),
+            ReaderAdded | ReaderRemoved => self.order(&FleetCommand::RemoveReader { name }),
             ReaderReboot => self.order(&FleetCommand::Reboot { name }),
             ReaderNameFlicker => {
                 self.order(&FleetCommand::ReaderOut { name: name.clone() });

@@ -11,7 +11,7 @@ use dbbalance_testbed::kubernetes::layout::API_PORT;
 use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
 use dbbalance_testkit::policies::{evict_recycle, signal_recycle};
 use dbbalance_testkit::tcp_relay::TcpRelay;
-use dbbalance_testkit::{TestCase, wait_until};
+use dbbalance_testkit::{TestCase, checkout_path, wait_until};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -93,7 +93,7 @@ fn policy(name: &str, recycle: &Value, evidence: &str) -> Value {
             "cluster": {"identifier": CLUSTER},
             "targets": [target(name, recycle)],
             "triggers": {"readerAdded": {"settleSeconds": 5}, "readerRemoved": {"settleSeconds": 5}},
-            "pacing": {"maxUnavailable": MAX_UNAVAILABLE.to_string()},
+            "pacing": {"maxUnavailable": MAX_UNAVAILABLE},
             "limits": {"cooldownSeconds": 0, "maxRunsPerHour": 60},
             "budget": {"maxConnections": MAX_CONNECTIONS},
             "evidence": {"source": evidence},
@@ -276,11 +276,32 @@ impl<'a> Night<'a> {
         let mut violations = self.wait_until_right().await;
         let redo = kinds.iter().any(|(kind, _)| kind.leaves_effects_unknown());
         violations.extend(self.judge_effects(&before, from, redo).await);
+        if !violations.is_empty() {
+            self.keep_logs();
+        }
         for violation in violations {
             println!("  violation in round {}: {violation}", self.figures.rounds);
             self.figures
                 .violations
                 .push(format!("round {}: {violation}", self.figures.rounds));
+        }
+    }
+
+    /// Keeps what the operators have logged, as the testbed is taken away.
+    fn keep_logs(&self) {
+        let folder = checkout_path("target/chaos");
+        std::fs::create_dir_all(&folder).unwrap();
+        for seat in &self.seats {
+            let log = seat
+                .process
+                .as_ref()
+                .map_or_else(String::new, OperatorProcess::log);
+            let file = folder.join(format!(
+                "round-{}-{}.log",
+                self.figures.rounds, seat.identity
+            ));
+            std::fs::write(&file, log).unwrap();
+            println!("  log: {}", file.display());
         }
     }
 
