@@ -84,3 +84,25 @@ impl AvailabilityLog {
             .unwrap_or(0)
     }
 }
+
+pub fn an_eviction_beside_a_missing_pod_is_told() {
+    let log = AvailabilityLog::default();
+    let begun = Timestamp::from_second(0).unwrap();
+    let entry = |second: i64, ready: &[&str]| ReadyPods {
+        since: begun + SignedDuration::from_secs(second),
+        ready: ready.iter().map(|name| (*name).to_owned()).collect(),
+        wanted: 3,
+    };
+    *log.0.lock().unwrap() = vec![
+        entry(0, &["a", "b", "c"]),
+        entry(100, &["b", "c"]),
+        entry(200, &["a", "b", "c"]),
+    ];
+    let missing =
+        |pod: &str, second| log.missing_without(pod, begun + SignedDuration::from_secs(second));
+    assert_eq!(missing("b", 50), 1);
+    assert_eq!(missing("b", 101), 1, "too new to be known");
+    assert_eq!(missing("b", 150), 2);
+    assert_eq!(missing("a", 150), 1, "the missing pod itself");
+    assert_eq!(missing("b", 201), 1, "back");
+}

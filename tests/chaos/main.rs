@@ -33,6 +33,15 @@ fn main() -> ExitCode {
     // Both take the whole machine.
     arguments.test_threads = Some(1);
     let trials = vec![
+        Trial::test("a_bad_night_is_repeated_by_its_seed", || {
+            night::a_seed_repeats_its_rounds();
+            Ok(())
+        }),
+        Trial::test("a_bad_night_has_judges_that_see_a_broken_rule", || {
+            rules::recycles_beyond_the_epochs_are_violations();
+            availability::an_eviction_beside_a_missing_pod_is_told();
+            Ok(())
+        }),
         Trial::test("a_bad_night_breaks_no_rule", || {
             night::run().map_err(Into::into)
         }),

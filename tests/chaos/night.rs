@@ -380,3 +380,17 @@ impl<'a> Night<'a> {
         violations
     }
 }
+
+pub fn a_seed_repeats_its_rounds() {
+    for round in 0..20 {
+        assert_eq!(plan_round(7, round), plan_round(7, round));
+    }
+    let differs = (0..20).any(|round| plan_round(7, round) != plan_round(8, round));
+    assert!(differs, "another seed is another night");
+    let kinds = (0..500).flat_map(|round| plan_round(7, round).0);
+    let met: Vec<Disturbance> = kinds.map(|(kind, _)| kind).collect();
+    assert!(
+        ALL.iter().all(|kind| met.contains(kind)),
+        "every kind is met"
+    );
+}

@@ -158,3 +158,20 @@ pub fn says_why(policy: &DbBalancePolicy) -> bool {
         || is_pending.is_some_and(|p| p.waiting_for.is_some())
         || status.plan.iter().any(|p| p.waiting_for.is_some())
 }
+
+pub fn recycles_beyond_the_epochs_are_violations() {
+    let read = |epoch, count| RecycleLedger {
+        epoch,
+        recycles: BTreeMap::from([("pod".to_owned(), count)]),
+    };
+    let judge = |before, after: RecycleLedger, measured, redo| {
+        after.violations("app", &before, measured, redo).len()
+    };
+    assert_eq!(judge(read(1, 4), read(2, 5), false, false), 0);
+    assert_eq!(judge(read(1, 4), read(2, 6), false, false), 1, "twice");
+    assert_eq!(judge(read(1, 4), read(2, 6), false, true), 0, "a redo");
+    assert_eq!(judge(read(1, 4), read(2, 7), true, false), 0, "measured");
+    assert_eq!(judge(read(1, 4), read(1, 5), false, true), 1, "no epoch");
+    let new_pod = RecycleLedger::default();
+    assert_eq!(judge(new_pod, read(0, 1), false, false), 1, "a new pod");
+}
