@@ -77,7 +77,7 @@ struct NightFigures {
 /// The kinds of a round and the pauses after each, from the seed and the round's number alone.
 fn plan_round(seed: u64, round: u64) -> (Vec<(Disturbance, Duration)>, Duration) {
     let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(round));
-    let count = dice.between(1, 4);
+    let count = dice.between(2, 5);
     let mut kinds = Vec::new();
     for _ in 0..count {
         let kind = *dice.pick(ALL).unwrap();
