@@ -1,5 +1,6 @@
 //! Failovers in a row with the defaults and without evidence, for each real pool: what is on the wrong role 60 s after.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dbbalance_api::DbBalancePolicy;
@@ -10,7 +11,7 @@ use dbbalance_testbed::aurora::script::FailoverOptions;
 use dbbalance_testkit::database_view::{is_wrong, sees};
 use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
 use dbbalance_testkit::policies::signal_recycle;
-use dbbalance_testkit::{TestCase, wait_until};
+use dbbalance_testkit::{TestCase, checkout_path, wait_until};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
@@ -102,7 +103,7 @@ async fn play(fixture: &ChaosFixture, pool: &'static str, count: u64) -> Vec<Fai
         default_cadence: true,
         ..operator_settings()
     };
-    let _operator = OperatorProcess::with(&case, "one", &settings).await;
+    let operator = OperatorProcess::with(&case, "one", &settings).await;
     case.create_with_baseline(policy(pool)).await;
     let mut outcomes = Vec::new();
     for number in 1..=count {
@@ -118,9 +119,23 @@ async fn play(fixture: &ChaosFixture, pool: &'static str, count: u64) -> Vec<Fai
             outcome.last_seen_seconds,
             outcome.recycles,
         );
+        if outcome.wrong > 0 {
+            let policy = case.api::<DbBalancePolicy>().get("app").await.unwrap();
+            println!("  the policy then: {:?}", why_not_at_rest(&policy));
+            println!("  log: {}", keep_log(pool, &operator).display());
+        }
         outcomes.push(outcome);
     }
     outcomes
+}
+
+/// Keeps what the operator has logged, as the testbed is taken away.
+fn keep_log(pool: &str, operator: &OperatorProcess<'_>) -> PathBuf {
+    let folder = checkout_path("target/chaos");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("failovers-{pool}.log"));
+    std::fs::write(&file, operator.log()).unwrap();
+    file
 }
 
 /// Every pool full and right, by hand if need be, and the policy at rest if it comes to be.
