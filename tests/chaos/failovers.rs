@@ -36,6 +36,8 @@ struct FailoverOutcome {
     wrong: usize,
     held: usize,
     last_seen_seconds: f64,
+    /// Whether nothing was wrong any more within [`PATIENCE`] of the count.
+    healed: bool,
     recycles: u64,
 }
 
@@ -61,6 +63,7 @@ pub fn run() -> Result<(), String> {
             "figures: failovers: {}",
             json!({
                 "pool": pool, "profile": profile, "failovers": outcomes.len(), "pods": PODS, "wrongAfter60Seconds": bad,
+                "neverHealed": outcomes.iter().filter(|o| !o.healed).count(),
                 "lastWrongSeenSeconds": worst, "recycles": outcomes.iter().map(|o| o.recycles).sum::<u64>(),
             })
         );
@@ -112,11 +115,16 @@ async fn play(fixture: &ChaosFixture, pool: &'static str, count: u64) -> Vec<Fai
         let outcome = fail_over(&case, &control, flicker).await;
         println!(
             "{pool} {number}/{count}{}: {} of {} connections on the wrong role 60 s after the writer's record came to rest, \
-             the last seen after {:.1} s; {} recycles",
+             the last seen after {:.1} s{}; {} recycles",
             if flicker { " with flicker" } else { "" },
             outcome.wrong,
             outcome.held,
             outcome.last_seen_seconds,
+            if outcome.healed {
+                ""
+            } else {
+                ", and they stay"
+            },
             outcome.recycles,
         );
         if outcome.wrong > 0 {
@@ -197,6 +205,11 @@ async fn fail_over(case: &TestCase<'_>, control: &AuroraControl, flicker: bool) 
     })
     .await;
     let now = held(&seen, "app");
+    let deadline = counted_at + i64::try_from(PATIENCE.as_millis()).unwrap();
+    let seen = sees(control, CLUSTER, "right pools", LIMIT, |seen| {
+        is_whole(seen) || seen.samples.last().is_some_and(|s| s.at >= deadline)
+    })
+    .await;
     let wrong = seen.lives.iter().filter(|record| is_wrong(record));
     let last = wrong.map(|record| record.last).max().unwrap_or(moved);
     let after = RecycleLedger::read(case, "app").await;
@@ -204,6 +217,7 @@ async fn fail_over(case: &TestCase<'_>, control: &AuroraControl, flicker: bool) 
         wrong: now.wrong,
         held: now.reading + now.writing,
         last_seen_seconds: f64::from(i32::try_from(last - moved).unwrap()) / 1000.0,
+        healed: is_whole(&seen),
         recycles: after.since(&before),
     }
 }
