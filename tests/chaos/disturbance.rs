@@ -53,11 +53,18 @@ use Disturbance::{
     ReaderNameFlicker, ReaderReboot, ReaderRemoved, Scale, UserEviction, WriterCrash,
 };
 
-/// All kinds; those that move connections are there twice, so that the others meet them.
-pub const ALL: &[Disturbance] = &[
-    Failover,
+/// The kinds that move connections.
+pub const MOVERS: &[Disturbance] = &[
     Failover,
     FlickeringFailover,
+    WriterCrash,
+    ReaderAdded,
+    ReaderRemoved,
+];
+
+/// All kinds.
+pub const ALL: &[Disturbance] = &[
+    Failover,
     FlickeringFailover,
     WriterCrash,
     ReaderReboot,
@@ -71,7 +78,6 @@ pub const ALL: &[Disturbance] = &[
     OperatorKill,
     FrozenLeader,
     CutLeader,
-    FrozenContainer,
     FrozenContainer,
     Deploy,
     Scale,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::availability::AvailabilityLog;
 use crate::dice::Dice;
-use crate::disturbance::{ALL, Disturbance};
+use crate::disturbance::{ALL, Disturbance, MOVERS};
 use crate::fixture::{
     CLUSTER, ChaosFixture, HeldConnections, MAX_CONNECTIONS, app, deployment, held, is_right,
     operator_settings, target,
@@ -78,9 +78,12 @@ struct NightFigures {
 fn plan_round(seed: u64, round: u64) -> (Vec<(Disturbance, Duration)>, Duration) {
     let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(round));
     let count = dice.between(2, 5);
+    let mover = dice.between(1, count);
     let mut kinds = Vec::new();
-    for _ in 0..count {
-        let kind = *dice.pick(ALL).unwrap();
+    for number in 1..=count {
+        // One of them at least moves connections, so that the others meet a run.
+        let among = if number == mover { MOVERS } else { ALL };
+        let kind = *dice.pick(among).unwrap();
         kinds.push((kind, Duration::from_millis(dice.between(0, 8000))));
     }
     (kinds, Duration::from_secs(dice.between(5, 25)))
