@@ -2,7 +2,8 @@
 //! real pools in real pods, and the operator as a process.
 //!
 //! `DBBALANCE_CHAOS_SECONDS` (1800) and `DBBALANCE_CHAOS_SEED` (of the clock, printed) set how long the night is and what
-//! happens in it. `DBBALANCE_FAILOVERS` (10), `DBBALANCE_FAILOVERS_POOL` (all), `DBBALANCE_FAILOVERS_PROFILE`
+//! happens in it: the kinds of disturbances and the pauses between them; which pod or reader is met depends on those that
+//! are there. `DBBALANCE_FAILOVERS` (10), `DBBALANCE_FAILOVERS_POOL` (all), `DBBALANCE_FAILOVERS_PROFILE`
 //! (`realistic`) set the failovers. `DBBALANCE_CHAOS_BINARY` is another build of the operator.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
