@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image image-check sim hunt testbed-up testbed-down soak bench bench-page structure tape clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image image-check sim hunt testbed-up testbed-down soak chaos test-chaos failovers bench bench-page structure tape clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -83,6 +83,16 @@ test-chart:
 
 soak: tools program ## Run long tests: throttling for minutes, 1,000 policies on 100 clusters with 10,000 pods (an hour)
 	DBBALANCE_SOAK_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test soak -- --include-ignored --nocapture
+
+chaos: tools program ## Play a random bad night on real databases and pools (DBBALANCE_CHAOS_SECONDS=1800, DBBALANCE_CHAOS_SEED)
+	DBBALANCE_CHAOS_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test chaos -- a_bad_night --nocapture
+
+# The same in two or three minutes, with a seed that stays.
+test-chaos:
+	DBBALANCE_CHAOS_SECONDS=$(or $(DBBALANCE_CHAOS_SECONDS),120) DBBALANCE_CHAOS_SEED=$(or $(DBBALANCE_CHAOS_SEED),1) $(TEST) --test chaos -- a_bad_night
+
+failovers: tools program ## Count connections on the wrong role after failovers with the defaults (N=10, POOL=activerecord or hikaricp)
+	DBBALANCE_FAILOVERS=$(N) DBBALANCE_FAILOVERS_POOL=$(POOL) DBBALANCE_CHAOS_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test chaos -- failovers --nocapture
 
 bench: tools program ## Measure against doing nothing and a restart, on real databases; resumes earlier runs (BENCH_RUNS=10)
 	DBBALANCE_BENCH_BINARY=$(abspath target/release/dbbalance) $(SUDO) $(CARGO) test --locked -p dbbalance --test bench

@@ -18,6 +18,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use dbbalance_testkit::operator::{OperatorProcess, OperatorSettings};
+use dbbalance_testkit::pool_apps::{PoolApp, pool_app_deployment};
 use dbbalance_testkit::workloads::is_ready;
 use dbbalance_testkit::{TestCase, TestSuite, wait_until};
 
@@ -36,17 +37,8 @@ pub struct ConvergenceFixture {
     pub suite: TestSuite,
 }
 
-/// An app: its namespace, its image and its cluster.
-pub struct App {
-    pub namespace: &'static str,
-    pub cluster: &'static str,
-    pub image: &'static str,
-    pub pods: u32,
-    pub environment: &'static [(&'static str, &'static str)],
-}
-
 /// Reads through `HikariCP`; the JVM keeps no addresses.
-pub const SHOP: App = App {
+pub const SHOP: PoolApp = PoolApp {
     namespace: "shop",
     cluster: "orders",
     image: "hikaricp",
@@ -60,7 +52,7 @@ pub const SHOP: App = App {
 };
 
 /// Reads and writes through `ActiveRecord`; half-open sockets hang but for what the renewal ends.
-pub const BANK: App = App {
+pub const BANK: PoolApp = PoolApp {
     namespace: "bank",
     cluster: "ledger",
     image: "activerecord",
@@ -128,12 +120,12 @@ impl ConvergenceFixture {
     }
 
     /// The app's namespace with its pods, all of them Ready; made by the first case that needs it.
-    pub async fn case(&self, app: &App) -> TestCase<'_> {
+    pub async fn case(&self, app: &PoolApp) -> TestCase<'_> {
         let mut case = TestCase::bare(&self.suite, app.namespace).await;
         case.is_shared = true;
         if case.pods("app").await.is_empty() {
             let hosts = (reader_endpoint(app.cluster), cluster_endpoint(app.cluster));
-            let object = deployment("app", app, (&hosts.0, &hosts.1), app.pods);
+            let object = pool_app_deployment("app", app, (&hosts.0, &hosts.1), app.pods);
             case.create::<Deployment>(object).await;
         }
         let wanted = usize::try_from(app.pods).unwrap();
@@ -176,39 +168,8 @@ impl ConvergenceFixture {
     }
 }
 
-/// A Deployment of an app with real pools.
-pub fn deployment(name: &str, app: &App, (reader, writer): (&str, &str), replicas: u32) -> Value {
-    let environment: Vec<Value> = [("DB_READER_HOST", reader), ("DB_WRITER_HOST", writer)]
-        .iter()
-        .chain(app.environment)
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect();
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    "terminationGracePeriodSeconds": 1,
-                    "automountServiceAccountToken": false,
-                    "containers": [{
-                        "name": "app",
-                        "image": format!("localhost/dbbalance-{}:1", app.image),
-                        "imagePullPolicy": "Never",
-                        "ports": [{"containerPort": 8080}],
-                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5},
-                        "env": environment,
-                    }],
-                },
-            },
-        },
-    })
-}
-
 /// A policy for an app's cluster with evidence, quick to settle, with few batches and nothing to wait for between runs.
-pub fn policy(name: &str, app: &App, target: &str, pools: &Value, recycle: &Value) -> Value {
+pub fn policy(name: &str, app: &PoolApp, target: &str, pools: &Value, recycle: &Value) -> Value {
     json!({
         "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy", "metadata": {"name": name},
         "spec": {

@@ -5,7 +5,6 @@
 //! what the databases themselves have seen. What a case measures it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod database_view;
 mod fixture;
 mod pooler;
 mod reader_changes;

@@ -6,10 +6,11 @@ use dbbalance_api::conditions::ConditionType::Balanced;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
-use crate::fixture::{BANK, ConvergenceFixture, SHOP, deployment, policy};
+use crate::fixture::{BANK, ConvergenceFixture, SHOP, policy};
 use dbbalance_testkit::LIMIT;
 use dbbalance_testkit::pgbouncer::{ADDRESS, start_pgbouncer};
 use dbbalance_testkit::policies::{current_epoch, find_condition, has_condition, waiting_gate};
+use dbbalance_testkit::pool_apps::pool_app_deployment;
 
 const PODS: u32 = 2;
 /// Connections of a pod.
@@ -26,7 +27,7 @@ pub async fn connections_through_a_pooler_are_left_alone(fixture: &ConvergenceFi
     start_pgbouncer(&fixture.suite.testbed, reader.address);
     let host = ADDRESS.to_string();
     // The other app's pods: what is behind the pooler does not matter.
-    let object = deployment("pooled", &SHOP, (&host, &host), PODS);
+    let object = pool_app_deployment("pooled", &SHOP, (&host, &host), PODS);
     case.create::<Deployment>(object).await;
     case.ready_pods("pooled", 2).await;
     let _operator = fixture.operator(&case, "pooled").await;

@@ -7,8 +7,8 @@ use dbbalance_testbed::aurora::control::FleetCommand;
 use dbbalance_testbed::kubernetes::NODE_IP;
 use serde_json::{Value, json};
 
-use crate::database_view::{even_since, is_even, least_moves, readers, sees};
 use crate::fixture::{CONVERGED, ConvergenceFixture, SHOP, policy, since};
+use dbbalance_testkit::database_view::{even_since, is_even, least_moves, readers, sees};
 use dbbalance_testkit::policies::{current_epoch, find_condition, has_condition};
 use dbbalance_testkit::{LIMIT, TestCase};
 

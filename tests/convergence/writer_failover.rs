@@ -13,9 +13,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::database_view::{is_wrong, present, sees};
 use crate::fixture::{BANK, CONVERGED, ConvergenceFixture, policy, since};
 use crate::reader_changes::is_at_rest;
+use dbbalance_testkit::database_view::{is_wrong, present, sees};
 use dbbalance_testkit::plugin_program::find_plugin_program;
 use dbbalance_testkit::policies::{current_epoch, has_condition, signal_recycle};
 use dbbalance_testkit::sockets;

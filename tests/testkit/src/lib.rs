@@ -4,7 +4,8 @@
 //! - [`api_server`] starts a testbed that has an API server and no node;
 //! - [`operator`] runs the operator as a process; [`plugin_program`] finds the built kubectl plugin;
 //! - [`policies`], [`workloads`] and [`pool_apps`] make objects, and read what became of them;
-//! - [`pod_watch`], [`audit`] and [`sockets`] observe from outside what the operator did;
+//! - [`pod_watch`], [`audit`] and [`sockets`] observe from outside what the operator did; [`database_view`] judges what
+//!   the databases themselves have seen;
 //! - [`tcp_relay`] cuts connections, [`rds_relay`] records and distorts answers of the RDS API, [`pgbouncer`] puts
 //!   a pooler in front of a database;
 //! - [`wait`] waits for conditions with a deadline.
@@ -22,6 +23,7 @@
 
 pub mod api_server;
 pub mod audit;
+pub mod database_view;
 pub mod operator;
 pub mod pgbouncer;
 pub mod plugin_program;

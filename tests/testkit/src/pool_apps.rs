@@ -6,10 +6,61 @@ use dbbalance_api::DbBalancePolicy;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::suite::{LIMIT, TestCase};
 use crate::wait::wait_until;
+
+/// An app with real pools: its namespace, its image and its cluster.
+#[derive(Debug)]
+pub struct PoolApp {
+    /// Its namespace.
+    pub namespace: &'static str,
+    /// The Aurora cluster.
+    pub cluster: &'static str,
+    /// The testbed's app: `activerecord` or `hikaricp`.
+    pub image: &'static str,
+    /// Pods.
+    pub pods: u32,
+    /// Settings of the app, by environment variable.
+    pub environment: &'static [(&'static str, &'static str)],
+}
+
+/// A Deployment of an app with real pools, which reach the readers and the writer at these hosts.
+pub fn pool_app_deployment(
+    name: &str,
+    app: &PoolApp,
+    (reader, writer): (&str, &str),
+    replicas: u32,
+) -> Value {
+    let environment: Vec<Value> = [("DB_READER_HOST", reader), ("DB_WRITER_HOST", writer)]
+        .iter()
+        .chain(app.environment)
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "automountServiceAccountToken": false,
+                    "containers": [{
+                        "name": "app",
+                        "image": format!("localhost/dbbalance-{}:1", app.image),
+                        "imagePullPolicy": "Never",
+                        "ports": [{"containerPort": 8080}],
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5},
+                        "env": environment,
+                    }],
+                },
+            },
+        },
+    })
+}
 
 /// Queries that the pods of an app have counted, over all pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

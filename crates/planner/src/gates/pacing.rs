@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::target::TargetContext;
+use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate};
 use crate::world::World;
 use dbbalance_core::pacing::{MAX_RUNS_PER_CLUSTER, STORM_CAP_PER_SECOND};
@@ -20,11 +21,19 @@ pub(crate) fn check_cluster_runs(world: &World, own_running: usize) -> Result<()
     ))
 }
 
-/// Returns when the interval since the last step is over, if it is not.
+/// What steps wait beyond `dns.holdSeconds` after a failover: an answer that is kept as long has then ended.
+const AFTER_HOLD: SignedDuration = SignedDuration::from_secs(1);
+
+/// Returns when the interval since the last step is over, if it is not. After a failover, steps of a verified method that
+/// takes nothing away wait only until caches have ended the answer of the last step: the pods' connections are broken.
 pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
     let last = ctx.running()?.last_step_time.as_ref()?.0;
     let key = format!("{}/{}", ctx.pass.world.policy.uid, ctx.policy.name);
-    let end = ctx.pass.policy.pacing.next_step(last, &key);
+    let mut end = ctx.pass.policy.pacing.next_step(last, &key);
+    if ctx.is_verified() && is_exempt(ctx, ctx.has_urgent_pods()) {
+        let wait = ctx.pass.policy.dns.hold.saturating_add(AFTER_HOLD);
+        end = end.min(add_duration(last, wait));
+    }
     (ctx.pass.now < end).then_some(end)
 }
 
@@ -88,7 +97,11 @@ pub(crate) fn pacing_gate(ctx: &TargetContext, until: Option<Timestamp>) -> Clos
     let pacing = &ctx.pass.policy.pacing;
     if let Some(until) = until {
         let seconds = pacing.interval.as_secs();
-        let message = format!("{seconds} s between steps, ±{}%", pacing.jitter_percent);
+        let message = if is_exempt(ctx, ctx.has_urgent_pods()) {
+            format!("at most {seconds} s between steps after a failover")
+        } else {
+            format!("{seconds} s between steps, ±{}%", pacing.jitter_percent)
+        };
         return ClosedGate::until(Gate::Pacing, message, until);
     }
     let failed = match ctx.count_failed(&ctx.stale) {

@@ -82,6 +82,27 @@ fn recycles_begun_for_an_older_epoch_count_as_in_flight_and_are_replaced_first()
     assert_eq!(look(&world, 160).takes(), ["web-0", "web-1"]);
 }
 
+/// The time of a run's next step, in seconds after its last one.
+fn next_step_after(mut world: World) -> i64 {
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.last_step_time = Some(Time(at(120)));
+    let is_taken = |second: &i64| !look(&world, 120 + second).takes().is_empty();
+    (1..60).find(is_taken).unwrap()
+}
+
+#[test]
+fn after_a_failover_steps_that_take_nothing_away_wait_only_for_the_caches() {
+    let writer = Trigger::Failover;
+    assert_eq!(next_step_after(verified(Method::Signal, 8, writer)), 6);
+    let mut world = verified(Method::Http, 8, writer);
+    world.spec.dns.hold_seconds = 30;
+    let paced = next_step_after(verified(Method::Http, 8, ADDED));
+    assert!((8..=12).contains(&paced), "{paced} s");
+    assert_eq!(next_step_after(world), paced, "never longer than the pace");
+    let evicted = next_step_after(verified(Method::Evict, 8, writer));
+    assert!((8..=12).contains(&evicted), "{evicted} s");
+}
+
 #[test]
 fn a_claim_from_before_a_run_was_resumed_is_left_alone_while_it_may_still_end() {
     let mut world = verified(Method::Signal, 4, ADDED);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dbbalance_testbed::aurora::control::AuroraControl;
 use dbbalance_testbed::aurora::observe::{ConnectionRecord, Observation};
 
-use dbbalance_testkit::wait_until;
+use crate::wait::wait_until;
 
 /// Samples are 200 ms apart; a sample of a busy machine may come late.
 const FRESH_MS: i64 = 1500;
