@@ -61,8 +61,14 @@ impl TargetPlanner<'_, '_> {
         let is_blind = assessment.usable.is_none()
             && ctx.has_urgent_pods()
             && opened.is_some_and(|t| waited(t.0));
+        // Without a failover nothing is broken now, but stale pods are not held without end either.
+        let opened = ctx.status.open_time.as_ref();
+        let patience = ctx.pass.policy.pacing.progress_deadline;
+        let is_silent = assessment.usable.is_none()
+            && opened.is_some_and(|t| ctx.pass.now.duration_since(t.0) >= patience);
         // A token recycles every pod; a rollout moves them all at once.
         !is_blind
+            && !is_silent
             && !ctx.status.triggers.contains(&Trigger::Manual)
             && ctx.policy.recycle.method != Method::Rollout
     }
@@ -104,6 +110,17 @@ impl TargetPlanner<'_, '_> {
             return;
         }
         self.out.action = describe_balance_step(ctx, None);
+        let idle = policy_gate
+            .is_ok()
+            .then(|| by_evidence::select_idle_stamps(ctx, &assessment.evidence));
+        if let Some(step) = idle.flatten()
+            && check_epoch(ctx, Privilege::default()).is_ok()
+            && ctx.is_due_epoch_recorded()
+        {
+            self.changes.wake_at(self.next_tick());
+            self.out.step = Some(step);
+            return;
+        }
         let closed = policy_gate.err();
         self.wait_for_reading(
             closed.unwrap_or_else(|| ClosedGate::new(Gate::Evidence, assessment.message.clone())),

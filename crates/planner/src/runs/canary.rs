@@ -4,8 +4,9 @@ use jiff::SignedDuration;
 
 use crate::gates::pacing::interval_end;
 use crate::target::{Stage, TargetContext};
-use dbbalance_api::spec::Method;
-use dbbalance_core::evidence::{fresh_sockets, kept_sockets};
+use dbbalance_api::spec::{Endpoint, Method};
+use dbbalance_api::status::Trigger;
+use dbbalance_core::evidence::{Socket, fresh_sockets, kept_sockets};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 
@@ -154,14 +155,16 @@ fn check_renewed(ctx: &TargetContext, pod: &PodFacts) -> Canary {
         return waits("must be measured again");
     };
     // Not remembered: another replica recycled it. The stamp says that the effect was made, no more.
+    let after = find_concerned_sockets(ctx, &reading.sockets);
     let Some(before) = evidence.before.get(&pod.uid) else {
-        return if reading.sockets.is_empty() {
+        return if after.is_empty() {
             waits("holds no connection yet")
         } else {
             Canary::Passed
         };
     };
-    let kept = kept_sockets(before, &reading.sockets);
+    let before = find_concerned_sockets(ctx, before);
+    let kept = kept_sockets(&before, &after);
     if !kept.is_empty() {
         let mut ports: Vec<String> = kept.iter().map(|s| s.local.port().to_string()).collect();
         ports.truncate(NAMED_PORTS);
@@ -172,8 +175,26 @@ fn check_renewed(ctx: &TargetContext, pod: &PodFacts) -> Canary {
             ports.join(", ")
         ));
     }
-    if fresh_sockets(before, &reading.sockets).is_empty() {
+    if fresh_sockets(&before, &after).is_empty() {
         return waits("holds no connection yet");
     }
     Canary::Passed
+}
+
+/// Returns the sockets that a recycle of this run must renew: those to members and former members, and of a target with both
+/// pools only those of its reader pools, if no more has changed. Another database, a pooler in the pod, and the pool whose
+/// members have not changed keep theirs rightly.
+pub(crate) fn find_concerned_sockets(ctx: &TargetContext, sockets: &[Socket]) -> Vec<Socket> {
+    let world = ctx.pass.world;
+    let writes = ctx.policy.has_pool(Endpoint::Writer) && ctx.policy.has_pool(Endpoint::Reader);
+    let triggers = ctx.running().map_or(&[][..], |r| r.triggers.as_slice());
+    let by_readers = |t: &Trigger| matches!(t, Trigger::ReaderAdded | Trigger::ReaderRemoved);
+    let readers_alone = writes && !triggers.is_empty() && triggers.iter().all(by_readers);
+    let view = world.topology.current();
+    let writer = view.map(|v| &v.topology.writer.instance);
+    let sockets = sockets.iter().filter(|s| {
+        let record = world.dns.book.record_of(s.remote.ip());
+        record.is_some_and(|r| !(readers_alone && Some(&r.instance) == writer))
+    });
+    sockets.cloned().collect()
 }

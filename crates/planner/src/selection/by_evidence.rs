@@ -14,7 +14,9 @@ use crate::types::{ClosedGate, Step};
 use dbbalance_api::spec::Method;
 use dbbalance_core::balance::Decision;
 use dbbalance_core::budget::Load;
+use dbbalance_core::evidence::Evidence;
 use dbbalance_core::pacing::STORM_CAP_PER_SECOND;
+use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 
 /// How many pods without effect are stamped in one pass.
@@ -149,6 +151,24 @@ pub(crate) fn select_stamps(ctx: &TargetContext, usable: &UsableEvidence) -> Opt
         .take(MAX_STAMPS)
         .map(|p| p.key())
         .collect();
+    (!pods.is_empty()).then(|| Step::Stamp {
+        pods,
+        stamp: ctx.stamp(),
+    })
+}
+
+/// Selects the stale pods that are stamped because they hold no connection at all, as measured since the epoch opened: a
+/// pool that is empty opens towards the new topology by itself.
+pub(crate) fn select_idle_stamps(ctx: &TargetContext, evidence: &Evidence) -> Option<Step> {
+    let opened = ctx.status.open_time.as_ref().map(|t| t.0)?;
+    let is_idle = |pod: &&&PodFacts| {
+        let read = ctx.found.evidence.reading(&pod.uid);
+        read.is_some_and(|r| r.at >= opened && r.sockets.is_empty())
+            && evidence.pods.contains_key(&pod.uid)
+            && !ctx.may_still_end(pod)
+    };
+    let pods = ctx.stale.iter().filter(is_idle).take(MAX_STAMPS);
+    let pods: Vec<_> = pods.map(|p| p.key()).collect();
     (!pods.is_empty()).then(|| Step::Stamp {
         pods,
         stamp: ctx.stamp(),

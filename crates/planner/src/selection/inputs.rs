@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::runs::canary::REOPENING;
+use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
@@ -214,7 +214,9 @@ fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
         .before
         .get(&pod.uid)
         .map_or(&[][..], |sockets| &**sockets);
-    !is_back(ctx, before, &reading.sockets)
+    let before = find_concerned_sockets(ctx, before);
+    let after = find_concerned_sockets(ctx, &reading.sockets);
+    !is_back(ctx, &before, &after)
 }
 
 fn is_back(ctx: &TargetContext, before: &[Socket], after: &[Socket]) -> bool {

@@ -471,3 +471,66 @@ fn a_deploy_is_trimmed_when_it_has_ended_uneven() {
     let run = plan.status.targets[0].run.as_ref().expect("a run");
     assert_eq!(run.triggers, [Trigger::Imbalance]);
 }
+
+#[test]
+fn pods_without_any_connection_need_no_recycle_and_are_stamped() {
+    const NONE: &[(&str, u16)] = &[];
+    let mut world = measured(Method::Evict, &[NONE; 4]);
+    world = changed(world, "abcd", Trigger::ReaderAdded);
+    read(&mut world, 105, &[NONE; 4]);
+    let plan = look(&world, 110);
+    let Some(Step::Stamp { pods, .. }) = &plan.targets[0].step else {
+        unreachable!("no stamp: {:?}", plan.targets[0].held)
+    };
+    assert_eq!(pods.len(), 4);
+    read(&mut world, 99, &[NONE; 4]);
+    let plan = look(&world, 110);
+    assert!(plan.targets[0].step.is_none(), "read before the epoch");
+}
+
+#[test]
+fn evidence_that_says_nothing_holds_no_longer_than_the_deadline() {
+    let mut world = measured(Method::Signal, &EVEN);
+    world = changed(world, "abcd", Trigger::ReaderAdded);
+    world = record(world, 110);
+    unread(&mut world);
+    assert_eq!(gate(&look(&world, 999)), Some(Gate::Evidence));
+    let world = record(world, 1001);
+    let plan = look(&world, 1002);
+    assert_eq!(
+        names(&plan).len(),
+        1,
+        "by stamps: {:?}",
+        plan.targets[0].held
+    );
+}
+
+#[test]
+fn connections_that_are_none_of_the_clusters_are_no_proof_against_the_first_pod() {
+    use std::net::SocketAddr;
+    let mut world = third_reader(Method::Signal);
+    world.status.targets[0].method_verified = None;
+    let plan = look(&world, 111);
+    let first = names(&plan)[0].to_owned();
+    let index: usize = first.strip_prefix("web-").unwrap().parse().unwrap();
+    recycled(&mut world, &plan, 111);
+    // A pooler in the pod, kept from before.
+    let mut pooler = sockets(3000, D)[0].clone();
+    pooler.remote = SocketAddr::from(([127, 0, 0, 1], 5432));
+    let uid = format!("uid-{first}");
+    let before = &mut world.targets[0].evidence.before;
+    let mut kept = before[&uid].to_vec();
+    kept.push(pooler.clone());
+    before.insert(uid, kept.as_slice().into());
+    let mut after = sockets(2000, D);
+    after.push(pooler);
+    read_one(&mut world, 113, index, &after);
+    looks(&mut world, 114, "d", "a");
+    let plan = look(&world, 114);
+    let passed = |n: &Notice| matches!(n, Notice::CanaryPassed(_));
+    assert!(
+        plan.notices.iter().any(passed),
+        "{:?}",
+        plan.targets[0].held
+    );
+}
