@@ -100,7 +100,8 @@ fn a_method_that_was_never_seen_to_work_is_said_and_holds_nothing() {
 
 #[test]
 fn a_policy_that_does_not_act_is_not_prepared() {
-    let cases: [(fn(&mut World), PreparedReason); 5] = [
+    type Change = fn(&mut World);
+    let cases: [(Change, PreparedReason); 5] = [
         (|w| w.spec.mode = Mode::Observe, Observe),
         (|w| w.spec.suspend = true, Suspended),
         (|w| w.policy.pause_until = Some(at(60).to_string()), Paused),
