@@ -174,7 +174,9 @@ fn a_first_pod_that_does_not_answer_is_replaced_by_others_at_once() {
     let mut world = running(Method::Http, 12, FAILOVER);
     stepped(&mut world, 111);
     claimed(&mut world, 0, 1, 111);
-    assert!(look(&world, 113).takes().is_empty(), "its timeout is 5 s");
+    let plan = look(&world, 113);
+    assert!(plan.takes().is_empty(), "its timeout is 5 s");
+    assert_eq!(plan.wake, Some(at(118)), "and then it is looked at");
     assert_eq!(look(&world, 118).takes(), ["web-1", "web-10"]);
     claimed(&mut world, 1, 1, 118);
     claimed(&mut world, 10, 1, 118);
