@@ -86,11 +86,8 @@ fn main() -> ExitCode {
         evidence::a_hundred_worlds_are_counted_right,
         evidence::pods_that_cannot_be_read_say_why,
         evidence::a_silent_server_and_a_masqueraded_pod_are_seen_through,
+        stray::connections_that_come_back_are_not_recycled_for_ever,
     ];
-    // Until the planner knows what no recycle cures.
-    let pending = trials![stray::connections_that_come_back_are_not_recycled_for_ever];
-    let pending = pending.into_iter().map(|t| t.with_ignored_flag(true));
-    let tests = tests.into_iter().chain(pending).collect();
     let alone = trials![reaction::a_failover_is_acted_on_within_a_poll_and_its_confirmation];
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let together = libtest_mimic::run(&arguments, tests);

@@ -33,6 +33,7 @@ pub enum ProcessCache {
 }
 
 /// How pods are taken.
+#[allow(clippy::large_enum_variant)] // a few dozen cases in all
 #[derive(Clone, Debug)]
 pub enum RecycleStrategy {
     /// Not at all.

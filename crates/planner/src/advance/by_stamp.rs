@@ -20,7 +20,8 @@ impl TargetPlanner<'_, '_> {
         self.out.action = describe_stamp_step(&self.ctx);
         let outcome = policy_gate.and_then(|()| self.select_next_step(Selector::Stamps));
         self.apply_outcome(Selector::Stamps, outcome);
-        if let Some(end) = self.ctx.next_claim_end() {
+        let ends = [self.ctx.next_claim_end(), self.ctx.next_answer_end()];
+        for end in ends.into_iter().flatten() {
             self.changes.wake_at(end);
         }
     }

@@ -24,6 +24,10 @@ pub(crate) fn check_cluster_runs(world: &World, own_running: usize) -> Result<()
 /// What steps wait beyond `dns.holdSeconds` after a failover: an answer that is kept as long has then ended.
 const AFTER_HOLD: SignedDuration = SignedDuration::from_secs(1);
 
+/// How long the first pod is watched at least (docs/adr/0010-canary-and-halting.md): a kubelet reports a container's end one or
+/// two seconds late.
+const CANARY_WATCH: SignedDuration = SignedDuration::from_secs(5);
+
 /// Returns when the interval since the last step is over, if it is not. After a failover, steps of a verified method that
 /// takes nothing away wait only until caches have ended the answer of the last step: the pods' connections are broken.
 pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
@@ -33,6 +37,9 @@ pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
     if ctx.is_verified() && is_exempt(ctx, ctx.has_urgent_pods()) {
         let wait = ctx.pass.policy.dns.hold.saturating_add(AFTER_HOLD);
         end = end.min(add_duration(last, wait));
+    }
+    if !ctx.is_verified() {
+        end = end.max(add_duration(last, CANARY_WATCH));
     }
     (ctx.pass.now < end).then_some(end)
 }

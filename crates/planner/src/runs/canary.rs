@@ -186,15 +186,15 @@ fn check_renewed(ctx: &TargetContext, pod: &PodFacts) -> Canary {
 /// members have not changed keep theirs rightly.
 pub(crate) fn find_concerned_sockets(ctx: &TargetContext, sockets: &[Socket]) -> Vec<Socket> {
     let world = ctx.pass.world;
-    let writes = ctx.policy.has_pool(Endpoint::Writer) && ctx.policy.has_pool(Endpoint::Reader);
+    let has_both = ctx.policy.has_pool(Endpoint::Writer) && ctx.policy.has_pool(Endpoint::Reader);
     let triggers = ctx.running().map_or(&[][..], |r| r.triggers.as_slice());
     let by_readers = |t: &Trigger| matches!(t, Trigger::ReaderAdded | Trigger::ReaderRemoved);
-    let readers_alone = writes && !triggers.is_empty() && triggers.iter().all(by_readers);
+    let readers_alone = has_both && !triggers.is_empty() && triggers.iter().all(by_readers);
     let view = world.topology.current();
-    let writer = view.map(|v| &v.topology.writer.instance);
+    let current = view.map(|v| &v.topology.writer.instance);
     let sockets = sockets.iter().filter(|s| {
         let record = world.dns.book.record_of(s.remote.ip());
-        record.is_some_and(|r| !(readers_alone && Some(&r.instance) == writer))
+        record.is_some_and(|r| !(readers_alone && Some(&r.instance) == current))
     });
     sockets.cloned().collect()
 }

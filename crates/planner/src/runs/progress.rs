@@ -2,12 +2,14 @@
 
 use super::RunChanges;
 use super::lifecycle::{Halt, halt_run, mark_progress};
-use crate::target::{TargetContext, status_count};
+use crate::target::{Stage, TargetContext, status_count};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Notice, TargetPlan};
 use crate::world::World;
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{HaltReason, RunResult, RunStatus, TargetStatus};
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::stamp::Attempt;
 
 /// By what the pods of a run are selected, as far as its progress depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +104,7 @@ fn find_failure(ctx: &TargetContext, kind: ProgressKind) -> Option<Halt> {
     let (name, cause) = (method.as_str(), last_failure(ctx));
     let (failed, counted) = (run.failed, ctx.counted.len());
     let allowed = allowed_failures(ctx);
-    if usize::try_from(failed).unwrap_or(0) > allowed {
+    if usize::try_from(failed).unwrap_or(0) > allowed && !may_help_others(ctx, kind) {
         return Some(Halt::new(
             HaltReason::MethodFailed,
             format!("{name} failed twice on {failed} of {counted} pods, {allowed} may fail{cause}"),
@@ -113,6 +115,16 @@ fn find_failure(ctx: &TargetContext, kind: ProgressKind) -> Option<Halt> {
         let message = format!("{name} failed twice on the first pod, so no other is tried{cause}");
         Halt::new(HaltReason::MethodFailed, message)
     })
+}
+
+/// Whether a failover's run goes on with pods that were not tried yet, however many others have failed: the method has worked
+/// on one, and takes nothing away from those that it does not reach.
+fn may_help_others(ctx: &TargetContext, kind: ProgressKind) -> bool {
+    let is_untried = |p: &&PodFacts| ctx.is_urgent(p) && ctx.stage(p) == Stage::Due(Attempt::First);
+    kind == ProgressKind::ByStamp
+        && ctx.takes_nothing_away()
+        && ctx.is_verified()
+        && ctx.stale.iter().any(is_untried)
 }
 
 /// Returns how many pods may fail: a tenth of them, and at least one.

@@ -1,8 +1,9 @@
 //! What the recycles of the run in progress have done to pods: ended an app, made a pod worse, or found no answer.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Stage, TargetContext};
+use crate::times::add_duration;
 use dbbalance_api::spec::Method;
 use dbbalance_core::pod::{PodFacts, SinceClaim};
 
@@ -97,6 +98,17 @@ impl TargetContext<'_> {
                 .claim
                 .as_ref()
                 .is_some_and(|c| self.pass.now.duration_since(c.time) > limit)
+    }
+
+    /// Returns when the first of the recycles in progress is taken for one that got no answer.
+    pub(crate) fn next_answer_end(&self) -> Option<Timestamp> {
+        let limit =
+            self.policy.recycle.effect_timeout + ANSWER_GRACE + SignedDuration::from_secs(1);
+        let awaited = self.stale.iter().filter(|p| {
+            self.takes_nothing_away() && self.may_still_end(p) && !self.is_unanswered(p)
+        });
+        let claims = awaited.filter_map(|p| p.claim.as_ref());
+        claims.map(|c| add_duration(c.time, limit)).min()
     }
 
     /// Whether the app of a pod has answered this epoch's recycle with a failure.

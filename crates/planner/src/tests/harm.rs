@@ -174,7 +174,9 @@ fn a_first_pod_that_does_not_answer_is_replaced_by_others_at_once() {
     let mut world = running(Method::Http, 12, FAILOVER);
     stepped(&mut world, 111);
     claimed(&mut world, 0, 1, 111);
-    assert!(look(&world, 113).takes().is_empty(), "its timeout is 5 s");
+    let plan = look(&world, 113);
+    assert!(plan.takes().is_empty(), "its timeout is 5 s");
+    assert_eq!(plan.wake, Some(at(118)), "and then it is looked at");
     assert_eq!(look(&world, 118).takes(), ["web-1", "web-10"]);
     claimed(&mut world, 1, 1, 118);
     claimed(&mut world, 10, 1, 118);
@@ -237,6 +239,14 @@ fn failures_on_pods_that_are_not_ready_halt_nothing() {
         pod.ready = true;
     }
     assert_eq!(
+        look(&world, 130).takes().len(),
+        3,
+        "others are not tried yet"
+    );
+    for index in 4..12 {
+        recycled(&mut world, index, 120);
+    }
+    assert_eq!(
         look(&world, 130).gate(),
         Some(Gate::Halted),
         "two that serve do"
@@ -244,10 +254,25 @@ fn failures_on_pods_that_are_not_ready_halt_nothing() {
 }
 
 #[test]
+fn the_first_pod_is_watched_for_as_long_as_a_kubelet_needs_whatever_the_interval() {
+    let mut world = running(Method::Signal, 8, FAILOVER);
+    world.spec.pacing.interval_seconds = 1;
+    world.spec.pacing.jitter_percent = 0;
+    stepped(&mut world, 111);
+    recycled(&mut world, 0, 111);
+    let plan = look(&world, 114);
+    assert!(plan.takes().is_empty() && plan.notices.is_empty());
+    assert!(!look(&world, 117).notices.is_empty(), "it has passed");
+}
+
+#[test]
 fn a_failover_that_has_halted_is_tried_again_with_growing_pauses() {
     let mut world = verified(Method::Signal, 12, FAILOVER);
     for index in 0..2 {
         claimed(&mut world, index, 3, 111);
+    }
+    for index in 2..12 {
+        recycled(&mut world, index, 112);
     }
     let world = record(world, 130);
     assert_eq!(run(&world).retry_time, Some(Time(at(190))));
