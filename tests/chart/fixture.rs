@@ -283,7 +283,9 @@ impl ChartFixture {
     /// A GET to a pod.
     pub async fn fetch(&self, pod: &Value, port: u16, path: &str) -> String {
         let ip = pod["status"]["podIP"].as_str().unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = dbbalance_testkit::http_client::build_http_client()
+            .build()
+            .unwrap();
         let answer = client
             .get(format!("http://{ip}:{port}{path}"))
             .send()

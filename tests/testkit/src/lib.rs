@@ -7,7 +7,7 @@
 //! - [`pod_watch`], [`audit`] and [`sockets`] observe from outside what the operator did; [`database_view`] judges what
 //!   the databases themselves have seen;
 //! - [`tcp_relay`] cuts connections, [`rds_relay`] records and distorts answers of the RDS API, [`pgbouncer`] puts
-//!   a pooler in front of a database;
+//!   a pooler in front of a database; [`http_client`] calls pods;
 //! - [`wait`] waits for conditions with a deadline.
 //!
 //! A failure panics, as in a test: nothing here returns an error to handle.
@@ -24,6 +24,7 @@
 pub mod api_server;
 pub mod audit;
 pub mod database_view;
+pub mod http_client;
 pub mod operator;
 pub mod pgbouncer;
 pub mod plugin_program;

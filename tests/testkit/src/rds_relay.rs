@@ -2,6 +2,7 @@
 //!
 //! It does not throttle: microburst, behind it, throttles in AWS's own words.
 
+use crate::http_client::build_http_client;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,7 +68,7 @@ impl RdsRelay {
             .enable_all()
             .build()
             .unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = build_http_client().build().unwrap();
         let state = Arc::new(RelayState {
             upstream: upstream.to_owned(),
             client,

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::http_client::build_http_client;
 use crate::wait::{wait_until, wait_until_blocking};
 
 /// The testbed's name: not a developer's own. Two runs at once on a machine need two.
@@ -167,8 +168,7 @@ impl<'a> TestCase<'a> {
             suite,
             name: name.to_owned(),
             client: client.clone(),
-            http: reqwest::Client::builder()
-                .no_proxy()
+            http: build_http_client()
                 .pool_max_idle_per_host(0)
                 .timeout(Duration::from_secs(5))
                 .build()

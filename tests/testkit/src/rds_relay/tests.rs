@@ -23,7 +23,7 @@ fn start_upstream(runtime: &Runtime) -> SocketAddr {
 
 fn call(runtime: &Runtime, relay: &RdsRelay) -> (StatusCode, HeaderMap, String) {
     runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = build_http_client().build().unwrap();
         let request = client
             .post(relay.endpoint())
             .header("authorization", "Credential=AKID")
