@@ -26,8 +26,9 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let windows = [("/windows", json!([window("w")]))];
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
-    let fields: [Number<'_>; 19] = [
+    let fields: [Number<'_>; 20] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
+        ("/targets/0/pools/0/strayConnections", &[], 0, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
         ("/targets/0/recycle/http/port", &http, 1, 65_535),
         ("/targets/0/recycle/http/timeoutSeconds", &http, 1, 60),

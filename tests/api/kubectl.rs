@@ -60,7 +60,7 @@ pub fn get_and_wait(server: &KubeApiServer<'_>) -> usize {
     let shown = "columns orders-prod Enforce orders-prod-1 1 12 0/20 True True ";
     assert!(row.starts_with(shown), "{row}");
     let wide = get(&["-o", "wide"]);
-    assert_eq!(wide[0], format!("{HEADER} REASON WAITING-FOR"));
+    assert_eq!(wide[0], format!("{HEADER} REASON PREPARED WAITING-FOR"));
     assert!(wide[1].ends_with(" Observed Window"), "{}", wide[1]);
     wait("--for=condition=Ready", "--timeout=5s").unwrap();
     wait("--for=condition=Balanced", "--timeout=5s").unwrap();

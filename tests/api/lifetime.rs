@@ -80,13 +80,15 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
     let short = named(base(), "short");
     server.create(&short, STRICT).unwrap();
     let mut expected = short["spec"].clone();
+    expected["targets"][0]["pools"][0]["strayConnections"] = json!(0);
     let rest = json!({
         "mode": "Enforce",
         "suspend": false,
         "triggers": {
             "failover": {"enabled": true, "settleSeconds": 0},
             "readerAdded": {"enabled": true, "settleSeconds": 30},
-            "readerRemoved": {"enabled": true, "settleSeconds": 30}
+            "readerRemoved": {"enabled": true, "settleSeconds": 30},
+            "drift": {"enabled": true}
         },
         "pacing": {"maxUnavailable": "25%", "intervalSeconds": 10, "jitterPercent": 20, "progressDeadlineSeconds": 900},
         "limits": {"cooldownSeconds": 300, "maxRunsPerHour": 6},
