@@ -350,6 +350,15 @@ pub struct RunStatus {
     pub retries: i32,
 }
 
+impl RunStatus {
+    /// Returns whether the run counts among those that a cluster may have at once: it is in progress, and not a failover's,
+    /// which waits for no others.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.result == RunResult::Running && !self.triggers.iter().any(|t| t.is_urgent())
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 const fn is_zero(number: &i32) -> bool {
     *number == 0

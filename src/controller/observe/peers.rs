@@ -8,7 +8,7 @@ use crate::controller::ledger::LedgerView;
 use crate::controller::state_cache::PolicyState;
 use crate::k8s::watch::Stores;
 use dbbalance_api::spec::Mode;
-use dbbalance_api::status::RunResult;
+use dbbalance_api::status::RunStatus;
 use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::topology::ClusterView;
 use dbbalance_planner::policy::{ParsedPolicy, Policy, PolicyFindings, pool_loads};
@@ -130,9 +130,8 @@ fn enter_missing(cluster: &str, ctx: &Context) {
         }
         let world = gather_world(policy, ctx, &PolicyState::default(), &key);
         let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
-        let is_running = |result| matches!(result, Some(RunResult::Running));
         let targets = world.status.targets.iter();
-        let running = targets.filter(|t| is_running(t.run.as_ref().map(|r| r.result)));
+        let running = targets.filter(|t| t.run.as_ref().is_some_and(RunStatus::is_counted));
         let holding = is_acting(&world, &parsed).then(|| PeerHolding {
             namespace: world.policy.namespace.clone(),
             name: world.policy.name.clone(),

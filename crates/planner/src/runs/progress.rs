@@ -7,7 +7,7 @@ use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Notice, TargetPlan};
 use crate::world::World;
 use dbbalance_api::spec::Method;
-use dbbalance_api::status::{HaltReason, RunResult, RunStatus, TargetStatus};
+use dbbalance_api::status::{HaltReason, RunStatus, TargetStatus};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 
@@ -205,7 +205,5 @@ fn was_held(world: &World, target: &str) -> bool {
 /// Whether a target's run counts among those in progress, as the last pass left it.
 pub(crate) fn was_running(world: &World, target: &TargetStatus) -> bool {
     let run = target.run.as_ref();
-    let counts =
-        |r: &RunStatus| r.result == RunResult::Running && !r.triggers.iter().any(|t| t.is_urgent());
-    run.is_some_and(counts) && !was_held(world, &target.name)
+    run.is_some_and(RunStatus::is_counted) && !was_held(world, &target.name)
 }
