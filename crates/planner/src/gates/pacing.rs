@@ -44,6 +44,12 @@ pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
     (ctx.pass.now < end).then_some(end)
 }
 
+/// Whether the first pod's recycle is so recent that an end of its app may not be reported yet.
+pub(crate) fn is_canary_watched(ctx: &TargetContext) -> bool {
+    let last = ctx.running().and_then(|r| r.last_step_time.as_ref());
+    last.is_some_and(|t| ctx.pass.now < add_duration(t.0, CANARY_WATCH))
+}
+
 /// Returns when the storm cap admits the next pods, if it does not yet.
 pub(crate) fn storm_cap_end(ctx: &TargetContext) -> Option<Timestamp> {
     let last = ctx.running()?.last_step_time.as_ref()?.0;
@@ -118,7 +124,7 @@ pub(crate) fn pacing_gate(ctx: &TargetContext, until: Option<Timestamp>) -> Clos
     let (wanted, most, busy) = (ctx.wanted(), ctx.max_unavailable(), count_busy(ctx));
     let message = if ctx.takes_nothing_away() {
         format!(
-            "{busy} of {wanted} pods are being recycled or not Ready since, {most} may be{failed}"
+            "{busy} of {wanted} pods are being recycled or not Ready since their recycle, at most {most} may be{failed}"
         )
     } else {
         let missing = ctx.missing();

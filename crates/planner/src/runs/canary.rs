@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::gates::pacing::interval_end;
+use crate::gates::pacing::{interval_end, is_canary_watched};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::Trigger;
@@ -137,7 +137,14 @@ pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Cana
     // One whose method has not answered, or has failed, shows nothing.
     let is_done = |p: &PodFacts| ctx.stage(p) == Stage::Due(Attempt::First);
     match pods.find(|p| p.ready && ctx.moved_in_run(p).is_some() && is_done(p)) {
-        Some(pod) => check_renewed(ctx, pod),
+        Some(pod) => match check_renewed(ctx, pod) {
+            // A restarted app has new connections too, and the kubelet reports its end late.
+            Canary::Passed if is_canary_watched(ctx) => Canary::Waiting(format!(
+                "the connections of the first pod, {}, are new; it is watched for an end of its app",
+                pod.name
+            )),
+            canary => canary,
+        },
         // It has left meanwhile, or does not answer: another will be the first.
         None => Canary::NotNeeded,
     }
