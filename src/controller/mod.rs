@@ -9,6 +9,7 @@ pub mod errors;
 pub mod guard;
 pub mod ledger;
 pub mod observe;
+pub mod places;
 pub mod reconcile;
 pub mod record_queue;
 pub mod report;

@@ -44,7 +44,7 @@ pub const LAYERS: &[CrateLayers] = &[
             "controller::observe",
             "controller::context, controller::errors",
             "metrics",
-            "controller::record_queue",
+            "controller::record_queue | controller::places",
             "controller::guard",
             "sockets | aurora | k8s | controller::state_cache | controller::ledger",
             "aurora::poller | aurora::dns | aurora::factory",
