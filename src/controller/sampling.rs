@@ -61,7 +61,9 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
     let Some(found) = world.targets.get(index).filter(|t| t.owned_by.is_none()) else {
         return Vec::new();
     };
-    let port = database_port(world, spec);
+    let Some(port) = database_port(world, spec) else {
+        return Vec::new();
+    };
     let named = spec.evidence_container.as_deref();
     found
         .pods
@@ -72,55 +74,24 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
         .collect()
 }
 
-/// Returns the port of the target's database connections: its own, else the cluster's, else the engine's default.
-fn database_port(world: &World, spec: &TargetSpec) -> u16 {
-    let view = world.topology.current();
-    let default = match view.map(|v| v.engine.as_str()) {
-        Some("aurora-mysql") => 3306,
-        _ => 5432,
+/// Returns the port of the target's database connections: its own, else the cluster's as last read or recorded, else the
+/// engine's default; `None` while nothing is known of the cluster. A guess would find no connections, and pods without a
+/// connection count as placed.
+fn database_port(world: &World, spec: &TargetSpec) -> Option<u16> {
+    let own = spec.port.and_then(|port| u16::try_from(port).ok());
+    let read = || {
+        let view = world.topology.last()?;
+        Some(view.endpoints.port.unwrap_or(match view.engine.as_str() {
+            "aurora-mysql" => 3306,
+            _ => 5432,
+        }))
     };
-    let own = spec.port.and_then(|p| u16::try_from(p).ok());
-    own.or_else(|| view?.endpoints.port).unwrap_or(default)
+    let recorded = || {
+        let port = world.status.topology.as_ref()?.port?;
+        u16::try_from(port).ok()
+    };
+    own.or_else(read).or_else(recorded)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
-    use kube::ResourceExt as _;
-
-    use super::*;
-    use crate::controller::observe::observe_world;
-    use crate::controller::testing::{add_deployment, context, policy};
-    use crate::k8s::watch::testing::FilledStores;
-    use dbbalance_planner::world::{TopologyError, TopologyState};
-
-    #[tokio::test]
-    async fn pods_are_read_at_the_same_port_while_the_topology_cannot_be_read() {
-        let mut stores = FilledStores::new();
-        let mine = policy("shop", "mine", "mine", 10);
-        add_deployment(&mut stores, "shop", "mine", 3);
-        stores.policy(&mine);
-        let ctx = context(stores.stores.clone(), true);
-        ctx.state.update(&mine.uid().unwrap(), |_| {});
-        observe_world(&mine, &ctx).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let (_, mut world) = observe_world(&mine, &ctx).await.unwrap();
-        let view = world.topology.current().cloned().unwrap();
-        let spec = mine.spec.targets[0].clone();
-        // A cluster of MySQL.
-        assert_eq!(database_port(&world, &spec), 3306);
-        // Two polls were throttled, as they are in a failover. Pods that are read at another port hold no connection there,
-        // and pods without a connection are stamped as placed.
-        let error = TopologyError {
-            reason: "Throttled",
-            message: "slow down".to_owned(),
-        };
-        world.topology = TopologyState::Failing {
-            error,
-            last: Some(view),
-        };
-        assert_eq!(database_port(&world, &spec), 3306);
-    }
-}
+mod tests;

@@ -79,6 +79,16 @@ impl TopologyState {
             Self::Pending | Self::Failing { .. } => None,
         }
     }
+
+    /// Returns the last good view, for what does not change with the topology. Nothing may be decided on it.
+    #[must_use]
+    pub fn last(&self) -> Option<&ClusterView> {
+        match self {
+            Self::Current(view) => Some(view),
+            Self::Failing { last, .. } => last.as_ref(),
+            Self::Pending => None,
+        }
+    }
 }
 
 /// Why the topology could not be read.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
-use super::errors::ReconcileError;
+use super::errors::{ReconcileError, await_answer};
 pub(super) use super::state_cache::parse_version;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::{BindingVerdict, ClusterKey};
@@ -94,13 +94,13 @@ async fn current_policy(
     let Some(fit) = state.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
-        let read = api
-            .get(&policy.name_any())
-            .await
-            .map_err(|source| ReconcileError::Kube {
-                doing: format!("reading policy {namespace}/{}", policy.name_any()),
-                source: Box::new(source),
-            })?;
+        let name = policy.name_any();
+        let doing = format!("reading policy {namespace}/{name}");
+        let read = await_answer(&doing, api.get(&name)).await?;
+        let read = read.map_err(|source| ReconcileError::Kube {
+            doing,
+            source: Box::new(source),
+        })?;
         // From now on the cache is used only once it is as new as this.
         let first = state.is_none();
         ctx.state.update(&policy.uid().unwrap_or_default(), |m| {
