@@ -1,6 +1,7 @@
 //! The next step of a target, and the events of its runs.
 
 use super::odds::describe_odds;
+use crate::gates::pacing::max_busy;
 use crate::selection::assessment::Assessment;
 use crate::selection::by_stamp::StaleCandidates;
 use crate::target::TargetContext;
@@ -27,7 +28,7 @@ pub(crate) fn describe_stamp_step(ctx: &TargetContext) -> String {
         );
     }
     let (at_once, role) = if ctx.is_verified() {
-        (ctx.max_unavailable(), "next")
+        (max_busy(ctx), "next")
     } else {
         (1, "first")
     };
