@@ -14,6 +14,7 @@ mod owners;
 mod peers;
 mod prepared;
 mod privileges;
+mod reopened;
 mod runs;
 mod spent;
 mod steer;

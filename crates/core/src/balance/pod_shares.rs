@@ -96,7 +96,9 @@ impl<'a> PodShares<'a> {
                 wrong_role: count_wrong_role(
                     inputs.pools,
                     topology,
-                    inputs.previous_writer.filter(|_| pod.before_failover),
+                    inputs
+                        .previous_writer
+                        .filter(|_| pod.before_failover && !holds.reopened),
                     holds,
                 )
                 .without_strays(inputs.settings.strays)
@@ -204,7 +206,7 @@ impl WrongRole {
 }
 
 /// Counts connections of writer pools to readers, and of reader pools to the writer while readers serve. `old` is the
-/// writer before a failover that the pod's connections are older than.
+/// writer before a failover that the pod's connections may be older than.
 #[must_use]
 pub fn count_wrong_role(
     pools: Pools,

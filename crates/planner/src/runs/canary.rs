@@ -6,7 +6,7 @@ use crate::gates::pacing::{interval_end, is_canary_watched};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::evidence::{Socket, fresh_sockets, kept_sockets};
+use dbbalance_core::evidence::{Addresses as _, Socket, fresh_sockets, kept_sockets};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 
@@ -200,8 +200,9 @@ pub(crate) fn find_concerned_sockets(ctx: &TargetContext, sockets: &[Socket]) ->
     let view = world.topology.current();
     let current = view.map(|v| &v.topology.writer.instance);
     let sockets = sockets.iter().filter(|s| {
-        let record = world.dns.book.record_of(s.remote.ip());
-        record.is_some_and(|r| !(readers_alone && Some(&r.instance) == current))
+        let owner = world.dns.book.owner_of(s.remote.ip());
+        let owner = owner.filter(|o| o.is_reached_by(s));
+        owner.is_some_and(|o| !(readers_alone && Some(&o.instance) == current))
     });
     sockets.cloned().collect()
 }
