@@ -20,5 +20,6 @@ mod spent;
 mod steer;
 mod steps;
 mod stories;
+mod successors;
 mod tape;
 mod worlds;

@@ -111,7 +111,10 @@ fn describe_example(ctx: &TargetContext, assessment: &Assessment) -> String {
         return String::new();
     };
     let misplaced = usable.misplaced_pods();
-    let mut pods = ctx.counted.iter().filter(|p| misplaced.contains(&p.uid));
+    let mut pods = ctx
+        .counted
+        .iter()
+        .filter(|p| misplaced.contains_key(&p.uid));
     let Some(pod) = pods.next() else {
         return String::new();
     };
