@@ -20,7 +20,7 @@ use dbbalance_api::spec::{
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
-use dbbalance_core::pacing::{max_unavailable_pods, next_step_time};
+use dbbalance_core::pacing::{max_renewed_pods, max_unavailable_pods, next_step_time};
 use dbbalance_core::window::Window;
 
 #[cfg(test)]
@@ -97,6 +97,11 @@ impl PacingRules {
     /// Returns how many of so many pods may be unavailable at once, at least 1.
     pub(crate) fn max_unavailable(&self, total: usize) -> usize {
         max_unavailable_pods(&self.spec, total)
+    }
+
+    /// Returns how many of so many pods may be renewed at once after a failover by a method that takes none away.
+    pub(crate) fn max_renewed(&self, total: usize) -> usize {
+        max_renewed_pods(&self.spec, total)
     }
 
     /// Returns the time of the step after one at `last`. The jitter is derived from `key`.

@@ -183,10 +183,8 @@ impl Controller<'_> {
             .map(|p| {
                 let by_instance = self.names.iter().cloned().zip(p.held.iter().copied());
                 let holds = Holdings {
-                    dead: 0,
                     by_instance: by_instance.filter(|(_, n)| *n > 0).collect(),
-                    no_member: 0,
-                    unknown: 0,
+                    ..Holdings::default()
                 };
                 (p.id.clone(), (holds, world.now))
             })

@@ -20,6 +20,9 @@ pub struct Holdings {
     pub unknown: u32,
     /// Sockets to a member, or to a former one, that the server has closed or does not answer any more.
     pub dead: u32,
+    /// Whether every connection to the writer, and to the writer before it, was opened after DNS had followed the failover and
+    /// caches had ended: each pool then asked anew, and counts that are right are so in their roles.
+    pub reopened: bool,
 }
 
 impl Holdings {
@@ -59,7 +62,7 @@ pub struct PodView {
     /// Whether it may be recycled: it is not ignored, has not failed, and belongs to this policy.
     pub movable: bool,
     /// Whether its connections are older than the last failover, by its stamp. With both pools, where counts alone
-    /// cannot distinguish the roles, such connections are not trusted.
+    /// cannot distinguish the roles, such connections are not trusted unless they are [`Holdings::reopened`].
     pub before_failover: bool,
     /// Whether the pod is stale: a change of the topology since explains misplaced connections.
     pub stale: bool,

@@ -28,6 +28,7 @@ fn a_holding() -> impl Strategy<Value = Holdings> {
         by_instance: held.into_iter().map(|(i, n)| (name(i), n)).collect(),
         no_member: no_member / 2,
         unknown,
+        reopened: false,
     })
 }
 

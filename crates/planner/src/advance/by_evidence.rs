@@ -11,6 +11,7 @@ use crate::gates::topology::check_epoch;
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_measured_canary};
 use crate::runs::lifecycle::{Halt, finish_run, halt_run, mark_progress, mark_verified};
+use crate::runs::progress::{ProgressKind, check_progress};
 use crate::selection::assessment::{Assessment, UsableEvidence, assess_target};
 use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
@@ -145,7 +146,7 @@ impl TargetPlanner<'_, '_> {
                 "connections are uneven, and method Rollout moves no single pod: set recycle.fallback: Evict",
             ));
         };
-        match check_measured_canary(ctx, method) {
+        match check_measured_canary(ctx, method, &usable.misplaced_pods()) {
             Canary::Passed => {
                 let message = describe_canary(ctx, method, "the first pod's connections are new");
                 mark_verified(&mut self.ctx, message, self.changes);
@@ -248,6 +249,9 @@ impl TargetPlanner<'_, '_> {
             });
             let at = add_duration(ctx.pass.now, RECHECK_INTERVAL);
             self.changes.wake_at(at);
+            // Nobody is left to try: a run whose method has failed on too many ends here.
+            let kind = ProgressKind::ByEvidence { has_untried: false };
+            check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         } else {
             let message = "connections must be measured after the epoch has opened";
             self.wait_for_reading(ClosedGate::new(Gate::Evidence, message));

@@ -140,10 +140,12 @@ enum Selector<'s> {
 }
 
 impl Selector<'_> {
-    const fn progress_kind(self) -> ProgressKind {
+    fn progress_kind(self, ctx: &TargetContext) -> ProgressKind {
         match self {
             Self::Stamps => ProgressKind::ByStamp,
-            Self::Evidence(..) => ProgressKind::ByEvidence,
+            Self::Evidence(_, usable) => ProgressKind::ByEvidence {
+                has_untried: usable.has_untried_pods(ctx),
+            },
         }
     }
 }
@@ -266,7 +268,7 @@ impl TargetPlanner<'_, '_> {
         }
         // Runs of a failover wait for no others, nor do others wait for them.
         self.out.running &= !self.is_urgent(selector);
-        let kind = selector.progress_kind();
+        let kind = selector.progress_kind(&self.ctx);
         check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         if self.out.step.is_none() {
             self.adds = Load::default();

@@ -2,17 +2,17 @@
 //!
 //! Gates are not taken into account.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::inputs::{BalanceInputs, gather_inputs};
-use crate::target::TargetContext;
+use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::Endpoint;
-use dbbalance_core::balance::{
-    BalanceVerdict, Decision, Wait, decide_balance, find_misplaced_pods,
-};
+use dbbalance_core::balance::{BalanceVerdict, Decision, Wait, count_misplaced, decide_balance};
 use dbbalance_core::evidence::{Evidence, attribute_connections};
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::stamp::Attempt;
 use dbbalance_core::topology::Topology;
 
 /// What a target's evidence says.
@@ -61,16 +61,26 @@ impl UsableEvidence {
         })
     }
 
-    /// Returns the UIDs of pods with connections to the wrong role or to no member.
-    pub(crate) fn misplaced_pods(&self) -> BTreeSet<String> {
-        find_misplaced_pods(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
+    /// Returns the UIDs of pods with connections to the wrong role or to no member, with their number.
+    pub(crate) fn misplaced_pods(&self) -> BTreeMap<String, u32> {
+        count_misplaced(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
+    }
+
+    /// Whether pods are misplaced since a failover that the run in progress has not tried yet.
+    pub(crate) fn has_untried_pods(&self, ctx: &TargetContext) -> bool {
+        let misplaced = self.misplaced_pods();
+        let is_untried = |p: &&PodFacts| {
+            ctx.stage(p) == Stage::Due(Attempt::First) && ctx.moved_in_run(p).is_none()
+        };
+        let mut pods = ctx.counted.iter().filter(|p| ctx.is_urgent(p));
+        pods.any(|p| misplaced.contains_key(&p.uid) && is_untried(p))
     }
 
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(crate) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.inputs.pods.iter().find(|p| p.id == uid);
         pod.is_some_and(|p| p.read_at.is_some_and(|at| at >= since))
-            && !find_misplaced_pods(&self.inputs.lend(0, since)).contains(uid)
+            && !count_misplaced(&self.inputs.lend(0, since)).contains_key(uid)
     }
 }
 
