@@ -33,7 +33,7 @@ setup:
 	@[ -x $(TESTBED) ] || echo "--- building the testbed's program (a minute or two)"
 	@$(CARGO) build --quiet --locked -p dbbalance-testbed
 
-tools: setup ## Build or install the pinned tools into the cache (about 10 minutes cold, a second warm)
+tools: setup ## Build or install the pinned tools into the cache (about 11 minutes cold, a second warm)
 	@$(SUDO) $(TESTBED) tools
 
 demo: tools $(if $(filter file,$(origin OPERATOR)),program) ## Show dbbalance on this machine; KEEP=1 leaves it running (OPERATOR=path of a built binary)
