@@ -24,7 +24,7 @@ pub(super) const READY_PORT: u16 = 8181;
 const METRICS_PORT: u16 = 9153;
 /// Port of the blocks that play the resolver of the VPC: what `/etc/resolv.conf` of a node names.
 const UPSTREAM_PORT: u16 = 5354;
-/// Port of the block to which a [`SteeredBlock`] falls back, as in `docs/recipes/steered-name.md`.
+/// Port of the block to which a [`SteeredBlock`] falls back: any that nothing else has.
 const FALLBACK_PORT: u16 = 5353;
 
 /// Whose Corefile the name servers of the cluster run.
@@ -159,9 +159,9 @@ pub(super) fn render_replica(
         text += &render_fallback(address, blocks);
     }
     let (ttl, cache) = match distribution {
-        // https://github.com/awslabs/amazon-eks-ami and the add-on's default: the plugin's TTL of 5 s.
+        // The default Corefile of the add-on `coredns`: the plugin's own TTL, 5 s.
         Distribution::Eks | Distribution::NodeLocal => ("", "    cache 30\n".to_owned()),
-        // kubernetes/kubeadm, manifests.go; since kubernetes/kubernetes#128359 the cache leaves Services out.
+        // cmd/kubeadm/app/phases/addons/dns/manifests.go; the cache leaves Services out since kubernetes/kubernetes#128359.
         Distribution::Kubeadm => (
             "        ttl 30\n",
             format!(

@@ -9,7 +9,6 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::address::PORT;
 use super::inventory::{instance_endpoint, reader_endpoint};
 use crate::kubernetes::layout::CLUSTER_DOMAIN;
 
@@ -46,11 +45,12 @@ pub fn headless_service(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "labels": {STEERED_LABEL: "true"}},
-        "spec": {"clusterIP": "None", "ports": [{"name": "postgres", "port": PORT}]},
+        "spec": {"clusterIP": "None"},
     })
 }
 
-/// Returns the slice of such a Service, empty. kube-proxy ignores it for its label of a headless Service.
+/// Returns the slice of such a Service, empty, as the chart makes it. kube-proxy ignores it for its label of a headless
+/// Service.
 #[must_use]
 pub fn empty_slice(service: &str) -> Value {
     json!({
@@ -62,7 +62,6 @@ pub fn empty_slice(service: &str) -> Value {
             "service.kubernetes.io/headless": "",
         }},
         "addressType": "IPv4",
-        "ports": [{"name": "postgres", "port": PORT}],
         "endpoints": [],
     })
 }
