@@ -16,6 +16,9 @@ pub const RESTARTS: &str = "dbbalance.io/restarts";
 pub const WRITER: &str = "dbbalance.io/writer";
 /// On a pod: the cluster's readers at the stamped epoch, comma separated and sorted.
 pub const READERS: &str = "dbbalance.io/readers";
+/// On the Service or EndpointSlice of `spec.dns.steering`: the policy that has narrowed it, for which run, to which
+/// instance and when. The PATCH that widens it removes it.
+pub const NARROWED: &str = "dbbalance.io/narrowed";
 /// On a policy: a token; a new value requests a run.
 pub const RECYCLE_REQUESTED: &str = "dbbalance.io/recycle-requested";
 /// On a policy: an RFC 3339 time until which the operator does not act.

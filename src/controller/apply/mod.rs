@@ -109,6 +109,7 @@ pub async fn apply_plan(
         status,
         settling: _,
         open,
+        name_action: _,
         targets,
         notices: _,
         wake: _,

@@ -219,6 +219,7 @@ fn gather_world(
         targets,
         peers: ClusterPeers::default(),
         overlaps,
+        steered_name: None,
     }
 }
 
