@@ -4,9 +4,19 @@
 //! Narrowed, the name leads every new connection to one instance, so each rule here is on the side of widening
 //! (docs/adr/0018).
 
+mod decide;
+mod memory;
+
 use std::fmt;
 
 use jiff::Timestamp;
+
+pub use decide::{
+    LONGEST_HOLD, NarrowingInputs, NarrowingRefusal, NarrowingRules, NarrowingStops, TOLD_LOOKS,
+    TOLD_SPAN, WantedLead, check_claim, check_narrowing, decide_narrowing, find_claim,
+    find_own_claim, is_told,
+};
+pub use memory::NarrowingMemory;
 
 use crate::stamp::PolicyMark;
 use crate::topology::InstanceId;
@@ -205,5 +215,7 @@ impl WidenReason {
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;
