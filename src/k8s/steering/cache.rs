@@ -230,7 +230,7 @@ impl SteeredNames {
 
     /// Records what a read or a write has shown. An object that is older than the recorded one is not recorded: the
     /// watch may be behind a write of this replica.
-    pub(super) fn record(&self, key: &NameKey, state: NameState) {
+    pub(crate) fn record(&self, key: &NameKey, state: NameState) {
         {
             let mut states = self.shared.states.lock();
             let Some(known) = states.get_mut(key) else {

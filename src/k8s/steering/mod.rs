@@ -12,6 +12,8 @@
 mod cache;
 mod observed;
 mod ranges;
+#[cfg(test)]
+pub(crate) mod testing;
 mod watch;
 mod write;
 

@@ -45,13 +45,13 @@ pub fn observe_name(state: &NameState, hosts: ClusterHosts<'_>) -> ObservedName 
 
 fn observe_service(service: &Service, hosts: ClusterHosts<'_>) -> ObservedName {
     let spec = service.spec.as_ref();
+    let claim = claim_of(service);
     if spec.is_some_and(|s| s.selector.as_ref().is_some_and(|s| !s.is_empty())) {
-        return ObservedName::HasSelector;
+        return ObservedName::HasSelector { claim };
     }
     if spec.and_then(|s| s.type_.as_deref()) != Some("ExternalName") {
         return ObservedName::WrongType;
     }
-    let claim = claim_of(service);
     let host = spec.and_then(|s| s.external_name.as_deref());
     let led = host.map_or(Led::Unknown, |host| {
         let host = normalize_host(host);
@@ -82,8 +82,9 @@ fn observe_slice(
     hosts: ClusterHosts<'_>,
 ) -> ObservedName {
     let labels = slice.labels();
+    let claim = claim_of(slice);
     if !others.is_empty() || labels.get(MANAGED_BY).map(String::as_str) != Some(MANAGER) {
-        return ObservedName::ForeignSlice;
+        return ObservedName::ForeignSlice { claim };
     }
     if slice.address_type != "IPv4" || labels.get(SERVICE_NAME) != Some(&slice.name_any()) {
         return ObservedName::WrongType;
@@ -102,10 +103,7 @@ fn observe_slice(
             _ => Led::Unknown,
         },
     };
-    ObservedName::Found {
-        led,
-        claim: claim_of(slice),
-    }
+    ObservedName::Found { led, claim }
 }
 
 fn claim_of(object: &impl ResourceExt) -> Option<NarrowClaim> {

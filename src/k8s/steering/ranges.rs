@@ -44,7 +44,11 @@ impl AllowedRanges {
             || address.is_broadcast()
             || address.is_multicast();
         let bits = address.to_bits();
-        !is_special && self.0.iter().any(|range| bits & range.mask == range.network)
+        !is_special
+            && self
+                .0
+                .iter()
+                .any(|range| bits & range.mask == range.network)
     }
 }
 

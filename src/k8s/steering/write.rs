@@ -137,7 +137,12 @@ where
     let read = within_limit(api.get_opt(&key.name)).await;
     read.map_err(|failure| match to_outcome(failure, key, "reading") {
         NameWrite::Failed(message) => message,
-        _ => format!("reading {} {}/{}", key.via.as_str(), key.namespace, key.name),
+        _ => format!(
+            "reading {} {}/{}",
+            key.via.as_str(),
+            key.namespace,
+            key.name
+        ),
     })
 }
 
@@ -191,7 +196,12 @@ async fn within_limit<T>(
 }
 
 fn to_outcome(failure: RequestFailure, key: &NameKey, doing: &str) -> NameWrite {
-    let what = format!("{doing} {} {}/{}", key.via.as_str(), key.namespace, key.name);
+    let what = format!(
+        "{doing} {} {}/{}",
+        key.via.as_str(),
+        key.namespace,
+        key.name
+    );
     match failure.as_deref() {
         Some(kube::Error::Api(status)) if status.code == 404 || is_lost_race(status) => {
             NameWrite::LostRace
