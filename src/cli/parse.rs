@@ -61,9 +61,8 @@ pub(super) fn parse_namespaces_or_all(text: &str) -> Result<CommaList, String> {
 pub(super) fn parse_steered_services(text: &str) -> Result<SteeredServices, String> {
     let service = |item: &str| {
         let parts = item.split_once('/');
-        let (namespace, name) = parts.ok_or_else(|| {
-            format!("invalid Service {item:?} (example: shop/orders-ro)")
-        })?;
+        let (namespace, name) =
+            parts.ok_or_else(|| format!("invalid Service {item:?} (example: shop/orders-ro)"))?;
         Ok((parse_label(namespace)?, parse_service_name(name)?))
     };
     split_items(text)
