@@ -8,19 +8,18 @@ use jiff::SignedDuration;
 use tokio::time::{sleep, timeout};
 
 use crate::aurora::ClusterKey;
-use crate::aurora::dns::DnsWatch;
 use crate::controller::context::{Context, EffectContext};
 use crate::controller::guard::PolicyGuard;
-use crate::controller::observe::{is_steered_by, observe_steered, steered_key};
-use crate::k8s::steering::{NameKey, NameLead, NameWrite, SteeredNames, refresh_name, write_name};
-use crate::k8s::watch::Stores;
+use crate::controller::observe::{is_steered_by, last_view, observe_steered, steered_key};
+use crate::k8s::steering::{AllowedRanges, NameKey, NameLead, NameWrite, refresh_name, write_name};
 use crate::metrics::NameWriteKind;
 use dbbalance_api::DbBalancePolicy;
+use dbbalance_api::spec::SteeringVia;
 use dbbalance_core::narrow::{NameAction, NarrowClaim, WidenReason};
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::InstanceId;
 use dbbalance_planner::Plan;
-use dbbalance_planner::world::{World, last_view};
+use dbbalance_planner::world::World;
 
 /// How often a name that another client has changed meanwhile is read again and widened, before that is left to the next
 /// pass.
@@ -126,10 +125,8 @@ async fn find_lead(
     let host = facts.and_then(|facts| facts.endpoint.clone());
     let host = host.ok_or_else(|| format!("the endpoint of {} is not known", claim.instance))?;
     let address = match key.via {
-        dbbalance_api::spec::SteeringVia::Service => None,
-        dbbalance_api::spec::SteeringVia::Slice => {
-            Some(find_address(ctx, cluster, &claim.instance).await?)
-        }
+        SteeringVia::Service => None,
+        SteeringVia::Slice => Some(find_address(ctx, cluster, &claim.instance).await?),
     };
     Ok(NameLead::Instance {
         claim: claim.clone(),
@@ -150,7 +147,14 @@ async fn find_address(
     if (ctx.clock)().duration_since(at) > ADDRESS_AGE {
         return Err(format!("the look-up of {instance} took too long"));
     }
-    let ranges = &ctx.names.config().ranges;
+    choose_address(instance, &addresses, &ctx.names.config().ranges)
+}
+
+fn choose_address(
+    instance: &InstanceId,
+    addresses: &[IpAddr],
+    ranges: &AllowedRanges,
+) -> Result<Ipv4Addr, String> {
     let allowed = addresses.iter().find_map(|address| match address {
         IpAddr::V4(v4) if ranges.may_lead_to(*address) => Some(*v4),
         _ => None,

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::super::context::Context;
-use super::cluster_key;
+use super::{cluster_key, last_view};
+use crate::controller::context::Context;
 use crate::k8s::steering::{ClusterHosts, NameKey, SteeredNames, observe_name};
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{DbBalancePolicySpec, SteeringVia};
 use dbbalance_api::status::DbBalancePolicyStatus;
 use dbbalance_core::narrow::ObservedName;
 use dbbalance_core::topology::InstanceId;
-use dbbalance_planner::world::{SteeredName, World, last_view};
+use dbbalance_planner::world::{SteeredName, World};
 
 /// Returns the name that the policy steers. Without steering, the one that its status still records: a name is widened
 /// whose steering was removed.
