@@ -24,6 +24,8 @@ pub const NARROWED: &str = "dbbalance.io/narrowed";
 pub const WIDENS_TO: &str = "dbbalance.io/widens-to";
 /// On a policy: a token; a new value requests a run.
 pub const RECYCLE_REQUESTED: &str = "dbbalance.io/recycle-requested";
+/// On a policy: an RFC 3339 time until which the operator keeps the name of `spec.dns.steering` wide.
+pub const WIDE_UNTIL: &str = "dbbalance.io/wide-until";
 /// On a policy: an RFC 3339 time until which the operator does not act.
 pub const PAUSE_UNTIL: &str = "dbbalance.io/pause-until";
 /// On a policy: the reason of the pause, for people.
