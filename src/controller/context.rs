@@ -18,6 +18,7 @@ use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
+use crate::k8s::steering::SteeredNames;
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::EffectLimiter;
@@ -38,6 +39,8 @@ pub struct Context {
     pub pollers: Pollers,
     /// Samples the DNS of clusters' endpoints.
     pub dns: DnsWatch,
+    /// The names that may be narrowed.
+    pub names: SteeredNames,
     /// Roles that policies may name. The pollers hold the same list.
     pub allowed_roles: RoleAllowList,
     /// Which namespaces may name which clusters.
@@ -79,6 +82,10 @@ pub struct EffectContext<'a> {
     pub stores: &'a Stores,
     /// Whether this replica is the leader.
     pub leadership: &'a Leadership,
+    /// The names that may be narrowed.
+    pub names: &'a SteeredNames,
+    /// Looks up instances.
+    pub dns: &'a DnsWatch,
     /// Limits the rate of effects over all policies.
     pub limiter: &'a EffectLimiter,
     /// Writes on pods that only record something.
@@ -131,6 +138,8 @@ impl Context {
             client: &self.clients.effects,
             stores: &self.stores,
             leadership: &self.leadership,
+            names: &self.names,
+            dns: &self.dns,
             limiter: &self.effect_limiter,
             records: &self.records,
             pod_caller: &self.pod_caller,

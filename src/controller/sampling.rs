@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
-use super::observe::{cluster_key, probe_key};
+use super::observe::{cluster_key, probe_key, steered_key};
 use crate::sockets::MaxAge;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{EvidenceSource, TargetSpec};
@@ -31,6 +31,7 @@ pub fn request_samples(
         ctx.dns
             .boost_until(&cluster_key(&world.spec.cluster, ctx), until);
     }
+    request_looks(world, ctx);
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
     }
@@ -53,6 +54,26 @@ pub fn request_samples(
             });
         ctx.probe
             .measure_each(&probe_key(policy, spec), pods.collect());
+    }
+}
+
+/// Looks at the policy's name while it is narrowed, by whomever, and no longer.
+fn request_looks(world: &World, ctx: &Context) {
+    let (spec, status) = (&world.spec, Some(&world.status));
+    let key = steered_key(&ctx.names, &world.policy.namespace, spec, status);
+    let Some(key) = key else { return };
+    let Some(name) = ctx.names.looked_up_name(&key) else {
+        return;
+    };
+    let cluster = cluster_key(&spec.cluster, ctx);
+    let is_narrowed = ctx
+        .names
+        .state(&key)
+        .is_some_and(|state| state.claim().is_some());
+    if is_narrowed {
+        ctx.dns.look_at(&cluster, &name);
+    } else {
+        ctx.dns.look_away(&cluster, &name);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::aurora::{
 };
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseState};
+use crate::k8s::steering::{AllowedRanges, DEFAULT_ALLOWED_CIDRS, SteeredNames, SteeringConfig};
 use crate::k8s::watch::Stores;
 use crate::k8s::watch::testing::FilledStores;
 use crate::metrics::Metrics;
@@ -153,6 +154,14 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         leadership: Leadership::from_states("a", state),
         pollers: Pollers::new(poller, stop.clone()),
         dns: DnsWatch::new(dns, stop.clone()),
+        names: SteeredNames::new(SteeringConfig {
+            services: vec![("shop".to_owned(), "orders-ro".to_owned())],
+            slices: Vec::new(),
+            namespace: "dbbalance".to_owned(),
+            ranges: AllowedRanges::parse(DEFAULT_ALLOWED_CIDRS).unwrap(),
+            cluster_domain: "cluster.local".to_owned(),
+            replicas: 2,
+        }),
         allowed_roles: allowed,
         bindings: ClusterBindings::default(),
         signal_namespaces: Vec::new(),

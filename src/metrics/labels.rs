@@ -22,6 +22,25 @@ impl RecycleResult {
     }
 }
 
+/// What is written on a steered name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+pub enum NameWriteKind {
+    /// It is led to one instance.
+    Narrow,
+    /// It is led to Aurora's own answer.
+    Widen,
+}
+
+impl NameWriteKind {
+    /// Returns the value of the label `action`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The results of a write on a name: done, and not.
+pub(super) const NAME_RESULTS: [&str; 2] = ["Done", "Failed"];
 pub(super) const TRIGGERS: [Trigger; 6] = [
     Trigger::ReaderAdded,
     Trigger::ReaderRemoved,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::schema::{Walk, spec};
-use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, steered, target, window};
 use dbbalance_testkit::api_server::KubeApiServer;
 
 /// A field, the changes that it needs around it, and its least and greatest value.
@@ -26,7 +26,8 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let windows = [("/windows", json!([window("w")]))];
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
-    let fields: [Number<'_>; 20] = [
+    let steered = steered();
+    let fields: [Number<'_>; 22] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
         ("/targets/0/pools/0/strayConnections", &[], 0, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
@@ -45,6 +46,8 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
         ("/targets/0/port", &[], 1, 65_535),
         ("/dns/timeoutSeconds", &[], 0, 3600),
         ("/dns/holdSeconds", &[], 0, 300),
+        ("/dns/steering/holdSeconds", &steered, 15, 300),
+        ("/dns/steering/settleSeconds", &steered, 0, 120),
         ("/evidence/tolerancePercent", &[], 5, 50),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];
@@ -126,7 +129,15 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
 
     // Path, surroundings, greatest length, good ones, bad ones.
     let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
-    let fields: [Text<'_>; 15] = [
+    let steered = steered();
+    let fields: [Text<'_>; 16] = [
+        (
+            "/dns/steering/reader",
+            &steered,
+            63,
+            &["a", "a-1", "orders-ro"],
+            &["-a", "a-", "1a", "A", "a.b", "a_b"],
+        ),
         (
             "/cluster/identifier",
             &[],

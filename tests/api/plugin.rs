@@ -209,6 +209,15 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
     assert_eq!(note(server, "asked", "pause-until"), None);
     assert_eq!(note(server, "asked", "pause-reason"), None);
     in_namespace(server, &["resume", "asked"]).done(&["is not paused"]);
+    in_namespace(server, &["widen", "asked"]).failed(1, &["has no spec.dns.steering"]);
+    set_status(
+        server,
+        "asked",
+        &json!({"status": {"dns": {"service": "orders-ro", "via": "Service", "led": "Aurora"}}}),
+    );
+    in_namespace(server, &["widen", "asked", "--for", "2h"])
+        .done(&["stays wide until", "leads to Aurora's own answer"]);
+    assert!(note(server, "asked", "wide-until").is_some());
 
     let mut fresh = base();
     fresh["metadata"]["name"] = json!("unseen");
@@ -217,7 +226,7 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
         .failed(1, &["has not been seen by an operator yet"]);
     in_namespace(server, &["verify", "unseen", "--yes"]).failed(1, &["policy unseen is not Ready"]);
     in_namespace(server, &["connections", "unseen"]).failed(1, &["has no topology recorded yet"]);
-    13
+    15
 }
 
 /// A user with few rights is told which one is missing.

@@ -37,6 +37,8 @@ pub enum ConditionType {
     Fresh,
     /// Measured connections are even. Unknown without evidence.
     Balanced,
+    /// The name of `spec.dns.steering` can be narrowed, or is. Present only with steering.
+    Steered,
     /// A run is in progress.
     Recycling,
     /// kstatus: the operator is working towards the spec. Present only while True.

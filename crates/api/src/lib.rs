@@ -16,6 +16,7 @@ mod rules;
 pub mod schema;
 pub mod spec;
 pub mod status;
+mod steering;
 mod target;
 pub mod text;
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rebalance_state::RebalanceState;
 
+pub use super::steering::DnsStatus;
+
 pub use super::balance::{
     BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, ShareStatus,
 };
@@ -21,7 +23,8 @@ pub struct DbBalancePolicyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, TopologyObserved, Prepared, Fresh, Balanced, Recycling; Reconciling and Stalled while True.
+    /// Ready, TopologyObserved, Prepared, Fresh, Balanced, Recycling; Steered with spec.dns.steering;
+    /// Reconciling and Stalled while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
@@ -59,6 +62,9 @@ pub struct DbBalancePolicyStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["target".to_owned()]))]
     pub balance: Vec<BalanceStatus>,
+    /// Where the name of spec.dns.steering leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
     /// What would be done next for each target, and the first gate that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -13,6 +13,7 @@ pub mod epoch;
 pub mod error_chain;
 pub mod evidence;
 pub mod hash;
+pub mod narrow;
 pub mod pacing;
 pub mod pod;
 pub mod stamp;

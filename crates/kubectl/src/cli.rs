@@ -68,6 +68,10 @@ pub enum PluginCommand {
     Pause(PauseArgs),
     /// End a pause. What became due meanwhile is done, paced.
     Resume(PolicyArg),
+    /// Lead the policy's name to Aurora's own answer, and keep the operator from narrowing it for a while.
+    ///
+    /// The operator does it, within a second; pods are recycled as without spec.dns.steering meanwhile.
+    Widen(WidenArgs),
 }
 
 /// A policy.
@@ -184,6 +188,20 @@ pub struct PauseArgs {
     /// Reason that status shows with the pause.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// Options of `widen`.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)]
+pub struct WidenArgs {
+    /// Name of the policy.
+    pub policy: String,
+    /// Time for which the name stays wide, for example 30m, 2h or 1d.
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub duration: SignedDuration,
+    /// Maximum time to wait until the name is wide.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub timeout: SignedDuration,
 }
 
 /// Parses a duration, with days of 24 hours. It must be above zero and at most 366 days.

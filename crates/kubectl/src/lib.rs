@@ -17,6 +17,7 @@ mod requests;
 mod session;
 mod status;
 mod verify;
+mod widen;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -106,6 +107,7 @@ async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
         PluginCommand::Recycle(args) => {
             requests::request_run(&session, args, canvas, &mut say).await
         }
+        PluginCommand::Widen(args) => widen::widen_name(&session, args, &mut say).await,
         PluginCommand::Pause(args) => requests::pause_policy(&session, args, &mut say).await,
         PluginCommand::Resume(args) => {
             requests::resume_policy(&session, &args.policy, &mut say).await

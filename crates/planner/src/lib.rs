@@ -29,6 +29,7 @@ use crate::gates::policy::check_policy;
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
+use dbbalance_core::narrow::NameAction;
 
 pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
 pub use epochs::addresses::recorded_addresses;
@@ -46,6 +47,7 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
         status: world.status.clone(),
         settling: world.settling.clone(),
         open: None,
+        name_action: NameAction::Keep,
         targets: Vec::new(),
         notices: Vec::new(),
         wake: None,

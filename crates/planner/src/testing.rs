@@ -253,6 +253,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
+        steered_name: None,
     }
 }
 

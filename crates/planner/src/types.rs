@@ -6,6 +6,7 @@ use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
@@ -20,6 +21,8 @@ pub struct Plan {
     pub settling: SettlingChanges,
     /// A pending epoch that opens now.
     pub open: Option<Opening>,
+    /// What is done with the name of `spec.dns.steering`, before anything else. Widening is exempt from every gate.
+    pub name_action: NameAction,
     /// One entry for each target of the spec, in order.
     pub targets: Vec<TargetPlan>,
     /// Events to publish.

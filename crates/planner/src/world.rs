@@ -17,6 +17,7 @@ use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, PodReading, Socket};
+use dbbalance_core::narrow::{NameLook, ObservedName};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, InstanceId, MemberId, ResourceId, Topology};
@@ -210,6 +211,24 @@ pub struct World {
     pub evidence_allowed: bool,
     /// Pods that two targets of the policy select.
     pub overlaps: Vec<TargetOverlap>,
+    /// The name of `spec.dns.steering`. Without steering, the one that `status.dns` still records, so that a name is
+    /// widened whose steering was removed. `None` without either.
+    pub steered_name: Option<SteeredName>,
+}
+
+/// A name that the policy may narrow, as it stands now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SteeredName {
+    /// What stands in the cluster.
+    pub observed: ObservedName,
+    /// Look-ups of the name, oldest first. Made only while it is narrowed: a name that nobody asks is in no cache.
+    pub looks: Vec<NameLook>,
+    /// The greatest TTL, in seconds, that any look-up of the name was ever answered with; `None` if there was none.
+    pub greatest_ttl: Option<u32>,
+    /// Whether no other replica of the operator could take the lease.
+    pub is_operator_alone: bool,
+    /// Whether this operator ends or gives the lease back.
+    pub is_shutting_down: bool,
 }
 
 impl World {

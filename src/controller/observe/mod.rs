@@ -2,6 +2,7 @@
 //!
 //! Nothing else in a reconcile reads the caches. It decides which policy and target a pod belongs to, and nothing more.
 
+mod names;
 mod owners;
 mod peers;
 mod recorded;
@@ -34,9 +35,11 @@ use dbbalance_planner::world::{
     ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
     TopologyState, World,
 };
+use names::gather_steered_name;
+pub use names::{is_steered_by, observe_steered, steered_key};
 pub use owners::is_concerned_by_pod;
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
-pub use peers::plan_among_peers;
+pub use peers::{last_view, plan_among_peers};
 use recorded::{agreed_topology, own_dns_view};
 
 /// Returns the current policy and its world.
@@ -203,7 +206,7 @@ fn gather_world(
         }
         Err(verdict) => (hidden_topology(policy, verdict), Arc::default()),
     };
-    World {
+    let mut world = World {
         highest_stamp,
         effects_not_before: state.effects_not_before,
         role_allowed: ctx.allowed_roles.check(&key.source).is_ok(),
@@ -219,7 +222,10 @@ fn gather_world(
         targets,
         peers: ClusterPeers::default(),
         overlaps,
-    }
+        steered_name: None,
+    };
+    world.steered_name = gather_steered_name(&world, ctx);
+    world
 }
 
 /// Returns the readings of a target's pods; nothing if the policy has no source of evidence.

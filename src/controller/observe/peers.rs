@@ -59,7 +59,8 @@ pub fn plan_among_peers(
 }
 
 /// Returns the last view of the topology, whether or not it is current.
-fn last_view(topology: &TopologyState) -> Option<&ClusterView> {
+#[must_use]
+pub fn last_view(topology: &TopologyState) -> Option<&ClusterView> {
     match topology {
         TopologyState::Current(view) => Some(view),
         TopologyState::Failing { last, .. } => last.as_ref(),

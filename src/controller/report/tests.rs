@@ -20,6 +20,7 @@ use crate::k8s::lease::{Leadership, LeaseState};
 use crate::metrics::Metrics;
 use dbbalance_api::spec::Method;
 use dbbalance_core::budget::Load;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_planner::PodStep;
@@ -86,6 +87,7 @@ fn world(policy: &DbBalancePolicy) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: Vec::new(),
+        steered_name: None,
     }
 }
 
@@ -95,6 +97,7 @@ fn plan_of(world: &World, step: Option<Step>) -> Plan {
         status: world.status.clone(),
         settling: world.settling.clone(),
         open: None,
+        name_action: NameAction::Keep,
         targets: vec![TargetPlan {
             target: "web".into(),
             action: "recycle web-1".into(),

@@ -51,6 +51,7 @@ pub const LAYERS: &[CrateLayers] = &[
             "aurora::poller::task | aurora::dns::task | aurora::dns::resolver | aurora::rds | sockets::task",
             "aurora::poller::state | aurora::dns::state | sockets::state",
             "aurora::dns::cluster_names | aurora::snapshot | aurora::rds_fault | aurora::validate | sockets::schedule",
+            "aurora::dns::steered",
             "aurora::dns::question",
             "aurora::dns::lookup | aurora::dns::limiter | aurora::source | aurora::whole_body | aurora::cadence",
             "aurora::stats | aurora::account_buckets | aurora::bindings",

@@ -19,6 +19,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
 
@@ -29,12 +30,16 @@ pub(super) fn describe_plan(plan: &Plan, names: &mut StoryNames) -> String {
         status: _,
         settling,
         open,
+        name_action,
         targets,
         notices,
         wake,
     } = plan;
     let mut out = Lines::default();
     describe_settling(&mut out, settling);
+    if *name_action != NameAction::Keep {
+        out.put("name", format!("{name_action:?}"));
+    }
     if let Some(Opening { epoch, note }) = open {
         out.put("open.epoch", epoch);
         out.put("open.note", note);

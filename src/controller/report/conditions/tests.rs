@@ -49,6 +49,7 @@ fn world(pod: &Pod) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
+        steered_name: None,
     }
 }
 
