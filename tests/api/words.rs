@@ -22,7 +22,7 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
     let signals = [
         "HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "TTIN", "TTOU", "WINCH",
     ];
-    let fields: [Words<'_>; 11] = [
+    let fields: [Words<'_>; 12] = [
         (
             "/mode",
             &[],
@@ -82,6 +82,12 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
             &[],
             &["None", "ProcNet"],
             &["procnet", "SQL"],
+        ),
+        (
+            "/balance/shares",
+            &[],
+            &["Equal", "Capacity"],
+            &["equal", "Class"],
         ),
         (
             "/windows/0/type",
