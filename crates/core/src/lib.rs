@@ -19,5 +19,6 @@ pub mod stamp;
 pub mod testing;
 pub mod topology;
 pub mod tracker;
+pub mod weights;
 pub mod window;
 pub mod workload;

@@ -104,17 +104,22 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
         memory.seen_in_dns.clear();
         memory.batch = None;
         memory.drift_since = None;
-        // An episode continues towards the new readers, with a new count.
+        // An episode continues towards the new readers, with a new count. What opens one is the change's epoch.
         memory.episode = memory.episode.map(|_| Episode::new(inputs.now));
+        memory.weights = inputs.weights.key();
+    }
+    let weights = inputs.weights.key();
+    if memory.weights != weights {
+        memory.weights = weights;
+        if !is_out_of_reach(&memory) {
+            open_episode(&mut memory, inputs.now);
+        }
     }
     if inputs.event > memory.event && inputs.event.is_some_and(|at| at <= inputs.now) {
         memory.event = inputs.event;
         // A deploy changes nothing about what recycles could not cure.
         if !is_out_of_reach(&memory) {
-            memory.episode = Some(Episode::new(inputs.now));
-            memory.drift_since = None;
-            memory.rest_until = None;
-            memory.gave_up = None;
+            open_episode(&mut memory, inputs.now);
         }
     }
     if memory
@@ -144,6 +149,13 @@ fn refresh_state(inputs: &Inputs) -> RebalanceState {
         }
     }
     memory
+}
+
+fn open_episode(memory: &mut RebalanceState, now: Timestamp) {
+    memory.episode = Some(Episode::new(now));
+    memory.drift_since = None;
+    memory.rest_until = None;
+    memory.gave_up = None;
 }
 
 /// Whether recycles have shown that they do not reach the readers that have too few connections.

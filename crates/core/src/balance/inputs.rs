@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::topology::{InstanceId, Topology};
+use crate::weights::ReaderWeights;
 use dbbalance_api::rebalance_state::RebalanceState;
 
 /// The connections of one pod to the target's port, grouped by where they lead.
@@ -135,6 +136,8 @@ pub struct Inputs<'a> {
     pub topology: &'a Topology,
     /// The writer before the last failover, if it is known.
     pub previous_writer: Option<&'a InstanceId>,
+    /// By which weights the readers share the connections.
+    pub weights: &'a ReaderWeights,
     /// What each pod of the target holds.
     pub pools: Pools,
     /// The target's counted pods.

@@ -3,5 +3,7 @@
 mod broken;
 mod dns_gate;
 mod episodes;
+mod equal_weights;
 mod evidence;
 mod shares;
+mod weights;
