@@ -27,6 +27,8 @@ pub struct ReaderWeights {
     by_reader: BTreeMap<InstanceId, u32>,
     /// What the user must know about them.
     pub note: Option<WeightsNote>,
+    /// When a reader comes to its next part.
+    pub next_step: Option<Timestamp>,
 }
 
 /// Why the weights are not those that were asked for.
@@ -138,6 +140,10 @@ impl ReaderWeights {
                 .map(|(reader, weight)| (reader.instance.clone(), weight / divisor))
                 .collect(),
             note,
+            next_step: readers
+                .iter()
+                .filter_map(|reader| find_next_step(reader.came?, ramp, now))
+                .min(),
         }
     }
 
@@ -201,11 +207,16 @@ fn count_ramp_steps(came: Option<Timestamp>, ramp: SignedDuration, now: Timestam
     };
     let age = now.duration_since(came).max(SignedDuration::ZERO);
     // A quarter from the beginning on, and the whole when three quarters more have passed.
-    let passed = |step: &u32| {
-        let at = i128::from(*step) * ramp.as_millis() / i128::from(RAMP_STEPS - 1);
-        age.as_millis() >= at
-    };
-    1 + u32::try_from((1..RAMP_STEPS).take_while(passed).count()).unwrap_or(0)
+    let parts = RAMP_STEPS.cast_signed() - 1;
+    let passed = |step: &i32| age >= ramp * *step / parts;
+    1 + u32::try_from((1..=parts).take_while(passed).count()).unwrap_or(0)
+}
+
+/// Returns when a reader comes to its next part; `None` if it has the whole.
+fn find_next_step(came: Timestamp, ramp: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+    let mut steps =
+        (1..RAMP_STEPS.cast_signed()).map(|step| ramp * step / (RAMP_STEPS.cast_signed() - 1));
+    steps.find_map(|age| came.checked_add(age).ok().filter(|at| *at > now))
 }
 
 /// Returns what each reader can take, by vCPUs; serverless readers are all alike.

@@ -154,6 +154,8 @@ pub enum Notice {
     FallbackUsed(String),
     /// The method failed on a pod.
     RecycleFailed(String),
+    /// DNS works against the weights of the readers.
+    WeightsFightDns(String),
 }
 
 /// A gate that holds a target.

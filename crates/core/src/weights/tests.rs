@@ -145,6 +145,8 @@ fn a_reader_comes_to_its_share_in_four_steps() {
                 came,
             });
         let weights = ReaderWeights::compute(&told, &facts, &[], at(seconds));
+        let next = [100, 200, 300].into_iter().find(|step| *step > seconds);
+        assert_eq!(weights.next_step, next.map(at));
         names.each_ref().map(|n| weights.weight(n))
     };
     assert_eq!(weights(-5), [4, 1]);

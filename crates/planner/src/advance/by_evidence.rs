@@ -16,8 +16,8 @@ use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
 use crate::target::TargetContext;
 use crate::times::{add_duration, status_time};
-use crate::types::{ClosedGate, Gate, Step};
-use dbbalance_api::spec::Method;
+use crate::types::{ClosedGate, Gate, Notice, Step};
+use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::{BalanceStatus, HaltReason, RunResult, Trigger};
 use dbbalance_core::balance::{Wait, count_repeats};
 use dbbalance_core::workload::WorkloadFacts;
@@ -83,6 +83,7 @@ impl TargetPlanner<'_, '_> {
         let Some(usable) = &assessment.usable else {
             return self.wait_for_evidence(assessment, policy_gate);
         };
+        self.follow_weights(usable);
         if !wants_moves {
             self.ctx.status.balance = Some(usable.decision.memory.clone());
             return self.stamp_or_finish(assessment, usable, policy_gate);
@@ -97,6 +98,23 @@ impl TargetPlanner<'_, '_> {
                 let uids = pods.iter().map(|p| p.uid.clone());
                 self.out.watch_pods.extend(uids);
             }
+        }
+    }
+
+    /// Reports new weights that DNS works against, and comes back when a reader has its next part.
+    fn follow_weights(&mut self, usable: &UsableEvidence) {
+        let weights = usable.weights();
+        if let Some(at) = weights.next_step {
+            self.changes.wake_at(at);
+        }
+        let before = self.ctx.status.balance.as_ref();
+        let before = before.map_or("", |memory| memory.weights.as_str());
+        if before == usable.decision.memory.weights || !self.ctx.policy.has_pool(Endpoint::Reader) {
+            return;
+        }
+        if let Some(fight) = weights.describe_fight_with_dns(self.ctx.counted.len()) {
+            let note = format!("target {}: {fight}", self.ctx.policy.name);
+            self.changes.notices.push(Notice::WeightsFightDns(note));
         }
     }
 

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::weights::compute_weights;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
@@ -13,6 +14,7 @@ use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::{InstanceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 /// A recycled pod whose pools have not come back by then is measured as it is.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
@@ -25,6 +27,7 @@ const BACK_PERCENT: usize = 90;
 pub(super) struct BalanceInputs {
     pub topology: Topology,
     pub previous_writer: Option<InstanceId>,
+    pub weights: ReaderWeights,
     pub pools: Pools,
     pub pods: Vec<PodView>,
     pub looks: Vec<EndpointAnswer>,
@@ -45,6 +48,7 @@ impl BalanceInputs {
             now,
             topology: &self.topology,
             previous_writer: self.previous_writer.as_ref(),
+            weights: &self.weights,
             pools: self.pools,
             pods: &self.pods,
             looks: &self.looks,
@@ -90,6 +94,7 @@ pub(super) fn gather_inputs(
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
         previous_writer: previous_writer.map(InstanceId),
+        weights: compute_weights(&ctx.pass, &topology),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
         pods: counted.map(|pod| view_pod(ctx, pod, evidence)).collect(),

@@ -125,6 +125,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         rest_until,
         gave_up,
         scope: _,
+        weights,
         sweep,
         missed,
         failures,
@@ -140,6 +141,9 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         let words = format!("{recycled} of {broken} broken, {fleet} pods");
         out.put(format!("{key}: sweep"), words);
         out.put(format!("{key}: sweep at"), describe_time(*at));
+    }
+    if !weights.is_empty() {
+        out.put(format!("{key}: weights"), weights);
     }
     out.put(format!("{key}: missed"), missed);
     out.put(format!("{key}: failures"), failures);
@@ -364,6 +368,7 @@ fn describe_notice(out: &mut Lines, notice: &Notice) {
         Notice::RunHalted(text, triggers) => ("run halted", text, triggers.as_slice()),
         Notice::RunSuperseded(text, triggers) => ("run superseded", text, triggers.as_slice()),
         Notice::RevertDetected(text) => ("revert detected", text, none),
+        Notice::WeightsFightDns(text) => ("weights fight DNS", text, none),
         Notice::Conflict(text) => ("conflict", text, none),
         Notice::FallbackUsed(text) => ("fallback used", text, none),
         Notice::RecycleFailed(text) => ("recycle failed", text, none),
