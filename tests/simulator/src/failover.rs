@@ -11,7 +11,7 @@ use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+    self, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
 use dbbalance_core::weights::ReaderWeights;
@@ -131,6 +131,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             topology: &topology,
             previous_writer: None,
             weights: &ReaderWeights::default(),
+            others: &OtherConnections::default(),
             pools: Pools::Writer,
             pods: &views,
             looks: &[],

@@ -10,7 +10,7 @@ use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{BalanceSpec, InstanceWeight};
 use dbbalance_core::balance::{
-    self, Decision, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach,
+    self, Decision, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach,
     Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
@@ -172,6 +172,7 @@ impl Controller<'_> {
             topology: &self.topology,
             previous_writer: None,
             weights: &self.weights,
+            others: &OtherConnections::default(),
             pools: Pools::Reader,
             pods: &pods,
             looks: &looks,

@@ -1,14 +1,17 @@
 //! Decides for one target: brings the remembered state up to date, then applies the rules in order.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::inputs::{Inputs, Reach};
 use super::misplaced::select_misplaced;
+use super::others::at_places;
 use super::pod_shares::PodShares;
 use super::reader_set::ReaderSet;
 use super::rebalance::{self, RebalanceStep};
-use super::selection::is_stuck;
-use super::shares::compute_share_stats;
+use super::selection::{are_others_stuck, is_stuck};
+use super::shares::{OtherSums, ShareStats, compute_share_stats};
 use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{
@@ -29,9 +32,8 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
         Ok(fleet) => fleet,
         Err(reason) => return decide_unknown(reason, memory, inputs.now),
     };
-    let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
-        is_stuck(&fleet.rows, band, held)
-    });
+    let judged = judge_cluster(inputs, &fleet);
+    let steered = judge_own_part(inputs, &fleet, &inputs.others.expected);
     let sweep = select_misplaced(inputs, &fleet, &mut memory);
     let RebalanceStep {
         moves,
@@ -40,8 +42,9 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
         measure,
         look,
         unnamed,
-    } = rebalance::plan_rebalance(inputs, &fleet, &judged, &mut memory, sweep.is_open);
+    } = rebalance::plan_rebalance(inputs, &fleet, &steered, &mut memory, sweep.is_open);
     let figures = judged.figures;
+    let broken = figures.misplaced.wrong_role + figures.misplaced.no_member;
     let verdict = if figures.misplaced.is_none() && judged.is_even {
         BalanceVerdict::Balanced {
             figures,
@@ -56,6 +59,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     let event = inputs.event.filter(|at| *at > inputs.now);
     Decision {
         verdict,
+        is_done: broken == 0 && steered.is_even,
         wait: match sweep.wait {
             // What is done about the excess says more.
             Some(incurable @ Wait::Incurable(_)) => wait.or(Some(incurable)),
@@ -79,10 +83,37 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
 /// Returns why nothing can be concluded from this evidence.
 pub fn compute_figures(inputs: &Inputs) -> Result<BalanceFigures, Unknown> {
     let fleet = PodShares::from_inputs(inputs)?;
-    let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
+    Ok(judge_cluster(inputs, &fleet).figures)
+}
+
+/// Computes how even the readers are, and whether anybody could make them more even.
+fn judge_cluster(inputs: &Inputs, fleet: &PodShares) -> ShareStats {
+    let others = inputs.others;
+    let smallest = at_places(&others.smallest, &fleet.places);
+    let movable = smallest.iter().copied().filter(|n| *n > 0);
+    let sums = OtherSums {
+        held: at_places(&others.measured, &fleet.places),
+        unit: movable.min(),
+    };
+    compute_share_stats(fleet, &sums, inputs.settings, |band, held| {
+        is_stuck(&fleet.rows, band, held) && are_others_stuck(&smallest, band, held)
+    })
+}
+
+/// Computes how even the readers are with what others hold, and whether a move of the target's own pods would make them
+/// more even.
+pub(super) fn judge_own_part(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    others: &BTreeMap<InstanceId, u32>,
+) -> ShareStats {
+    let sums = OtherSums {
+        held: at_places(others, &fleet.places),
+        unit: None,
+    };
+    compute_share_stats(fleet, &sums, inputs.settings, |band, held| {
         is_stuck(&fleet.rows, band, held)
-    });
-    Ok(judged.figures)
+    })
 }
 
 /// Returns the remembered state, brought up to date with topology, event, DNS answers and time.
@@ -170,6 +201,7 @@ fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> De
     let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
         verdict: BalanceVerdict::Unknown { reason },
+        is_done: false,
         urgent: vec![],
         has_open_sweep: false,
         repeats: vec![],

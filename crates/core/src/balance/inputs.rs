@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::others::OtherConnections;
 use crate::topology::{InstanceId, Topology};
 use crate::weights::ReaderWeights;
 use dbbalance_api::rebalance_state::RebalanceState;
@@ -138,6 +139,8 @@ pub struct Inputs<'a> {
     pub previous_writer: Option<&'a InstanceId>,
     /// By which weights the readers share the connections.
     pub weights: &'a ReaderWeights,
+    /// What other targets and policies hold of the readers.
+    pub others: &'a OtherConnections,
     /// What each pod of the target holds.
     pub pools: Pools,
     /// The target's counted pods.

@@ -89,6 +89,19 @@ pub(super) fn is_stuck(rows: &[PodShare], band: &ToleranceBand, held: &[u32]) ->
         .all(|row| compute_gain(band, held, row, receivers).is_none())
 }
 
+/// Returns whether no move of the smallest pod that others have on a reader would make the sums more even. `smallest`:
+/// its connections, by place; 0 where there is none.
+pub(super) fn are_others_stuck(smallest: &[u32], band: &ToleranceBand, held: &[u32]) -> bool {
+    let receivers = band.receivers(held);
+    smallest.iter().enumerate().all(|(place, connections)| {
+        let mut row = vec![0; held.len()];
+        if let Some(n) = row.get_mut(place) {
+            *n = *connections;
+        }
+        compute_gain(band, held, &row, receivers).is_none()
+    })
+}
+
 /// What a move is worth; the greater, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Gain {

@@ -145,7 +145,10 @@ fn is_between(held: u32, lo: f64, hi: f64) -> bool {
 pub(super) struct ShareStats {
     pub figures: BalanceFigures,
     pub band: ToleranceBand,
+    /// The sums, those of others included.
     pub held: Vec<u32>,
+    /// Those of the target's own pods.
+    pub own: Vec<u32>,
     /// Readers that hold too little.
     pub under: ReaderSet,
     /// Whether the sums are inside the band, or as near as whole pods allow.
@@ -155,24 +158,51 @@ pub(super) struct ShareStats {
     pub is_far: bool,
 }
 
-/// Computes the statistics of the sums. `is_stuck` returns whether no single pod's move would make them more even; it
+/// What others hold of the places, in their order.
+#[derive(Default)]
+pub(super) struct OtherSums {
+    pub held: Vec<u32>,
+    /// The connections of the smallest pod that others could move, if the target is judged by what anybody could do.
+    pub unit: Option<u32>,
+}
+
+impl OtherSums {
+    fn is_none(&self) -> bool {
+        self.held.iter().all(|n| *n == 0)
+    }
+}
+
+/// Computes the statistics of the sums, with what others hold. `is_stuck` returns whether no single pod's move would make them more even; it
 /// is called only outside the band.
 pub(super) fn compute_share_stats(
     fleet: &PodShares,
+    others: &OtherSums,
     by: &Settings,
     is_stuck: impl Fn(&ToleranceBand, &[u32]) -> bool,
 ) -> ShareStats {
-    let held = fleet.connections_by_place();
+    let own = fleet.connections_by_place();
+    let more = others.held.iter().chain(std::iter::repeat(&0));
+    let held: Vec<u32> = own
+        .iter()
+        .zip(more)
+        .map(|(own, more)| own.saturating_add(*more))
+        .collect();
     let sizes: Vec<u32> = fleet
         .rows
         .iter()
         .map(super::pod_shares::PodShare::total)
         .filter(|n| *n > 0)
         .collect();
-    let unit = sizes.iter().min().copied().unwrap_or(0);
+    let unit = sizes.iter().copied().chain(others.unit).min().unwrap_or(0);
     let total = held.iter().fold(0_u32, |sum, c| sum.saturating_add(*c));
     let weights = &fleet.weights;
-    let band = ToleranceBand::new(total, weights, sizes.len(), unit, by);
+    let pods = if others.is_none() {
+        sizes.len()
+    } else {
+        // As many of the smallest pods as would hold the sum.
+        usize::try_from(total / unit.max(1)).unwrap_or(usize::MAX)
+    };
+    let band = ToleranceBand::new(total, weights, pods, unit, by);
     let receivers = band.receivers(&held);
     let inside = band.contains_all(&held);
     let is_even = inside || receivers.is_empty() || is_stuck(&band, &held);
@@ -234,6 +264,7 @@ pub(super) fn compute_share_stats(
         },
         broken_pods: fleet.rows.iter().filter(|r| r.is_broken()).count(),
         tolerance_percent: by.tolerance_percent,
+        others: others.held.iter().fold(0, |sum, n| sum.saturating_add(*n)),
         read: fleet.rows.len(),
         pods: fleet.pods,
     };
@@ -241,6 +272,7 @@ pub(super) fn compute_share_stats(
         figures,
         band,
         held,
+        own,
         under,
         is_even,
         limited_by,

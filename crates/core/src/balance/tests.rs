@@ -5,5 +5,6 @@ mod dns_gate;
 mod episodes;
 mod equal_weights;
 mod evidence;
+mod others;
 mod shares;
 mod weights;

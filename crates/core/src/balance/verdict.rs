@@ -26,6 +26,9 @@ pub struct Decision {
     pub repeats: Vec<String>,
     /// UIDs of pods to move for the rebalance; never more than are free.
     pub moves: Vec<String>,
+    /// Whether nothing is left for this target to do: its connections are where they should be, and no move of its own
+    /// pods would make the cluster's shares more even. Others may still have to move theirs.
+    pub is_done: bool,
     /// Why no more is done now.
     pub wait: Option<Wait>,
     /// When to decide again at the latest; `None` if only when something changes.
@@ -185,6 +188,8 @@ pub struct BalanceFigures {
     pub misplaced: Misplaced,
     /// Number of pods with connections to a wrong role or to an instance that is not a member.
     pub broken_pods: usize,
+    /// Connections of other targets and policies that are among the shares.
+    pub others: u32,
     /// The requested tolerance, in percent.
     pub tolerance_percent: u32,
     /// Pods read.
@@ -220,7 +225,11 @@ impl BalanceFigures {
 impl fmt::Display for BalanceFigures {
     /// Formats the figures as in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("shares ")?;
+        f.write_str(if self.others > 0 {
+            "the cluster's shares "
+        } else {
+            "shares "
+        })?;
         for (i, share) in self.shares.iter().enumerate() {
             let slash = if i == 0 { "" } else { "/" };
             write!(f, "{slash}{}", (share.permille + 5) / 10)?;
@@ -245,6 +254,9 @@ impl fmt::Display for BalanceFigures {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
+        }
+        if self.others > 0 {
+            write!(f, ", {} connections of others included", self.others)?;
         }
         write!(f, ", {} of {} pods read", self.read, self.pods)
     }
@@ -306,6 +318,8 @@ pub enum Wait {
         /// When the first may be recycled again.
         until: Timestamp,
     },
+    /// The shares will be even if what others have in flight lands where it is expected to.
+    OthersMoving,
     /// Recycles have shown that they do not help.
     Incurable(Incurable),
     /// No pod is free: pods are not Ready, or the connection budget has no room.
@@ -333,6 +347,7 @@ impl Wait {
             Self::GateClosed { .. } => "GateClosed",
             Self::NeverNamed { .. } => "NeverNamed",
             Self::PodCooldown { .. } => "PodCooldown",
+            Self::OthersMoving => "OthersMoving",
             Self::Incurable(_) => "Incurable",
             Self::NothingFree => "NothingFree",
             Self::GaveUp(GaveUp {
@@ -392,6 +407,9 @@ impl fmt::Display for Wait {
                 f,
                 "{pods} pods that could help were recycled just now, the first may go again at {}",
                 round_to_second(*until)
+            ),
+            Self::OthersMoving => f.write_str(
+                "other targets of the cluster are moving what the readers lack; they are measured first",
             ),
             Self::Incurable(Incurable {
                 cause: IncurableCause::Misplaced,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::snapshot::SnapshotInput;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    Holdings, Inputs, PodView, Pools, Reach, Settings, compute_figures,
+    Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings, compute_figures,
 };
 use dbbalance_core::evidence::Evidence;
 use dbbalance_core::weights::ReaderWeights;
@@ -69,6 +69,7 @@ fn compute_band(
         topology: input.topology,
         previous_writer: None,
         weights: &ReaderWeights::default(),
+        others: &OtherConnections::default(),
         pools,
         pods: &pods,
         looks: &[],

@@ -7,7 +7,7 @@ use super::super::inputs::Settings;
 use super::super::pod_shares::PodShares;
 use super::super::reader_set::ReaderSet;
 use super::super::selection::{MoveCandidate, is_stuck, select_pods};
-use super::super::shares::compute_share_stats;
+use super::super::shares::{OtherSums, compute_share_stats};
 use super::super::testing::*;
 use super::super::*;
 use crate::hash::StableHash;
@@ -61,7 +61,9 @@ fn ten_thousand_fleets_with_equal_weights_are_judged_and_moved_as_before() {
         let stage = fleet(&mut dice);
         let fleet = PodShares::from_inputs(&stage.inputs()).expect("every pod was read");
         let by = &stage.settings;
-        let now = compute_share_stats(&fleet, by, |band, held| is_stuck(&fleet.rows, band, held));
+        let now = compute_share_stats(&fleet, &OtherSums::default(), by, |band, held| {
+            is_stuck(&fleet.rows, band, held)
+        });
         let (old, old_band) = old_stats(&fleet, by);
         let first = now.band.places[0];
         let found = OldStats {
