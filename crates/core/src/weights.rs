@@ -21,6 +21,9 @@ const RAMP_STEPS: u32 = 4;
 /// The greatest size of a class that is read, as in `db.r8g.48xlarge`; AWS has none above.
 const MOST_XLARGE: u32 = 64;
 
+/// The reason of a warning: DNS works against the weights.
+pub const WEIGHTS_FIGHT_DNS: &str = "WeightsFightDNS";
+
 /// The weights of a cluster's readers, reduced to the smallest whole numbers: of equal ones each is 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReaderWeights {
@@ -194,7 +197,7 @@ impl ReaderWeights {
             .sum();
         let pods = f64::from(u32::try_from(pods).unwrap_or(u32::MAX));
         Some(format!(
-            "WeightsFightDNS: DNS leads as many pods to {instance} as to the others, so about {:.0} of {pods} pods must be recycled after each rollout: a custom endpoint without it would need none",
+            "{WEIGHTS_FIGHT_DNS}: DNS leads as many pods to {instance} as to the others, so about {:.0} of {pods} pods must be recycled after each rollout: a custom endpoint without it would need none",
             (pods * above).ceil()
         ))
     }

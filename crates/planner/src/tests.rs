@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bindings;
+mod cluster;
 mod dns;
 mod epochs;
 mod gates;

@@ -45,7 +45,7 @@ mod tests;
 pub use decide::{compute_figures, decide_balance};
 pub use inputs::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings, Strays};
 pub use odds::{BlindPace, BlindRecycling, Odds};
-pub use others::OtherConnections;
+pub use others::{OtherConnections, ReaderShares};
 pub use pod_shares::{WrongRole, count_wrong_role, find_misplaced_pods};
 pub use sweep::count_repeats;
 pub use verdict::{

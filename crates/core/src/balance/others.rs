@@ -55,6 +55,47 @@ impl OtherConnections {
     }
 }
 
+/// What the reader pools of a target, or of a whole policy, hold of the readers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReaderShares {
+    /// It has none that are measured.
+    #[default]
+    Unmeasured,
+    /// Too few of its pods have been read.
+    Unread,
+    /// As measured, and as expected when what is in flight has landed.
+    Read(OtherConnections),
+}
+
+impl ReaderShares {
+    /// Adds the shares to a sum, and marks there what is unread.
+    pub fn add_to(&self, sum: &mut OtherConnections) {
+        match self {
+            Self::Unmeasured => {}
+            Self::Unread => sum.unread = true,
+            Self::Read(shares) => sum.add(shares),
+        }
+    }
+
+    /// Returns the shares of these targets together.
+    #[must_use]
+    pub fn sum<'a>(targets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Self::Unmeasured;
+        for target in targets {
+            all = match (all, target) {
+                (Self::Unread, _) | (_, Self::Unread) => Self::Unread,
+                (all, Self::Unmeasured) => all,
+                (Self::Unmeasured, Self::Read(more)) => Self::Read(more.clone()),
+                (Self::Read(mut sum), Self::Read(more)) => {
+                    sum.add(more);
+                    Self::Read(sum)
+                }
+            };
+        }
+        all
+    }
+}
+
 /// Returns the connections at each place, in the order of the places.
 pub(super) fn at_places(held: &BTreeMap<InstanceId, u32>, places: &[InstanceId]) -> Vec<u32> {
     let at = |place| held.get(place).copied().unwrap_or(0);

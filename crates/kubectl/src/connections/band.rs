@@ -28,9 +28,9 @@ pub(super) fn find_band(
     if pools == Pools::Writer || input.topology.readers.len() < 2 {
         return None;
     }
-    // Where shares are not equal, each reader has a range of its own.
+    // Where shares are not equal each reader has a range of its own; where others hold connections, it is one of the sum.
     let mut shares = input.balance.into_iter().flat_map(|b| &b.shares);
-    if shares.any(|s| s.wanted_percent.is_some()) {
+    if shares.any(|s| s.wanted_percent.is_some() || s.cluster_percent.is_some()) {
         return None;
     }
     let recorded = input.balance.and_then(|balance| {

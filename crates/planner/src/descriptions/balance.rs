@@ -44,7 +44,9 @@ fn current_balance(
         Some(BalanceVerdict::Unbalanced { .. }) => (BalanceState::Unbalanced, None),
         Some(BalanceVerdict::Unknown { .. }) | None => (BalanceState::Unknown, None),
     };
-    let band = figures.and_then(BalanceFigures::common_band);
+    // A band of the cluster's sum says nothing about the target's own shares.
+    let band = figures.filter(|f| f.others == 0);
+    let band = band.and_then(BalanceFigures::common_band);
     let found = &ctx.found.evidence;
     let measured = assessment.evidence.pods.keys();
     let measured = measured.filter_map(|uid| Some(found.reading(uid)?.at));
@@ -87,10 +89,16 @@ fn member_shares(
         let wanted = figures.wanted_percent(share);
         (!figures.has_equal_shares()).then(|| i32::try_from(wanted).unwrap_or(100))
     };
+    let of_cluster = |instance: &InstanceId| {
+        let share = figures.shares.iter().find(|s| s.instance == *instance)?;
+        let percent = i32::try_from((share.permille + 5) / 10).unwrap_or(100);
+        (figures.others > 0).then_some(percent)
+    };
     members
         .into_iter()
         .map(|(instance, role, connections)| ShareStatus {
             wanted_percent: wanted(instance),
+            cluster_percent: of_cluster(instance),
             instance: instance.0.clone(),
             role: match role {
                 Role::Writer => RoleStatus::Writer,
@@ -118,12 +126,14 @@ fn clamp_to_i32(n: f64) -> i32 {
 }
 
 fn is_alike(before: &BalanceStatus, now: &BalanceStatus) -> bool {
+    // The cluster's sum moves with each target on it, which rewrites the status of this one only with its state.
     let drifted = |one: &ShareStatus| {
         let mut other = now.shares.iter().filter(|s| s.instance == one.instance);
         other.next().is_none_or(|s| {
             s.role != one.role
                 || s.wanted_percent != one.wanted_percent
                 || (s.percent - one.percent).abs() >= REWRITE_POINTS
+                || s.cluster_percent.is_some() != one.cluster_percent.is_some()
         })
     };
     let broken = |b: &BalanceStatus| (b.misplaced.wrong_role > 0, b.misplaced.no_member > 0);

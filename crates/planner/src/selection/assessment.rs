@@ -145,6 +145,7 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
             let reason = match &decision.wait {
                 Some(wait @ (Wait::GaveUp(_) | Wait::Incurable(_))) => wait.reason(),
                 _ if broken => "Misplaced",
+                _ if figures.others > 0 => "ClusterUneven",
                 _ => "Uneven",
             };
             let message = match &decision.wait {
@@ -195,8 +196,11 @@ impl Assessment {
                 ..
             })
         );
+        let is_part_done = self.decision().is_some_and(|d| d.is_done);
         let suffix = if limited {
             ", as even as whole pods allow"
+        } else if is_part_done && !verdict.is_some_and(BalanceVerdict::is_balanced) {
+            "; what is uneven still is for other targets of the cluster to move"
         } else {
             ""
         };

@@ -9,7 +9,9 @@ use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
@@ -28,6 +30,7 @@ pub(super) struct BalanceInputs {
     pub topology: Topology,
     pub previous_writer: Option<InstanceId>,
     pub weights: ReaderWeights,
+    pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
     pub looks: Vec<EndpointAnswer>,
@@ -49,6 +52,7 @@ impl BalanceInputs {
             topology: &self.topology,
             previous_writer: self.previous_writer.as_ref(),
             weights: &self.weights,
+            others: &self.others,
             pools: self.pools,
             pods: &self.pods,
             looks: &self.looks,
@@ -95,6 +99,7 @@ pub(super) fn gather_inputs(
     BalanceInputs {
         previous_writer: previous_writer.map(InstanceId),
         weights: compute_weights(&ctx.pass, &topology),
+        others: ctx.others.clone(),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
         pods: counted.map(|pod| view_pod(ctx, pod, evidence)).collect(),
@@ -177,12 +182,6 @@ fn dns_answers(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> 
 
 fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView {
     let moved = ctx.moved_in_run(pod);
-    let method = single_pod_method(ctx);
-    let may_move = match method {
-        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
-        Some(_) => true,
-        None => false,
-    };
     PodView {
         id: pod.uid.clone(),
         node: None,
@@ -192,15 +191,25 @@ fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView
         in_flight: is_in_flight(ctx, pod),
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
-        movable: may_move && ctx.stage(pod) != Stage::Failed,
+        movable: may_move(ctx, pod),
         before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
         stale: !pod.is_fresh(&ctx.mark, &ctx.status),
     }
 }
 
+/// Whether a single pod may be moved by the target's method, and it has not failed on it.
+pub(super) fn may_move(ctx: &TargetContext, pod: &PodFacts) -> bool {
+    let takes = match single_pod_method(ctx) {
+        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
+        Some(_) => true,
+        None => false,
+    };
+    takes && ctx.stage(pod) != Stage::Failed
+}
+
 /// Whether a pod is being recycled, or was, and its pools have not come back: a reading after the recycle
 /// shows as many connections as before, all of them new.
-fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
+pub(super) fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
     if ctx.may_still_end(pod) {
         return true;
     }

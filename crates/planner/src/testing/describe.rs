@@ -249,6 +249,8 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         step,
         annotate,
         in_flight: Load { reader, writer },
+        // Others reckon with it; it changes nothing that this policy does.
+        shares: _,
         running,
         max_reading_age,
         watch_pods,
