@@ -21,5 +21,6 @@ pub mod stamp;
 pub mod testing;
 pub mod topology;
 pub mod tracker;
+pub mod weights;
 pub mod window;
 pub mod workload;

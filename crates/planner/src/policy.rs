@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::times::add_duration;
 use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
-    BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
-    Triggers,
+    BalanceSpec, BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing,
+    RunLimits, Triggers,
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
@@ -68,6 +68,8 @@ pub struct Policy {
     pub dns: DnsRules,
     /// How connections are measured.
     pub evidence: EvidenceRules,
+    /// How they are shared among the readers.
+    pub balance: BalanceSpec,
     /// When runs may act.
     pub windows: Vec<Window>,
 }
@@ -238,6 +240,7 @@ impl Policy {
                 source: spec.evidence.source,
                 tolerance_percent: count_u32(spec.evidence.tolerance_percent),
             },
+            balance: spec.balance.clone(),
             windows,
         };
         if problems.is_empty() {

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bindings;
+mod cluster;
 mod dns;
 mod epochs;
 mod gates;
@@ -22,4 +23,5 @@ mod steps;
 mod stories;
 mod successors;
 mod tape;
+mod weights;
 mod worlds;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::others::OtherConnections;
 use crate::topology::{InstanceId, Topology};
+use crate::weights::ReaderWeights;
 use dbbalance_api::rebalance_state::RebalanceState;
 
 /// The connections of one pod to the target's port, grouped by where they lead.
@@ -138,6 +140,10 @@ pub struct Inputs<'a> {
     pub topology: &'a Topology,
     /// The writer before the last failover, if it is known.
     pub previous_writer: Option<&'a InstanceId>,
+    /// By which weights the readers share the connections.
+    pub weights: &'a ReaderWeights,
+    /// What other targets and policies hold of the readers.
+    pub others: &'a OtherConnections,
     /// What each pod of the target holds.
     pub pools: Pools,
     /// The target's counted pods.

@@ -40,6 +40,8 @@ pub(super) struct PodShares<'a> {
     /// The instances among which the pools are spread: the readers; or the writer, if the target has only writer
     /// pools or the cluster has no readers (its reader endpoint then resolves to the writer).
     pub places: Vec<InstanceId>,
+    /// The weights of the places.
+    pub weights: Vec<u32>,
     pub rows: Vec<PodShare<'a>>,
     /// Number of counted pods, including unread ones.
     pub pods: usize,
@@ -114,7 +116,13 @@ impl<'a> PodShares<'a> {
                     .saturating_add(count_dead(pod, holds)),
             })
             .collect();
-        Ok(Self { places, rows, pods })
+        let weights = places.iter().map(|place| inputs.weights.weight(place));
+        Ok(Self {
+            weights: weights.collect(),
+            places,
+            rows,
+            pods,
+        })
     }
 
     /// Returns the connections to each place, over all pods.

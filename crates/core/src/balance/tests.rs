@@ -3,5 +3,8 @@
 mod broken;
 mod dns_gate;
 mod episodes;
+mod equal_weights;
 mod evidence;
+mod others;
 mod shares;
+mod weights;

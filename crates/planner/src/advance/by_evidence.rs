@@ -17,10 +17,11 @@ use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
 use crate::target::TargetContext;
 use crate::times::{add_duration, status_time};
-use crate::types::{ClosedGate, Gate, Step};
-use dbbalance_api::spec::Method;
+use crate::types::{ClosedGate, Gate, Notice, Step};
+use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::{BalanceStatus, HaltReason, RunResult, Trigger};
 use dbbalance_core::balance::{Wait, count_repeats};
+use dbbalance_core::weights::WEIGHTS_FIGHT_DNS;
 use dbbalance_core::workload::WorkloadFacts;
 
 /// If evidence is incomplete so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
@@ -84,6 +85,7 @@ impl TargetPlanner<'_, '_> {
         let Some(usable) = &assessment.usable else {
             return self.wait_for_evidence(assessment, policy_gate);
         };
+        self.follow_weights(usable);
         if !wants_moves {
             self.ctx.status.balance = Some(usable.decision.memory.clone());
             return self.stamp_or_finish(assessment, usable, policy_gate);
@@ -98,6 +100,25 @@ impl TargetPlanner<'_, '_> {
                 let uids = pods.iter().map(|p| p.uid.clone());
                 self.out.watch_pods.extend(uids);
             }
+        }
+    }
+
+    /// Reports weights that DNS works against, once, and comes back when a reader has its next part.
+    fn follow_weights(&mut self, usable: &UsableEvidence) {
+        let weights = usable.weights();
+        if let Some(at) = weights.next_step {
+            self.changes.wake_at(at);
+        }
+        // What was shown before is in the status at once, whatever gates hold the target.
+        let mut shown = self.ctx.pass.world.status.balance.iter();
+        let is_said = shown
+            .any(|b| b.target == self.ctx.policy.name && b.message.contains(WEIGHTS_FIGHT_DNS));
+        if is_said || !self.ctx.policy.has_pool(Endpoint::Reader) {
+            return;
+        }
+        if let Some(fight) = weights.describe_fight_with_dns(self.ctx.counted.len()) {
+            let note = format!("target {}: {fight}", self.ctx.policy.name);
+            self.changes.notices.push(Notice::WeightsFightDns(note));
         }
     }
 
@@ -267,7 +288,7 @@ impl TargetPlanner<'_, '_> {
     ) {
         let decision = &usable.decision;
         if self.ctx.status.owned && self.ctx.running().is_some() {
-            let even = decision.verdict.is_balanced();
+            let even = decision.is_done;
             if !even && matches!(decision.wait, Some(Wait::NotTriggered { .. })) {
                 // It was even for a moment, as pools came back one by one. What started the episode starts it
                 // once more; a pod is recycled three times in a run at most.

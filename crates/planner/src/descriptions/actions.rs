@@ -60,7 +60,9 @@ pub(crate) fn describe_balance_step(ctx: &TargetContext, decision: Option<&Decis
     if figures.misplaced.excess > 0 || !figures.under.is_empty() {
         return format!(
             "move the connections of about {} of {counted} pods by {method}",
-            figures.least
+            usize::try_from(figures.least)
+                .unwrap_or(counted)
+                .min(counted)
         );
     }
     format!(

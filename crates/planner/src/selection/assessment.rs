@@ -14,6 +14,7 @@ use dbbalance_core::evidence::{Evidence, attribute_connections};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 use dbbalance_core::topology::Topology;
+use dbbalance_core::weights::ReaderWeights;
 
 /// What a target's evidence says.
 pub(crate) struct Assessment {
@@ -44,6 +45,11 @@ impl UsableEvidence {
     pub(crate) fn count_in_flight(&self) -> usize {
         let pods = self.inputs.pods.iter();
         pods.filter(|p| p.ready && p.in_flight).count()
+    }
+
+    /// Returns the weights that it rests on.
+    pub(crate) fn weights(&self) -> &ReaderWeights {
+        &self.inputs.weights
     }
 
     /// Returns the UIDs of pods whose recycle has not ended.
@@ -107,6 +113,7 @@ pub(crate) fn assess_target(
     let inputs = gather_inputs(ctx, topology.clone(), &evidence);
     let decision = decide_balance(&inputs.lend(0, ctx.pass.now));
     let (reason, message) = describe_verdict(&decision);
+    let (reason, message) = describe_weights(ctx, &inputs.weights, &decision, reason, message);
     let known = !matches!(decision.verdict, BalanceVerdict::Unknown { .. });
     let usable = known.then_some(UsableEvidence { decision, inputs });
     Some(Assessment {
@@ -148,6 +155,7 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
             let reason = match &decision.wait {
                 Some(wait @ (Wait::GaveUp(_) | Wait::Incurable(_))) => wait.reason(),
                 _ if broken => "Misplaced",
+                _ if figures.others > 0 => "ClusterUneven",
                 _ => "Uneven",
             };
             let message = match &decision.wait {
@@ -156,6 +164,29 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
             };
             (reason, message)
         }
+    }
+}
+
+/// Adds to the state what the user must know of the weights. That shares are equal against the user's wish is the
+/// reason of an even target that has no other.
+fn describe_weights(
+    ctx: &TargetContext,
+    weights: &ReaderWeights,
+    decision: &Decision,
+    reason: &'static str,
+    message: String,
+) -> (&'static str, String) {
+    if decision.verdict.figures().is_none() || !ctx.policy.has_pool(Endpoint::Reader) {
+        return (reason, message);
+    }
+    if let Some(note) = &weights.note {
+        let is_even = reason == "Balanced";
+        let reason = if is_even { note.reason() } else { reason };
+        return (reason, format!("{message}; {note}"));
+    }
+    match weights.describe_fight_with_dns(ctx.counted.len()) {
+        Some(fight) => (reason, format!("{message}; {fight}")),
+        None => (reason, message),
     }
 }
 
@@ -175,8 +206,11 @@ impl Assessment {
                 ..
             })
         );
+        let is_part_done = self.decision().is_some_and(|d| d.is_done);
         let suffix = if limited {
             ", as even as whole pods allow"
+        } else if is_part_done && !verdict.is_some_and(BalanceVerdict::is_balanced) {
+            "; what is uneven still is for other targets of the cluster to move"
         } else {
             ""
         };

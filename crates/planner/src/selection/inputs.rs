@@ -3,18 +3,22 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::weights::compute_weights;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
 use crate::world::former_addresses;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Endpoint, Fallback, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::dns::agreement::ExpectedAnswers;
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::{InstanceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 /// A recycled pod whose pools have not come back by then is measured as it is.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
@@ -27,6 +31,8 @@ const BACK_PERCENT: usize = 90;
 pub(super) struct BalanceInputs {
     pub topology: Topology,
     pub previous_writer: Option<InstanceId>,
+    pub weights: ReaderWeights,
+    pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
     pub looks: Vec<EndpointAnswer>,
@@ -47,6 +53,8 @@ impl BalanceInputs {
             now,
             topology: &self.topology,
             previous_writer: self.previous_writer.as_ref(),
+            weights: &self.weights,
+            others: &self.others,
             pools: self.pools,
             pods: &self.pods,
             looks: &self.looks,
@@ -93,6 +101,8 @@ pub(super) fn gather_inputs(
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
         previous_writer: previous_writer.map(InstanceId),
+        weights: compute_weights(&ctx.pass, &topology),
+        others: ctx.others.clone(),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
         pods: counted
@@ -222,12 +232,6 @@ fn view_pod(
     trusted: Option<Timestamp>,
 ) -> PodView {
     let moved = ctx.moved_in_run(pod);
-    let method = single_pod_method(ctx);
-    let may_move = match method {
-        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
-        Some(_) => true,
-        None => false,
-    };
     PodView {
         id: pod.uid.clone(),
         node: None,
@@ -240,15 +244,25 @@ fn view_pod(
         in_flight: is_in_flight(ctx, pod),
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
-        movable: may_move && ctx.stage(pod) != Stage::Failed,
+        movable: may_move(ctx, pod),
         before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
         stale: !pod.is_fresh(&ctx.mark, &ctx.status),
     }
 }
 
+/// Whether a single pod may be moved by the target's method, and it has not failed on it.
+pub(super) fn may_move(ctx: &TargetContext, pod: &PodFacts) -> bool {
+    let takes = match single_pod_method(ctx) {
+        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
+        Some(_) => true,
+        None => false,
+    };
+    takes && ctx.stage(pod) != Stage::Failed
+}
+
 /// Whether a pod is being recycled, or was, and its pools have not come back: a reading after the recycle
 /// shows as many connections as before, all of them new.
-fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
+pub(super) fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
     if ctx.may_still_end(pod) {
         return true;
     }

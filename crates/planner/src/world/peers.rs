@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use dbbalance_api::spec::BudgetSpec;
+use dbbalance_core::balance::{OtherConnections, ReaderShares};
 use dbbalance_core::budget::{Holding, Load, find_instance_limits};
 use dbbalance_core::pacing::MAX_RUNS_PER_CLUSTER;
 use dbbalance_core::topology::{ClusterView, InstanceId};
@@ -39,6 +40,8 @@ pub struct PeerHolding {
     pub in_flight: Load,
     /// Its runs in progress that no gate outside of the policy holds.
     pub running: usize,
+    /// What its reader pools hold of the readers.
+    pub shares: ReaderShares,
 }
 
 /// What other policies do on the same cluster.
@@ -52,6 +55,10 @@ pub struct ClusterPeers {
     pub in_flight: Load,
     /// Their runs in progress.
     pub running: usize,
+    /// What their reader pools hold of the readers.
+    pub shares: OtherConnections,
+    /// Whether this replica has been the leader for so short a time that the others may not have been read yet.
+    pub is_young: bool,
     /// The policies with connections, as `namespace/name`, and how many of them count; the largest first.
     pub holders: Vec<(String, u64)>,
 }
@@ -80,6 +87,7 @@ impl ClusterPeers {
         let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
         for peer in peers {
             let claim = claims.entry(&peer.namespace).or_default();
+            peer.shares.add_to(&mut sum.shares);
             for (instance, connections) in &peer.held.measured {
                 *sum.held.measured.entry(instance.clone()).or_default() += connections;
                 *claim.measured.entry(instance.clone()).or_default() += connections;
