@@ -73,8 +73,12 @@ impl ToleranceBand {
 
     /// Returns whether a reader could take one more unit and end no further above its fair share than it was below.
     fn is_under(&self, place: usize, held: u32) -> bool {
-        let fair = self.places.get(place).map_or(0.0, |p| p.fair);
-        f64::from(held) < fair - f64::from(self.unit) / 2.0
+        f64::from(held) < self.fair_share(place) - f64::from(self.unit) / 2.0
+    }
+
+    /// Returns the share of a place that its weight gives it.
+    pub(super) fn fair_share(&self, place: usize) -> f64 {
+        self.places.get(place).map_or(0.0, |p| p.fair)
     }
 
     pub(super) fn is_above_fair(&self, place: usize, held: u32) -> bool {
@@ -100,7 +104,7 @@ impl ToleranceBand {
     }
 
     /// Returns the least number of pods that must move to get inside the band.
-    fn least_moves(&self, held: &[u32]) -> u32 {
+    pub(super) fn least_moves(&self, held: &[u32]) -> u32 {
         let unit = f64::from(self.unit.max(1));
         let sum = |far: &dyn Fn(&PlaceBand, f64) -> f64| {
             self.places

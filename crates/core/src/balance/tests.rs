@@ -7,4 +7,5 @@ mod equal_weights;
 mod evidence;
 mod others;
 mod shares;
+mod told;
 mod weights;
