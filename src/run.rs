@@ -28,6 +28,7 @@ use crate::aurora::{
 use crate::cli::RunArgs;
 use crate::controller::apply::write_records;
 use crate::controller::context::Context;
+use crate::controller::header_checks::HeaderChecks;
 use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::record_queue::RecordQueue;
@@ -213,6 +214,7 @@ async fn run_controller(
         pod_caller: PodCaller::new(secrets)?,
         metrics,
         state: StateCache::default(),
+        header_checks: HeaderChecks::default(),
         ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,
