@@ -8,6 +8,7 @@ pub mod balance;
 pub mod budget;
 pub mod change;
 pub mod debounce;
+pub mod disruption;
 pub mod dns;
 pub mod epoch;
 pub mod error_chain;

@@ -2,6 +2,7 @@
 //!
 //! Nothing else in a reconcile reads the caches. It decides which policy and target a pod belongs to, and nothing more.
 
+mod budgets;
 mod names;
 mod owners;
 mod peers;
@@ -65,8 +66,25 @@ pub async fn observe_world(
             ctx.dns.watch(&key, freshest.as_ref().unwrap_or(&view));
         }
     }
-    let world = gather_world(&current, ctx, &state, &key);
+    let mut world = gather_world(&current, ctx, &state, &key);
+    find_header_problems(&mut world, ctx).await;
     Ok((current, world))
+}
+
+/// Checks the Secrets from which hooks take a header.
+async fn find_header_problems(world: &mut World, ctx: &Context) {
+    let now = (ctx.clock)();
+    let namespace = &world.policy.namespace;
+    for (spec, found) in world.spec.targets.iter().zip(&mut world.targets) {
+        let hook = spec.recycle.http.as_ref();
+        if let Some(reference) = hook.and_then(|h| h.header_secret_ref.as_ref()) {
+            let check = || ctx.pod_caller.find_header_problem(namespace, reference);
+            let problem = ctx
+                .header_checks
+                .find_problem(namespace, reference, now, check);
+            found.header_problem = problem.await;
+        }
+    }
 }
 
 /// Returns what is known of the policy's cluster. Of one that its namespace may not name nothing is: another namespace may
@@ -177,9 +195,12 @@ fn gather_world(
             .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
             .and_then(|w| workload_facts(&w));
         let evidence = target_evidence(policy, spec, &found, state, ctx);
+        let disruption_budgets = budgets::find_disruption_budgets(spec, &found, &namespace, ctx);
         targets.push(TargetWorld {
             workload,
             pods: found,
+            disruption_budgets,
+            header_problem: None,
             owned_by,
             backoff: state.blockades.get(&spec.name).cloned(),
             left_of_step: state.left_of_step.get(&spec.name).copied().unwrap_or(0),

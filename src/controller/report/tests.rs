@@ -75,6 +75,8 @@ fn world(policy: &DbBalancePolicy) -> World {
         targets: vec![TargetWorld {
             workload: None,
             pods: Vec::new(),
+            disruption_budgets: vec![],
+            header_problem: None,
             owned_by: None,
             backoff: None,
             left_of_step: 0,
