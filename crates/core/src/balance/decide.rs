@@ -1,6 +1,6 @@
 //! Decides for one target: brings the remembered state up to date, then applies the rules in order.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::inputs::{Inputs, Reach};
 use super::misplaced::select_misplaced;
@@ -9,6 +9,7 @@ use super::reader_set::ReaderSet;
 use super::rebalance::{self, RebalanceStep};
 use super::selection::is_stuck;
 use super::shares::compute_share_stats;
+use super::told::find_batch_receiver;
 use super::verdict::{BalanceFigures, BalanceVerdict, Decision, Unknown, Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{
@@ -27,7 +28,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
     let mut memory = refresh_state(inputs);
     let fleet = match PodShares::from_inputs(inputs) {
         Ok(fleet) => fleet,
-        Err(reason) => return decide_unknown(reason, memory, inputs.now),
+        Err(reason) => return decide_unknown(reason, memory, inputs),
     };
     let judged = compute_share_stats(&fleet, inputs.settings, |band, held| {
         is_stuck(&fleet.rows, band, held)
@@ -40,6 +41,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
         measure,
         look,
         unnamed,
+        receiver,
     } = rebalance::plan_rebalance(inputs, &fleet, &judged, &mut memory, sweep.is_open);
     let figures = judged.figures;
     let verdict = if figures.misplaced.is_none() && judged.is_even {
@@ -68,6 +70,7 @@ pub fn decide_balance(inputs: &Inputs) -> Decision {
         has_open_sweep: sweep.is_open,
         repeats: sweep.repeats,
         moves,
+        receiver,
         unnamed,
         memory,
     }
@@ -153,7 +156,7 @@ pub(super) fn is_out_of_reach(memory: &RebalanceState) -> bool {
 }
 
 /// Returns a decision that moves nothing, because the evidence is inconclusive.
-fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> Decision {
+fn decide_unknown(reason: Unknown, memory: RebalanceState, inputs: &Inputs) -> Decision {
     // Another measurement only helps if reads have failed.
     let measure = matches!(reason, Unknown::EvidencePartial { .. }) && memory.episode.is_some();
     Decision {
@@ -162,8 +165,10 @@ fn decide_unknown(reason: Unknown, memory: RebalanceState, now: Timestamp) -> De
         has_open_sweep: false,
         repeats: vec![],
         moves: vec![],
+        // The pods of a batch are on their way, whatever the evidence says meanwhile.
+        receiver: inputs.name.and_then(|_| find_batch_receiver(&memory)),
         wait: None,
-        wake: measure.then(|| add_saturating(now, RETRY)),
+        wake: measure.then(|| add_saturating(inputs.now, RETRY)),
         measure,
         look: false,
         unnamed: vec![],

@@ -52,6 +52,9 @@ pub struct PodView {
     pub ready: bool,
     /// Whether it is being recycled and has not come back.
     pub in_flight: bool,
+    /// When its containers started, if that is known. Used with a narrowed name only: its process may keep what it
+    /// looked up then.
+    pub started: Option<Timestamp>,
     /// When its last recycle was completed.
     pub last_recycled: Option<Timestamp>,
     /// How often it was recycled in this episode.
@@ -126,6 +129,15 @@ pub enum Reach {
     Unseen,
 }
 
+/// The name that pods look up, where it can be narrowed to the reader that lacks connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameLead<'a> {
+    /// The reader that it was narrowed to for this target; `None` while it leads to Aurora's own answer.
+    pub narrowed_to: Option<&'a InstanceId>,
+    /// Whether all caches follow: pods that look it up now connect to that reader.
+    pub is_told: bool,
+}
+
 /// All inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -154,6 +166,8 @@ pub struct Inputs<'a> {
     pub event: Option<Timestamp>,
     /// How soon recycled pods ask DNS.
     pub reach: Reach,
+    /// The name that is narrowed for the moves; `None` waits for what Aurora's reader endpoint answers by itself.
+    pub name: Option<NameLead<'a>>,
     /// Tolerances and limits.
     pub settings: &'a Settings,
     /// The state that the last decision left.

@@ -50,6 +50,7 @@ fn a_pod() -> impl Strategy<Value = PodView> {
             node: node.map(|n| format!("n{n}")),
             holds,
             read_at: read.map(at),
+            started: None,
             last_recycled: recycled.map(at),
             recycles,
             ready: flags.0,

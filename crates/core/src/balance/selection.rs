@@ -33,6 +33,54 @@ pub(super) fn select_pods<'a>(
     held: &[u32],
     most: usize,
 ) -> Selection<'a> {
+    select_while(candidates, band, held, most, |_, _| true)
+}
+
+/// Selects at most `most` pods for one receiver alone, until the sums are even, no move lowers them, or another reader
+/// needs the next one more.
+pub(super) fn select_pods_for<'a>(
+    candidates: &[MoveCandidate<'a>],
+    band: &ToleranceBand,
+    held: &[u32],
+    most: usize,
+    receiver: usize,
+) -> Selection<'a> {
+    let lacks = |before: &[u32], after: &[u32]| {
+        band.is_under(before[receiver])
+            && (before == held
+                || is_only_under(band, before, receiver)
+                || band.least_moves(after) < band.least_moves(before))
+    };
+    select_while(candidates, band, held, most, lacks)
+}
+
+/// Returns whether one more pod from the fullest reader belongs to this one, rather than to another that has too little.
+pub(super) fn is_still_receiver(band: &ToleranceBand, held: &[u32], receiver: usize) -> bool {
+    if !band.is_under(held[receiver]) {
+        return false;
+    }
+    let mut after = held.to_vec();
+    if let Some(fullest) = after.iter_mut().max() {
+        *fullest = fullest.saturating_sub(band.unit);
+    }
+    after[receiver] = after[receiver].saturating_add(band.unit);
+    is_only_under(band, held, receiver) || band.least_moves(&after) < band.least_moves(held)
+}
+
+/// Returns whether no reader but this one has too little.
+fn is_only_under(band: &ToleranceBand, held: &[u32], receiver: usize) -> bool {
+    let mut places = held.iter().enumerate();
+    places.all(|(place, sum)| place == receiver || !band.is_under(*sum))
+}
+
+/// Selects pods while `goes_on` takes the sums before and after the next move.
+fn select_while<'a>(
+    candidates: &[MoveCandidate<'a>],
+    band: &ToleranceBand,
+    held: &[u32],
+    most: usize,
+    goes_on: impl Fn(&[u32], &[u32]) -> bool,
+) -> Selection<'a> {
     // Pods that hold the same are equally good: the least disturbed goes first.
     let mut kinds: BTreeMap<(&[u32], ReaderSet), Vec<&PodShare<'a>>> = BTreeMap::new();
     for candidate in candidates {
@@ -61,10 +109,13 @@ pub(super) fn select_pods<'a>(
         let Some(row) = kinds.get_mut(&(counts, receivers)).and_then(Vec::pop) else {
             break;
         };
-        for (sum, n) in held.iter_mut().zip(&row.held) {
-            *sum = sum.saturating_sub(*n);
+        let rest = held.iter().zip(&row.held);
+        let mut after: Vec<u32> = rest.map(|(sum, n)| sum.saturating_sub(*n)).collect();
+        after[to] = after[to].saturating_add(row.total());
+        if !goes_on(&held, &after) {
+            break;
         }
-        held[to] = held[to].saturating_add(row.total());
+        held = after;
         picked.pods.push(row.pod);
         picked.connections = picked.connections.saturating_add(row.total());
         picked.receivers = picked.receivers.union(receivers);

@@ -48,7 +48,7 @@ impl ToleranceBand {
     }
 
     /// Returns the least number of pods that must move to get inside the band.
-    fn least_moves(&self, held: &[u32]) -> u32 {
+    pub(super) fn least_moves(&self, held: &[u32]) -> u32 {
         let unit = f64::from(self.unit.max(1));
         let sum = |far: &dyn Fn(f64) -> f64| {
             held.iter()

@@ -5,3 +5,4 @@ mod dns_gate;
 mod episodes;
 mod evidence;
 mod shares;
+mod told;

@@ -25,6 +25,8 @@ pub struct Decision {
     pub repeats: Vec<String>,
     /// UIDs of pods to move for the rebalance; never more than are free.
     pub moves: Vec<String>,
+    /// The reader that the name of a narrowed move must lead to now, until its pods have moved.
+    pub receiver: Option<InstanceId>,
     /// Why no more is done now.
     pub wait: Option<Wait>,
     /// When to decide again at the latest; `None` if only when something changes.
@@ -257,6 +259,13 @@ pub enum Wait {
         /// Since when the gate is closed; `need` falls with time.
         since: Timestamp,
     },
+    /// The name that pods look up does not lead to the reader that lacks connections yet.
+    NotTold {
+        /// The reader.
+        receiver: InstanceId,
+        /// Whether the name is narrowed to it, and caches have to follow.
+        is_narrowed: bool,
+    },
     /// No lookup has ever named the readers that hold too little.
     NeverNamed {
         /// The readers.
@@ -296,6 +305,7 @@ impl Wait {
             Self::DnsDisagrees { .. } => "DNSDisagrees",
             Self::Broken { .. } => "BrokenPods",
             Self::GateClosed { .. } => "GateClosed",
+            Self::NotTold { .. } => "NotTold",
             Self::NeverNamed { .. } => "NeverNamed",
             Self::PodCooldown { .. } => "PodCooldown",
             Self::Incurable(_) => "Incurable",
@@ -346,6 +356,17 @@ impl fmt::Display for Wait {
                 (need + 5) / 10,
                 round_to_second(*since)
             ),
+            Self::NotTold {
+                receiver,
+                is_narrowed: true,
+            } => write!(
+                f,
+                "the name is narrowed to {receiver}, and not all caches follow yet"
+            ),
+            Self::NotTold {
+                receiver,
+                is_narrowed: false,
+            } => write!(f, "the name is to be narrowed to {receiver} first"),
             Self::NeverNamed { readers, until } => {
                 f.write_str("no look-up has named ")?;
                 for (i, reader) in readers.iter().enumerate() {

@@ -59,6 +59,7 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
             );
             (Gate::Dns, message, None)
         }
+        Some(wait @ Wait::NotTold { .. }) => (Gate::Dns, wait.to_string(), None),
         Some(Wait::NeverNamed { readers, until }) => {
             let message = format!(
                 "the reader endpoint has not named {} yet",
