@@ -6,6 +6,7 @@ pub mod app_pod;
 pub mod aurora;
 pub mod database;
 pub mod dns;
+pub mod steered;
 
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
