@@ -74,6 +74,10 @@ pub enum EventReason {
     /// DNS works against the weights of the readers.
     #[allow(clippy::upper_case_acronyms)] // as Kubernetes writes such words
     WeightsFightDNS,
+    /// The name of `spec.dns.steering` leads to one reader.
+    Narrowed,
+    /// It leads to Aurora's own answer again.
+    Widened,
 }
 
 impl EventReason {

@@ -162,6 +162,10 @@ pub enum Notice {
     RecycleFailed(String),
     /// DNS works against the weights of the readers.
     WeightsFightDns(String),
+    /// The name of `spec.dns.steering` was narrowed.
+    Narrowed(String),
+    /// It was widened.
+    Widened(String),
 }
 
 /// A gate that holds a target.

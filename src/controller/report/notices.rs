@@ -37,6 +37,7 @@ pub(super) async fn publish_notices(
     for (type_, reason) in [
         (ConditionType::TopologyObserved, EventReason::TopologyStale),
         (ConditionType::Ready, EventReason::InvalidSpec),
+        (ConditionType::Steered, EventReason::Blocked),
     ] {
         if let Some(message) = turned_false(&world.status, status, type_) {
             let reason = match conditions::find_condition(&status.conditions, type_)
@@ -131,6 +132,8 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
         Notice::RecycleFailed(n) => (Warning, EventReason::RecycleFailed, n),
         Notice::WeightsFightDns(n) => (Warning, EventReason::WeightsFightDNS, n),
+        Notice::Narrowed(n) => (Normal, EventReason::Narrowed, n),
+        Notice::Widened(n) => (Normal, EventReason::Widened, n),
     }
 }
 
@@ -170,6 +173,8 @@ fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportCont
         | Notice::Conflict(_)
         | Notice::FallbackUsed(_)
         | Notice::RecycleFailed(_)
-        | Notice::WeightsFightDns(_) => {}
+        | Notice::WeightsFightDns(_)
+        | Notice::Narrowed(_)
+        | Notice::Widened(_) => {}
     }
 }

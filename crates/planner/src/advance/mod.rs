@@ -1,6 +1,7 @@
 //! Advances the runs of a policy: each target through gates, canary and selection to its next step.
 
 mod by_evidence;
+mod by_name;
 mod by_stamp;
 
 use jiff::SignedDuration;
@@ -10,6 +11,7 @@ use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
 use crate::gates::{Admission, check_gates};
+use crate::name::{NameFacts, StandingName, TargetWish, decide_name};
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::runs::RunChanges;
 use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
@@ -25,7 +27,9 @@ use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::status::{BalanceStatus, TargetStatus};
 use dbbalance_core::balance::{OtherConnections, ReaderShares};
 use dbbalance_core::budget::Load;
+use dbbalance_core::narrow::WidenReason;
 use dbbalance_core::pod::PodFacts;
+use dbbalance_core::topology::InstanceId;
 
 /// How many ended runs the status keeps.
 const MAX_HISTORY: usize = 10;
@@ -51,11 +55,14 @@ pub(crate) fn advance_runs(
         history: plan.status.history.clone(),
         wake: plan.wake,
     };
+    let mut facts = NameFacts::gather(world, parsed, &plan.status, &plan.settling, now);
+    let name = StandingName::find(world, parsed, &facts);
     let pass = PassContext {
         world,
         policy,
         status: &plan.status,
         settling: &plan.settling,
+        name: &name,
         now,
     };
     // The recycles and runs of all targets count, not only of those that come first.
@@ -74,6 +81,8 @@ pub(crate) fn advance_runs(
     }
     let mut running: Vec<bool> = statuses.iter().map(|t| was_running(world, t)).collect();
     let mut balances = Vec::new();
+    let mut wishes = Vec::new();
+    let mut targets = Vec::new();
     for (index, slot) in statuses.iter_mut().enumerate() {
         running[index] = false;
         let mut ctx = TargetContext::new(pass, index, std::mem::take(slot));
@@ -84,6 +93,8 @@ pub(crate) fn advance_runs(
             adds: Load::default(),
             own_running: running.iter().filter(|r| **r).count(),
             own_in_flight,
+            decided: None,
+            wish: Err(WidenReason::NothingLeft),
             changes: &mut changes,
         };
         let policy_gate = check_policy(world, parsed, index, now);
@@ -93,7 +104,8 @@ pub(crate) fn advance_runs(
         shares[index] = target.out.shares.clone();
         *slot = target.status;
         balances.extend(target.balance);
-        plan.targets.push(target.out);
+        wishes.push(target.wish);
+        targets.push(target.out);
     }
     let RunChanges {
         notices,
@@ -106,6 +118,19 @@ pub(crate) fn advance_runs(
     plan.status.history = history;
     plan.status.targets = statuses;
     plan.status.balance = balances;
+    plan.targets = targets;
+    decide_name(world, parsed, &mut facts, &wishes, plan);
+}
+
+/// Widens the name of a policy that is being deleted, whose targets are not planned any more.
+pub(crate) fn release_name(
+    world: &World,
+    parsed: &ParsedPolicy,
+    now: jiff::Timestamp,
+    plan: &mut Plan,
+) {
+    let mut facts = NameFacts::gather(world, parsed, &plan.status, &plan.settling, now);
+    decide_name(world, parsed, &mut facts, &[], plan);
 }
 
 /// Returns what other policies and the policy's other targets hold of the readers.
@@ -147,13 +172,18 @@ struct TargetPlanner<'a, 'c> {
     own_running: usize,
     /// What recycles in progress of the whole policy may add.
     own_in_flight: Load,
+    /// The receiver that the balance has decided on with the pods that are free, once it has.
+    decided: Option<Option<InstanceId>>,
+    /// The reader that the name must lead to, or why to none.
+    wish: Result<InstanceId, WidenReason>,
     changes: &'c mut RunChanges,
 }
 
-/// One target, target.
+/// One target, planned.
 struct PlannedTarget {
     status: TargetStatus,
     balance: Option<BalanceStatus>,
+    wish: TargetWish,
     out: TargetPlan,
     adds: Load,
 }
@@ -213,6 +243,9 @@ impl TargetPlanner<'_, '_> {
         }
         supersede_run(ctx, self.changes);
         let (assessment, balance) = self.assess();
+        let broken = assessment.as_ref().is_some_and(|a| a.is_urgent(&self.ctx));
+        let is_urgent = broken || self.ctx.has_urgent_pods();
+        let run = self.ctx.recorded_run();
         match assessment {
             Some(assessment) if self.is_by_evidence(&assessment) => {
                 self.advance_by_evidence(&assessment, policy_gate);
@@ -226,6 +259,11 @@ impl TargetPlanner<'_, '_> {
         PlannedTarget {
             status: self.ctx.status,
             balance,
+            wish: TargetWish {
+                run,
+                receiver: self.wish,
+                is_urgent,
+            },
             out: self.out,
             adds: self.adds,
         }

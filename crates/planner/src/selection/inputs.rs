@@ -11,7 +11,7 @@ use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Endpoint, Fallback, Method};
 use dbbalance_api::status::Trigger;
 use dbbalance_core::balance::{
-    EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
+    EndpointAnswer, Holdings, Inputs, NameLead, OtherConnections, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::dns::agreement::ExpectedAnswers;
 use dbbalance_core::dns::{self, DnsView};
@@ -40,6 +40,8 @@ pub(super) struct BalanceInputs {
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
+    /// The reader that the name is narrowed to for the target's run, and whether all caches follow.
+    pub name: Option<(Option<InstanceId>, bool)>,
     pub settings: Settings,
     pub memory: RebalanceState,
     pub scope: String,
@@ -63,7 +65,10 @@ impl BalanceInputs {
             canary: self.canary,
             event: self.event,
             reach: self.reach,
-            name: None,
+            name: self.name.as_ref().map(|(to, is_told)| NameLead {
+                narrowed_to: to.as_ref(),
+                is_told: *is_told,
+            }),
             settings: &self.settings,
             memory: &self.memory,
             scope: &self.scope,
@@ -113,6 +118,7 @@ pub(super) fn gather_inputs(
         looks: dns_answers(dns, &dns.reader),
         writer_looks: dns_answers(dns, &dns.writer),
         reach,
+        name: find_lead(ctx),
         settings: Settings {
             drift_enabled: ctx.pass.policy.triggers.drift.enabled,
             strays: ctx.policy.strays(),
@@ -123,6 +129,17 @@ pub(super) fn gather_inputs(
         memory: load_memory(ctx, event),
         event,
     }
+}
+
+/// Returns what the name of `spec.dns.steering` tells the target's pods; `None` if it is not theirs.
+fn find_lead(ctx: &TargetContext) -> Option<(Option<InstanceId>, bool)> {
+    if !ctx.policy.has_pool(Endpoint::Reader) {
+        return None;
+    }
+    let method = single_pod_method(ctx);
+    let name = ctx.pass.name;
+    let lead = name.lead_for(ctx.recorded_run(), method, ctx.pass.now)?;
+    Some((lead.narrowed_to.cloned(), lead.is_told))
 }
 
 /// Names what a finding about recycles holds for: another topology, due epoch (which a token raises) or spec may change it.
