@@ -194,6 +194,7 @@ fn view(writer: &str, readers: &[&str]) -> ClusterView {
             class: None,
             endpoint: Some(endpoint),
             serverless: None,
+            is_available: true,
         };
         (m.instance.clone(), facts)
     });

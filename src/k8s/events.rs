@@ -71,6 +71,10 @@ pub enum EventReason {
     LimitReached,
     /// A gate holds a run.
     Blocked,
+    /// The name of `spec.dns.steering` leads to one reader.
+    Narrowed,
+    /// It leads to Aurora's own answer again.
+    Widened,
 }
 
 impl EventReason {

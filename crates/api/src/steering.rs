@@ -94,6 +94,10 @@ pub struct DnsStatus {
     /// when look-ups did not follow it twice in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_until: Option<Time>,
+    /// Why the name is widened, or was the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub widen_reason: Option<String>,
 }
 
 impl DnsStatus {

@@ -62,6 +62,8 @@ pub struct MemberFacts {
     pub endpoint: Option<String>,
     /// The capacity of an Aurora Serverless v2 instance.
     pub serverless: Option<ServerlessCapacity>,
+    /// Whether its status word was `available` in the last reading: no operation is in progress on it.
+    pub is_available: bool,
 }
 
 /// The capacity between which Aurora Serverless v2 instances scale, in halves of a capacity unit (ACU): AWS takes steps

@@ -270,6 +270,8 @@ fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
             known.endpoint = read.endpoint.clone().or(known.endpoint);
             known.serverless = read.serverless.or(known.serverless);
         }
+        let read = reading.members.get(member);
+        known.is_available = read.is_some_and(MemberReading::is_available);
         view.facts.insert(member.instance.clone(), known);
     }
 }

@@ -10,6 +10,7 @@ mod descriptions;
 mod epochs;
 mod gate_names;
 mod gates;
+mod name;
 pub mod policy;
 mod prepared;
 mod runs;
@@ -34,6 +35,7 @@ use dbbalance_core::narrow::NameAction;
 pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
+pub use name::{SteeredState, describe_steered};
 pub use prepared::{Preparedness, assess_preparedness};
 pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
@@ -54,6 +56,7 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     };
     plan.status.observed_generation = world.policy.generation;
     if world.policy.deleting {
+        advance::release_name(world, policy, now, &mut plan);
         return plan;
     }
     if !world.cluster_allowed {

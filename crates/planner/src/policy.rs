@@ -16,10 +16,11 @@ use crate::times::add_duration;
 use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
     BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
-    Triggers,
+    SteeringSpec, SteeringVia, Triggers,
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
+use dbbalance_core::narrow::NarrowingRules;
 use dbbalance_core::pacing::{max_unavailable_pods, next_step_time};
 use dbbalance_core::window::Window;
 
@@ -66,6 +67,8 @@ pub struct Policy {
     pub budget: BudgetSpec,
     /// How a change waits for DNS.
     pub dns: DnsRules,
+    /// The name that is narrowed while pods move.
+    pub steering: Option<SteeringPolicy>,
     /// How connections are measured.
     pub evidence: EvidenceRules,
     /// When runs may act.
@@ -138,6 +141,32 @@ impl DnsRules {
     pub(crate) fn deadline(&self, pending: &PendingEpochStatus) -> Option<Timestamp> {
         let since = pending.settled_time.as_ref()?;
         Some(add_duration(since.0, self.timeout))
+    }
+}
+
+/// A name that is narrowed while pods move.
+#[derive(Clone, Debug)]
+pub struct SteeringPolicy {
+    /// By which object.
+    pub via: SteeringVia,
+    /// The Service.
+    pub reader: String,
+    /// How it may be narrowed.
+    pub rules: NarrowingRules,
+}
+
+impl SteeringPolicy {
+    fn parse(spec: &SteeringSpec) -> Self {
+        let settle = Some(spec.settle_seconds).filter(|s| *s > 0).map(seconds);
+        Self {
+            via: spec.via,
+            reader: spec.reader.clone(),
+            rules: NarrowingRules {
+                hold: seconds(spec.hold_seconds),
+                settle,
+                allows_single_operator: spec.allow_single_operator,
+            },
+        }
     }
 }
 
@@ -229,6 +258,7 @@ impl Policy {
             limits: parse_limits(&spec.limits),
             budget: spec.budget.clone(),
             dns: DnsRules::parse(&spec.dns),
+            steering: spec.dns.steering.as_ref().map(SteeringPolicy::parse),
             evidence: EvidenceRules {
                 source: spec.evidence.source,
                 tolerance_percent: count_u32(spec.evidence.tolerance_percent),

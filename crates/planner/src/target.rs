@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::name::StandingName;
 use crate::policy::{Policy, TargetPolicy};
 use crate::world::{TargetWorld, World, recorded_topology};
 use dbbalance_api::spec::{Fallback, Method};
@@ -27,6 +28,8 @@ pub(crate) struct PassContext<'a> {
     pub status: &'a DbBalancePolicyStatus,
     /// Since when differences have been there, this pass included.
     pub settling: &'a SettlingChanges,
+    /// What the name of `spec.dns.steering` tells.
+    pub name: &'a StandingName,
     pub now: Timestamp,
 }
 
@@ -102,6 +105,12 @@ impl<'a> TargetContext<'a> {
     pub(crate) fn running(&self) -> Option<&RunStatus> {
         let run = self.status.run.as_ref();
         run.filter(|r| r.result == RunResult::Running)
+    }
+
+    /// Returns when the run in progress started, in seconds since 1970, if it is recorded: that names it.
+    pub(crate) fn recorded_run(&self) -> Option<i64> {
+        let run = self.running().filter(|_| self.is_run_recorded())?;
+        Some(run.start_time.0.as_second())
     }
 
     /// Returns the run in progress, to change it.

@@ -23,6 +23,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{Gate, Plan, PodStep, Step, plan};
+use crate::name::StandingName;
 use crate::policy::{ParsedPolicy, Policy, PolicyFindings};
 use crate::target::{PassContext, TargetContext};
 use crate::world::{ClusterPeers, PolicyFacts, TargetWorld, TopologyState, World};
@@ -57,6 +58,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
         class: Some("db.r6g.large".into()),
         endpoint: None,
         serverless: None,
+        is_available: true,
     };
     let facts = topology
         .members()
@@ -316,6 +318,7 @@ fn verify_key(world: &World, index: usize) -> String {
         policy: crate::policy::readable_policy(&policy),
         status: &world.status,
         settling: &world.settling,
+        name: &StandingName::Unsteered,
         now: at(0),
     };
     TargetContext::new(pass, index, world.status.targets[index].clone()).verify_key()

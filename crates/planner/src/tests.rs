@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bindings;
+mod by_name;
 mod dns;
 mod epochs;
 mod gates;

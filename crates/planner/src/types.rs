@@ -157,6 +157,10 @@ pub enum Notice {
     FallbackUsed(String),
     /// The method failed on a pod.
     RecycleFailed(String),
+    /// The name of `spec.dns.steering` was narrowed.
+    Narrowed(String),
+    /// It was widened.
+    Widened(String),
 }
 
 /// A gate that holds a target.

@@ -84,6 +84,7 @@ fn view(letters: &str) -> ClusterView {
                 class: None,
                 endpoint: Some(format!("{}.zone", m.instance)),
                 serverless: None,
+                is_available: true,
             };
             (m.instance.clone(), facts)
         })

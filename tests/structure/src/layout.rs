@@ -29,6 +29,7 @@ pub const LAYERS: &[CrateLayers] = &[
             "runs",
             "epochs | gates",
             "target",
+            "name",
             "world, policy",
             "types, gate_names, times",
         ],

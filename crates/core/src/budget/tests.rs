@@ -15,6 +15,7 @@ fn view(names: &str, class: &str) -> ClusterView {
                     class: Some(class.into()),
                     endpoint: None,
                     serverless: None,
+                    is_available: true,
                 },
             )
         })

@@ -94,6 +94,11 @@ pub struct MemberReading {
 }
 
 impl MemberReading {
+    /// Returns whether no operation is in progress on the member.
+    pub(super) fn is_available(&self) -> bool {
+        self.status == AVAILABLE
+    }
+
     /// Returns what the status word says about the member's availability.
     pub(super) fn availability(&self) -> MemberAvailability {
         match self.status.as_str() {

@@ -20,6 +20,7 @@ use crate::types::{ClosedGate, Gate, Step};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::{BalanceStatus, HaltReason, RunResult, Trigger};
 use dbbalance_core::balance::{Wait, count_repeats};
+use dbbalance_core::narrow::WidenReason;
 use dbbalance_core::workload::WorkloadFacts;
 
 /// If evidence is incomplete so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
@@ -85,11 +86,13 @@ impl TargetPlanner<'_, '_> {
         };
         if !wants_moves {
             self.ctx.status.balance = Some(usable.decision.memory.clone());
+            self.wish = Err(WidenReason::Reached);
             return self.stamp_or_finish(assessment, usable, policy_gate);
         }
         self.out.action = describe_balance_step(&self.ctx, Some(&usable.decision));
         let selector = Selector::Evidence(assessment, usable);
         let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
+        self.wish_for_name(&usable.decision, &outcome);
         self.apply_outcome(selector, outcome);
         if self.out.running || self.ctx.running().is_some() {
             self.out.watch_pods = usable.changing_pods();
@@ -102,6 +105,7 @@ impl TargetPlanner<'_, '_> {
 
     /// Waits for evidence that can be relied on, if something depends on it.
     fn wait_for_evidence(&mut self, assessment: &Assessment, policy_gate: Result<(), ClosedGate>) {
+        self.keep_name_for_batch();
         let ctx = &self.ctx;
         let memory = ctx.status.balance.as_ref();
         let started = ctx.running().is_some() || memory.is_some_and(|m| m.episode.is_some());
@@ -163,6 +167,8 @@ impl TargetPlanner<'_, '_> {
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
         let mut decision = usable.decide_with_free(free, ctx.pass.now);
+        self.decided = Some(decision.receiver.clone());
+        let ctx = &self.ctx;
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
         if let Some((Step::Pods { pods, .. }, _)) = &selected {
             let repeats = pods.iter().filter(|p| decision.repeats.contains(&p.uid));
@@ -177,7 +183,7 @@ impl TargetPlanner<'_, '_> {
                 memory: Some(decision.memory),
             }),
             None => TargetOutcome::Wait {
-                closed: balance_gate(ctx.pass.world, decision.wait.as_ref()),
+                closed: balance_gate(&ctx.pass, decision.wait.as_ref()),
                 memory: decision.memory,
                 needs_reading: decision.measure,
             },

@@ -1,6 +1,7 @@
 //! Advances the runs of a policy: each target through gates, canary and selection to its next step.
 
 mod by_evidence;
+mod by_name;
 mod by_stamp;
 
 use jiff::SignedDuration;
@@ -10,6 +11,7 @@ use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
 use crate::gates::{Admission, check_gates};
+use crate::name::{NameFacts, StandingName, TargetWish, decide_name};
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::runs::RunChanges;
 use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
@@ -23,7 +25,9 @@ use crate::world::World;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::status::{BalanceStatus, TargetStatus};
 use dbbalance_core::budget::Load;
+use dbbalance_core::narrow::WidenReason;
 use dbbalance_core::pod::PodFacts;
+use dbbalance_core::topology::InstanceId;
 
 /// How many ended runs the status keeps.
 const MAX_HISTORY: usize = 10;
@@ -49,11 +53,14 @@ pub(crate) fn advance_runs(
         history: plan.status.history.clone(),
         wake: plan.wake,
     };
+    let mut facts = NameFacts::gather(world, parsed, &plan.status, &plan.settling, now);
+    let name = StandingName::find(world, parsed, &facts);
     let pass = PassContext {
         world,
         policy,
         status: &plan.status,
         settling: &plan.settling,
+        name: &name,
         now,
     };
     // The recycles and runs of all targets count, not only of those that come first.
@@ -64,6 +71,8 @@ pub(crate) fn advance_runs(
     }
     let mut running: Vec<bool> = statuses.iter().map(|t| was_running(world, t)).collect();
     let mut balances = Vec::new();
+    let mut wishes = Vec::new();
+    let mut targets = Vec::new();
     for (index, slot) in statuses.iter_mut().enumerate() {
         running[index] = false;
         let ctx = TargetContext::new(pass, index, std::mem::take(slot));
@@ -73,6 +82,8 @@ pub(crate) fn advance_runs(
             adds: Load::default(),
             own_running: running.iter().filter(|r| **r).count(),
             own_in_flight,
+            decided: None,
+            wish: Err(WidenReason::NothingLeft),
             changes: &mut changes,
         };
         let policy_gate = check_policy(world, parsed, index, now);
@@ -81,7 +92,8 @@ pub(crate) fn advance_runs(
         own_in_flight = own_in_flight.plus(target.adds);
         *slot = target.status;
         balances.extend(target.balance);
-        plan.targets.push(target.out);
+        wishes.push(target.wish);
+        targets.push(target.out);
     }
     let RunChanges {
         notices,
@@ -94,6 +106,19 @@ pub(crate) fn advance_runs(
     plan.status.history = history;
     plan.status.targets = statuses;
     plan.status.balance = balances;
+    plan.targets = targets;
+    decide_name(world, parsed, &mut facts, &wishes, plan);
+}
+
+/// Widens the name of a policy that is being deleted, whose targets are not planned any more.
+pub(crate) fn release_name(
+    world: &World,
+    parsed: &ParsedPolicy,
+    now: jiff::Timestamp,
+    plan: &mut Plan,
+) {
+    let mut facts = NameFacts::gather(world, parsed, &plan.status, &plan.settling, now);
+    decide_name(world, parsed, &mut facts, &[], plan);
 }
 
 fn empty_target_plan(ctx: &TargetContext) -> TargetPlan {
@@ -121,13 +146,18 @@ struct TargetPlanner<'a, 'c> {
     own_running: usize,
     /// What recycles in progress of the whole policy may add.
     own_in_flight: Load,
+    /// The receiver that the balance has decided on with the pods that are free, once it has.
+    decided: Option<Option<InstanceId>>,
+    /// The reader that the name must lead to, or why to none.
+    wish: Result<InstanceId, WidenReason>,
     changes: &'c mut RunChanges,
 }
 
-/// One target, target.
+/// One target, planned.
 struct PlannedTarget {
     status: TargetStatus,
     balance: Option<BalanceStatus>,
+    wish: TargetWish,
     out: TargetPlan,
     adds: Load,
 }
@@ -185,6 +215,9 @@ impl TargetPlanner<'_, '_> {
         }
         supersede_run(ctx, self.changes);
         let (assessment, balance) = self.assess();
+        let broken = assessment.as_ref().is_some_and(|a| a.is_urgent(&self.ctx));
+        let is_urgent = broken || self.ctx.has_urgent_pods();
+        let run = self.ctx.recorded_run();
         match assessment {
             Some(assessment) if self.is_by_evidence(&assessment) => {
                 self.advance_by_evidence(&assessment, policy_gate);
@@ -197,6 +230,11 @@ impl TargetPlanner<'_, '_> {
         PlannedTarget {
             status: self.ctx.status,
             balance,
+            wish: TargetWish {
+                run,
+                receiver: self.wish,
+                is_urgent,
+            },
             out: self.out,
             adds: self.adds,
         }

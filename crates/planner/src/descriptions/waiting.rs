@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 
 use crate::gates::topology::{pending_epoch_gate, settling_gate};
-use crate::target::TargetContext;
+use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate, TargetPlan};
-use crate::world::World;
 use dbbalance_core::balance::Wait;
 use dbbalance_core::epoch::is_enabled;
 use dbbalance_core::topology::InstanceId;
@@ -50,7 +49,8 @@ pub(crate) fn show_upcoming(
 }
 
 /// Returns the gate for what the balance waits for.
-pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
+pub(crate) fn balance_gate(pass: &PassContext, wait: Option<&Wait>) -> ClosedGate {
+    let world = pass.world;
     let (gate, message, until) = match wait {
         Some(Wait::GateClosed { since, .. }) => {
             let since = round_to_second(*since);
@@ -59,7 +59,10 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
             );
             (Gate::Dns, message, None)
         }
-        Some(wait @ Wait::NotTold { .. }) => (Gate::Dns, wait.to_string(), None),
+        Some(Wait::NotTold { receiver, .. }) => {
+            let (message, until) = pass.name.describe_wait(receiver);
+            (Gate::Dns, message, until)
+        }
         Some(Wait::NeverNamed { readers, until }) => {
             let message = format!(
                 "the reader endpoint has not named {} yet",

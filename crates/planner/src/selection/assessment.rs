@@ -40,6 +40,11 @@ impl UsableEvidence {
         decide_balance(&self.inputs.lend(free, now))
     }
 
+    /// Whether its pods move by a narrowed name.
+    pub(crate) fn is_by_name(&self) -> bool {
+        self.inputs.name.is_some()
+    }
+
     /// Returns how many Ready pods are being recycled.
     pub(crate) fn count_in_flight(&self) -> usize {
         let pods = self.inputs.pods.iter();

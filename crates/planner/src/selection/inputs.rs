@@ -6,9 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_api::spec::{Fallback, Method};
+use dbbalance_api::spec::{Endpoint, Fallback, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    EndpointAnswer, Holdings, Inputs, NameLead, PodView, Pools, Reach, Settings,
+};
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
@@ -32,6 +34,8 @@ pub(super) struct BalanceInputs {
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
+    /// The reader that the name is narrowed to for the target's run, and whether all caches follow.
+    pub name: Option<(Option<InstanceId>, bool)>,
     pub settings: Settings,
     pub memory: RebalanceState,
     pub scope: String,
@@ -53,7 +57,10 @@ impl BalanceInputs {
             canary: self.canary,
             event: self.event,
             reach: self.reach,
-            name: None,
+            name: self.name.as_ref().map(|(to, is_told)| NameLead {
+                narrowed_to: to.as_ref(),
+                is_told: *is_told,
+            }),
             settings: &self.settings,
             memory: &self.memory,
             scope: &self.scope,
@@ -98,6 +105,7 @@ pub(super) fn gather_inputs(
         looks: dns_answers(dns, &dns.reader),
         writer_looks: dns_answers(dns, &dns.writer),
         reach,
+        name: find_lead(ctx),
         settings: Settings {
             drift_enabled: ctx.pass.policy.triggers.drift.enabled,
             strays: ctx.policy.strays(),
@@ -108,6 +116,17 @@ pub(super) fn gather_inputs(
         memory: load_memory(ctx, event),
         event,
     }
+}
+
+/// Returns what the name of `spec.dns.steering` tells the target's pods; `None` if it is not theirs.
+fn find_lead(ctx: &TargetContext) -> Option<(Option<InstanceId>, bool)> {
+    if !ctx.policy.has_pool(Endpoint::Reader) {
+        return None;
+    }
+    let method = single_pod_method(ctx);
+    let name = ctx.pass.name;
+    let lead = name.lead_for(ctx.recorded_run(), method, ctx.pass.now)?;
+    Some((lead.narrowed_to.cloned(), lead.is_told))
 }
 
 /// Names what a finding about recycles holds for: another topology, due epoch (which a token raises) or spec may change it.

@@ -372,6 +372,8 @@ fn describe_notice(out: &mut Lines, notice: &Notice) {
         Notice::Conflict(text) => ("conflict", text, none),
         Notice::FallbackUsed(text) => ("fallback used", text, none),
         Notice::RecycleFailed(text) => ("recycle failed", text, none),
+        Notice::Narrowed(text) => ("narrowed", text, none),
+        Notice::Widened(text) => ("widened", text, none),
     };
     let triggers: Vec<&str> = triggers.iter().map(|t| t.as_str()).collect();
     out.put(
