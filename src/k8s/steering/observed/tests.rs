@@ -61,6 +61,9 @@ fn a_service_leads_to_aurora_to_an_instance_or_elsewhere_by_its_host() {
 #[test]
 fn a_slice_leads_to_aurora_while_it_is_empty() {
     assert_eq!(led(&slice(&[])), Led::Aurora);
+    // As the API server shows it.
+    let null = with(slice(&[]), "", "endpoints", Value::Null);
+    assert_eq!(led(&null), Led::Aurora);
     assert_eq!(led(&slice(&["10.0.0.4"])), led_to("orders-4"));
     assert_eq!(led(&slice(&["10.0.0.4", "10.0.0.3"])), Led::Unknown);
     assert_eq!(led(&slice(&["10.9.9.9"])), Led::Unknown);
