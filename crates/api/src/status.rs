@@ -147,6 +147,9 @@ pub struct MemberStatus {
     /// The address that its endpoint was last seen to lead to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Its instance class, where shares follow the capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 /// A member's role.

@@ -3,10 +3,12 @@
 //! Nothing in this crate awaits or reads a clock or the environment. Of the workspace's crates it imports only `api`.
 #![forbid(unsafe_code)]
 
+pub mod assign;
 pub mod balance;
 pub mod budget;
 pub mod change;
 pub mod debounce;
+pub mod disruption;
 pub mod dns;
 pub mod epoch;
 pub mod error_chain;
@@ -20,5 +22,6 @@ pub mod stamp;
 pub mod testing;
 pub mod topology;
 pub mod tracker;
+pub mod weights;
 pub mod window;
 pub mod workload;

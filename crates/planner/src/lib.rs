@@ -61,6 +61,8 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     }
     epochs::advance_epochs(world, readable_policy(policy), now, &mut plan);
     epochs::addresses::record_addresses(world, &mut plan.status);
+    let shares = readable_policy(policy).balance.shares;
+    epochs::classes::record_classes(world, shares, &mut plan.status);
     advance::advance_runs(world, policy, now, &mut plan);
     fill_columns(&mut plan.status, &plan.targets);
     plan

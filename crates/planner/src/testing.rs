@@ -219,6 +219,8 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
         pods: (0..pods)
             .map(|n| pod(&format!("{name}-{n}"), -3600))
             .collect(),
+        disruption_budgets: vec![],
+        header_problem: None,
         owned_by: None,
         backoff: None,
         left_of_step: 0,

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bindings;
+mod cluster;
 mod dns;
 mod epochs;
 mod gates;
@@ -14,10 +15,13 @@ mod owners;
 mod peers;
 mod prepared;
 mod privileges;
+mod reopened;
 mod runs;
 mod spent;
 mod steer;
 mod steps;
 mod stories;
+mod successors;
 mod tape;
+mod weights;
 mod worlds;

@@ -130,6 +130,7 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::Conflict(n) => (Warning, EventReason::TargetConflict, n),
         Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
         Notice::RecycleFailed(n) => (Warning, EventReason::RecycleFailed, n),
+        Notice::WeightsFightDns(n) => (Warning, EventReason::WeightsFightDNS, n),
     }
 }
 
@@ -168,6 +169,7 @@ fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportCont
         | Notice::CanaryPassed(_)
         | Notice::Conflict(_)
         | Notice::FallbackUsed(_)
-        | Notice::RecycleFailed(_) => {}
+        | Notice::RecycleFailed(_)
+        | Notice::WeightsFightDns(_) => {}
     }
 }

@@ -86,6 +86,8 @@ pub struct SimulationCase {
     pub half_stale: bool,
     /// The cache in the process.
     pub process: ProcessCache,
+    /// The weights of the readers; those that are not given are 100.
+    pub weights: Vec<i32>,
     /// How pods are taken.
     pub strategy: RecycleStrategy,
 }
@@ -107,6 +109,7 @@ impl SimulationCase {
             late: 0,
             half_stale: false,
             process: ProcessCache::None,
+            weights: vec![],
             strategy,
         }
     }

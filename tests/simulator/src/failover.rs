@@ -11,9 +11,10 @@ use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+    self, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 const PODS: usize = 20;
 const CACHES: usize = 2;
@@ -129,6 +130,8 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             now: simulated_time(now),
             topology: &topology,
             previous_writer: None,
+            weights: &ReaderWeights::default(),
+            others: &OtherConnections::default(),
             pools: Pools::Writer,
             pods: &views,
             looks: &[],

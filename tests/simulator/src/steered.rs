@@ -8,10 +8,13 @@ use crate::case::{LookUps, SimulationCase};
 use crate::dns::Millis;
 use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::spec::{BalanceSpec, InstanceWeight};
 use dbbalance_core::balance::{
-    self, Decision, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+    self, Decision, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach,
+    Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_core::weights::{ReaderFacts, ReaderWeights};
 
 /// A run that takes longer has not ended.
 pub const DEADLINE: Millis = 3_600_000;
@@ -24,6 +27,7 @@ struct Controller<'a> {
     settings: &'a Settings,
     look_ups: LookUps,
     topology: Topology,
+    weights: ReaderWeights,
     names: Vec<InstanceId>,
     memory: RebalanceState,
     looks: VecDeque<EndpointAnswer>,
@@ -59,6 +63,7 @@ pub fn recycle_steered(
         settings,
         look_ups,
         topology: reader_topology(&names),
+        weights: weigh_readers(&names, &case.weights),
         names,
         memory: RebalanceState::default(),
         looks: VecDeque::new(),
@@ -105,6 +110,32 @@ fn reader_topology(names: &[InstanceId]) -> Topology {
     }
 }
 
+/// The weights of the readers, in their order; those that are not given are 100.
+fn weigh_readers(names: &[InstanceId], weights: &[i32]) -> ReaderWeights {
+    let told = names
+        .iter()
+        .zip(weights)
+        .map(|(name, weight)| InstanceWeight {
+            instance: name.0.clone(),
+            weight: *weight,
+        });
+    let spec = BalanceSpec {
+        weights: told.collect(),
+        ..BalanceSpec::default()
+    };
+    let readers = names.iter().map(|instance| ReaderFacts {
+        instance,
+        class: None,
+        came: None,
+    });
+    ReaderWeights::compute(
+        &spec,
+        &readers.collect::<Vec<_>>(),
+        &[],
+        Timestamp::UNIX_EPOCH,
+    )
+}
+
 fn simulated_time(at: Millis) -> Timestamp {
     let ms = i64::try_from(at).unwrap_or(i64::MAX);
     Timestamp::UNIX_EPOCH
@@ -141,6 +172,8 @@ impl Controller<'_> {
             now: simulated_time(world.now),
             topology: &self.topology,
             previous_writer: None,
+            weights: &self.weights,
+            others: &OtherConnections::default(),
             pools: Pools::Reader,
             pods: &pods,
             looks: &looks,
@@ -185,10 +218,8 @@ impl Controller<'_> {
             .map(|p| {
                 let by_instance = self.names.iter().cloned().zip(p.held.iter().copied());
                 let holds = Holdings {
-                    dead: 0,
                     by_instance: by_instance.filter(|(_, n)| *n > 0).collect(),
-                    no_member: 0,
-                    unknown: 0,
+                    ..Holdings::default()
                 };
                 (p.id.clone(), (holds, world.now))
             })

@@ -46,7 +46,7 @@ pub const LAYERS: &[CrateLayers] = &[
             "metrics",
             "controller::record_queue",
             "controller::guard",
-            "sockets | aurora | k8s | controller::state_cache | controller::ledger",
+            "sockets | aurora | k8s | controller::state_cache | controller::ledger | controller::header_checks",
             "aurora::poller | aurora::dns | aurora::factory",
             "aurora::poller::task | aurora::dns::task | aurora::dns::resolver | aurora::rds | sockets::task",
             "aurora::poller::state | aurora::dns::state | sockets::state",

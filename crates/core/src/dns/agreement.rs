@@ -189,7 +189,8 @@ impl ExpectedAnswers<'_> {
 
     /// Returns until when caches may still repeat an answer that disagreed; `None` where nothing is held. Where no such
     /// answer is known, one from just before the first sample is assumed.
-    fn held_until(&self, endpoint: Endpoint, view: &DnsView) -> Option<Timestamp> {
+    #[must_use]
+    pub fn held_until(&self, endpoint: Endpoint, view: &DnsView) -> Option<Timestamp> {
         let wrong = known_looks(endpoint, view)
             .filter(|l| l.address.is_some() && !self.is_right(endpoint, view, l));
         let known = wrong.filter_map(|l| self.hold_after(l.at, l.ttl)).max();

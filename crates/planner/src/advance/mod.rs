@@ -16,12 +16,14 @@ use crate::runs::lifecycle::{resume_run, start_run, supersede_run};
 use crate::runs::progress::{ProgressKind, check_progress, was_running};
 use crate::selection::assessment::{Assessment, UsableEvidence};
 use crate::selection::by_evidence::Urgency;
+use crate::selection::shares::count_shares;
 use crate::target::{PassContext, TargetContext, status_count};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate, Plan, Step, TargetPlan};
 use crate::world::World;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::status::{BalanceStatus, TargetStatus};
+use dbbalance_core::balance::{OtherConnections, ReaderShares};
 use dbbalance_core::budget::Load;
 use dbbalance_core::pod::PodFacts;
 
@@ -58,15 +60,24 @@ pub(crate) fn advance_runs(
     };
     // The recycles and runs of all targets count, not only of those that come first.
     let mut own_in_flight = Load::default();
+    let mut shares = Vec::new();
     for (index, status) in statuses.iter().enumerate() {
         let ctx = TargetContext::new(pass, index, status.clone());
         own_in_flight = own_in_flight.plus(count_in_flight(&ctx));
+        // Of an only target none is asked for before it is planned.
+        let is_only = statuses.len() == 1;
+        shares.push(if is_only {
+            ReaderShares::Unmeasured
+        } else {
+            count_shares(&ctx, None)
+        });
     }
     let mut running: Vec<bool> = statuses.iter().map(|t| was_running(world, t)).collect();
     let mut balances = Vec::new();
     for (index, slot) in statuses.iter_mut().enumerate() {
         running[index] = false;
-        let ctx = TargetContext::new(pass, index, std::mem::take(slot));
+        let mut ctx = TargetContext::new(pass, index, std::mem::take(slot));
+        ctx.others = sum_others(world, &shares, index);
         let planner = TargetPlanner {
             out: empty_target_plan(&ctx),
             ctx,
@@ -79,6 +90,7 @@ pub(crate) fn advance_runs(
         let target = planner.advance(policy_gate);
         running[index] = target.out.running;
         own_in_flight = own_in_flight.plus(target.adds);
+        shares[index] = target.out.shares.clone();
         *slot = target.status;
         balances.extend(target.balance);
         plan.targets.push(target.out);
@@ -96,6 +108,19 @@ pub(crate) fn advance_runs(
     plan.status.balance = balances;
 }
 
+/// Returns what other policies and the policy's other targets hold of the readers.
+fn sum_others(world: &World, shares: &[ReaderShares], own: usize) -> OtherConnections {
+    let mut others = world.peers.shares.clone();
+    for (index, shares) in shares.iter().enumerate() {
+        if index != own {
+            shares.add_to(&mut others);
+        }
+    }
+    // Later, a target that cannot be read holds no other one.
+    others.unread &= world.peers.is_young;
+    others
+}
+
 fn empty_target_plan(ctx: &TargetContext) -> TargetPlan {
     TargetPlan {
         target: ctx.policy.name.clone(),
@@ -104,6 +129,7 @@ fn empty_target_plan(ctx: &TargetContext) -> TargetPlan {
         step: None,
         annotate: Vec::new(),
         in_flight: count_in_flight(ctx),
+        shares: ReaderShares::Unmeasured,
         running: false,
         max_reading_age: None,
         watch_pods: Vec::new(),
@@ -140,10 +166,12 @@ enum Selector<'s> {
 }
 
 impl Selector<'_> {
-    const fn progress_kind(self) -> ProgressKind {
+    fn progress_kind(self, ctx: &TargetContext) -> ProgressKind {
         match self {
             Self::Stamps => ProgressKind::ByStamp,
-            Self::Evidence(..) => ProgressKind::ByEvidence,
+            Self::Evidence(_, usable) => ProgressKind::ByEvidence {
+                has_untried: usable.has_untried_pods(ctx),
+            },
         }
     }
 }
@@ -194,6 +222,7 @@ impl TargetPlanner<'_, '_> {
         if let Some(text) = describe_refused_pods(&self.ctx.refused_stale()) {
             self.out.action = format!("{}; {text}", self.out.action);
         }
+        self.out.shares = count_shares(&self.ctx, self.out.step.as_ref());
         PlannedTarget {
             status: self.ctx.status,
             balance,
@@ -266,7 +295,7 @@ impl TargetPlanner<'_, '_> {
         }
         // Runs of a failover wait for no others, nor do others wait for them.
         self.out.running &= !self.is_urgent(selector);
-        let kind = selector.progress_kind();
+        let kind = selector.progress_kind(&self.ctx);
         check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         if self.out.step.is_none() {
             self.adds = Load::default();

@@ -1,6 +1,7 @@
 //! The next step of a target, and the events of its runs.
 
 use super::odds::describe_odds;
+use crate::gates::pacing::max_busy;
 use crate::selection::assessment::Assessment;
 use crate::selection::by_stamp::StaleCandidates;
 use crate::target::TargetContext;
@@ -27,7 +28,7 @@ pub(crate) fn describe_stamp_step(ctx: &TargetContext) -> String {
         );
     }
     let (at_once, role) = if ctx.is_verified() {
-        (ctx.max_unavailable(), "next")
+        (max_busy(ctx), "next")
     } else {
         (1, "first")
     };
@@ -59,7 +60,9 @@ pub(crate) fn describe_balance_step(ctx: &TargetContext, decision: Option<&Decis
     if figures.misplaced.excess > 0 || !figures.under.is_empty() {
         return format!(
             "move the connections of about {} of {counted} pods by {method}",
-            figures.least
+            usize::try_from(figures.least)
+                .unwrap_or(counted)
+                .min(counted)
         );
     }
     format!(
@@ -110,7 +113,10 @@ fn describe_example(ctx: &TargetContext, assessment: &Assessment) -> String {
         return String::new();
     };
     let misplaced = usable.misplaced_pods();
-    let mut pods = ctx.counted.iter().filter(|p| misplaced.contains(&p.uid));
+    let mut pods = ctx
+        .counted
+        .iter()
+        .filter(|p| misplaced.contains_key(&p.uid));
     let Some(pod) = pods.next() else {
         return String::new();
     };

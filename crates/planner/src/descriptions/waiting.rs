@@ -88,6 +88,7 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
         }
         Some(
             wait @ (Wait::NothingFree
+            | Wait::OthersMoving
             | Wait::GaveUp(_)
             | Wait::Incurable(_)
             | Wait::NotTriggered { .. }),

@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod baseline;
+pub(crate) mod classes;
 mod dns_wait;
 mod pending;
 mod raise;
@@ -178,6 +179,7 @@ pub(crate) fn record_topology(topology: &Topology) -> TopologyStatus {
             Role::Reader => RoleStatus::Reader,
         },
         address: None,
+        class: None,
     });
     TopologyStatus {
         fingerprint: topology.fingerprint().0,

@@ -86,7 +86,7 @@ fn find_refusal_beside(
     if kind.urgent && !kind.surges {
         return None;
     }
-    let held = count_held(pass).plus(&world.peers.held);
+    let held = count_held(pass).plus(&world.peers.count_held(kind.urgent));
     let settled = world.settled_topology();
     let members = Members {
         view,

@@ -36,6 +36,8 @@ fn world(pod: &Pod) -> World {
         targets: vec![TargetWorld {
             workload: None,
             pods: vec![facts],
+            disruption_budgets: vec![],
+            header_problem: None,
             owned_by: None,
             backoff: None,
             left_of_step: 0,

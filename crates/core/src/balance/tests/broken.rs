@@ -249,6 +249,8 @@ fn equal_pools_that_a_failover_swapped_are_told_by_their_age() {
         pod.before_failover = true;
     }
     assert_eq!(wrong(&stage), 20);
+    stage.pods[0].holds.as_mut().unwrap().reopened = true;
+    assert_eq!(wrong(&stage), 15, "one has asked DNS since");
 }
 
 /// Six pods of writer pools on a reader, with no change that explains it; two were taken and counted.
