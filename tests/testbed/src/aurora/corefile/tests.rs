@@ -150,3 +150,47 @@ fn a_server_block_is_named_by_its_cluster_and_its_service() {
     }
     assert!("gke".parse::<Distribution>().is_err());
 }
+
+/// The lines of all server blocks of a text from the first one of a zone on, without what only a testbed needs.
+fn published_lines(text: &str, zone: &str, replaced: &[(&str, &str)]) -> Vec<String> {
+    let only_here = ["bind ", "ready ", "kubeconfig "];
+    server_block(text, zone)
+        .into_iter()
+        .filter(|line| !only_here.iter().any(|start| line.trim().starts_with(start)))
+        .map(|line| {
+            let replace = |line: String, (from, to): &(&str, &str)| line.replace(from, to);
+            replaced.iter().fold(line.to_owned(), replace)
+        })
+        .collect()
+}
+
+#[test]
+fn the_published_server_blocks_are_those_that_the_testbed_plays() {
+    let recipe = include_str!("../../../../../docs/recipes/steered-name.md");
+    let fences: Vec<&str> = recipe.split("```").skip(1).step_by(2).collect();
+    let published = |text: &str| {
+        let found = fences.iter().find(|fence| fence.contains(text));
+        (*found.unwrap()).to_owned()
+    };
+    let aurora = format!("{AURORA}:53");
+    let (replicas, node) = (published("fallthrough"), published("force_tcp"));
+    let played = replica(Distribution::Eks, &[block()]);
+    let replaced = [
+        ("198.18.0.8:5353", "127.0.0.1:5353"),
+        ("198.18.0.8:5354", "/etc/resolv.conf"),
+    ];
+    for zone in [aurora.as_str(), ".:5353"] {
+        let wanted = published_lines(&replicas, zone, &[]);
+        assert!(!wanted.is_empty(), "{zone}: {replicas}");
+        assert_eq!(published_lines(&played, zone, &replaced), wanted);
+    }
+    let played = render_node(ADDRESS, &[ADDRESS], &[block()]);
+    assert_eq!(
+        published_lines(
+            &played,
+            &aurora,
+            &[("198.18.0.8", "__PILLAR__CLUSTER__DNS__")]
+        ),
+        published_lines(&node, &aurora, &[])
+    );
+}
