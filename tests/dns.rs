@@ -199,6 +199,7 @@ fn view(writer: &str, readers: &[&str]) -> ClusterView {
     });
     ClusterView {
         facts: facts.collect(),
+        leaving: std::collections::BTreeSet::new(),
         topology,
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints {

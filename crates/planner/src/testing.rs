@@ -14,7 +14,7 @@ pub(crate) mod random;
 pub(crate) mod recorder;
 pub(crate) mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -67,6 +67,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints::default(),
         facts,
+        leaving: BTreeSet::new(),
     }
 }
 

@@ -9,6 +9,7 @@ mod epochs;
 mod gates;
 mod harm;
 mod incurable;
+mod leaving;
 mod measured;
 mod odds;
 mod owners;

@@ -1,5 +1,7 @@
 //! The inputs of the balance: a target's world, as `dbbalance_core::balance` takes it.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -28,6 +30,7 @@ const BACK_PERCENT: usize = 90;
 /// The values that the balance borrows.
 pub(super) struct BalanceInputs {
     pub topology: Topology,
+    pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
     pub weights: ReaderWeights,
     pub others: OtherConnections,
@@ -50,6 +53,7 @@ impl BalanceInputs {
         Inputs {
             now,
             topology: &self.topology,
+            leaving: &self.leaving,
             previous_writer: self.previous_writer.as_ref(),
             weights: &self.weights,
             others: &self.others,
@@ -97,6 +101,7 @@ pub(super) fn gather_inputs(
     let recorded = ctx.pass.status.topology.as_ref();
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
+        leaving: ctx.pass.world.leaving_readers(),
         previous_writer: previous_writer.map(InstanceId),
         weights: compute_weights(&ctx.pass, &topology),
         others: ctx.others.clone(),

@@ -142,6 +142,7 @@ fn a_failover_that_would_be_held_is_said_and_said_again_in_the_same_words() {
         engine: "aurora-postgresql".into(),
         endpoints: dbbalance_core::topology::Endpoints::default(),
         facts: std::collections::BTreeMap::default(),
+        leaving: std::collections::BTreeSet::default(),
     });
     let mut written = Vec::new();
     for second in 0..3 {
