@@ -22,13 +22,14 @@ impl RecycleResult {
     }
 }
 
-pub(super) const TRIGGERS: [Trigger; 6] = [
+pub(super) const TRIGGERS: [Trigger; 7] = [
     Trigger::ReaderAdded,
     Trigger::ReaderRemoved,
     Trigger::Failover,
     Trigger::Replaced,
     Trigger::Manual,
     Trigger::Imbalance,
+    Trigger::Drain,
 ];
 pub(super) const RESULTS: [RunResult; 4] = [
     RunResult::Succeeded,

@@ -88,7 +88,7 @@ fn settle_seconds(triggers: &Triggers, trigger: Trigger) -> i64 {
         Trigger::ReaderAdded => triggers.reader_added.settle_seconds,
         Trigger::ReaderRemoved => triggers.reader_removed.settle_seconds,
         Trigger::Failover | Trigger::Replaced => triggers.failover.settle_seconds,
-        Trigger::Manual | Trigger::Imbalance => 0,
+        Trigger::Manual | Trigger::Imbalance | Trigger::Drain => 0,
     })
 }
 

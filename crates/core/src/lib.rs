@@ -8,6 +8,7 @@ pub mod budget;
 pub mod change;
 pub mod debounce;
 pub mod dns;
+pub mod drain;
 pub mod epoch;
 pub mod error_chain;
 pub mod evidence;

@@ -238,6 +238,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec: spec(targets),

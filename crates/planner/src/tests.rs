@@ -5,6 +5,7 @@ mod addresses;
 mod bindings;
 mod cluster;
 mod dns;
+mod drain;
 mod epochs;
 mod gates;
 mod harm;

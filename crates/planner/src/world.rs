@@ -42,6 +42,8 @@ pub struct PolicyFacts {
     pub token: Option<String>,
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<String>,
+    /// The value of `dbbalance.io/drain`.
+    pub drain: Option<String>,
     /// Whether the object is being deleted.
     pub deleting: bool,
 }

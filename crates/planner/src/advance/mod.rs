@@ -6,6 +6,7 @@ mod by_stamp;
 use jiff::SignedDuration;
 
 use crate::descriptions::pods::describe_refused_pods;
+use crate::drain::record_drains;
 use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
@@ -106,6 +107,14 @@ pub(crate) fn advance_runs(
     plan.status.history = history;
     plan.status.targets = statuses;
     plan.status.balance = balances;
+    let pass = PassContext {
+        world,
+        policy,
+        status: &plan.status,
+        settling: &plan.settling,
+        now,
+    };
+    plan.status.drain = record_drains(&pass, plan);
 }
 
 /// Returns what other policies and the policy's other targets hold of the readers.
@@ -166,6 +175,14 @@ enum Selector<'s> {
 }
 
 impl Selector<'_> {
+    /// Whether it empties a reader that a user drains.
+    fn drains(self) -> bool {
+        match self {
+            Self::Stamps => false,
+            Self::Evidence(_, usable) => usable.drains(),
+        }
+    }
+
     const fn progress_kind(self) -> ProgressKind {
         match self {
             Self::Stamps => ProgressKind::ByStamp,
@@ -232,19 +249,20 @@ impl TargetPlanner<'_, '_> {
     /// Takes the target through the gates, the canary and the selection.
     fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
         let is_urgent = self.is_urgent(selector);
-        let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
-            Admission::Proceed { only_urgent } => only_urgent,
-            Admission::ResumeRun(run, cause) => {
-                resume_run(&mut self.ctx, *run, cause, self.changes);
-                return Ok(TargetOutcome::Recorded);
-            }
-            Admission::StartRun => {
-                let (triggers, message) = self.describe_run(selector);
-                start_run(&mut self.ctx, triggers, message, self.changes);
-                return Ok(TargetOutcome::Recorded);
-            }
-            Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
-        };
+        let only_urgent =
+            match check_gates(&self.ctx, is_urgent, selector.drains(), self.own_running)? {
+                Admission::Proceed { only_urgent } => only_urgent,
+                Admission::ResumeRun(run, cause) => {
+                    resume_run(&mut self.ctx, *run, cause, self.changes);
+                    return Ok(TargetOutcome::Recorded);
+                }
+                Admission::StartRun => {
+                    let (triggers, message) = self.describe_run(selector);
+                    start_run(&mut self.ctx, triggers, message, self.changes);
+                    return Ok(TargetOutcome::Recorded);
+                }
+                Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
+            };
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
             Selector::Evidence(_, usable) => {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::weights::compute_weights;
+use crate::drain::find_drained;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
+use crate::weights::compute_weights;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::Trigger;
@@ -33,6 +34,8 @@ pub(super) struct BalanceInputs {
     pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
     pub weights: ReaderWeights,
+    /// Readers that a user drains.
+    pub drained: Vec<InstanceId>,
     pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
@@ -97,13 +100,15 @@ pub(super) fn gather_inputs(
         Some(_) => Reach::Unseen,
     };
     let event = last_event(ctx);
+    let drained = find_drained(&ctx.pass, &topology);
     let counted = ctx.counted.iter();
     let recorded = ctx.pass.status.topology.as_ref();
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
         leaving: ctx.pass.world.leaving_readers(),
         previous_writer: previous_writer.map(InstanceId),
-        weights: compute_weights(&ctx.pass, &topology),
+        weights: compute_weights(&ctx.pass, &topology, &drained),
+        drained,
         others: ctx.others.clone(),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
