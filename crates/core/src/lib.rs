@@ -10,6 +10,7 @@ pub mod change;
 pub mod debounce;
 pub mod disruption;
 pub mod dns;
+pub mod drain;
 pub mod epoch;
 pub mod error_chain;
 pub mod evidence;

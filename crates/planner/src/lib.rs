@@ -7,6 +7,7 @@
 
 mod advance;
 mod descriptions;
+mod drain;
 mod epochs;
 mod gate_names;
 mod gates;
@@ -22,6 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod times;
 mod types;
+mod weights;
 pub mod world;
 
 use jiff::Timestamp;
@@ -33,6 +35,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 use dbbalance_core::narrow::NameAction;
 
 pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
+pub use drain::{DrainReport, assess_drain};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
 pub use name::{SteeredState, describe_steered};

@@ -44,6 +44,8 @@ pub struct PolicyFacts {
     pub token: Option<String>,
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<String>,
+    /// The value of `dbbalance.io/drain`.
+    pub drain: Option<String>,
     /// Whether the object is being deleted.
     pub deleting: bool,
 }
@@ -238,6 +240,12 @@ pub struct SteeredName {
 }
 
 impl World {
+    /// Returns the readers that are being deleted, by the last reading.
+    pub(crate) fn leaving_readers(&self) -> BTreeSet<InstanceId> {
+        let view = self.topology.current();
+        view.map_or_else(BTreeSet::new, |v| v.leaving.clone())
+    }
+
     /// Returns the topology that has settled, as the status records it.
     pub(crate) fn settled_topology(&self) -> Option<Topology> {
         self.status.topology.as_ref().and_then(recorded_topology)

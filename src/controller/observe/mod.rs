@@ -217,6 +217,7 @@ fn gather_world(
             .get(annotations::RECYCLE_REQUESTED)
             .cloned(),
         pause_until: policy.annotations().get(annotations::PAUSE_UNTIL).cloned(),
+        drain: policy.annotations().get(annotations::DRAIN).cloned(),
         deleting: policy.metadata.deletion_timestamp.is_some(),
     };
     let highest_stamp = highest_stamp(&facts, &targets);

@@ -65,6 +65,7 @@ fn world(policy: &DbBalancePolicy) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec: policy.spec.clone(),

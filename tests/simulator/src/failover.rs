@@ -4,6 +4,8 @@
 //! Pods were left on the old writer, which is a reader now. What is measured: until every connection is on the
 //! new writer, and whether any pod was sent to the old one.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
@@ -129,6 +131,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
         let decision = balance::decide_balance(&Inputs {
             now: simulated_time(now),
             topology: &topology,
+            leaving: &BTreeSet::new(),
             previous_writer: None,
             weights: &ReaderWeights::default(),
             others: &OtherConnections::default(),

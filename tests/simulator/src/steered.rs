@@ -171,6 +171,7 @@ impl Controller<'_> {
         balance::decide_balance(&Inputs {
             now: simulated_time(world.now),
             topology: &self.topology,
+            leaving: &BTreeSet::new(),
             previous_writer: None,
             weights: &self.weights,
             others: &OtherConnections::default(),

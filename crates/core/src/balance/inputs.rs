@@ -2,7 +2,7 @@
 //!
 //! Values only; the caller measures, looks up and counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -150,6 +150,8 @@ pub struct Inputs<'a> {
     pub now: Timestamp,
     /// The settled topology.
     pub topology: &'a Topology,
+    /// Readers that are being deleted: they are not in the topology, and DNS may still name them.
+    pub leaving: &'a BTreeSet<InstanceId>,
     /// The writer before the last failover, if it is known.
     pub previous_writer: Option<&'a InstanceId>,
     /// By which weights the readers share the connections.

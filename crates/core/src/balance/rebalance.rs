@@ -164,9 +164,15 @@ fn wait_for_trigger(
     } else {
         None
     };
-    let opens = memory
-        .drift_since
-        .map(|since| add_saturating(since, by.drift).max(memory.rest_until.unwrap_or(since)));
+    let opens = memory.drift_since.map(|since| {
+        // A reader without weight is to be empty: one pod there is no noise.
+        let lasts = if judged.holds_unwanted {
+            SignedDuration::ZERO
+        } else {
+            by.drift
+        };
+        add_saturating(since, lasts).max(memory.rest_until.unwrap_or(since))
+    });
     if opens.is_some_and(|at| at <= inputs.now) {
         memory.episode = Some(Episode::new(inputs.now));
         memory.drift_since = None;

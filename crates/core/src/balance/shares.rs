@@ -96,11 +96,16 @@ impl ToleranceBand {
             .map(|(place, _)| place)
             .collect();
         let has_weight = |place: usize| self.places.get(place).is_some_and(|p| p.weight > 0);
-        let is_unwanted = |(place, c): (usize, &u32)| *c > 0 && !has_weight(place);
-        if under.is_empty() && numbered().any(is_unwanted) {
+        if under.is_empty() && self.holds_unwanted(held) {
             return (0..held.len()).filter(|place| has_weight(*place)).collect();
         }
         under
+    }
+
+    /// Returns whether a reader without weight holds connections.
+    fn holds_unwanted(&self, held: &[u32]) -> bool {
+        let mut places = self.places.iter().zip(held);
+        places.any(|(place, c)| *c > 0 && place.weight == 0)
     }
 
     /// Returns the least number of pods that must move to get inside the band.
@@ -160,6 +165,8 @@ pub(super) struct ShareStats {
     pub limited_by: Option<LimitedBy>,
     /// Whether a reader is far above its fair share, or below the band, which opens an episode by itself.
     pub is_far: bool,
+    /// Whether the target itself holds connections to a reader without weight.
+    pub holds_unwanted: bool,
 }
 
 /// What others hold of the places, in their order.
@@ -273,6 +280,7 @@ pub(super) fn compute_share_stats(
         pods: fleet.pods,
     };
     ShareStats {
+        holds_unwanted: !is_even && band.holds_unwanted(&own),
         figures,
         band,
         held,

@@ -1,6 +1,8 @@
 //! A small world for tests: readers `r0`, `r1`, …, a writer `w`, pods, lookups and a clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::*;
@@ -58,6 +60,7 @@ pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
 pub(super) struct Stage {
     pub now: Timestamp,
     pub topology: Topology,
+    pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
     pub weights: ReaderWeights,
     pub others: OtherConnections,
@@ -83,6 +86,7 @@ impl Stage {
         Self {
             now: at(1),
             topology,
+            leaving: BTreeSet::new(),
             previous_writer: None,
             weights: ReaderWeights::default(),
             others: OtherConnections::default(),
@@ -147,6 +151,7 @@ impl Stage {
         Inputs {
             now: self.now,
             topology: &self.topology,
+            leaving: &self.leaving,
             previous_writer: self.previous_writer.as_ref(),
             weights: &self.weights,
             others: &self.others,

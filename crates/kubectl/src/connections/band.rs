@@ -1,5 +1,7 @@
 //! Finds the band of a target: the operator's or, where it has recorded none, the one of the current readings.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::snapshot::SnapshotInput;
@@ -68,6 +70,7 @@ fn compute_band(
     let figures = compute_figures(&Inputs {
         now: input.time,
         topology: input.topology,
+        leaving: &BTreeSet::new(),
         previous_writer: None,
         weights: &ReaderWeights::default(),
         others: &OtherConnections::default(),

@@ -313,6 +313,10 @@ impl TargetPlanner<'_, '_> {
             let message = assessment.describe_outcome();
             finish_run(&mut self.ctx, result, &message, self.changes);
         }
+        if usable.has_drain() {
+            // Who waits for the drain deletes the instance next: what is left is told soon, and not from long ago.
+            self.out.max_reading_age = Some(KEPT_READING);
+        }
         self.show_next(policy_gate);
         if let (None, Some(wake)) = (&self.out.held, decision.wake) {
             self.changes.wake_at(wake);

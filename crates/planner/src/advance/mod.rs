@@ -7,6 +7,7 @@ mod by_stamp;
 use jiff::SignedDuration;
 
 use crate::descriptions::pods::describe_refused_pods;
+use crate::drain::record_drains;
 use crate::epochs::baseline::load_target_status;
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
@@ -119,6 +120,15 @@ pub(crate) fn advance_runs(
     plan.status.targets = statuses;
     plan.status.balance = balances;
     plan.targets = targets;
+    let pass = PassContext {
+        world,
+        policy,
+        status: &plan.status,
+        settling: &plan.settling,
+        name: &name,
+        now,
+    };
+    plan.status.drain = record_drains(&pass, plan);
     decide_name(world, parsed, &mut facts, &wishes, plan);
 }
 
@@ -196,6 +206,14 @@ enum Selector<'s> {
 }
 
 impl Selector<'_> {
+    /// Whether it empties a reader that a user drains.
+    fn drains(self) -> bool {
+        match self {
+            Self::Stamps => false,
+            Self::Evidence(_, usable) => usable.drains(),
+        }
+    }
+
     fn progress_kind(self, ctx: &TargetContext) -> ProgressKind {
         match self {
             Self::Stamps => ProgressKind::ByStamp,
@@ -272,19 +290,20 @@ impl TargetPlanner<'_, '_> {
     /// Takes the target through the gates, the canary and the selection.
     fn select_next_step(&mut self, selector: Selector) -> Result<TargetOutcome, ClosedGate> {
         let is_urgent = self.is_urgent(selector);
-        let only_urgent = match check_gates(&self.ctx, is_urgent, self.own_running)? {
-            Admission::Proceed { only_urgent } => only_urgent,
-            Admission::ResumeRun(run, cause) => {
-                resume_run(&mut self.ctx, *run, cause, self.changes);
-                return Ok(TargetOutcome::Recorded);
-            }
-            Admission::StartRun => {
-                let (triggers, message) = self.describe_run(selector);
-                start_run(&mut self.ctx, triggers, message, self.changes);
-                return Ok(TargetOutcome::Recorded);
-            }
-            Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
-        };
+        let only_urgent =
+            match check_gates(&self.ctx, is_urgent, selector.drains(), self.own_running)? {
+                Admission::Proceed { only_urgent } => only_urgent,
+                Admission::ResumeRun(run, cause) => {
+                    resume_run(&mut self.ctx, *run, cause, self.changes);
+                    return Ok(TargetOutcome::Recorded);
+                }
+                Admission::StartRun => {
+                    let (triggers, message) = self.describe_run(selector);
+                    start_run(&mut self.ctx, triggers, message, self.changes);
+                    return Ok(TargetOutcome::Recorded);
+                }
+                Admission::RecordFirst => return Ok(TargetOutcome::Recorded),
+            };
         match selector {
             Selector::Stamps => self.select_by_stamp(only_urgent),
             Selector::Evidence(_, usable) => {

@@ -90,7 +90,10 @@ pub(crate) fn describe_balance_run(
     assessment: &Assessment,
 ) -> (Vec<Trigger>, String) {
     let target = &ctx.status;
-    let triggers = if ctx.stale.is_empty() {
+    let drains = assessment.usable.as_ref().is_some_and(|k| k.drains());
+    let triggers = if drains {
+        vec![Trigger::Drain]
+    } else if ctx.stale.is_empty() {
         vec![Trigger::Imbalance]
     } else {
         target.triggers.clone()

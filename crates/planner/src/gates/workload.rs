@@ -51,7 +51,7 @@ pub(crate) fn find_stuck_rollout(ctx: &TargetContext) -> Option<String> {
     let name = workload.describe();
     let urgent = Privilege {
         urgent: true,
-        token: false,
+        ..Privilege::default()
     };
     let held = is_held_by_rollout(ctx, workload, urgent);
     // A stamp on the template of a paused workload rolls nothing.

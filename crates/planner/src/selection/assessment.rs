@@ -13,7 +13,7 @@ use dbbalance_core::balance::{BalanceVerdict, Decision, Wait, count_misplaced, d
 use dbbalance_core::evidence::{Evidence, attribute_connections};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
-use dbbalance_core::topology::Topology;
+use dbbalance_core::topology::{InstanceId, Topology};
 use dbbalance_core::weights::ReaderWeights;
 
 /// What a target's evidence says.
@@ -55,6 +55,21 @@ impl UsableEvidence {
     /// Returns the weights that it rests on.
     pub(crate) fn weights(&self) -> &ReaderWeights {
         &self.inputs.weights
+    }
+
+    /// Whether pods hold connections to a reader that a user drains.
+    pub(crate) fn drains(&self) -> bool {
+        let drained = &self.inputs.drained;
+        let holds = |id: &InstanceId| {
+            let mut held = self.inputs.pods.iter().filter_map(|p| p.holds.as_ref());
+            held.any(|held| held.connections_to(id) > 0)
+        };
+        drained.iter().any(holds)
+    }
+
+    /// Whether a user drains a reader.
+    pub(crate) fn has_drain(&self) -> bool {
+        !self.inputs.drained.is_empty()
     }
 
     /// Returns the UIDs of pods whose recycle has not ended.

@@ -1,11 +1,14 @@
 //! The inputs of the balance: a target's world, as `dbbalance_core::balance` takes it.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::weights::compute_weights;
+use crate::drain::find_drained;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
+use crate::weights::compute_weights;
 use crate::world::former_addresses;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{Endpoint, Fallback, Method};
@@ -30,8 +33,11 @@ const BACK_PERCENT: usize = 90;
 /// The values that the balance borrows.
 pub(super) struct BalanceInputs {
     pub topology: Topology,
+    pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
     pub weights: ReaderWeights,
+    /// Readers that a user drains.
+    pub drained: Vec<InstanceId>,
     pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
@@ -54,6 +60,7 @@ impl BalanceInputs {
         Inputs {
             now,
             topology: &self.topology,
+            leaving: &self.leaving,
             previous_writer: self.previous_writer.as_ref(),
             weights: &self.weights,
             others: &self.others,
@@ -102,12 +109,15 @@ pub(super) fn gather_inputs(
     };
     let event = last_event(ctx);
     let trusted = find_trusted_time(ctx, &topology);
+    let drained = find_drained(&ctx.pass, &topology);
     let counted = ctx.counted.iter();
     let recorded = ctx.pass.status.topology.as_ref();
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
+        leaving: ctx.pass.world.leaving_readers(),
         previous_writer: previous_writer.map(InstanceId),
-        weights: compute_weights(&ctx.pass, &topology),
+        weights: compute_weights(&ctx.pass, &topology, &drained),
+        drained,
         others: ctx.others.clone(),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
@@ -216,6 +226,7 @@ fn find_trusted_time(ctx: &TargetContext, topology: &Topology) -> Option<Timesta
         hold: Some(pass.policy.dns.hold.max(hold)),
         since: pass.now,
         after: None,
+        leaving: &BTreeSet::new(),
     };
     let ends = [Endpoint::Writer, Endpoint::Reader];
     let ends = ends.map(|endpoint| expected.held_until(endpoint, &pass.world.dns));

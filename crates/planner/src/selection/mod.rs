@@ -6,6 +6,5 @@ pub(crate) mod by_evidence;
 pub(crate) mod by_stamp;
 mod inputs;
 pub(crate) mod shares;
-mod weights;
 
 pub(crate) use inputs::single_pod_method;

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::target::PassContext;
 use dbbalance_api::status::ReaderDirection;
-use dbbalance_core::topology::Topology;
+use dbbalance_core::topology::{InstanceId, Topology};
 use dbbalance_core::weights::{ReaderFacts, ReaderWeights};
 
 /// Computes the weights of the settled topology's readers. Classes are those of the status, so that a new leader, which
 /// has not read the cluster, weighs them alike.
-pub(super) fn compute_weights(pass: &PassContext, topology: &Topology) -> ReaderWeights {
+pub(crate) fn compute_weights(
+    pass: &PassContext,
+    topology: &Topology,
+    drained: &[InstanceId],
+) -> ReaderWeights {
     let status = pass.status;
     let members = status.topology.iter().flat_map(|t| &t.members);
     let classes: BTreeMap<&str, &str> = members
@@ -29,5 +33,5 @@ pub(super) fn compute_weights(pass: &PassContext, topology: &Topology) -> Reader
             came: came(&reader.instance.0),
         })
         .collect();
-    ReaderWeights::compute(&pass.policy.balance, &readers, &[], pass.now)
+    ReaderWeights::compute(&pass.policy.balance, &readers, drained, pass.now)
 }
