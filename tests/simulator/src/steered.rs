@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::case::{LookUps, SimulationCase};
+use crate::case::{Landing, LookUps, SimulationCase};
 use crate::dns::Millis;
+use crate::narrowed::NarrowedName;
 use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::spec::{BalanceSpec, InstanceWeight};
@@ -33,6 +34,7 @@ struct Controller<'a> {
     looks: VecDeque<EndpointAnswer>,
     views: BTreeMap<String, (Holdings, Millis)>,
     reading: Option<Millis>,
+    name: Option<NarrowedName>,
 }
 
 /// How a steered run ended.
@@ -53,10 +55,13 @@ pub fn recycle_steered(
     reach: Reach,
     settings: &Settings,
     look_ups: LookUps,
+    landing: Option<Landing>,
 ) -> End {
     let names: Vec<InstanceId> = (0..case.after)
         .map(|i| InstanceId(format!("reader-{i:02}")))
         .collect();
+    let name = landing.map(|l| NarrowedName::new(&names, l.hold_seconds, l.is_cached, reach));
+    let interval = if name.is_some() { SECOND / 2 } else { SECOND };
     let mut controller = Controller {
         case,
         reach,
@@ -69,6 +74,7 @@ pub fn recycle_steered(
         looks: VecDeque::new(),
         views: BTreeMap::new(),
         reading: None,
+        name,
     };
     let mut tick = world.began;
     while world.now < world.began + DEADLINE {
@@ -91,7 +97,7 @@ pub fn recycle_steered(
         }
         if tick <= world.now {
             controller.look_up(world);
-            tick += SECOND;
+            tick += interval;
         }
     }
     End::Deadline
@@ -183,7 +189,10 @@ impl Controller<'_> {
             canary: false,
             event: Some(simulated_time(world.began)),
             reach: self.reach,
-            name: None,
+            name: self
+                .name
+                .as_ref()
+                .map(|n| n.lead(simulated_time(world.now))),
             settings: self.settings,
             memory: &self.memory,
             scope: "",
@@ -193,6 +202,11 @@ impl Controller<'_> {
 
     fn act(&mut self, world: &mut SimulatedWorld, decision: Decision) {
         self.memory = decision.memory;
+        if let Some(name) = &mut self.name {
+            let now = simulated_time(world.now);
+            let has_batch = self.memory.batch.is_some();
+            name.steer(decision.receiver.as_ref(), has_batch, &mut world.dns, now);
+        }
         for id in decision.urgent.iter().chain(&decision.moves) {
             let Some(pod) = world.pods.iter().position(|p| p.id == *id) else {
                 continue;
@@ -228,6 +242,10 @@ impl Controller<'_> {
     }
 
     fn look_up(&mut self, world: &mut SimulatedWorld) {
+        if let Some(name) = &mut self.name {
+            let now = simulated_time(world.now);
+            return name.look_up(&mut world.dns, world.now, now, &mut world.rng);
+        }
         if self.reach == Reach::Unseen {
             return;
         }

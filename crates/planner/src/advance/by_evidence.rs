@@ -189,7 +189,7 @@ impl TargetPlanner<'_, '_> {
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
         let mut decision = usable.decide_with_free(free, ctx.pass.now);
-        self.decided = Some(decision.receiver.clone());
+        self.decided = Some(decision.receiver.clone().ok_or(WidenReason::NothingLeft));
         let ctx = &self.ctx;
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
         if let Some((Step::Pods { pods, .. }, _)) = &selected {

@@ -182,8 +182,8 @@ struct TargetPlanner<'a, 'c> {
     own_running: usize,
     /// What recycles in progress of the whole policy may add.
     own_in_flight: Load,
-    /// The receiver that the balance has decided on with the pods that are free, once it has.
-    decided: Option<Option<InstanceId>>,
+    /// The receiver that the balance has decided on with the pods that are free, or why on none; once it has.
+    decided: Option<Result<InstanceId, WidenReason>>,
     /// The reader that the name must lead to, or why to none.
     wish: Result<InstanceId, WidenReason>,
     changes: &'c mut RunChanges,
