@@ -23,7 +23,7 @@ const CACHES: usize = 2;
 const STEP: Millis = 250;
 
 /// How a failover went.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FailoverOutcome {
     /// Until the last connection was on the new writer.
     pub seconds: f64,
@@ -84,12 +84,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
     let mut memory = RebalanceState::default();
     let mut answers: Vec<EndpointAnswer> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
-    let mut outcome = FailoverOutcome {
-        seconds: 0.0,
-        sent_wrong: 0,
-        recycles: 0,
-        is_right: false,
-    };
+    let mut outcome = FailoverOutcome::default();
     let mut now = 0;
     while now < 120_000 && !pods.iter().all(|p| p.is_right) {
         for pod in pods

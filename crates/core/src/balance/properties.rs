@@ -179,8 +179,8 @@ fn deviation(held: &BTreeMap<InstanceId, i64>, fair: &BTreeMap<InstanceId, f64>)
     for (reader, connections) in held {
         let fair = fair[reader];
         if fair > 0.0 {
-            let far = *connections as f64 - fair;
-            sum.1 += far * far / fair;
+            let gap = *connections as f64 - fair;
+            sum.1 += gap * gap / fair;
         } else {
             sum.0 += connections;
         }

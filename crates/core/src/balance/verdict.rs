@@ -12,6 +12,7 @@ use dbbalance_api::rebalance_state::{
 use dbbalance_api::status::LimitedBy;
 
 /// The result of a decision: what to do, report and remember.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Whether the connections are where they should be.

@@ -2,7 +2,7 @@
 
 use super::odds::describe_odds;
 use crate::gates::pacing::max_busy;
-use crate::selection::assessment::Assessment;
+use crate::selection::assessment::{Assessment, UsableEvidence};
 use crate::selection::by_stamp::StaleCandidates;
 use crate::target::TargetContext;
 use dbbalance_api::spec::Method;
@@ -90,7 +90,8 @@ pub(crate) fn describe_balance_run(
     assessment: &Assessment,
 ) -> (Vec<Trigger>, String) {
     let target = &ctx.status;
-    let drains = assessment.usable.as_ref().is_some_and(|k| k.drains());
+    let usable = assessment.usable.as_ref();
+    let drains = usable.is_some_and(UsableEvidence::drains);
     let triggers = if drains {
         vec![Trigger::Drain]
     } else if ctx.stale.is_empty() {

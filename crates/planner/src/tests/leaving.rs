@@ -10,6 +10,7 @@ use crate::world::{TopologyState, World};
 use crate::{Plan, open_epoch};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
+use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::topology::InstanceId;
 
 const B: &[(&str, u16)] = &[("b", 10)];
@@ -22,7 +23,7 @@ fn leaves(is_deleting: bool) -> World {
     let mut world = measured(Method::Http, &PODS);
     world.topology = TopologyState::Current(view("abcd"));
     world.status.topology = Some(crate::epochs::record_topology(&view("abcd").topology));
-    world.settling = Default::default();
+    world.settling = SettlingChanges::default();
     verify(&mut world);
     let mut left = view("abc");
     if is_deleting {

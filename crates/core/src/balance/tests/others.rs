@@ -202,8 +202,8 @@ fn twenty_one_pod_services_become_even_after_a_reader_joins_and_no_more_move_tha
         }
         let least = [9, 6, 5][readers - 2];
         assert_eq!(moved, least, "{readers} readers");
-        let last = services.iter().map(|s| s.stage.decide());
-        for decision in last {
+        let decisions = services.iter().map(|s| s.stage.decide());
+        for decision in decisions {
             assert!(decision.verdict.is_balanced() && decision.memory.episode.is_none());
         }
     }
