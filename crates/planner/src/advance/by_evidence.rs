@@ -305,6 +305,15 @@ impl TargetPlanner<'_, '_> {
                 self.out.running = true;
                 return;
             }
+            if let Some(until) = usable.find_doubt_end(&self.ctx) {
+                let message = "pods were renewed while DNS may still have led them as before the failover, and with pools of \
+                     both roles that does not show in the counts";
+                self.out.held = Some(ClosedGate::new(Gate::Dns, message));
+                self.out.running = true;
+                self.watch_closely(false);
+                self.changes.wake_at(until);
+                return;
+            }
             let result = if even {
                 RunResult::Succeeded
             } else {

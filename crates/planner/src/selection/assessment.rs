@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::inputs::{BalanceInputs, gather_inputs};
+use super::inputs::{BalanceInputs, find_doubt_end, gather_inputs};
 use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::Endpoint;
 use dbbalance_core::balance::{BalanceVerdict, Decision, Wait, count_misplaced, decide_balance};
@@ -100,6 +100,11 @@ impl UsableEvidence {
         };
         let mut pods = ctx.counted.iter().filter(|p| ctx.is_urgent(p));
         pods.any(|p| misplaced.contains_key(&p.uid) && is_untried(p))
+    }
+
+    /// Returns until when the run in progress goes on for pods that an old answer may have led.
+    pub(crate) fn find_doubt_end(&self, ctx: &TargetContext) -> Option<Timestamp> {
+        find_doubt_end(ctx, &self.inputs.topology)
     }
 
     /// Whether every connection of this pod is where it should be, as measured since.

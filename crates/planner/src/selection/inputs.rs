@@ -213,6 +213,10 @@ fn dns_answers(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> 
         .collect()
 }
 
+/// How long after a failover has opened its run goes on for pods that may have been led by an old answer: DNS that keeps
+/// disagreeing must not hold it for ever (docs/adr/0013).
+const DOUBT: SignedDuration = SignedDuration::from_mins(5);
+
 /// Returns from when on the pools of a target with both have asked DNS anew, and found what it answers now: the caches of
 /// processes and nodes have ended the last answer of either endpoint that disagreed. `None` for other targets, and where no
 /// failover is known.
@@ -234,6 +238,31 @@ fn find_trusted_time(ctx: &TargetContext, topology: &Topology) -> Option<Timesta
         return None;
     };
     Some(writer.max(reader))
+}
+
+/// Returns until when a run after a failover must go on, though its pods look right: until then a pod that it has recycled
+/// may have been led by an old answer. `None` where no counts can hide that, or once nothing may be held any longer.
+pub(crate) fn find_doubt_end(ctx: &TargetContext, topology: &Topology) -> Option<Timestamp> {
+    let trusted = find_trusted_time(ctx, topology).filter(|t| ctx.pass.now < *t)?;
+    let opened = ctx.status.urgent_open_time.as_ref()?.0;
+    let is_late = ctx.pass.now.duration_since(opened) >= DOUBT;
+    let mut pods = ctx.counted.iter();
+    let is_held = !is_late && pods.any(|pod| is_doubted(ctx, pod, trusted));
+    is_held.then_some(trusted)
+}
+
+/// Whether a pod was recycled in this run while its process may have kept an old answer, because it had looked the names up
+/// shortly before. Where both pools have the same size, counts do not show that they were swapped.
+fn is_doubted(ctx: &TargetContext, pod: &PodFacts, trusted: Timestamp) -> bool {
+    let moved = ctx.moved_in_run(pod).filter(|_| ctx.running().is_some());
+    let Some(moved) = moved.filter(|moved| moved.time < trusted) else {
+        return false;
+    };
+    let cache = Settings::default().pod_cooldown;
+    let is_recent = |opened: Timestamp| moved.time.duration_since(opened) < cache;
+    let before = ctx.found.evidence.before.get(&pod.uid);
+    let mut before = before.map_or(&[][..], |sockets| sockets).iter();
+    before.any(|s| s.opened_after.is_some_and(is_recent)) && !has_reopened(ctx, pod, Some(trusted))
 }
 
 /// Whether every connection of a pod to the writer, and to the one before it, was opened after this time.
@@ -275,7 +304,8 @@ fn view_pod(
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
         movable: may_move(ctx, pod),
-        before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
+        before_failover: pod.is_urgent(&ctx.mark, &ctx.status)
+            || trusted.is_some_and(|t| t <= ctx.pass.now && is_doubted(ctx, pod, t)),
         stale: !pod.is_fresh(&ctx.mark, &ctx.status),
     }
 }
