@@ -21,7 +21,8 @@ pub struct SteeringSpec {
         regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub reader: String,
-    /// The longest time that the name is narrowed at a stretch. Evict needs 60 or more, as a pod has to start meanwhile.
+    /// The longest time that the name is narrowed at a stretch. Evict needs 60 or more, as a pod has to start meanwhile;
+    /// 120 lets two batches go through.
     #[serde(default = "default_steering_hold_seconds")]
     #[schemars(range(min = 15, max = 300))]
     pub hold_seconds: i32,

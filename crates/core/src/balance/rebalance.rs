@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
 use super::decide::{is_out_of_reach, judge_own_part};
 use super::dns_gate::{RecentAnswers, required_share, score_batch};
-use super::inputs::{Inputs, NameLead, Reach};
-use super::pod_shares::{PodShare, PodShares, is_at_least_percent};
+use super::inputs::{Inputs, Reach};
+use super::pod_shares::{PodShares, is_at_least_percent};
 use super::reader_set::ReaderSet;
 use super::selection::{Selection, select_pods};
 use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
-use super::told::{find_receiver, select_told};
+use super::told::{find_receiver, select_by_name};
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{
@@ -39,7 +39,7 @@ pub(super) struct RebalanceStep {
 }
 
 impl RebalanceStep {
-    fn waiting(wait: Wait, wake: Option<Timestamp>) -> Self {
+    pub(super) fn waiting(wait: Wait, wake: Option<Timestamp>) -> Self {
         Self {
             wait: Some(wait),
             wake,
@@ -357,47 +357,6 @@ fn select_batch(
     record_batch(inputs, fleet, judged, memory, &picked, gated)
 }
 
-/// Selects the next batch by the narrowed name. A name is not narrowed while no pod is free, but stays so: the pods in
-/// between come back.
-fn select_by_name(
-    inputs: &Inputs,
-    fleet: &PodShares,
-    judged: &ShareStats,
-    memory: &mut RebalanceState,
-    lead: NameLead,
-    rows: &[&PodShare],
-    most: usize,
-) -> RebalanceStep {
-    let Some(receiver) = find_receiver(inputs, fleet, judged, memory, true) else {
-        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
-    };
-    let is_narrowed = lead.narrowed_to == Some(&receiver);
-    if inputs.free == 0 {
-        return RebalanceStep {
-            receiver: Some(receiver).filter(|_| is_narrowed),
-            ..RebalanceStep::waiting(Wait::NothingFree, None)
-        };
-    }
-    let Some(picked) = select_told(lead, &receiver, rows, fleet, judged, most) else {
-        let wait = Wait::NotTold {
-            receiver: receiver.clone(),
-            is_narrowed,
-        };
-        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
-        return RebalanceStep {
-            receiver: Some(receiver),
-            ..RebalanceStep::waiting(wait, Some(second))
-        };
-    };
-    if picked.pods.is_empty() {
-        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
-    }
-    RebalanceStep {
-        receiver: Some(receiver),
-        ..record_batch(inputs, fleet, judged, memory, &picked, false)
-    }
-}
-
 /// Returns whether the gate has held too long. Alternating answers can stay at chance for ever, so while any lookup
 /// is answered, the gate holds no longer than it would for a reader that is never named.
 fn is_overdue(since: Timestamp, inputs: &Inputs) -> bool {
@@ -418,7 +377,7 @@ fn limit_ungated_pods(inputs: &Inputs, fleet: &PodShares, judged: &ShareStats) -
     }
 }
 
-fn record_batch(
+pub(super) fn record_batch(
     inputs: &Inputs,
     fleet: &PodShares,
     judged: &ShareStats,
@@ -451,7 +410,11 @@ fn record_batch(
     }
 }
 
-fn give_up(reason: GaveUpReason, inputs: &Inputs, memory: &mut RebalanceState) -> RebalanceStep {
+pub(super) fn give_up(
+    reason: GaveUpReason,
+    inputs: &Inputs,
+    memory: &mut RebalanceState,
+) -> RebalanceStep {
     let moved = memory.episode.as_ref().map_or(0, |e| e.moved);
     let gave_up = GaveUp { reason, moved };
     memory.episode = None;

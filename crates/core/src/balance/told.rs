@@ -10,11 +10,12 @@ use super::candidates::candidates_without_gate;
 use super::inputs::{Inputs, NameLead, PodView};
 use super::pod_shares::{PodShare, PodShares};
 use super::reader_set::ReaderSet;
+use super::rebalance::{RebalanceStep, give_up, record_batch};
 use super::selection::{Selection, is_still_receiver, select_pods_for};
 use super::shares::ShareStats;
-use super::verdict::add_saturating;
+use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
-use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::rebalance_state::{GaveUpReason, RebalanceState};
 
 /// How long a pod is left alone after its second recycle: the longest cache of a process that is set in practice
 /// (60 s), and 5 s. Told where to connect, it can only have missed because its process kept the old address.
@@ -61,9 +62,50 @@ pub fn find_batch_receiver(memory: &RebalanceState) -> Option<InstanceId> {
     Some(InstanceId(name.clone()))
 }
 
+/// Selects the next batch by the narrowed name. A name is not narrowed while no pod is free, but stays so: the pods in
+/// between come back.
+pub(super) fn select_by_name(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+    lead: NameLead,
+    rows: &[&PodShare],
+    most: usize,
+) -> RebalanceStep {
+    let Some(receiver) = find_receiver(inputs, fleet, judged, memory, true) else {
+        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
+    };
+    let is_narrowed = lead.narrowed_to == Some(&receiver);
+    if inputs.free == 0 {
+        return RebalanceStep {
+            receiver: Some(receiver).filter(|_| is_narrowed),
+            ..RebalanceStep::waiting(Wait::NothingFree, None)
+        };
+    }
+    let Some(picked) = select_told(lead, &receiver, rows, fleet, judged, most) else {
+        let wait = Wait::NotTold {
+            receiver: receiver.clone(),
+            is_narrowed,
+        };
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep {
+            receiver: Some(receiver),
+            ..RebalanceStep::waiting(wait, Some(second))
+        };
+    };
+    if picked.pods.is_empty() {
+        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
+    }
+    RebalanceStep {
+        receiver: Some(receiver),
+        ..record_batch(inputs, fleet, judged, memory, &picked, false)
+    }
+}
+
 /// Selects the pods of the next batch for the reader that the name leads to; `None` until it leads to the receiver and
 /// all caches follow.
-pub(super) fn select_told<'a>(
+fn select_told<'a>(
     lead: NameLead,
     receiver: &InstanceId,
     rows: &[&'a PodShare<'a>],

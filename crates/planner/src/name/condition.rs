@@ -79,7 +79,7 @@ fn describe(
     }
     if memory.is_given_up(facts.now) {
         let message = format!(
-            "{service} was narrowed twice, and look-ups did not follow: check that DNS asks it, as docs/recipes/steered-name.md describes; meanwhile pods get what Aurora answers"
+            "{service} was narrowed twice, and look-ups did not follow: check that the cluster's DNS leads by it; meanwhile pods get what Aurora answers"
         );
         return not("NotLed", message);
     }

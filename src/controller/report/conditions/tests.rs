@@ -187,3 +187,44 @@ fn the_condition_of_a_drain_is_there_while_a_drain_is_asked_for() {
     world.policy.drain = None;
     assert_eq!(conditions_of(&world, &mut status), None);
 }
+
+#[test]
+fn a_name_has_a_condition_while_it_is_steered_and_only_then() {
+    use dbbalance_core::narrow::{Led, ObservedName};
+    use dbbalance_planner::world::SteeredName;
+
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let mut world = world(&pod_of("ReplicaSet", &running));
+    let now = AFTER_THE_POD.parse().unwrap();
+    let mut show = |world: &mut World| {
+        let findings = dbbalance_planner::policy::PolicyFindings::of(world);
+        let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+        let plan = dbbalance_planner::plan(world, &parsed, now);
+        let mut status = plan.status.clone();
+        set_conditions(&mut status, world, &parsed, &plan, now);
+        world.status = status;
+        let shown = conditions::find_condition(&world.status.conditions, ConditionType::Steered);
+        shown.map(|c| (c.status.clone(), c.reason.clone()))
+    };
+    let says = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+    assert_eq!(show(&mut world), None);
+    let steering = json!({"via": "Service", "reader": "pay-ro"});
+    world.spec.dns.steering = Some(serde_json::from_value(steering).unwrap());
+    assert_eq!(show(&mut world), says("Unknown", "Pending"));
+    world.steered_name = Some(SteeredName {
+        observed: ObservedName::Missing,
+        looks: Vec::new(),
+        greatest_ttl: None,
+        is_operator_alone: false,
+        is_shutting_down: false,
+    });
+    assert_eq!(show(&mut world), says("False", "ServiceMissing"));
+    let name = world.steered_name.as_mut().unwrap();
+    name.observed = ObservedName::Found {
+        led: Led::Aurora,
+        claim: None,
+    };
+    assert_eq!(show(&mut world), says("True", "Ready"));
+    world.spec.dns.steering = None;
+    assert_eq!(show(&mut world), None);
+}
