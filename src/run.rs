@@ -30,6 +30,7 @@ use crate::aurora::{
 use crate::cli::RunArgs;
 use crate::controller::apply::{widen_before_exit, write_records};
 use crate::controller::context::Context;
+use crate::controller::header_checks::HeaderChecks;
 use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::record_queue::RecordQueue;
@@ -224,6 +225,7 @@ async fn run_controller(
         pod_caller: PodCaller::new(secrets)?,
         metrics,
         state: StateCache::default(),
+        header_checks: HeaderChecks::default(),
         ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,

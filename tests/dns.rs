@@ -200,6 +200,7 @@ fn view(writer: &str, readers: &[&str]) -> ClusterView {
     });
     ClusterView {
         facts: facts.collect(),
+        leaving: std::collections::BTreeSet::new(),
         topology,
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints {
@@ -288,9 +289,11 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
         expected: ExpectedAnswers {
             topology: &after.topology,
             former: &BTreeSet::new(),
+            leaving: &BTreeSet::new(),
             hold: None,
             since,
             after: None,
+            leaving: &BTreeSet::new(),
         },
     };
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -135,6 +135,8 @@ async fn hundreds_of_clusters_are_two_calls_a_hundred() {
         let answers = source.read(&ids(count)).await.unwrap();
         assert_eq!((answers.len(), reasons(&answers).len()), (count, 0));
         assert_eq!(server.calls(), calls, "{count} clusters");
+        let counted = usize::try_from(source.count_last_calls()).unwrap();
+        assert_eq!(counted, calls, "the source tells its cadence: {count}");
     }
 }
 

@@ -10,6 +10,9 @@ pub struct Cadence {
     /// The delay while the topology is stable. AWS's own test tools read every 5 s, and two calls each 5 s are 0.4 of the
     /// account's 12 requests/s (docs/adr/0003).
     pub quiet: Duration,
+    /// The longest delay while the topology is stable, however many calls a poll makes, unless [`Self::quiet`] is longer: DNS tells of a failover sooner, but
+    /// not of a reader that comes (docs/adr/0003).
+    pub quiet_max: Duration,
     /// The delay while the topology changes: a failover takes 10 to 30 s, and this delay is its detection time
     /// (docs/adr/0003).
     pub moving: Duration,
@@ -29,6 +32,7 @@ impl Default for Cadence {
     fn default() -> Self {
         Self {
             quiet: Duration::from_secs(5),
+            quiet_max: Duration::from_secs(10),
             moving: Duration::from_secs(1),
             restless_for: Duration::from_mins(10),
             backoff: Duration::from_secs(2),
@@ -40,10 +44,14 @@ impl Default for Cadence {
 }
 
 impl Cadence {
-    /// Returns the delay after a successful poll. `die` is a random number between 0 and 1.
+    /// Returns the delay after a successful poll of this many calls: a stable source whose answers have several pages is
+    /// polled less often, so that it takes no more of the account's quota than one with few clusters. `die` is a random number between 0 and 1.
     #[must_use]
-    pub fn after_success(&self, moving: bool, die: f64) -> Duration {
-        self.add_jitter(if moving { self.moving } else { self.quiet }, die)
+    pub fn after_success(&self, moving: bool, calls: u32, die: f64) -> Duration {
+        // Two calls are the least that a poll can make.
+        let quiet = self.quiet.saturating_mul(calls.max(2)) / 2;
+        let quiet = quiet.min(self.quiet_max).max(self.quiet);
+        self.add_jitter(if moving { self.moving } else { quiet }, die)
     }
 
     /// Returns the delay after the `failures`-th failed poll in a row, at most [`Self::backoff_max`]. `die` is a random
@@ -77,18 +85,35 @@ mod tests {
     #[test]
     fn delays_vary_by_a_tenth() {
         let cadence = Cadence::default();
-        assert_eq!(cadence.after_success(false, 0.5), Duration::from_secs(5));
+        assert_eq!(cadence.after_success(false, 2, 0.5), Duration::from_secs(5));
         assert_eq!(
-            cadence.after_success(false, 0.0),
+            cadence.after_success(false, 2, 0.0),
             Duration::from_millis(4500)
         );
         assert_eq!(
-            cadence.after_success(true, 1.0),
+            cadence.after_success(true, 2, 1.0),
             Duration::from_millis(1100)
         );
         for _ in 0..1000 {
             assert!((0.0..=1.0).contains(&random_fraction()));
         }
+    }
+
+    #[test]
+    fn a_stable_source_of_several_pages_makes_no_more_calls_than_one_of_two() {
+        let cadence = Cadence::default();
+        for calls in 1..=4 {
+            let delay = cadence.after_success(false, calls, 0.5);
+            assert!(f64::from(calls) / delay.as_secs_f64() <= 0.4, "{calls}");
+        }
+        let seconds = |calls| cadence.after_success(false, calls, 0.5).as_secs_f64();
+        assert!((seconds(3) - 7.5).abs() < 1e-9, "{}", seconds(3));
+        assert!((seconds(60) - 10.0).abs() < 1e-9, "at most ten seconds");
+        assert_eq!(
+            cadence.after_success(true, 60, 0.5),
+            cadence.after_success(true, 2, 0.5),
+            "a topology that changes is read at once"
+        );
     }
 
     #[test]

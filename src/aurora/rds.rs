@@ -6,6 +6,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_rds::Client;
@@ -54,6 +55,8 @@ pub struct RdsSource {
     /// The buckets of all accounts, and the source that this one is for.
     accounts: Option<(Arc<AccountBuckets>, SourceKey)>,
     shunned: Mutex<RefusedIds>,
+    /// Calls of the read that runs or ran last.
+    calls: AtomicU32,
 }
 
 /// IDs for which AWS rejected a whole batch. They are requested separately, one a poll in turn, so that they neither fail
@@ -107,6 +110,7 @@ impl RdsSource {
             bucket: Mutex::new(BucketShare::whole(bucket)),
             accounts: None,
             shunned: Mutex::default(),
+            calls: AtomicU32::new(0),
         }
     }
 
@@ -122,6 +126,7 @@ impl RdsSource {
     async fn take_token(&self) {
         let share = self.bucket.lock().clone();
         share.take_token().await;
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Switches to the bucket of the account that has answered with these rows.
@@ -267,6 +272,7 @@ impl ClusterSource for RdsSource {
         &self,
         ids: &BTreeSet<ClusterId>,
     ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError> {
+        self.calls.store(0, Ordering::Relaxed);
         let clusters = self.read_cluster_rows(ids).await?;
         self.follow_account(&clusters);
         let followable: Vec<ClusterId> = ids
@@ -281,6 +287,10 @@ impl ClusterSource for RdsSource {
             None => validate::build_reading(id, &clusters, &instances),
         };
         Ok(ids.iter().map(|id| (id.clone(), read(id))).collect())
+    }
+
+    fn count_last_calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 

@@ -21,6 +21,11 @@ pub trait ClusterSource: Send + Sync {
         &self,
         ids: &BTreeSet<ClusterId>,
     ) -> Result<BTreeMap<ClusterId, Result<ClusterReading, ReadingError>>, SourceError>;
+
+    /// Returns how many calls the last read made, pages included: the cadence spares the account's quota by it.
+    fn count_last_calls(&self) -> u32 {
+        2
+    }
 }
 
 /// Builds the source for a role and a region.

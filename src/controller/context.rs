@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
@@ -59,6 +60,8 @@ pub struct Context {
     pub probe: Probe,
     /// HTTP client for pods' hooks.
     pub pod_caller: PodCaller,
+    /// Whether the Secrets of hooks can be read.
+    pub header_checks: HeaderChecks,
     /// Writes events on policies.
     pub events: Events,
     /// Metrics.

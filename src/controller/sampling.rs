@@ -82,7 +82,9 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
     let Some(found) = world.targets.get(index).filter(|t| t.owned_by.is_none()) else {
         return Vec::new();
     };
-    let port = database_port(world, spec);
+    let Some(port) = database_port(world, spec) else {
+        return Vec::new();
+    };
     let named = spec.evidence_container.as_deref();
     found
         .pods
@@ -93,13 +95,24 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
         .collect()
 }
 
-/// Returns the port of the target's database connections: its own, else the cluster's, else the engine's default.
-fn database_port(world: &World, spec: &TargetSpec) -> u16 {
-    let view = world.topology.current();
-    let default = match view.map(|v| v.engine.as_str()) {
-        Some("aurora-mysql") => 3306,
-        _ => 5432,
+/// Returns the port of the target's database connections: its own, else the cluster's as last read or recorded, else the
+/// engine's default; `None` while nothing is known of the cluster. A guess would find no connections, and pods without a
+/// connection count as placed.
+fn database_port(world: &World, spec: &TargetSpec) -> Option<u16> {
+    let own = spec.port.and_then(|port| u16::try_from(port).ok());
+    let read = || {
+        let view = world.topology.last()?;
+        Some(view.endpoints.port.unwrap_or(match view.engine.as_str() {
+            "aurora-mysql" => 3306,
+            _ => 5432,
+        }))
     };
-    let own = spec.port.and_then(|p| u16::try_from(p).ok());
-    own.or_else(|| view?.endpoints.port).unwrap_or(default)
+    let recorded = || {
+        let port = world.status.topology.as_ref()?.port?;
+        u16::try_from(port).ok()
+    };
+    own.or_else(read).or_else(recorded)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
@@ -173,6 +174,7 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),
         state: StateCache::default(),
+        header_checks: HeaderChecks::default(),
         ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,

@@ -41,13 +41,14 @@ impl NameWriteKind {
 
 /// The results of a write on a name: done, and not.
 pub(super) const NAME_RESULTS: [&str; 2] = ["Done", "Failed"];
-pub(super) const TRIGGERS: [Trigger; 6] = [
+pub(super) const TRIGGERS: [Trigger; 7] = [
     Trigger::ReaderAdded,
     Trigger::ReaderRemoved,
     Trigger::Failover,
     Trigger::Replaced,
     Trigger::Manual,
     Trigger::Imbalance,
+    Trigger::Drain,
 ];
 pub(super) const RESULTS: [RunResult; 4] = [
     RunResult::Succeeded,

@@ -27,7 +27,8 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
     let steered = steered();
-    let fields: [Number<'_>; 22] = [
+    let weights = [("/balance/weights", json!([{"instance": "a", "weight": 0}]))];
+    let fields: [Number<'_>; 24] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
         ("/targets/0/pools/0/strayConnections", &[], 0, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
@@ -49,6 +50,8 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
         ("/dns/steering/holdSeconds", &steered, 15, 300),
         ("/dns/steering/settleSeconds", &steered, 0, 120),
         ("/evidence/tolerancePercent", &[], 5, 50),
+        ("/balance/rampSeconds", &[], 0, 3600),
+        ("/balance/weights/0/weight", &weights, 0, 1000),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];
     let spread = ("/windows/0/spreadSeconds", &windows[..], 0, 86_400);
@@ -130,7 +133,8 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
     // Path, surroundings, greatest length, good ones, bad ones.
     let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
     let steered = steered();
-    let fields: [Text<'_>; 16] = [
+    let weights = [("/balance/weights", json!([{"instance": "a", "weight": 0}]))];
+    let fields: [Text<'_>; 17] = [
         (
             "/dns/steering/reader",
             &steered,
@@ -224,6 +228,13 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
             64,
             &["Authorization", "X-Token-2"],
             &["a b", "a:", "a_b"],
+        ),
+        (
+            "/balance/weights/0/instance",
+            &weights,
+            63,
+            &["a", "a1", "a-b-c"],
+            &["A", "1a", "-a", "a-", "a--b", "a.b"],
         ),
         ("/windows/0/name", &windows, 63, names.0, names.1),
         (
@@ -373,6 +384,20 @@ pub fn lists(server: &KubeApiServer<'_>) -> usize {
         "9 windows",
         &windows(9),
         &["spec.windows: Too many: 9: must have at most 8 items"],
+    );
+
+    let weights = |n: usize| {
+        let all: Vec<_> = (0..n)
+            .map(|i| json!({"instance": format!("r{i}"), "weight": 50}))
+            .collect();
+        [("/balance/weights", json!(all))]
+    };
+    t.takes("no weight", &weights(0));
+    t.takes("32 weights", &weights(32));
+    t.refuses(
+        "33 weights",
+        &weights(33),
+        &["spec.balance.weights: Too many: 33: must have at most 32 items"],
     );
 
     let pool = |endpoint: &str| json!({"endpoint": endpoint, "connectionsPerPod": 1});

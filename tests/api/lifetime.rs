@@ -111,7 +111,8 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
         "limits": {"cooldownSeconds": 300, "maxRunsPerHour": 6},
         "budget": {"headroomPercent": 15},
         "dns": {"onTimeout": "Hold", "timeoutSeconds": 300, "holdSeconds": 5},
-        "evidence": {"source": "None", "tolerancePercent": 15}
+        "evidence": {"source": "None", "tolerancePercent": 15},
+        "balance": {"shares": "Equal", "rampSeconds": 0}
     });
     expected
         .as_object_mut()

@@ -299,6 +299,11 @@ fn unique(t: &mut Table<'_>) {
         &two("day", "day"),
         &["spec.windows[1]: Duplicate value", "day"],
     );
+    let weight = |instance: &str| json!({"instance": instance, "weight": 0});
+    let two = |a, b| [("/balance/weights", json!([weight(a), weight(b)]))];
+    t.takes("two weights", &two("a", "b"));
+    let words = ["spec.balance.weights[1]: Duplicate value", "a"];
+    t.refuses("an instance's weight twice", &two("a", "a"), &words);
     let pool = |endpoint: &str| json!({"endpoint": endpoint, "connectionsPerPod": 1});
     let two = |a, b| [("/targets/0/pools", json!([pool(a), pool(b)]))];
     t.takes("two pools", &two("Reader", "Writer"));

@@ -23,7 +23,7 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
         "HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "TTIN", "TTOU", "WINCH",
     ];
     let steered = steered();
-    let fields: [Words<'_>; 12] = [
+    let fields: [Words<'_>; 13] = [
         (
             "/dns/steering/via",
             &steered,
@@ -89,6 +89,12 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
             &[],
             &["None", "ProcNet"],
             &["procnet", "SQL"],
+        ),
+        (
+            "/balance/shares",
+            &[],
+            &["Equal", "Capacity"],
+            &["equal", "Class"],
         ),
         (
             "/windows/0/type",

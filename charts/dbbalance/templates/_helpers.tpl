@@ -133,6 +133,10 @@ refused, because the right would be granted and never used.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
   verbs: [list, watch]
+# PodDisruptionBudgets are watched, to say before a failover that one would refuse every eviction (condition Prepared).
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch]
 {{- if .Values.rbac.rollout }}
 # Method Rollout stamps the pod template.
 - apiGroups: [apps]

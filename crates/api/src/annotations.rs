@@ -30,5 +30,7 @@ pub const WIDE_UNTIL: &str = "dbbalance.io/wide-until";
 pub const PAUSE_UNTIL: &str = "dbbalance.io/pause-until";
 /// On a policy: the reason of the pause, for people.
 pub const PAUSE_REASON: &str = "dbbalance.io/pause-reason";
+/// On a policy: the readers to empty, separated by commas.
+pub const DRAIN: &str = "dbbalance.io/drain";
 /// On a workload or a pod: `"true"` excludes it from every policy.
 pub const IGNORE: &str = "dbbalance.io/ignore";

@@ -39,6 +39,8 @@ pub enum ConditionType {
     Balanced,
     /// The name of `spec.dns.steering` can be narrowed, or is. Present only with steering.
     Steered,
+    /// Nothing of the policy is left on the readers that a user drains. Present only while a drain is asked for.
+    Drained,
     /// A run is in progress.
     Recycling,
     /// kstatus: the operator is working towards the spec. Present only while True.

@@ -11,6 +11,7 @@ pub use super::evidence::{DnsSpec, EvidenceSource, EvidenceSpec, OnTimeout};
 pub use super::rules::{
     BudgetSpec, FailoverTrigger, Pacing, ReaderTrigger, RunLimits, Triggers, WindowSpec, WindowType,
 };
+pub use super::shares::{BalanceSpec, DEFAULT_WEIGHT, InstanceWeight, SharesBy};
 use super::status::DbBalancePolicyStatus;
 pub use super::steering::{SteeringSpec, SteeringVia};
 pub use super::target::{
@@ -156,6 +157,9 @@ pub struct DbBalancePolicySpec {
     /// Whether connections are measured, so that only those move that must.
     #[serde(default)]
     pub evidence: EvidenceSpec,
+    /// How the connections of reader pools are shared among the readers, where they are measured.
+    #[serde(default)]
+    pub balance: BalanceSpec,
     /// Times at which runs may, or may not, act. A failover and a token skip them. Deny wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

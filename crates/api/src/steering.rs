@@ -1,7 +1,7 @@
 //! Defines how a name that pods look up is led to one reader for the seconds of a move, and what the status says of it.
 //!
 //! The operator narrows the name to the reader that lacks connections, moves pods, and widens it to Aurora's own answer
-//! again (docs/adr/0018).
+//! again (docs/adr/0020).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;

@@ -3,11 +3,14 @@
 //! Nothing in this crate awaits or reads a clock or the environment. Of the workspace's crates it imports only `api`.
 #![forbid(unsafe_code)]
 
+pub mod assign;
 pub mod balance;
 pub mod budget;
 pub mod change;
 pub mod debounce;
+pub mod disruption;
 pub mod dns;
+pub mod drain;
 pub mod epoch;
 pub mod error_chain;
 pub mod evidence;
@@ -20,5 +23,6 @@ pub mod stamp;
 pub mod testing;
 pub mod topology;
 pub mod tracker;
+pub mod weights;
 pub mod window;
 pub mod workload;

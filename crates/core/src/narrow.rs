@@ -2,7 +2,7 @@
 //! Aurora's own answer again.
 //!
 //! Narrowed, the name leads every new connection to one instance, so each rule here is on the side of widening
-//! (docs/adr/0018).
+//! (docs/adr/0020).
 
 mod decide;
 mod memory;

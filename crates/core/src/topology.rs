@@ -3,7 +3,7 @@
 //! How a reading becomes a topology is decided in `tracker`; the differences between two topologies are computed in
 //! `change`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::hash::StableHash;
@@ -154,4 +154,6 @@ pub struct ClusterView {
     pub endpoints: Endpoints,
     /// Facts about each member, by name.
     pub facts: BTreeMap<InstanceId, MemberFacts>,
+    /// Instances that the last reading listed as being deleted. They are readers no more, and DNS may still name them.
+    pub leaving: BTreeSet<InstanceId>,
 }

@@ -7,6 +7,7 @@
 
 mod advance;
 mod descriptions;
+mod drain;
 mod epochs;
 mod gate_names;
 mod gates;
@@ -22,6 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod times;
 mod types;
+mod weights;
 pub mod world;
 
 use jiff::Timestamp;
@@ -33,6 +35,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
 use dbbalance_core::narrow::NameAction;
 
 pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
+pub use drain::{DrainReport, assess_drain};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
 pub use name::{SteeredState, describe_steered};
@@ -64,6 +67,8 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     }
     epochs::advance_epochs(world, readable_policy(policy), now, &mut plan);
     epochs::addresses::record_addresses(world, &mut plan.status);
+    let shares = readable_policy(policy).balance.shares;
+    epochs::classes::record_classes(world, shares, &mut plan.status);
     advance::advance_runs(world, policy, now, &mut plan);
     fill_columns(&mut plan.status, &plan.targets);
     plan

@@ -15,13 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::times::add_duration;
 use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
-    BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
-    SteeringSpec, SteeringVia, Triggers,
+    BalanceSpec, BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing,
+    RunLimits, SteeringSpec, SteeringVia, Triggers,
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
 use dbbalance_core::narrow::NarrowingRules;
-use dbbalance_core::pacing::{max_unavailable_pods, next_step_time};
+use dbbalance_core::pacing::{max_renewed_pods, max_unavailable_pods, next_step_time};
 use dbbalance_core::window::Window;
 
 #[cfg(test)]
@@ -71,6 +71,8 @@ pub struct Policy {
     pub steering: Option<SteeringPolicy>,
     /// How connections are measured.
     pub evidence: EvidenceRules,
+    /// How they are shared among the readers.
+    pub balance: BalanceSpec,
     /// When runs may act.
     pub windows: Vec<Window>,
 }
@@ -100,6 +102,11 @@ impl PacingRules {
     /// Returns how many of so many pods may be unavailable at once, at least 1.
     pub(crate) fn max_unavailable(&self, total: usize) -> usize {
         max_unavailable_pods(&self.spec, total)
+    }
+
+    /// Returns how many of so many pods may be renewed at once after a failover by a method that takes none away.
+    pub(crate) fn max_renewed(&self, total: usize) -> usize {
+        max_renewed_pods(&self.spec, total)
     }
 
     /// Returns the time of the step after one at `last`. The jitter is derived from `key`.
@@ -263,6 +270,7 @@ impl Policy {
                 source: spec.evidence.source,
                 tolerance_percent: count_u32(spec.evidence.tolerance_percent),
             },
+            balance: spec.balance.clone(),
             windows,
         };
         if problems.is_empty() {

@@ -11,7 +11,7 @@ use crate::policy::{Policy, TargetPolicy};
 use crate::world::{TargetWorld, World, recorded_topology};
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
-use dbbalance_core::balance::Settings;
+use dbbalance_core::balance::{OtherConnections, Settings};
 use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::hash::StableHash;
@@ -52,6 +52,8 @@ pub(crate) struct TargetContext<'a> {
     pub stale: Vec<&'a PodFacts>,
     /// Pods that would be counted, but that its method may not take: with `Evict`, those that are never evicted.
     pub refused: Vec<&'a PodFacts>,
+    /// What other targets and policies hold of the readers.
+    pub others: OtherConnections,
     /// The most connections that were measured on any of its pods.
     most_measured: u64,
 }
@@ -97,6 +99,7 @@ impl<'a> TargetContext<'a> {
             counted,
             stale,
             refused,
+            others: OtherConnections::default(),
             most_measured: max_measured(found),
         }
     }

@@ -14,7 +14,7 @@ pub(crate) mod random;
 pub(crate) mod recorder;
 pub(crate) mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -69,6 +69,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints::default(),
         facts,
+        leaving: BTreeSet::new(),
     }
 }
 
@@ -221,6 +222,8 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
         pods: (0..pods)
             .map(|n| pod(&format!("{name}-{n}"), -3600))
             .collect(),
+        disruption_budgets: vec![],
+        header_problem: None,
         owned_by: None,
         backoff: None,
         left_of_step: 0,
@@ -239,6 +242,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec: spec(targets),

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
+use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::narrow::NameAction;
@@ -62,6 +63,8 @@ pub struct TargetPlan {
     pub annotate: Vec<PodKey>,
     /// Connections that its recycles in progress may add, this step included.
     pub in_flight: Load,
+    /// What its reader pools hold of the readers, with what it moves now.
+    pub shares: ReaderShares,
     /// Whether it has a run in progress that counts among those of the cluster: no outer gate holds it, and it is not a
     /// failover's.
     pub running: bool,
@@ -157,6 +160,8 @@ pub enum Notice {
     FallbackUsed(String),
     /// The method failed on a pod.
     RecycleFailed(String),
+    /// DNS works against the weights of the readers.
+    WeightsFightDns(String),
     /// The name of `spec.dns.steering` was narrowed.
     Narrowed(String),
     /// It was widened.

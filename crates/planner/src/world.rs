@@ -15,6 +15,7 @@ use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
 use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, RoleStatus, TopologyStatus};
 use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::disruption::DisruptionBudget;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, PodReading, Socket};
 use dbbalance_core::narrow::{NameLook, ObservedName};
@@ -43,6 +44,8 @@ pub struct PolicyFacts {
     pub token: Option<String>,
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<String>,
+    /// The value of `dbbalance.io/drain`.
+    pub drain: Option<String>,
     /// Whether the object is being deleted.
     pub deleting: bool,
 }
@@ -78,6 +81,16 @@ impl TopologyState {
         match self {
             Self::Current(view) => Some(view),
             Self::Pending | Self::Failing { .. } => None,
+        }
+    }
+
+    /// Returns the last good view, for what does not change with the topology. Nothing may be decided on it.
+    #[must_use]
+    pub fn last(&self) -> Option<&ClusterView> {
+        match self {
+            Self::Current(view) => Some(view),
+            Self::Failing { last, .. } => last.as_ref(),
+            Self::Pending => None,
         }
     }
 }
@@ -126,8 +139,13 @@ pub struct TargetWorld {
     pub workload: Option<WorkloadFacts>,
     /// The pods that belong to it and not to an older policy.
     pub pods: Vec<PodFacts>,
+    /// The `PodDisruptionBudget`s that select some of its pods; empty where they may not be read, and for methods that they do
+    /// not concern.
+    pub disruption_budgets: Vec<DisruptionBudget>,
     /// The older policy that owns some of its pods, or its workload.
     pub owned_by: Option<String>,
+    /// Why the header of its hook cannot be read, if it has one and cannot.
+    pub header_problem: Option<String>,
     /// Until when effects are put off.
     pub backoff: Option<EffectBackoff>,
     /// How many pods of the last step are still to be taken: the rate limit has cut it. Zero after a restart.
@@ -224,6 +242,12 @@ pub struct SteeredName {
 }
 
 impl World {
+    /// Returns the readers that are being deleted, by the last reading.
+    pub(crate) fn leaving_readers(&self) -> BTreeSet<InstanceId> {
+        let view = self.topology.current();
+        view.map_or_else(BTreeSet::new, |v| v.leaving.clone())
+    }
+
     /// Returns the topology that has settled, as the status records it.
     pub(crate) fn settled_topology(&self) -> Option<Topology> {
         self.status.topology.as_ref().and_then(recorded_topology)

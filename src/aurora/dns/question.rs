@@ -18,7 +18,7 @@ const IPV6_INTERVAL: Duration = Duration::from_mins(1);
 /// The interval of IPv6 addresses that are not there, as in most clusters: only a change of the network type adds them.
 const NO_IPV6_INTERVAL: Duration = Duration::from_mins(30);
 /// The interval of a steered name while it is narrowed: twelve looks that agree, of each name server, take about a second.
-/// Each look is over a new socket, so that with several caches behind one address each is asked (docs/adr/0018).
+/// Each look is over a new socket, so that with several caches behind one address each is asked (docs/adr/0020).
 const STEERED_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval: a longer TTL may be a mistake.
 const MAX_INTERVAL: Duration = Duration::from_mins(1);

@@ -98,6 +98,7 @@ fn view(letters: &str) -> ClusterView {
             port: Some(5432),
         },
         facts,
+        leaving: std::collections::BTreeSet::new(),
     }
 }
 

@@ -235,6 +235,7 @@ impl Poller {
             .lock_clusters()
             .values()
             .any(|entry| entry.is_restless(now, span));
-        cadence.after_success(moving, random_fraction())
+        let calls = self.source.as_ref().map_or(0, |s| s.count_last_calls());
+        cadence.after_success(moving, calls, random_fraction())
     }
 }

@@ -144,6 +144,7 @@ pub async fn apply_plan(
             step,
             annotate,
             in_flight: _,
+            shares: _,
             running: _,
             max_reading_age: _,
             watch_pods: _,

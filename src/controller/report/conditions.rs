@@ -10,8 +10,8 @@ use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{
-    Gate, Plan, SteeredState, UntakenPods, assess_preparedness, describe_refused_method,
-    describe_steered, describe_untaken_pods,
+    Gate, Plan, SteeredState, UntakenPods, assess_drain, assess_preparedness,
+    describe_refused_method, describe_steered, describe_untaken_pods,
 };
 
 /// A condition's status, reason and message.
@@ -34,6 +34,7 @@ pub(super) fn set_conditions(
     let steered = describe_steered(world, parsed, status, now);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
     let stalled = stalled_condition(status, plan, &ready);
+    let drained = assess_drain(world, parsed, plan, now);
     let (evenness, reason, message) =
         balanced_condition(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
@@ -66,6 +67,17 @@ pub(super) fn set_conditions(
         now,
     );
     set_only_while_true(list, ConditionType::Stalled, stalled, generation, now);
+    match drained {
+        Some(report) => {
+            let state = ConditionState {
+                status: report.status,
+                reason: report.reason,
+                message: &report.message,
+            };
+            conditions::set_condition(list, ConditionType::Drained, state, generation, now);
+        }
+        None => conditions::remove_condition(list, ConditionType::Drained),
+    }
 }
 
 /// Sets the condition of the name of `spec.dns.steering`, or removes it without steering.

@@ -131,6 +131,7 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::Conflict(n) => (Warning, EventReason::TargetConflict, n),
         Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
         Notice::RecycleFailed(n) => (Warning, EventReason::RecycleFailed, n),
+        Notice::WeightsFightDns(n) => (Warning, EventReason::WeightsFightDNS, n),
         Notice::Narrowed(n) => (Normal, EventReason::Narrowed, n),
         Notice::Widened(n) => (Normal, EventReason::Widened, n),
     }
@@ -172,6 +173,7 @@ fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportCont
         | Notice::Conflict(_)
         | Notice::FallbackUsed(_)
         | Notice::RecycleFailed(_)
+        | Notice::WeightsFightDns(_)
         | Notice::Narrowed(_)
         | Notice::Widened(_) => {}
     }

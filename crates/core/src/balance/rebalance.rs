@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
-use super::decide::is_out_of_reach;
+use super::decide::{is_out_of_reach, judge_own_part};
 use super::dns_gate::{RecentAnswers, required_share, score_batch};
 use super::inputs::{Inputs, NameLead, Reach};
 use super::pod_shares::{PodShare, PodShares, is_at_least_percent};
@@ -58,6 +58,10 @@ pub(super) fn plan_rebalance(
     broken: bool,
 ) -> RebalanceStep {
     let settling = check_settling(inputs, memory);
+    // Where nobody else is known, that is how it is.
+    let is_even_by_others = judged.is_even
+        && inputs.others.is_moving()
+        && !judge_own_part(inputs, fleet, &inputs.others.measured).is_even;
     let since = memory.batch.as_ref().and_then(|b| b.settled);
     let usable = fleet.count_usable(inputs, since);
     let is_measured =
@@ -87,7 +91,7 @@ pub(super) fn plan_rebalance(
             ..RebalanceStep::waiting(wait, Some(second))
         };
     }
-    if !is_measured {
+    if !is_measured || inputs.others.unread {
         let wait = Wait::MeasureFirst {
             usable,
             pods: fleet.pods,
@@ -102,6 +106,10 @@ pub(super) fn plan_rebalance(
         };
     }
     close_batch(inputs, fleet, judged, memory);
+    if is_even_by_others {
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep::waiting(Wait::OthersMoving, Some(second));
+    }
     if judged.is_even {
         memory.episode = None;
         return RebalanceStep::default();
@@ -156,9 +164,15 @@ fn wait_for_trigger(
     } else {
         None
     };
-    let opens = memory
-        .drift_since
-        .map(|since| add_saturating(since, by.drift).max(memory.rest_until.unwrap_or(since)));
+    let opens = memory.drift_since.map(|since| {
+        // A reader without weight is to be empty: one pod there is no noise.
+        let lasts = if judged.holds_unwanted {
+            SignedDuration::ZERO
+        } else {
+            by.drift
+        };
+        add_saturating(since, lasts).max(memory.rest_until.unwrap_or(since))
+    });
     if opens.is_some_and(|at| at <= inputs.now) {
         memory.episode = Some(Episode::new(inputs.now));
         memory.drift_since = None;
@@ -228,9 +242,10 @@ fn count_missed(
     }
 }
 
+/// Returns what the target's own pods hold of these readers: whether they have landed says nothing about others.
 fn sum_held(judged: &ShareStats, readers: ReaderSet) -> u32 {
     judged
-        .held
+        .own
         .iter()
         .enumerate()
         .filter(|(i, _)| readers.contains(*i))

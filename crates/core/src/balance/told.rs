@@ -1,7 +1,7 @@
 //! Moves the excess by a narrowed name: pods connect to the one reader that it leads to, so no answer of DNS is waited
 //! for that happens to be right.
 //!
-//! The receiver is the emptiest reader that has too few connections, one at a time. It is asked for here, and narrowed
+//! The receiver is the reader that lacks most of its share, one at a time. It is asked for here, and narrowed
 //! to by the caller (`narrow`). Exactly as many pods move as raise it to its share.
 
 use jiff::SignedDuration;
@@ -44,7 +44,9 @@ pub(super) fn find_receiver(
     if let Some(standing) = lead.narrowed_to.filter(|id| lacks(id)) {
         return Some(standing.clone());
     }
-    let emptiest = judged.under.iter().min_by_key(|place| judged.held[*place]);
+    let beyond = |place: usize| f64::from(judged.held[place]) - judged.band.fair_share(place);
+    let under = judged.under.iter();
+    let emptiest = under.min_by(|a, b| beyond(*a).total_cmp(&beyond(*b)));
     let emptiest = emptiest.and_then(|place| fleet.places.get(place));
     emptiest.filter(|_| is_measured).cloned()
 }

@@ -25,6 +25,7 @@ fn view(names: &str, class: &str) -> ClusterView {
         engine: "aurora-postgresql".into(),
         endpoints: crate::topology::Endpoints::default(),
         facts,
+        leaving: std::collections::BTreeSet::new(),
     }
 }
 

@@ -10,14 +10,14 @@ use crate::stamp::PolicyMark;
 use crate::topology::InstanceId;
 
 /// How many look-ups in a row must name the receiver. Of two name servers a stale one is missed with a chance of 2^-12
-/// (docs/adr/0018).
+/// (docs/adr/0020).
 pub const TOLD_LOOKS: usize = 12;
 
-/// The time within which they must have been asked: at ten a second they take 1.2 s (docs/adr/0018).
+/// The time within which they must have been asked: at ten a second they take 1.2 s (docs/adr/0020).
 pub const TOLD_SPAN: SignedDuration = SignedDuration::from_secs(3);
 
 /// How much longer than its TTL a cache in front keeps an answer: `CoreDNS` keeps each for at least 5 s, and half a
-/// second is the way of the change (docs/adr/0018).
+/// second is the way of the change (docs/adr/0020).
 const CACHE_MARGIN: SignedDuration = SignedDuration::from_millis(5500);
 
 /// The TTL that is assumed while no look-up was answered: the greatest default of a Kubernetes cluster's DNS (kubeadm).

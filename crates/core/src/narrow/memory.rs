@@ -8,7 +8,7 @@ use super::{NarrowClaim, NarrowingRules, WidenReason};
 const MOST_FAILURES: u32 = 2;
 
 /// How long a name that was given up is not narrowed: as long as an episode of moves that failed rests
-/// (docs/adr/0014, docs/adr/0018).
+/// (docs/adr/0014, docs/adr/0020).
 const GIVEN_UP_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is remembered of a name's last narrowings, in `status.dns`.

@@ -2,9 +2,9 @@
 //!
 //! The values have been validated by the operator's RDS client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::topology::{Endpoints, MemberId, ResourceId, ServerlessCapacity};
+use crate::topology::{Endpoints, InstanceId, MemberId, ResourceId, ServerlessCapacity};
 
 /// The status word of a member, or a cluster, with no operation in progress.
 const AVAILABLE: &str = "available";
@@ -68,6 +68,16 @@ pub struct ClusterReading {
 }
 
 impl ClusterReading {
+    /// Returns the readers that are being deleted, which cannot be undone.
+    pub(super) fn find_leaving(&self) -> BTreeSet<InstanceId> {
+        let members = self.members.iter();
+        members
+            .filter(|(id, _)| self.writer.as_ref() != Some(id))
+            .filter(|(_, member)| member.availability() == MemberAvailability::Leaves)
+            .map(|(id, _)| id.instance.clone())
+            .collect()
+    }
+
     /// Returns whether a member or the cluster is not `available`.
     #[must_use]
     pub fn is_restless(&self) -> bool {

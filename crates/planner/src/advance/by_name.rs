@@ -17,10 +17,9 @@ impl TargetPlanner<'_, '_> {
     ) {
         let standing = self.keep_if_standing(decision.receiver.as_ref());
         let wish = match outcome {
-            Ok(TargetOutcome::Wait { .. } | TargetOutcome::Step(_)) => match &self.decided {
-                Some(receiver) => receiver.clone().ok_or(WidenReason::NothingLeft),
-                None => standing,
-            },
+            Ok(TargetOutcome::Wait { .. } | TargetOutcome::Step(_)) => {
+                self.decided.clone().unwrap_or(standing)
+            }
             // What is recorded first, or goes on by itself, narrows nothing anew.
             Ok(TargetOutcome::Recorded | TargetOutcome::InProgress) => standing,
             Err(closed) if closed.gate == Gate::TargetNotSettled => Err(WidenReason::TargetMoving),

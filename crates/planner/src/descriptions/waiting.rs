@@ -91,6 +91,7 @@ pub(crate) fn balance_gate(pass: &PassContext, wait: Option<&Wait>) -> ClosedGat
         }
         Some(
             wait @ (Wait::NothingFree
+            | Wait::OthersMoving
             | Wait::GaveUp(_)
             | Wait::Incurable(_)
             | Wait::NotTriggered { .. }),

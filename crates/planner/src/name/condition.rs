@@ -53,53 +53,16 @@ fn describe(
         message,
     };
     let not = |reason, message| state(Some(false), reason, message);
-    let what = match steering.via {
-        SteeringVia::Service => "an ExternalName Service",
-        SteeringVia::Slice => "a headless Service without a selector",
-    };
-    let pending = |message: String| state(None, "Pending", message);
+    let unread = || state(None, "Pending", format!("{service} has not been read yet"));
     let Some(name) = &world.steered_name else {
-        return pending(format!("{service} has not been read yet"));
+        return unread();
     };
     let (led, claim) = match &name.observed {
-        ObservedName::Unread => return pending(format!("{service} has not been read yet")),
-        ObservedName::Missing => {
-            return not(
-                "ServiceMissing",
-                format!("Service {service} does not exist: create it as {what}"),
-            );
-        }
-        ObservedName::WrongType => {
-            return not(
-                "WrongType",
-                format!("Service {service} has another type: it must be {what}"),
-            );
-        }
-        ObservedName::HasSelector { .. } => {
-            return not(
-                "HasSelector",
-                format!(
-                    "Service {service} selects pods, so its addresses are not the operator's: remove its selector"
-                ),
-            );
-        }
-        ObservedName::ForeignSlice { .. } => {
-            return not(
-                "ForeignSlice",
-                format!(
-                    "Service {service} has an EndpointSlice that is not the operator's: remove that slice, as DNS mixes both"
-                ),
-            );
-        }
-        ObservedName::NotAllowed => {
-            return not(
-                "NotAllowed",
-                format!(
-                    "the operator may not change {service}: list it in the chart's value steering"
-                ),
-            );
-        }
         ObservedName::Found { led, claim } => (led, claim),
+        observed => {
+            let problem = describe_problem(observed, steering);
+            return problem.map_or_else(unread, |(reason, message)| not(reason, message));
+        }
     };
     if name.is_operator_alone && !steering.rules.allows_single_operator {
         let message = format!(
@@ -147,4 +110,43 @@ fn describe(
             ),
         ),
     }
+}
+
+/// Describes why what stands under the name cannot be narrowed, as reason and message; `None` if it was not read.
+fn describe_problem(
+    observed: &ObservedName,
+    steering: &SteeringPolicy,
+) -> Option<(&'static str, String)> {
+    let service = &steering.reader;
+    let what = match steering.via {
+        SteeringVia::Service => "an ExternalName Service",
+        SteeringVia::Slice => "a headless Service without a selector",
+    };
+    Some(match observed {
+        ObservedName::Unread | ObservedName::Found { .. } => return None,
+        ObservedName::Missing => (
+            "ServiceMissing",
+            format!("Service {service} does not exist: create it as {what}"),
+        ),
+        ObservedName::WrongType => (
+            "WrongType",
+            format!("Service {service} has another type: it must be {what}"),
+        ),
+        ObservedName::HasSelector { .. } => (
+            "HasSelector",
+            format!(
+                "Service {service} selects pods, so its addresses are not the operator's: remove its selector"
+            ),
+        ),
+        ObservedName::ForeignSlice { .. } => (
+            "ForeignSlice",
+            format!(
+                "Service {service} has an EndpointSlice that is not the operator's: remove that slice, as DNS mixes both"
+            ),
+        ),
+        ObservedName::NotAllowed => (
+            "NotAllowed",
+            format!("the operator may not change {service}: list it in the chart's value steering"),
+        ),
+    })
 }

@@ -28,7 +28,7 @@ pub use condition::{SteeredState, describe_steered};
 pub(crate) use finish::{TargetWish, decide_name};
 
 /// How long before the end of the hold an eviction is not begun: as long as a batch may take to come back
-/// (docs/adr/0018).
+/// (docs/adr/0020).
 const EVICT_NEEDS: SignedDuration = SignedDuration::from_secs(30);
 /// The same of methods that renew connections in place, whose pools reopen within a second or two.
 const RENEWAL_NEEDS: SignedDuration = SignedDuration::from_secs(3);

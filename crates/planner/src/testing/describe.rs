@@ -130,6 +130,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         rest_until,
         gave_up,
         scope: _,
+        weights,
         sweep,
         missed,
         failures,
@@ -145,6 +146,9 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         let words = format!("{recycled} of {broken} broken, {fleet} pods");
         out.put(format!("{key}: sweep"), words);
         out.put(format!("{key}: sweep at"), describe_time(*at));
+    }
+    if !weights.is_empty() {
+        out.put(format!("{key}: weights"), weights);
     }
     out.put(format!("{key}: missed"), missed);
     out.put(format!("{key}: failures"), failures);
@@ -250,6 +254,8 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         step,
         annotate,
         in_flight: Load { reader, writer },
+        // Others reckon with it; it changes nothing that this policy does.
+        shares: _,
         running,
         max_reading_age,
         watch_pods,
@@ -369,6 +375,7 @@ fn describe_notice(out: &mut Lines, notice: &Notice) {
         Notice::RunHalted(text, triggers) => ("run halted", text, triggers.as_slice()),
         Notice::RunSuperseded(text, triggers) => ("run superseded", text, triggers.as_slice()),
         Notice::RevertDetected(text) => ("revert detected", text, none),
+        Notice::WeightsFightDns(text) => ("weights fight DNS", text, none),
         Notice::Conflict(text) => ("conflict", text, none),
         Notice::FallbackUsed(text) => ("fallback used", text, none),
         Notice::RecycleFailed(text) => ("recycle failed", text, none),
