@@ -189,6 +189,8 @@ pub enum WidenReason {
     Suspended,
     /// The policy is paused.
     Paused,
+    /// A user has asked for it.
+    Requested,
     /// The policy only observes.
     Observed,
     /// The policy has a problem that must be corrected first.

@@ -235,6 +235,8 @@ pub struct SteeredName {
     pub greatest_ttl: Option<u32>,
     /// Whether no other replica of the operator could take the lease.
     pub is_operator_alone: bool,
+    /// Until when a user wants the name wide, by the annotation `dbbalance.io/wide-until` as it was written.
+    pub wide_until: Option<String>,
     /// Whether this operator ends or gives the lease back.
     pub is_shutting_down: bool,
 }

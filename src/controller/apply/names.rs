@@ -11,7 +11,9 @@ use crate::aurora::ClusterKey;
 use crate::controller::context::{Context, EffectContext};
 use crate::controller::guard::PolicyGuard;
 use crate::controller::observe::{is_steered_by, last_view, observe_steered, steered_key};
-use crate::k8s::steering::{AllowedRanges, NameKey, NameLead, NameWrite, refresh_name, write_name};
+use crate::k8s::steering::{
+    AllowedRanges, NameDestination, NameKey, NameWrite, refresh_name, write_name,
+};
 use crate::metrics::NameWriteKind;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::SteeringVia;
@@ -116,7 +118,7 @@ async fn find_lead(
     claim: &NarrowClaim,
     cluster: &ClusterKey,
     ctx: EffectContext<'_>,
-) -> Result<NameLead, String> {
+) -> Result<NameDestination, String> {
     let view = world
         .topology
         .current()
@@ -128,7 +130,7 @@ async fn find_lead(
         SteeringVia::Service => None,
         SteeringVia::Slice => Some(find_address(ctx, cluster, &claim.instance).await?),
     };
-    Ok(NameLead::Instance {
+    Ok(NameDestination::Instance {
         claim: claim.clone(),
         host,
         address,
@@ -175,7 +177,7 @@ async fn widen(
     ctx: EffectContext<'_>,
 ) -> NameApplied {
     let claim = ctx.names.state(key).and_then(|state| state.claim());
-    let lead = NameLead::Aurora { reader };
+    let lead = NameDestination::Aurora { reader };
     for _ in 0..WIDEN_ATTEMPTS {
         if !ctx.leadership.is_leading() {
             return NameApplied::Failed;

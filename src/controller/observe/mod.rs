@@ -246,7 +246,8 @@ fn gather_world(
         overlaps,
         steered_name: None,
     };
-    world.steered_name = gather_steered_name(&world, ctx);
+    let wide_until = policy.annotations().get(annotations::WIDE_UNTIL).cloned();
+    world.steered_name = gather_steered_name(&world, wide_until, ctx);
     world
 }
 

@@ -66,7 +66,11 @@ pub fn observe_steered(world: &World, key: &NameKey, names: &SteeredNames) -> Ob
 }
 
 /// Returns the policy's name with the looks at it; `None` if it steers none.
-pub(super) fn gather_steered_name(world: &World, ctx: &Context) -> Option<SteeredName> {
+pub(super) fn gather_steered_name(
+    world: &World,
+    wide_until: Option<String>,
+    ctx: &Context,
+) -> Option<SteeredName> {
     let policy = &world.policy;
     let key = steered_key(
         &ctx.names,
@@ -85,6 +89,7 @@ pub(super) fn gather_steered_name(world: &World, ctx: &Context) -> Option<Steere
         observed: observe_steered(world, &key, &ctx.names),
         looks: looks.looks,
         greatest_ttl: looks.greatest_ttl,
+        wide_until,
         is_operator_alone: ctx.names.config().replicas < 2,
         is_shutting_down: ctx.names.is_closed(),
     })

@@ -21,4 +21,4 @@ pub use cache::{NameKey, NameState, SteeredNames, SteeringConfig};
 pub use observed::{ClusterHosts, observe_name};
 pub use ranges::{AllowedRanges, DEFAULT_ALLOWED_CIDRS};
 pub use watch::watch_names;
-pub use write::{NameLead, NameWrite, refresh_name, write_name};
+pub use write::{NameDestination, NameWrite, refresh_name, write_name};

@@ -27,7 +27,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where a name is to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameLead {
+pub enum NameDestination {
     /// To one instance alone.
     Instance {
         /// Who narrows it, and to which instance.
@@ -62,7 +62,7 @@ pub async fn write_name(
     client: &Client,
     names: &SteeredNames,
     key: &NameKey,
-    lead: &NameLead,
+    lead: &NameDestination,
 ) -> NameWrite {
     let Some(state) = names.state(key) else {
         return NameWrite::LostRace;
@@ -151,11 +151,11 @@ async fn patch_slice(
     api: &Api<EndpointSlice>,
     names: &SteeredNames,
     key: &NameKey,
-    lead: &NameLead,
+    lead: &NameDestination,
     body: &Value,
 ) -> Result<NameState, NameWrite> {
     let mut others = Vec::new();
-    if matches!(lead, NameLead::Instance { .. }) {
+    if matches!(lead, NameDestination::Instance { .. }) {
         others = within_limit(list_other_slices(api, &key.name))
             .await
             .map_err(|e| to_outcome(e, key, "listing the slices of"))?;
@@ -219,28 +219,30 @@ fn to_outcome(failure: RequestFailure, key: &NameKey, doing: &str) -> NameWrite 
 }
 
 /// Returns the merge patch that leads the object; `None` if there is nothing to patch.
-fn patch_body(state: &NameState, lead: &NameLead) -> Result<Option<Value>, String> {
+fn patch_body(state: &NameState, lead: &NameDestination) -> Result<Option<Value>, String> {
     let (meta, leading) = match state {
         NameState::Service(service) => {
             let now = service.spec.as_ref().and_then(|s| s.external_name.clone());
             let now = now.unwrap_or_default();
             let host = match lead {
-                NameLead::Instance { host, .. } => Some(host.clone()),
-                NameLead::Aurora { reader } => host_to_widen(state, &now, reader.as_deref())?,
+                NameDestination::Instance { host, .. } => Some(host.clone()),
+                NameDestination::Aurora { reader } => {
+                    host_to_widen(state, &now, reader.as_deref())?
+                }
             };
             let leading = host.map(|host| ("spec", json!({"externalName": host})));
             (annotations_patch(service.as_ref(), lead, &now), leading)
         }
         NameState::Slice { slice, .. } => {
             let endpoints = match lead {
-                NameLead::Instance {
+                NameDestination::Instance {
                     address: Some(address),
                     ..
                 } => json!([{"addresses": [address], "conditions": {"ready": true}}]),
-                NameLead::Instance { address: None, .. } => {
+                NameDestination::Instance { address: None, .. } => {
                     return Err("a slice needs an address".to_owned());
                 }
-                NameLead::Aurora { .. } => json!([]),
+                NameDestination::Aurora { .. } => json!([]),
             };
             let meta = annotations_patch(slice.as_ref(), lead, "");
             (meta, Some(("endpoints", endpoints)))
@@ -282,9 +284,9 @@ fn host_to_widen(
 }
 
 /// The annotations of a narrowed object, tested against its UID and version. `led_to` is where it leads now.
-fn annotations_patch(object: &impl ResourceExt, lead: &NameLead, led_to: &str) -> Value {
+fn annotations_patch(object: &impl ResourceExt, lead: &NameDestination, led_to: &str) -> Value {
     let (claim, widens_to) = match lead {
-        NameLead::Instance { claim, .. } => {
+        NameDestination::Instance { claim, .. } => {
             // Narrowed anew without having been widened: it still widens to the same.
             let notes = object.annotations();
             let is_narrowed = notes.contains_key(annotations::NARROWED);
@@ -293,7 +295,7 @@ fn annotations_patch(object: &impl ResourceExt, lead: &NameLead, led_to: &str) -
             let widens_to = Some(widens_to).filter(|host| !host.is_empty());
             (json!(claim.to_string()), json!(widens_to))
         }
-        NameLead::Aurora { .. } => (Value::Null, Value::Null),
+        NameDestination::Aurora { .. } => (Value::Null, Value::Null),
     };
     json!({
         "uid": object.uid(),

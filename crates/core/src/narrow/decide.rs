@@ -80,6 +80,8 @@ pub struct NarrowingStops {
     pub is_suspended: bool,
     /// The policy is paused by its annotation.
     pub is_paused: bool,
+    /// A user wants the name wide, by an annotation of the policy.
+    pub is_held_wide: bool,
     /// The policy has a problem.
     pub is_invalid: bool,
     /// The operator ends, or gives the lease back.
@@ -98,6 +100,7 @@ impl NarrowingStops {
             (self.is_observing, WidenReason::Observed),
             (self.is_suspended, WidenReason::Suspended),
             (self.is_paused, WidenReason::Paused),
+            (self.is_held_wide, WidenReason::Requested),
             (self.is_invalid, WidenReason::InvalidSpec),
         ]
         .into_iter()

@@ -109,7 +109,8 @@ impl Stage {
             6 => one.wanted = None,
             7 => one.stops.is_urgent = flip,
             8 => one.stops.is_suspended = flip,
-            9 => one.stops.is_paused = flip,
+            9 if number % 2 == 0 => one.stops.is_paused = flip,
+            9 => one.stops.is_held_wide = flip,
             10 => one.stops.is_deleted = flip,
             11 => one.stops.is_observing = flip,
             12 => one.stops.is_shutting_down = flip,
@@ -208,6 +209,7 @@ impl Stage {
             is_observing,
             is_suspended,
             is_paused,
+            is_held_wide,
             is_invalid,
             is_shutting_down,
             is_operator_alone,
@@ -217,6 +219,7 @@ impl Stage {
             || is_observing
             || is_suspended
             || is_paused
+            || is_held_wide
             || is_invalid
             || is_shutting_down;
         let is_alone = is_operator_alone && !one.allows_alone;

@@ -159,13 +159,14 @@ fn a_name_stays_narrowed_while_its_run_wants_the_same_receiver() {
 
 #[test]
 fn each_stop_widens_a_name_and_keeps_it_from_being_narrowed() {
-    let stops: [Change<NarrowingStops>; 8] = [
+    let stops: [Change<NarrowingStops>; 9] = [
         (|s| s.is_urgent = true, WidenReason::Urgent),
         (|s| s.is_deleted = true, WidenReason::Deleted),
         (|s| s.is_shutting_down = true, WidenReason::ShuttingDown),
         (|s| s.is_observing = true, WidenReason::Observed),
         (|s| s.is_suspended = true, WidenReason::Suspended),
         (|s| s.is_paused = true, WidenReason::Paused),
+        (|s| s.is_held_wide = true, WidenReason::Requested),
         (|s| s.is_invalid = true, WidenReason::InvalidSpec),
         (|s| s.is_operator_alone = true, WidenReason::SingleOperator),
     ];

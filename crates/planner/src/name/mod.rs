@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::times::add_duration;
-use crate::world::World;
+use crate::world::{SteeredName, World};
 use dbbalance_api::spec::{Method, Mode};
 use dbbalance_api::status::{DbBalancePolicyStatus, DnsStatus};
 use dbbalance_core::balance::NameLead;
@@ -102,10 +102,17 @@ fn gather_stops(
         is_observing: policy.mode == Mode::Observe,
         is_suspended: policy.suspend,
         is_paused: policy.paused_until.is_some_and(|until| now < until),
+        is_held_wide: name.is_some_and(|n| is_held_wide(n, now)),
         is_invalid: parsed.is_err(),
         is_shutting_down: name.is_some_and(|n| n.is_shutting_down),
         is_operator_alone: name.is_some_and(|n| n.is_operator_alone),
     }
+}
+
+/// Whether a user wants the name wide. A time that cannot be read holds it as well, as with a pause.
+fn is_held_wide(name: &SteeredName, now: Timestamp) -> bool {
+    let until = name.wide_until.as_deref().map(str::parse::<Timestamp>);
+    until.is_some_and(|until| until.map_or(true, |until| now < until))
 }
 
 /// Returns the readers that the last reading found available; `None` while the topology cannot be read.
@@ -183,7 +190,9 @@ impl StandingName {
         let is_unusable = match &refusal {
             Some(NarrowingRefusal::Unusable) => *inputs.observed != ObservedName::Unread,
             Some(NarrowingRefusal::CacheTooLong) => true,
-            Some(NarrowingRefusal::Stopped(reason)) => *reason == WidenReason::SingleOperator,
+            Some(NarrowingRefusal::Stopped(reason)) => {
+                matches!(reason, WidenReason::SingleOperator | WidenReason::Requested)
+            }
             Some(NarrowingRefusal::Resting(_)) => facts.memory.is_given_up(facts.now),
             Some(NarrowingRefusal::Claimed(_) | NarrowingRefusal::NotSteered) | None => false,
         };

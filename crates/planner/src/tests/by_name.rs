@@ -36,6 +36,7 @@ fn third_reader(method: Method) -> World {
         looks: Vec::new(),
         greatest_ttl: Some(5),
         is_operator_alone: false,
+        wide_until: None,
         is_shutting_down: false,
     });
     world = changed(world, "abcd", Trigger::ReaderAdded);
@@ -188,12 +189,20 @@ type Change = (fn(&mut World), WidenReason);
 
 #[test]
 fn whatever_stops_the_episode_widens_the_name_in_the_same_pass() {
-    let changes: [Change; 12] = [
+    let changes: [Change; 14] = [
         (|w| w.spec.suspend = true, WidenReason::Suspended),
         (|w| w.spec.mode = Mode::Observe, WidenReason::Observed),
         (
             |w| w.policy.pause_until = Some("2030-01-01T00:00:00Z".into()),
             WidenReason::Paused,
+        ),
+        (
+            |w| name(w).wide_until = Some("2030-01-01T00:00:00Z".into()),
+            WidenReason::Requested,
+        ),
+        (
+            |w| name(w).wide_until = Some("for a while".into()),
+            WidenReason::Requested,
         ),
         (|w| w.policy.deleting = true, WidenReason::Deleted),
         (|w| w.policy.generation = Some(2), WidenReason::Edited),
@@ -317,6 +326,22 @@ fn a_name_that_cannot_be_used_leaves_everything_as_without_steering() {
             assert_eq!(with.name_action, NameAction::Keep);
         }
     }
+}
+
+#[test]
+fn a_name_that_a_user_holds_wide_is_waited_for_by_no_pod_and_is_narrowed_after_that_time() {
+    let mut world = third_reader(Method::Signal);
+    name(&mut world).wide_until = Some(at(200).to_string());
+    let plan = look(&world, 111);
+    assert_eq!(plan.name_action, NameAction::Keep);
+    assert!(!plan.why().contains("orders-ro"), "{}", plan.why());
+    name(&mut world).wide_until = Some(at(110).to_string());
+    let plan = look(&world, 111);
+    assert!(
+        matches!(plan.name_action, NameAction::Narrow(_)),
+        "{}",
+        plan.why()
+    );
 }
 
 #[test]

@@ -7,22 +7,22 @@ use crate::k8s::steering::testing::{ObjectServer, READER, key, names, service, s
 const INSTANCE: &str = "orders-4.x.eu-west-1.rds.amazonaws.com";
 const CLAIM: &str = "6f1c9a2b/1764460000-3 orders-4 2026-11-29T15:40:01Z";
 
-fn to_instance(address: Option<Ipv4Addr>) -> NameLead {
-    NameLead::Instance {
+fn to_instance(address: Option<Ipv4Addr>) -> NameDestination {
+    NameDestination::Instance {
         claim: NarrowClaim::parse(CLAIM),
         host: INSTANCE.to_owned(),
         address,
     }
 }
 
-fn to_aurora(reader: Option<&str>) -> NameLead {
-    NameLead::Aurora {
+fn to_aurora(reader: Option<&str>) -> NameDestination {
+    NameDestination::Aurora {
         reader: reader.map(str::to_owned),
     }
 }
 
 /// Leads the name of a server whose object was read just before.
-async fn lead(server: &ObjectServer, lead: &NameLead) -> NameWrite {
+async fn lead(server: &ObjectServer, lead: &NameDestination) -> NameWrite {
     let names = names();
     let state = state_of(&server.object());
     let key = match &state {
