@@ -32,6 +32,7 @@ use crate::controller::apply::{widen_before_exit, write_records};
 use crate::controller::context::Context;
 use crate::controller::header_checks::HeaderChecks;
 use crate::controller::ledger::Ledger;
+use crate::controller::places::PassPlaces;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::record_queue::RecordQueue;
 use crate::controller::state_cache::StateCache;
@@ -221,6 +222,8 @@ async fn run_controller(
         default_region: args.aws_region.clone().unwrap_or_default(),
         effect_limiter: EffectLimiter::new(args.actions_per_second, args.actions_burst),
         records: RecordQueue::default(),
+        effect_tasks: tasks.clone(),
+        places: PassPlaces::default(),
         probe,
         pod_caller: PodCaller::new(secrets)?,
         metrics,

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use dbbalance::aurora::access::SourceKey;
 use dbbalance::aurora::dns::resolver::Resolver;
 use dbbalance::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
-use dbbalance::aurora::{ClusterKey, DnsConfig, DnsWatch, NoStats};
+use dbbalance::aurora::{
+    ClusterKey, DnsConfig, DnsWatch, LookRequest, LookRequester, LookUrgency, NoStats,
+};
+use dbbalance_api::spec::Endpoint;
 use dbbalance_api::status::Trigger;
 use dbbalance_core::dns::agreement::{AwaitedChange, ExpectedAnswers, check_agreement};
 use dbbalance_core::topology::{
@@ -231,6 +234,20 @@ async fn watch(server: &Server, lookups_per_second: u32) -> DnsWatch {
     DnsWatch::new(config, CancellationToken::new())
 }
 
+/// A policy waits for both endpoints for a minute.
+fn want(dns: &DnsWatch, key: &ClusterKey) {
+    let requester = LookRequester {
+        namespace: "shop".into(),
+        policy: "orders".into(),
+    };
+    let request = LookRequest {
+        endpoints: vec![Endpoint::Writer, Endpoint::Reader],
+        urgency: LookUrgency::Awaited,
+        until: Timestamp::now() + SignedDuration::from_secs(60),
+    };
+    dns.request_looks(key, &requester, Some(&request));
+}
+
 fn orders(server: &Server) {
     server.set(WRITER, &[Say::Instance("orders-1")]);
     server.set(READER, &[Say::Instance("orders-2")]);
@@ -249,7 +266,7 @@ async fn ten_clusters_in_need_ask_no_more_than_the_bound() {
         let mut view = view("orders-1", &["orders-2"]);
         view.topology.arn = format!("arn:c{n}");
         dns.watch(&key, &view);
-        dns.boost_until(&key, Timestamp::now() + SignedDuration::from_secs(60));
+        want(&dns, &key);
     }
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -281,7 +298,7 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
     let after = view("orders-2", &["orders-1"]);
     let since = Timestamp::now();
     dns.watch(&key("orders"), &after);
-    dns.boost_until(&key("orders"), since + SignedDuration::from_secs(60));
+    want(&dns, &key("orders"));
     let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],
         added: &BTreeSet::new(),

@@ -3,14 +3,16 @@
 //! - [`resolver`] asks the resolver that pods use, without a cache of its own.
 //! - `cluster_names` holds the samples of one cluster and reports what has changed.
 //! - `steered` holds the looks at names that are narrowed now.
-//! - `task` samples one cluster; all tasks share one `limiter`.
+//! - `task` samples one cluster; all tasks share one `limiter`, and take turns at the fast rate by `batches`.
 //!
 //! `dbbalance_core::dns` decides what DNS must answer before an epoch opens.
 
+mod batches;
 mod cluster_names;
 mod limiter;
 mod lookup;
 mod question;
+mod requests;
 pub mod resolver;
 mod state;
 mod steered;
@@ -31,10 +33,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use lookup::{IpFamily, LookupAnswer, LookupError, LookupResult, LookupStats, Resolve};
+pub use requests::{LookRequest, LookRequester, LookUrgency};
 pub use state::{DnsConfig, DnsUpdate};
 pub use steered::NameLooks;
 
 use super::access::ClusterKey;
+use batches::BatchQueue;
 use dbbalance_core::dns::DnsView;
 use dbbalance_core::topology::{ClusterView, InstanceId};
 use limiter::{LookupLimiter, LookupPriority};
@@ -52,6 +56,7 @@ impl DnsWatch {
     pub fn new(config: DnsConfig, stop: CancellationToken) -> Self {
         let shared = SamplerShared {
             limiter: LookupLimiter::new(config.lookups_per_second),
+            batches: Arc::new(BatchQueue::new(config.lookups_per_second)),
             config,
             stop,
             clusters: Mutex::default(),
@@ -86,6 +91,7 @@ impl DnsWatch {
                 let sampled = Arc::new(SampledCluster {
                     arn: arn.to_owned(),
                     names: Mutex::default(),
+                    last_turn: batches::LastTurn::default(),
                     names_changed: Notify::new(),
                     stop: self.shared.stop.child_token(),
                 });
@@ -102,16 +108,23 @@ impl DnsWatch {
         sampled
     }
 
-    /// Samples the cluster and reader endpoints eight times a second until then, within the rate limit of all clusters.
-    /// Does nothing for a cluster that is not watched.
-    pub fn boost_until(&self, key: &ClusterKey, until: Timestamp) {
+    /// Sets what a policy wants of the cluster's endpoints, in place of what it wanted before; `None`: nothing. They are
+    /// looked up in batches of eight a second, in turns with other clusters. Does nothing for a cluster that is not
+    /// watched.
+    pub fn request_looks(
+        &self,
+        key: &ClusterKey,
+        requester: &LookRequester,
+        request: Option<&LookRequest>,
+    ) {
         let now = (self.shared.config.clock)();
-        let Ok(span) = Duration::try_from(until.duration_since(now)) else {
-            return;
-        };
-        if let Some(sampled) = self.shared.lock_clusters().get(key)
-            && sampled.lock_names().boost_until(Instant::now() + span)
-        {
+        let sampled = self.shared.lock_clusters().get(key).map(Arc::clone);
+        let Some(sampled) = sampled else { return };
+        let wanted = request.and_then(|request| {
+            let span = Duration::try_from(request.until.duration_since(now)).ok()?;
+            Some((request, Instant::now() + span))
+        });
+        if sampled.lock_names().set_request(requester, wanted) {
             sampled.names_changed.notify_one();
         }
     }

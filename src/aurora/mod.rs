@@ -29,7 +29,7 @@ mod whole_body;
 pub use access::{ClusterKey, RoleAllowList, RoleKey, SourceKey};
 pub use bindings::{BindingVerdict, BindingsError, ClusterBindings, ClusterRequest};
 pub use cadence::Cadence;
-pub use dns::{DnsConfig, DnsUpdate, DnsWatch};
+pub use dns::{DnsConfig, DnsUpdate, DnsWatch, LookRequest, LookRequester, LookUrgency};
 pub use error::{ErrorClass, ReadingError, SourceError};
 pub use poller::{PollerConfig, Pollers};
 pub use snapshot::{ClusterSnapshot, ObservationState};

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use tokio_util::task::TaskTracker;
 
 use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
+use super::places::PassPlaces;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::access::{ClusterKey, RoleAllowList};
@@ -56,6 +58,10 @@ pub struct Context {
     pub effect_limiter: EffectLimiter,
     /// Writes on pods that only record something.
     pub records: RecordQueue,
+    /// Effects on pods. They may last longer than their pass, and end before the lease is released.
+    pub effect_tasks: TaskTracker,
+    /// The passes in progress.
+    pub places: PassPlaces,
     /// Reads the sockets of pods.
     pub probe: Probe,
     /// HTTP client for pods' hooks.

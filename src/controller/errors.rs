@@ -43,6 +43,9 @@ pub enum ReconcileError {
     /// The event of an epoch could not be written, so the epoch cannot open.
     #[error(transparent)]
     OpenEpoch(#[from] OpenEpochError),
+    /// The API server has not answered for long.
+    #[error("the API server has not answered within {} s: the reconcile is given up and repeated", .0.as_secs())]
+    Unanswered(std::time::Duration),
     /// The policy has changed since it was read.
     #[error("the policy has changed since it was read")]
     Conflict,
@@ -57,6 +60,7 @@ impl ReconcileError {
             Self::NamespaceUnread { .. } => "NamespaceUnread",
             Self::Kube { .. } | Self::NoAnswer { .. } => "KubernetesAPI",
             Self::OpenEpoch(_) => "OpenEpoch",
+            Self::Unanswered(_) => "Unanswered",
             Self::Conflict => "Conflict",
         }
     }

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod header_checks;
 pub mod ledger;
 pub mod observe;
+pub mod places;
 pub mod reconcile;
 pub mod record_queue;
 pub mod report;

@@ -27,6 +27,17 @@ const YIELD: Duration = Duration::from_secs(1);
 /// as an admission webhook's, comes each time and must not make a loop of requests.
 const CONFLICTS_AT_ONCE: u32 = 5;
 
+/// How soon a policy is reconciled again whose namespace has as many passes in progress as it may.
+const PLACE_RETRY: Duration = Duration::from_millis(250);
+
+/// How soon a policy is reconciled again whose effects have lasted longer than their pass: one that fails changes
+/// nothing on its pod that would be noticed.
+const UNFINISHED_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest time of a pass. One that makes its effects takes 6 s at most, and each of its requests to an API server
+/// that is overloaded may take some seconds more.
+const LONGEST_PASS: Duration = Duration::from_secs(30);
+
 /// The longest time between two reconciles of a policy: an event may have been lost.
 const HEARTBEAT: Duration = Duration::from_mins(5);
 
@@ -60,7 +71,11 @@ pub async fn reconcile_policy(
     refuse_unread(policy, &ctx)?;
     tracing::debug!("Reconciling policy");
     let started = std::time::Instant::now();
-    let action = run_pass(policy, &ctx).await?;
+    let namespace = policy.namespace().unwrap_or_default();
+    let Some(_place) = ctx.places.take(&namespace) else {
+        return Ok(Action::requeue(PLACE_RETRY));
+    };
+    let action = run_bounded_pass(policy, &ctx).await?;
     ctx.reset_backoff(&policy.uid().unwrap_or_default());
     ctx.metrics.observe_reconcile(started.elapsed());
     Ok(action)
@@ -77,7 +92,21 @@ fn refuse_unread(policy: &DbBalancePolicy, ctx: &Context) -> Result<(), Reconcil
     }
 }
 
-async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, ReconcileError> {
+/// Runs a pass, and gives it up if the API server does not answer: its place is for other policies then. What it has
+/// begun on pods goes on, and what it may have written is read.
+async fn run_bounded_pass(
+    policy: &DbBalancePolicy,
+    ctx: &Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    if let Ok(ended) = tokio::time::timeout(LONGEST_PASS, run_pass(policy, ctx)).await {
+        return ended;
+    }
+    let uid = policy.uid().unwrap_or_default();
+    ctx.state.update_known(&uid, |state| state.must_read = true);
+    Err(ReconcileError::Unanswered(LONGEST_PASS))
+}
+
+async fn run_pass(policy: &DbBalancePolicy, ctx: &Arc<Context>) -> Result<Action, ReconcileError> {
     let (current, mut world) = observe_world(policy, ctx).await?;
     let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
@@ -91,14 +120,7 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     } else {
         None
     };
-    let applied = apply_plan(
-        &current,
-        &world,
-        &plan,
-        recorded.is_some(),
-        ctx.for_effects(),
-    )
-    .await?;
+    let applied = apply_plan(&current, &world, &plan, recorded.is_some(), ctx).await?;
     let reported = report_results(
         &current,
         &world,
@@ -119,13 +141,18 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
     }
-    Ok(plan.wake.map_or_else(
-        || Action::requeue(HEARTBEAT),
-        |wake| {
-            let wait = wake.duration_since((ctx.clock)());
-            Action::requeue(Duration::try_from(wait).unwrap_or(SOON).max(SOON))
-        },
-    ))
+    let wake = plan.wake.map_or(HEARTBEAT, |wake| {
+        let wait = wake.duration_since((ctx.clock)());
+        Duration::try_from(wait).unwrap_or(SOON).max(SOON)
+    });
+    let state = ctx.state.get(&world.policy.uid);
+    let is_unfinished = state.is_some_and(|s| s.unfinished > 0 || !s.late_results.is_empty());
+    let most = if is_unfinished {
+        UNFINISHED_RETRY
+    } else {
+        HEARTBEAT
+    };
+    Ok(Action::requeue(wake.min(most)))
 }
 
 /// Whether the rate limit lets a pass that begins now take at least one pod. If not, its steps need no record.

@@ -4,17 +4,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
 use super::observe::{cluster_key, probe_key, steered_key};
+use crate::aurora::{LookRequest, LookRequester, LookUrgency};
 use crate::sockets::MaxAge;
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::spec::{EvidenceSource, TargetSpec};
+use dbbalance_api::spec::{Endpoint, EvidenceSource, TargetSpec};
+use dbbalance_api::status::Trigger;
 use dbbalance_kube::sockets::PodToRead;
-use dbbalance_planner::Plan;
 use dbbalance_planner::world::World;
+use dbbalance_planner::{Gate, Plan, TargetPlan};
 
 /// The oldest acceptable reading of a pod that is recycled now: a pool renews its connections in about a second.
 const WATCHED_POD_AGE: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long DNS is sampled at the fast interval after a reconcile that needs it: longer than the time to the next one.
+/// How long looks are wanted after a reconcile that needs them: longer than the time to the next one.
 const DNS_BOOST: SignedDuration = SignedDuration::from_secs(15);
 
 /// Requests what the plan waits for until the next reconcile.
@@ -25,12 +27,15 @@ pub fn request_samples(
     now: Timestamp,
     ctx: &Context,
 ) {
-    // A pending epoch or a rebalanced target waits for DNS.
-    if plan.status.pending_epoch.is_some() || plan.targets.iter().any(|t| t.boost_dns) {
-        let until = now.saturating_add(DNS_BOOST).unwrap_or(Timestamp::MAX);
-        ctx.dns
-            .boost_until(&cluster_key(&world.spec.cluster, ctx), until);
-    }
+    let requester = LookRequester {
+        namespace: world.policy.namespace.clone(),
+        policy: world.policy.name.clone(),
+    };
+    ctx.dns.request_looks(
+        &cluster_key(&world.spec.cluster, ctx),
+        &requester,
+        find_needed_looks(world, plan, now).as_ref(),
+    );
     request_looks(world, ctx);
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
@@ -75,6 +80,37 @@ fn request_looks(world: &World, ctx: &Context) {
     } else {
         ctx.dns.look_away(&cluster, &name);
     }
+}
+
+/// Returns the looks that the policy needs until its next reconcile: at the endpoints of the pools that wait for them, and
+/// as soon as something is held. What is not held any more leaves its turns to other clusters.
+fn find_needed_looks(world: &World, plan: &Plan, now: Timestamp) -> Option<LookRequest> {
+    let is_held = |target: &TargetPlan| target.held.as_ref().is_some_and(|h| h.gate == Gate::Dns);
+    let boosted = plan.targets.iter().zip(&world.spec.targets);
+    let boosted: Vec<_> = boosted.filter(|(target, _)| target.boost_dns).collect();
+    let pending = plan.status.pending_epoch.as_ref();
+    let is_awaited = pending.is_some() || boosted.iter().any(|(target, _)| is_held(target));
+    let needing = boosted
+        .into_iter()
+        .filter(|(target, _)| is_held(target) || !is_awaited);
+    let pools = needing.flat_map(|(_, spec)| &spec.pools);
+    let mut endpoints: Vec<Endpoint> = pools.map(|pool| pool.endpoint).collect();
+    if let Some(pending) = pending {
+        // A failover is told by the cluster endpoint, and readers by theirs.
+        let is_replaced = pending.triggers.contains(&Trigger::Replaced);
+        let is_urgent = pending.triggers.iter().any(|t| t.is_urgent());
+        endpoints.extend(is_urgent.then_some(Endpoint::Writer));
+        endpoints.extend((is_replaced || !is_urgent).then_some(Endpoint::Reader));
+    }
+    (!endpoints.is_empty()).then(|| LookRequest {
+        endpoints,
+        urgency: if is_awaited {
+            LookUrgency::Awaited
+        } else {
+            LookUrgency::Expected
+        },
+        until: now.saturating_add(DNS_BOOST).unwrap_or(Timestamp::MAX),
+    })
 }
 
 /// Returns the pods of a target that are measured; none if another policy owns the target.

@@ -16,6 +16,7 @@ use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::evidence::Socket;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Claim;
+use dbbalance_kube::recycle::Recycled;
 use dbbalance_planner::world::EffectBackoff;
 
 /// How long no effect is made after an epoch has opened: its open time is the next full second of the API server's
@@ -29,6 +30,19 @@ pub struct WrittenStatus {
     pub version: u64,
     /// The status.
     pub status: DbBalancePolicyStatus,
+}
+
+/// The result of an effect that has lasted longer than its pass.
+#[derive(Clone, Debug)]
+pub struct LateResult {
+    /// The target.
+    pub target: String,
+    /// The pod's claim.
+    pub claim: Claim,
+    /// Whether the pod was the first of its run.
+    pub is_canary: bool,
+    /// What came of it.
+    pub result: Recycled,
 }
 
 /// The state of one policy.
@@ -47,9 +61,14 @@ pub struct PolicyState {
     pub blockades: BTreeMap<String, EffectBackoff>,
     /// How many pods of the last step the rate limit has left to the next pass, by target.
     pub left_of_step: BTreeMap<String, usize>,
-    /// Claimed pods by UID: the resource version before the claim, and the claim. Until the cache shows another version,
-    /// the pod counts as claimed.
+    /// Claimed pods by UID: the resource version before the claim, and the claim, from when it is sent. Until the cache
+    /// shows another version, the pod counts as claimed.
     pub claimed: HashMap<String, (String, Claim)>,
+    /// Effects that have lasted longer than their pass and are still in progress. Each is counted when its pass ends, and
+    /// may itself have ended a moment before.
+    pub unfinished: isize,
+    /// The results of such effects, for the next pass.
+    pub late_results: Vec<LateResult>,
     /// The sockets of pods before their recycle, by pod UID. Later readings are compared with them to prove that the
     /// pool was renewed.
     pub sockets_before_recycle: BTreeMap<String, Arc<[Socket]>>,
@@ -97,6 +116,11 @@ impl StateCache {
     /// Changes the state of a policy, which is created if there is none.
     pub fn update(&self, uid: &str, change: impl FnOnce(&mut PolicyState)) {
         change(self.lock().entry(uid.to_owned()).or_default());
+    }
+
+    /// Changes the state of a policy, if there is one: an effect may end after its policy is gone, or the lease.
+    pub fn update_known(&self, uid: &str, change: impl FnOnce(&mut PolicyState)) {
+        self.lock().get_mut(uid).map(change);
     }
 
     /// Drops the state of all other policies.

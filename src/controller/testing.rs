@@ -15,10 +15,12 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::context::Context;
 use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
+use super::places::PassPlaces;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
 use crate::aurora::dns::{IpFamily, LookupAnswer, LookupError, Resolve};
@@ -170,6 +172,8 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         default_region: "eu-west-1".to_owned(),
         effect_limiter: EffectLimiter::new(10, 20),
         records: RecordQueue::default(),
+        effect_tasks: TaskTracker::new(),
+        places: PassPlaces::default(),
         probe: Probe::new(ProbeConfig::new(fake), stop),
         pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),

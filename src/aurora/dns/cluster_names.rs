@@ -9,10 +9,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::limiter::LookupPriority;
 use super::lookup::{IpFamily, LookupAnswer, LookupError};
 use super::question::{DnsQuestion, QuestionState, question_interval};
+use super::requests::{LookRequest, LookRequester, LookUrgency, WantedBatch};
 use super::steered::SteeredLooks;
+use dbbalance_api::spec::Endpoint;
 use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
 use dbbalance_core::narrow::{Led, NameLook};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
@@ -58,7 +59,12 @@ pub(super) struct ClusterNames {
     /// The instance of each host name, and when the RDS API last listed it.
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
     questions: BTreeMap<DnsQuestion, QuestionState>,
-    boosted_until: Option<Instant>,
+    /// What policies want of the endpoints, and until when.
+    requests: BTreeMap<LookRequester, (LookRequest, Instant)>,
+    /// DNS was ahead of the topology: both endpoints are wanted until then.
+    signalled_until: Option<Instant>,
+    /// A batch of looks is in progress, or waits for its turn.
+    has_batch: bool,
     gate_inputs: GateInputs,
     snapshot: Option<Arc<DnsView>>,
 }
@@ -96,15 +102,69 @@ impl ClusterNames {
         has_changed
     }
 
-    /// Samples at the fast interval until then. Returns whether that is a change.
-    pub(super) fn boost_until(&mut self, until: Instant) -> bool {
-        let begins = !self.is_boosted(Instant::now());
-        self.boosted_until = self.boosted_until.max(Some(until));
-        begins
+    /// Sets what a policy wants until an instant, in place of what it wanted before. Returns whether that is a change.
+    pub(super) fn set_request(
+        &mut self,
+        requester: &LookRequester,
+        wanted: Option<(&LookRequest, Instant)>,
+    ) -> bool {
+        let now = Instant::now();
+        self.requests.retain(|_, (_, until)| now < *until);
+        let before = self.wanted_batch(now);
+        match wanted {
+            Some((request, until)) => {
+                let request = (request.clone(), until);
+                self.requests.insert(requester.clone(), request);
+            }
+            None => {
+                self.requests.remove(requester);
+            }
+        }
+        self.wanted_batch(now) != before
     }
 
-    fn is_boosted(&self, now: Instant) -> bool {
-        self.boosted_until.is_some_and(|until| now < until)
+    /// Returns the looks that are wanted now: the most urgent ones.
+    pub(super) fn wanted_batch(&self, now: Instant) -> Option<WantedBatch> {
+        let both = [Endpoint::Writer, Endpoint::Reader];
+        let signal = self.signalled_until.filter(|until| now < *until);
+        let signal = signal.map(|_| (None, LookUrgency::Awaited, &both[..]));
+        let requests = self.requests.iter().filter(|(_, (_, until))| now < *until);
+        let requests = requests.map(|(by, (request, _))| {
+            let namespace = Some(by.namespace.clone());
+            (namespace, request.urgency, &request.endpoints[..])
+        });
+        let all: Vec<_> = requests.chain(signal).collect();
+        let urgency = all.iter().map(|(_, urgency, _)| *urgency).max()?;
+        let mut questions = BTreeSet::new();
+        let mut namespaces = BTreeSet::new();
+        for (namespace, _, endpoints) in all.into_iter().filter(|(_, u, _)| *u == urgency) {
+            questions.extend(endpoints.iter().map(|e| DnsQuestion::of_endpoint(*e)));
+            namespaces.insert(namespace);
+        }
+        questions.retain(|question| self.name_of(question).is_some());
+        (!questions.is_empty()).then(|| WantedBatch {
+            urgency,
+            questions: questions.into_iter().collect(),
+            namespaces,
+        })
+    }
+
+    /// Returns whether a batch of looks is wanted and none is in progress yet. It is then.
+    pub(super) fn start_batch(&mut self, now: Instant) -> bool {
+        let starts = !self.has_batch && self.wanted_batch(now).is_some();
+        self.has_batch |= starts;
+        starts
+    }
+
+    /// Records that the last look of a batch was made.
+    pub(super) const fn end_batch(&mut self) {
+        self.has_batch = false;
+    }
+
+    /// Returns whether so few lookups of a name are unanswered that another one may be made.
+    pub(super) fn may_ask(&self, question: &DnsQuestion) -> bool {
+        let state = self.questions.get(question);
+        state.is_none_or(|state| state.open < MAX_IN_FLIGHT)
     }
 
     fn all_questions(&self) -> BTreeSet<DnsQuestion> {
@@ -133,12 +193,9 @@ impl ClusterNames {
         }
     }
 
-    /// Returns the due questions, which are marked as queued, and when the next one is due.
-    pub(super) fn take_due(
-        &mut self,
-        now: Instant,
-    ) -> (Vec<(DnsQuestion, LookupPriority)>, Option<Instant>) {
-        let wanted = self.is_boosted(now);
+    /// Returns the due routine questions, which are marked as queued, and when the next one is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> (Vec<DnsQuestion>, Option<Instant>) {
+        let wanted = self.wanted_batch(now).is_some();
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         for question in self.all_questions() {
             let turn = self.questions.entry(question.clone()).or_default();
@@ -149,23 +206,25 @@ impl ClusterNames {
                 next = Some(next.map_or(at, |n| n.min(at)));
             } else if !turn.queued && turn.open < MAX_IN_FLIGHT {
                 turn.queued = true;
-                let priority = match question {
-                    DnsQuestion::Steered { .. } => LookupPriority::Awaited,
-                    DnsQuestion::Writer | DnsQuestion::Reader if wanted => LookupPriority::Awaited,
-                    _ => LookupPriority::Routine,
-                };
-                due.push((question, priority));
+                due.push(question);
             }
         }
-        // The interval changes when the boost ends.
-        let pause = self.boosted_until.filter(|_| wanted);
-        (due, [next, pause].into_iter().flatten().min())
+        // The interval changes when nothing is wanted any more.
+        let ends = self.requests.values().map(|(_, until)| *until);
+        let ends = ends.chain(self.signalled_until).filter(|at| *at > now);
+        (due, ends.chain(next).min())
+    }
+
+    /// Records that a routine lookup waits for the rate limit no more.
+    pub(super) fn leave_queue(&mut self, question: &DnsQuestion) {
+        if let Some(turn) = self.questions.get_mut(question) {
+            turn.queued = false;
+        }
     }
 
     /// Records that a question is asked now.
     pub(super) fn mark_asked(&mut self, question: &DnsQuestion, now: Instant) {
         if let Some(turn) = self.questions.get_mut(question) {
-            turn.queued = false;
             turn.open += 1;
             turn.asked = Some(now);
         }
@@ -212,9 +271,9 @@ impl ClusterNames {
                 ahead_of_rds
             }
         };
-        let wanted = self.is_boosted(tick);
+        let wanted = self.wanted_batch(tick).is_some();
         if ahead_of_rds {
-            self.boosted_until = self.boosted_until.max(Some(tick + SIGNAL_BOOST));
+            self.signalled_until = self.signalled_until.max(Some(tick + SIGNAL_BOOST));
         }
         let gate_inputs = self.gate_inputs();
         let before = std::mem::replace(&mut self.gate_inputs, gate_inputs);

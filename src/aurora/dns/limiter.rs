@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How many lookups that are waited for may go before a routine one whose turn it is.
-const OVERTAKING: usize = 4;
+pub(super) const OVERTAKING: usize = 4;
 
 /// Whether something waits for a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::limiter::LookupPriority;
 use super::lookup::IpFamily;
+use dbbalance_api::spec::Endpoint;
 use dbbalance_core::topology::InstanceId;
 
-/// The interval while an epoch or a rebalance waits for DNS: eight samples a second of each endpoint (docs/adr/0008).
-const BOOSTED_INTERVAL: Duration = Duration::from_millis(125);
+/// The interval within a batch of looks, while an epoch or a rebalance waits for DNS: eight samples a second of each
+/// endpoint (docs/adr/0008).
+pub(super) const BOOSTED_INTERVAL: Duration = Duration::from_millis(125);
 /// The interval otherwise: `CoreDNS` caches an answer for at least 5 s, so more samples would show nothing.
 const ENDPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of an instance's endpoint, whose address changes only with its host.
@@ -41,6 +44,21 @@ pub(super) enum DnsQuestion {
 }
 
 impl DnsQuestion {
+    pub(super) const fn of_endpoint(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Writer => Self::Writer,
+            Endpoint::Reader => Self::Reader,
+        }
+    }
+
+    /// Returns which look-ups a look-up of this name outside of a batch goes before.
+    pub(super) const fn priority(&self) -> LookupPriority {
+        match self {
+            Self::Steered { .. } => LookupPriority::Awaited,
+            Self::Writer | Self::Reader | Self::Instance(..) => LookupPriority::Routine,
+        }
+    }
+
     pub(super) const fn family(&self) -> IpFamily {
         match self {
             Self::Writer | Self::Reader | Self::Steered { .. } => IpFamily::V4,
@@ -58,11 +76,11 @@ pub(super) struct QuestionState {
     pub(super) has_no_address: bool,
     /// Lookups without an answer yet.
     pub(super) open: usize,
-    /// A lookup waits for the rate limit.
+    /// A routine lookup waits for the rate limit.
     pub(super) queued: bool,
 }
 
-/// Returns the interval of a name. Without a boost it is at least the answer's TTL: a cache would repeat the answer.
+/// Returns the interval of a name outside of batches. It is at least the answer's TTL: a cache would repeat the answer.
 pub(super) fn question_interval(
     question: &DnsQuestion,
     state: &QuestionState,
@@ -71,8 +89,7 @@ pub(super) fn question_interval(
     let ttl = state.ttl;
     match (question, wanted) {
         (DnsQuestion::Steered { .. }, _) => STEERED_INTERVAL,
-        (DnsQuestion::Writer | DnsQuestion::Reader, true) => BOOSTED_INTERVAL,
-        (DnsQuestion::Writer | DnsQuestion::Reader, false)
+        (DnsQuestion::Writer | DnsQuestion::Reader, _)
         | (DnsQuestion::Instance(_, IpFamily::V4), true) => {
             ttl.clamp(ENDPOINT_INTERVAL, MAX_INTERVAL)
         }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use futures::channel::mpsc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{BatchQueue, LastTurn, WaitingCluster};
 use super::cluster_names::ClusterNames;
 use super::limiter::LookupLimiter;
 use super::lookup::{LookupStats, Resolve};
+use super::requests::WantedBatch;
 use crate::aurora::access::ClusterKey;
 use crate::clock::Clock;
 use dbbalance_core::topology::InstanceId;
@@ -54,6 +57,7 @@ pub struct DnsUpdate {
 pub(super) struct SamplerShared {
     pub(super) config: DnsConfig,
     pub(super) limiter: LookupLimiter,
+    pub(super) batches: Arc<BatchQueue>,
     pub(super) stop: CancellationToken,
     /// By key. Keys that name one cluster, with different roles for example, share its sampler.
     pub(super) clusters: Mutex<HashMap<ClusterKey, Arc<SampledCluster>>>,
@@ -66,6 +70,8 @@ pub(super) struct SampledCluster {
     /// The cluster's ARN.
     pub(super) arn: String,
     pub(super) names: Mutex<ClusterNames>,
+    /// When its endpoints had their last turn at the fast rate.
+    pub(super) last_turn: LastTurn,
     /// Signals that the names or the interval have changed.
     pub(super) names_changed: Notify,
     pub(super) stop: CancellationToken,
@@ -74,6 +80,16 @@ pub(super) struct SampledCluster {
 impl SampledCluster {
     pub(super) fn lock_names(&self) -> MutexGuard<'_, ClusterNames> {
         self.names.lock()
+    }
+}
+
+impl WaitingCluster for SampledCluster {
+    fn wanted_batch(&self, now: Instant) -> Option<WantedBatch> {
+        self.lock_names().wanted_batch(now)
+    }
+
+    fn last_turn(&self) -> &LastTurn {
+        &self.last_turn
     }
 }
 

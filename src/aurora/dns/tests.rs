@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod fleet;
+
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 
 use super::question::DnsQuestion;
@@ -14,6 +16,7 @@ use super::*;
 use crate::aurora::NoStats;
 use crate::aurora::access::{RoleKey, SourceKey};
 use crate::clock::Clock;
+use dbbalance_api::spec::Endpoint;
 use dbbalance_core::narrow::Led;
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
@@ -112,6 +115,13 @@ fn key(cluster: &str) -> ClusterKey {
     }
 }
 
+fn requester(namespace: &str) -> LookRequester {
+    LookRequester {
+        namespace: namespace.into(),
+        policy: "orders".into(),
+    }
+}
+
 struct Bed {
     script: Arc<Script>,
     dns: DnsWatch,
@@ -147,8 +157,18 @@ impl Bed {
     }
 
     fn want(&self, seconds: i64) {
-        let until = (self.clock)() + SignedDuration::from_secs(seconds);
-        self.dns.boost_until(&key("c"), until);
+        self.want_of(&key("c"), "shop", seconds);
+    }
+
+    /// A policy of this namespace waits for both endpoints of a cluster.
+    fn want_of(&self, key: &ClusterKey, namespace: &str, seconds: i64) {
+        let request = LookRequest {
+            endpoints: vec![Endpoint::Writer, Endpoint::Reader],
+            urgency: LookUrgency::Awaited,
+            until: (self.clock)() + SignedDuration::from_secs(seconds),
+        };
+        self.dns
+            .request_looks(key, &requester(namespace), Some(&request));
     }
 
     fn writers(&self) -> String {
@@ -214,8 +234,7 @@ async fn all_clusters_together_stay_under_the_bound_and_share_it() {
         let mut view = view("abc");
         view.topology.arn = format!("arn-{n}");
         bed.dns.watch(&key, &view);
-        let until = (bed.clock)() + SignedDuration::from_secs(100);
-        bed.dns.boost_until(&key, until);
+        bed.want_of(&key, "shop", 100);
     }
     pass(10).await;
     let total = bed.script.total.load(Ordering::SeqCst);

@@ -6,34 +6,39 @@
 //! The name that pods look up is narrowed or widened before all else, by [`apply_name_action`].
 //!
 //! A pass claims for a few seconds at most, and leaves the rest of a step to the next one, which looks at everything
-//! anew. Before each claim the policy is looked at in the cache.
+//! anew. Before each claim the policy is looked at in the cache. Effects that last longer than that go on without the
+//! pass, so that pods that hang hold neither other targets nor other policies.
 
 mod names;
 mod records;
 mod recycle;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
-use crate::controller::context::EffectContext;
+use crate::controller::context::{Context, EffectContext};
 use crate::controller::errors::ReconcileError;
 use crate::controller::guard::PolicyGuard;
 use crate::controller::record_queue::PodRecord;
-use crate::controller::state_cache::PolicyState;
+use crate::controller::state_cache::{LateResult, PolicyState};
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::spec::Method;
+use dbbalance_api::spec::{Method, TargetSpec};
 use dbbalance_core::pod::PodKey;
-use dbbalance_core::stamp::Stamp;
+use dbbalance_core::stamp::{Claim, Stamp};
 use dbbalance_kube::methods::annotate::TopologyNote;
 use dbbalance_kube::methods::rollout::WorkloadTarget;
 use dbbalance_kube::methods::{BlockedBy, EffectOutcome, rollout};
 use dbbalance_kube::recycle::Recycled;
 use dbbalance_planner::world::{EffectBackoff, World};
-use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
+use dbbalance_planner::{Gate, Plan, PodStep, Step, TargetPlan};
 pub use names::{NameApplied, apply_name_action, widen_before_exit, widen_orphans};
 pub use records::write_records;
 use recycle::{PodBatch, recycle_planned_pod};
@@ -43,8 +48,12 @@ use recycle::{PodBatch, recycle_planned_pod};
 const BLOCKED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long a pass claims pods. It bounds how old the facts are that a claim is made on, and how long a status, another
-/// failover or an edit of the policy waits.
-pub const CLAIMING: Duration = Duration::from_secs(5);
+/// failover or an edit of the policy waits. With [`ANSWERING`], and what an API server takes that is slow, a pass ends
+/// within 6 s.
+pub const CLAIMING: Duration = Duration::from_secs(4);
+
+/// How long a pass waits for the effects of its last claims.
+const ANSWERING: Duration = Duration::from_millis(500);
 
 /// The time from the creation of an epoch's event to its open time: the granularity of the API server's times.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
@@ -85,6 +94,34 @@ impl TargetApplied {
             ..Self::default()
         }
     }
+
+    /// Adds the result for one pod.
+    fn add_result(
+        &mut self,
+        claim: &Claim,
+        is_canary: bool,
+        result: Recycled,
+        ctx: EffectContext<'_>,
+    ) {
+        match result {
+            Recycled::Untouched => {}
+            Recycled::Postponed => self.left += 1,
+            Recycled::Done => {
+                self.stepped = true;
+                self.fallbacks += usize::from(claim.attempt.is_fallback());
+            }
+            Recycled::Blocked(by, message) => {
+                self.blockade = Some(new_blockade(ctx, gate_of(by), message));
+            }
+            Recycled::Failed(fault, message) => {
+                self.stepped = true;
+                if fault.is_structural() && is_canary {
+                    self.structural = Some(message.clone());
+                }
+                self.failure.get_or_insert(message);
+            }
+        }
+    }
 }
 
 /// Makes the effects of a plan. `may_step`: its steps are recorded; else they are left to the next pass.
@@ -107,8 +144,9 @@ pub async fn apply_plan(
     world: &World,
     plan: &Plan,
     may_step: bool,
-    ctx: EffectContext<'_>,
+    shared: &Arc<Context>,
 ) -> Result<Applied, ReconcileError> {
+    let ctx = shared.for_effects();
     let Plan {
         status,
         settling: _,
@@ -136,74 +174,119 @@ pub async fn apply_plan(
     let note = TopologyNote::from_status(status.topology.as_ref());
     let guard = PolicyGuard::new(policy);
     let deadline = Instant::now() + CLAIMING;
-    for (spec, target) in world.spec.targets.iter().zip(targets) {
-        let TargetPlan {
-            target: name,
-            action: _,
-            held: _,
-            step,
-            annotate,
-            in_flight: _,
-            shares: _,
-            running: _,
-            max_reading_age: _,
-            watch_pods: _,
-            boost_dns: _,
-        } = target;
-        let done = match step {
-            None => TargetApplied::default(),
-            Some(Step::Stamp { pods, stamp }) => {
-                ctx.records
-                    .add(plan_records(&guard, pods, &note, Some(stamp)));
-                TargetApplied::default()
-            }
-            Some(Step::Rollout { .. }) if !may_step => TargetApplied::left(1),
-            Some(Step::Pods { pods, .. }) if !may_step => TargetApplied::left(pods.len()),
-            Some(Step::Rollout { kind, name, stamp }) => {
-                let uid = world
-                    .targets
-                    .iter()
-                    .filter_map(|t| t.workload.as_ref())
-                    .find(|w| w.kind == *kind && w.name == *name)
-                    .map(|w| w.uid.clone())
-                    .unwrap_or_default();
-                let workload = WorkloadTarget {
-                    kind: *kind,
-                    namespace: world.policy.namespace.clone(),
-                    name: name.clone(),
-                    uid,
-                };
-                if ctx.limiter.acquire_claim(deadline).await && guard.stands(ctx.stores) {
-                    roll_workload(&workload, stamp, ctx).await
-                } else {
-                    TargetApplied::left(1)
-                }
-            }
-            Some(Step::Pods {
-                pods,
-                stamp,
-                canary,
-                verify_key: _,
-            }) => {
-                let batch = PodBatch {
-                    world,
-                    spec,
-                    pods,
-                    stamp,
-                    topology: &note,
-                    is_canary: *canary,
-                    guard: &guard,
-                    deadline,
-                };
-                recycle_all(batch, ctx).await
-            }
-        };
-        ctx.records.add(plan_records(&guard, annotate, &note, None));
-        applied.targets.insert(name.clone(), done);
+    let pass = ApplyPass {
+        world,
+        note: &note,
+        guard: &guard,
+        deadline,
+        may_step,
+        shared,
+    };
+    // At once: a target whose pods do not answer must not take the time of the others.
+    let each = world.spec.targets.iter().zip(targets);
+    let each = each.map(|(spec, target)| apply_target(pass, spec, target));
+    for (target, done) in targets.iter().zip(join_all(each).await) {
+        applied.targets.insert(target.target.clone(), done);
     }
+    take_late_results(world, &mut applied, ctx);
     ctx.state
         .update(&world.policy.uid, |state| remember_left(state, &applied));
     Ok(applied)
+}
+
+/// What all targets of a pass share.
+#[derive(Clone, Copy)]
+struct ApplyPass<'a> {
+    world: &'a World,
+    note: &'a TopologyNote,
+    guard: &'a PolicyGuard,
+    /// No pod is claimed after this.
+    deadline: Instant,
+    may_step: bool,
+    shared: &'a Arc<Context>,
+}
+
+/// Makes the effects of one target's plan.
+async fn apply_target(
+    pass: ApplyPass<'_>,
+    spec: &TargetSpec,
+    target: &TargetPlan,
+) -> TargetApplied {
+    let TargetPlan {
+        target: _,
+        action: _,
+        held: _,
+        step,
+        annotate,
+        in_flight: _,
+        shares: _,
+        running: _,
+        max_reading_age: _,
+        watch_pods: _,
+        boost_dns: _,
+    } = target;
+    let ApplyPass {
+        world,
+        note,
+        guard,
+        deadline,
+        may_step,
+        shared,
+    } = pass;
+    let ctx = shared.for_effects();
+    let done = match step {
+        None => TargetApplied::default(),
+        Some(Step::Stamp { pods, stamp }) => {
+            ctx.records
+                .add(plan_records(guard, pods, note, Some(stamp)));
+            TargetApplied::default()
+        }
+        Some(Step::Rollout { .. }) if !may_step => TargetApplied::left(1),
+        Some(Step::Pods { pods, .. }) if !may_step => TargetApplied::left(pods.len()),
+        Some(Step::Rollout { kind, name, stamp }) => {
+            let uid = world
+                .targets
+                .iter()
+                .filter_map(|t| t.workload.as_ref())
+                .find(|w| w.kind == *kind && w.name == *name)
+                .map(|w| w.uid.clone())
+                .unwrap_or_default();
+            let workload = WorkloadTarget {
+                kind: *kind,
+                namespace: world.policy.namespace.clone(),
+                name: name.clone(),
+                uid,
+            };
+            if ctx.limiter.acquire_claim(deadline).await && guard.stands(ctx.stores) {
+                roll_workload(&workload, stamp, ctx).await
+            } else {
+                TargetApplied::left(1)
+            }
+        }
+        Some(Step::Pods {
+            pods,
+            stamp,
+            canary,
+            verify_key: _,
+        }) => {
+            remember_sockets(world, spec, pods, ctx);
+            let batch = PodBatch {
+                namespace: world.policy.namespace.clone(),
+                policy: world.policy.name.clone(),
+                policy_uid: world.policy.uid.clone(),
+                cluster: world.spec.cluster.identifier.clone(),
+                spec: spec.clone(),
+                stamp: stamp.clone(),
+                topology: note.clone(),
+                is_canary: *canary,
+                guard: guard.clone(),
+                deadline,
+            };
+            recycle_all(Arc::new(batch), pods, shared).await
+        }
+    };
+    ctx.records.add(plan_records(guard, annotate, note, None));
+    done
 }
 
 async fn roll_workload(
@@ -244,41 +327,85 @@ async fn roll_workload(
     done
 }
 
-async fn recycle_all(batch: PodBatch<'_>, ctx: EffectContext<'_>) -> TargetApplied {
-    let recycles = batch
-        .pods
-        .iter()
-        .map(|pod| recycle_planned_pod(batch, pod, ctx));
+/// Recycles the pods at once, and waits for them no longer than a pass may last. An effect that lasts longer goes on
+/// without its pass: its claim is on the pod, and the next pass takes up its result.
+async fn recycle_all(
+    batch: Arc<PodBatch>,
+    pods: &[PodStep],
+    shared: &Arc<Context>,
+) -> TargetApplied {
+    let (sender, mut results) = mpsc::unbounded_channel();
+    for step in pods {
+        let (batch, step, sender) = (Arc::clone(&batch), step.clone(), sender.clone());
+        let own = Arc::clone(shared);
+        let recycle = async move {
+            let ctx = own.for_effects();
+            let result = recycle_planned_pod(&batch, &step, ctx).await;
+            let unsent = sender.send((step.claim.clone(), result)).err();
+            if let Some(SendError((claim, result))) = unsent {
+                keep_late_result(&batch, claim, result, ctx);
+            }
+        };
+        shared.effect_tasks.spawn(recycle.in_current_span());
+    }
     let mut done = TargetApplied::default();
-    remember_sockets(batch, ctx);
-    for (pod, result) in batch.pods.iter().zip(join_all(recycles).await) {
-        match result {
-            Recycled::Untouched => {}
-            Recycled::Postponed => done.left += 1,
-            Recycled::Done => {
-                done.stepped = true;
-                done.fallbacks += usize::from(pod.claim.attempt.is_fallback());
-            }
-            Recycled::Blocked(by, message) => {
-                done.blockade = Some(new_blockade(ctx, gate_of(by), message));
-            }
-            Recycled::Failed(fault, message) => {
-                done.stepped = true;
-                if fault.is_structural() && batch.is_canary {
-                    done.structural = Some(message.clone());
-                }
-                done.failure.get_or_insert(message);
-            }
-        }
+    let mut running = isize::try_from(pods.len()).unwrap_or(isize::MAX);
+    let ctx = shared.for_effects();
+    let end = batch.deadline + ANSWERING;
+    while running > 0
+        && let Ok(Some((claim, result))) = timeout_at(end, results.recv()).await
+    {
+        running -= 1;
+        done.add_result(&claim, batch.is_canary, result, ctx);
+    }
+    // What comes from now on is late, and what has come in between is not.
+    results.close();
+    while let Ok((claim, result)) = results.try_recv() {
+        running -= 1;
+        done.add_result(&claim, batch.is_canary, result, ctx);
+    }
+    if running > 0 {
+        done.stepped = true;
+        ctx.state
+            .update(&batch.policy_uid, |state| state.unfinished += running);
     }
     done
 }
 
+fn keep_late_result(batch: &PodBatch, claim: Claim, result: Recycled, ctx: EffectContext<'_>) {
+    ctx.state.update_known(&batch.policy_uid, |state| {
+        state.unfinished -= 1;
+        state.late_results.push(LateResult {
+            target: batch.spec.name.clone(),
+            claim,
+            is_canary: batch.is_canary,
+            result,
+        });
+    });
+}
+
+/// Takes up the results of effects that have lasted longer than their pass, if they are of the target's due epoch. Their
+/// steps were taken then.
+fn take_late_results(world: &World, applied: &mut Applied, ctx: EffectContext<'_>) {
+    let mut late = Vec::new();
+    ctx.state.update_known(&world.policy.uid, |state| {
+        late = std::mem::take(&mut state.late_results);
+    });
+    for result in late {
+        let mut targets = world.status.targets.iter();
+        let target = targets.find(|t| t.name == result.target);
+        let is_due = target.is_some_and(|t| t.due_epoch == result.claim.epoch);
+        let Some(done) = applied.targets.get_mut(&result.target).filter(|_| is_due) else {
+            continue;
+        };
+        let stepped = done.stepped;
+        done.add_result(&result.claim, result.is_canary, result.result, ctx);
+        done.stepped = stepped;
+    }
+}
+
 /// Keeps the sockets of pods before their recycle, to prove later that it has renewed them.
-fn remember_sockets(batch: PodBatch<'_>, ctx: EffectContext<'_>) {
-    let PodBatch {
-        world, spec, pods, ..
-    } = batch;
+fn remember_sockets(world: &World, spec: &TargetSpec, pods: &[PodStep], ctx: EffectContext<'_>) {
     let mut targets = world.spec.targets.iter().zip(&world.targets);
     let Some((_, found)) = targets.find(|(s, _)| s.name == spec.name) else {
         return;
@@ -338,3 +465,6 @@ fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBa
         until,
     }
 }
+
+#[cfg(test)]
+mod tests;

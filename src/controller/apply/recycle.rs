@@ -1,5 +1,7 @@
 //! Recycles the pods of a step by `dbbalance_kube::recycle`, with the operator's fence, limit, metrics and kill points.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::time::Instant;
 
 use crate::controller::context::EffectContext;
@@ -11,18 +13,19 @@ use dbbalance_kube::methods::annotate::{StampOutcome, TopologyNote};
 use dbbalance_kube::methods::{EffectOutcome, PodRef};
 use dbbalance_kube::recycle::{PodRecycle, RecycleCallbacks, Recycled, recycle_pod};
 use dbbalance_planner::PodStep;
-use dbbalance_planner::world::World;
 
-/// The pods of one step of one target, and what all of them share.
-#[derive(Clone, Copy)]
-pub(super) struct PodBatch<'a> {
-    pub world: &'a World,
-    pub spec: &'a TargetSpec,
-    pub pods: &'a [PodStep],
-    pub stamp: &'a Stamp,
-    pub topology: &'a TopologyNote,
+/// What the pods of one step of one target share. It owns all of it, because an effect may last longer than its pass.
+#[derive(Debug)]
+pub(super) struct PodBatch {
+    pub namespace: String,
+    pub policy: String,
+    pub policy_uid: String,
+    pub cluster: String,
+    pub spec: TargetSpec,
+    pub stamp: Stamp,
+    pub topology: TopologyNote,
     pub is_canary: bool,
-    pub guard: &'a PolicyGuard,
+    pub guard: PolicyGuard,
     /// No pod is claimed after this.
     pub deadline: Instant,
 }
@@ -33,16 +36,16 @@ pub(super) struct PodBatch<'a> {
     level = "error",
     skip_all,
     fields(
-        namespace = batch.world.policy.namespace,
-        policy = batch.world.policy.name,
-        cluster = batch.world.spec.cluster.identifier,
+        namespace = batch.namespace,
+        policy = batch.policy,
+        cluster = batch.cluster,
         epoch = step.claim.epoch,
         target = batch.spec.name,
         pod = step.name,
     )
 )]
 pub(super) async fn recycle_planned_pod(
-    batch: PodBatch<'_>,
+    batch: &PodBatch,
     step: &PodStep,
     ctx: EffectContext<'_>,
 ) -> Recycled {
@@ -55,16 +58,16 @@ pub(super) async fn recycle_planned_pod(
         recycles,
         moved,
     } = step;
-    let policy = &batch.world.policy;
-    let Some(pod) = planned_pod(ctx.stores, &policy.namespace, name, uid, resource_version) else {
+    let namespace = &batch.namespace;
+    let Some(pod) = planned_pod(ctx.stores, namespace, name, uid, resource_version) else {
         return Recycled::Untouched;
     };
     let recycle = PodRecycle {
         client: ctx.client,
-        target: batch.spec,
+        target: &batch.spec,
         pod: &pod,
         pod_ref: PodRef {
-            namespace: policy.namespace.clone(),
+            namespace: namespace.clone(),
             name: name.clone(),
             uid: uid.clone(),
         },
@@ -76,13 +79,14 @@ pub(super) async fn recycle_planned_pod(
         recycles: *recycles,
     };
     let callbacks = OperatorCallbacks {
+        step,
         pod_ref: &recycle.pod_ref,
-        resource_version,
-        method: *method,
+        is_claimed: AtomicBool::new(false),
         batch,
         ctx,
     };
     let result = recycle_pod(&recycle, batch.is_canary, ctx.pod_caller, &callbacks).await;
+    callbacks.forget_failed_claim();
     log_result(&result, *method, claim);
     result
 }
@@ -124,35 +128,63 @@ fn log_result(result: &Recycled, method: Method, claim: &Claim) {
 
 /// What the operator does between the steps of a recycle.
 struct OperatorCallbacks<'a> {
+    step: &'a PodStep,
     pod_ref: &'a PodRef,
-    /// The version of the pod that the claim was written on.
-    resource_version: &'a str,
-    method: Method,
-    batch: PodBatch<'a>,
+    /// The claim is on the pod.
+    is_claimed: AtomicBool,
+    batch: &'a PodBatch,
     ctx: EffectContext<'a>,
+}
+
+impl OperatorCallbacks<'_> {
+    /// Counts the pod as claimed from now on, though its claim is only sent: its pass may end before it is answered.
+    fn remember_claim(&self) {
+        let PodStep {
+            uid,
+            resource_version,
+            claim,
+            ..
+        } = self.step;
+        let (version, claim) = (resource_version.clone(), claim.clone());
+        self.ctx.state.update(&self.batch.policy_uid, |state| {
+            state.claimed.insert(uid.clone(), (version, claim));
+        });
+    }
+
+    /// Takes that back if there was no claim.
+    fn forget_failed_claim(&self) {
+        if self.is_claimed.load(Ordering::Relaxed) {
+            return;
+        }
+        self.ctx
+            .state
+            .update_known(&self.batch.policy_uid, |state| {
+                state.claimed.remove(&self.step.uid);
+            });
+    }
 }
 
 impl RecycleCallbacks for OperatorCallbacks<'_> {
     async fn wait_for_permit(&self) -> bool {
-        self.ctx.limiter.acquire_claim(self.batch.deadline).await
-            && self.batch.guard.stands(self.ctx.stores)
+        let permitted = self.ctx.limiter.acquire_claim(self.batch.deadline).await
+            && self.batch.guard.stands(self.ctx.stores);
+        if permitted {
+            self.remember_claim();
+        }
+        permitted
     }
 
     fn may_act(&self) -> bool {
         self.ctx.leadership.is_leading()
     }
 
-    fn on_claimed(&self, claim: &Claim) {
-        let (uid, version) = (self.pod_ref.uid.clone(), self.resource_version.to_owned());
-        let policy = &self.batch.world.policy.uid;
-        self.ctx.state.update(policy, |m| {
-            m.claimed.insert(uid, (version, claim.clone()));
-        });
+    fn on_claimed(&self, _: &Claim) {
+        self.is_claimed.store(true, Ordering::Relaxed);
         fail::fail_point!("claimed");
     }
 
     fn on_effect(&self, outcome: &EffectOutcome) {
-        self.ctx.metrics.count_effect(self.method, outcome);
+        self.ctx.metrics.count_effect(self.step.method, outcome);
         if *outcome == EffectOutcome::Done {
             fail::fail_point!("acted");
         }

@@ -255,7 +255,6 @@ pub fn simulate_blind_failover(case: BlindFailover, seed: u64) -> BlindOutcome {
         hold: case.hold.map(SignedDuration::from_secs),
         since: simulated_time(settled),
         after: None,
-        leaving: &BTreeSet::new(),
     };
     let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],

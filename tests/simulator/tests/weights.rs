@@ -12,7 +12,14 @@ fn run(case: &SimulationCase) -> Vec<(Vec<u32>, End)> {
     let runs = (0..RUNS).map(|seed| {
         let mut world = SimulatedWorld::new(case, seed);
         let settings = Settings::default();
-        let end = recycle_steered(case, &mut world, Reach::Prompt, &settings, LookUps::Own);
+        let end = recycle_steered(
+            case,
+            &mut world,
+            Reach::Prompt,
+            &settings,
+            LookUps::Own,
+            None,
+        );
         (world.held(), end)
     });
     runs.collect()

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::inputs::{EndpointAnswer, Inputs, PodView, Settings};
 use super::shares::{round_to_permille, to_f64};
@@ -20,11 +20,25 @@ pub(super) struct RecentAnswers<'a> {
 }
 
 impl<'a> RecentAnswers<'a> {
-    /// Keeps the newest `settings.looks` answers of each cache that are recent enough.
+    /// Keeps the newest `settings.looks` answers of each cache that are recent enough to tell what is answered next.
     pub(super) fn from_fresh(looks: &'a [EndpointAnswer], now: Timestamp, by: &Settings) -> Self {
+        Self::of_age(looks, now, by, by.look_age)
+    }
+
+    /// Keeps the newest `settings.looks` answers of each cache that are recent enough where all must agree.
+    pub(super) fn to_agree(looks: &'a [EndpointAnswer], now: Timestamp, by: &Settings) -> Self {
+        Self::of_age(looks, now, by, by.agreement_age)
+    }
+
+    fn of_age(
+        looks: &'a [EndpointAnswer],
+        now: Timestamp,
+        by: &Settings,
+        age: SignedDuration,
+    ) -> Self {
         let mut young: Vec<&EndpointAnswer> = looks
             .iter()
-            .filter(|l| l.at <= now && now <= add_saturating(l.at, by.look_age))
+            .filter(|l| l.at <= now && now <= add_saturating(l.at, age))
             .collect();
         young.sort_by_key(|l| std::cmp::Reverse(l.at));
         let mut answers = Self {

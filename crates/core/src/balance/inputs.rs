@@ -204,6 +204,9 @@ pub struct Settings {
     pub looks: usize,
     /// The age from which a lookup says nothing about the next answer.
     pub look_age: SignedDuration,
+    /// The age from which a lookup does not count any more where all must agree, before broken pods are taken. A newer
+    /// answer that disagrees holds them whatever this is.
+    pub agreement_age: SignedDuration,
     /// How long the gate requires every lookup to agree: 20 s, or 40 s where at most two caches are known, because
     /// agreement comes soon there.
     pub patience: SignedDuration,
@@ -254,6 +257,9 @@ impl Default for Settings {
             read_percent: 90,
             looks: 8,
             look_age: SignedDuration::from_secs(2),
+            // As for the epoch's gate (docs/adr/0008): a batch of looks takes a second or two, and where many clusters
+            // wait for theirs, none follows soon.
+            agreement_age: SignedDuration::from_secs(5),
             patience: SignedDuration::from_secs(20),
             yielding: SignedDuration::from_secs(20),
             pod_cooldown: SignedDuration::from_secs(35),

@@ -151,7 +151,7 @@ fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
         })
     };
     let on_cluster = || {
-        let answers = RecentAnswers::from_fresh(inputs.writer_looks, inputs.now, by);
+        let answers = RecentAnswers::to_agree(inputs.writer_looks, inputs.now, by);
         judge(answers, &|id| id == writer)
     };
     let on_reader = || {
@@ -159,7 +159,7 @@ fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
             return check_beside_leaving(inputs, serves);
         }
         judge(
-            RecentAnswers::from_fresh(inputs.looks, inputs.now, by),
+            RecentAnswers::to_agree(inputs.looks, inputs.now, by),
             &serves,
         )
     };

@@ -82,7 +82,17 @@ fn seven_looks_are_too_few_and_old_ones_are_none() {
     stage.writer_answers(&["w"; 7]);
     assert!(stage.decide().urgent.is_empty());
     stage.writer_answers(&["w"; 8]);
+    stage.now = at(7);
+    assert!(stage.decide().urgent.is_empty());
+}
+
+#[test]
+fn eight_looks_of_a_few_seconds_ago_are_fresh_enough_and_a_newer_one_that_disagrees_holds() {
+    let mut stage = writers(&["r00", "w"]);
+    stage.writer_answers(&["w"; 8]);
     stage.now = at(4);
+    assert_eq!(stage.decide().urgent.len(), 1);
+    stage.writer_looks.extend(looks(at(3), &["r00"]));
     assert!(stage.decide().urgent.is_empty());
 }
 
