@@ -306,7 +306,6 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
         expected: ExpectedAnswers {
             topology: &after.topology,
             former: &BTreeSet::new(),
-            leaving: &BTreeSet::new(),
             hold: None,
             since,
             after: None,
