@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::limiter::LookupPriority;
 use super::lookup::IpFamily;
 use dbbalance_api::spec::Endpoint;
 use dbbalance_core::topology::InstanceId;
@@ -19,6 +20,9 @@ const INSTANCE_INTERVAL: Duration = Duration::from_secs(30);
 const IPV6_INTERVAL: Duration = Duration::from_mins(1);
 /// The interval of IPv6 addresses that are not there, as in most clusters: only a change of the network type adds them.
 const NO_IPV6_INTERVAL: Duration = Duration::from_mins(30);
+/// The interval of a steered name while it is narrowed: twelve looks that agree, of each name server, take about a second.
+/// Each look is over a new socket, so that with several caches behind one address each is asked (docs/adr/0020).
+const STEERED_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval: a longer TTL may be a mistake.
 const MAX_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -31,6 +35,12 @@ pub(super) enum DnsQuestion {
     Writer,
     /// The reader endpoint.
     Reader,
+    /// A name that is narrowed now, asked of one name server.
+    Steered {
+        name: String,
+        /// The index of the server among those of the resolver.
+        server: usize,
+    },
 }
 
 impl DnsQuestion {
@@ -41,9 +51,17 @@ impl DnsQuestion {
         }
     }
 
+    /// Returns which look-ups a look-up of this name outside of a batch goes before.
+    pub(super) const fn priority(&self) -> LookupPriority {
+        match self {
+            Self::Steered { .. } => LookupPriority::Awaited,
+            Self::Writer | Self::Reader | Self::Instance(..) => LookupPriority::Routine,
+        }
+    }
+
     pub(super) const fn family(&self) -> IpFamily {
         match self {
-            Self::Writer | Self::Reader => IpFamily::V4,
+            Self::Writer | Self::Reader | Self::Steered { .. } => IpFamily::V4,
             Self::Instance(_, family) => *family,
         }
     }
@@ -70,6 +88,7 @@ pub(super) fn question_interval(
 ) -> Duration {
     let ttl = state.ttl;
     match (question, wanted) {
+        (DnsQuestion::Steered { .. }, _) => STEERED_INTERVAL,
         (DnsQuestion::Writer | DnsQuestion::Reader, _)
         | (DnsQuestion::Instance(_, IpFamily::V4), true) => {
             ttl.clamp(ENDPOINT_INTERVAL, MAX_INTERVAL)

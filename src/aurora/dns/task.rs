@@ -34,7 +34,7 @@ async fn sample_forever(shared: &Arc<SamplerShared>, sampled: &Arc<SampledCluste
         for question in due {
             let (shared, sampled) = (Arc::clone(shared), Arc::clone(sampled));
             asking.spawn(async move {
-                shared.limiter.acquire(LookupPriority::Routine).await;
+                shared.limiter.acquire(question.priority()).await;
                 sampled.lock_names().leave_queue(&question);
                 ask_question(shared, sampled, question).await;
             });
@@ -101,16 +101,12 @@ async fn ask_question(
     sampled.names_changed.notify_one();
     let Some(name) = name else { return };
     let at = (shared.config.clock)();
-    let answer = shared
-        .config
-        .resolver
-        .resolve(&name, question.family())
-        .await;
-    let result = match &answer {
-        Ok(_) => LookupResult::Ok,
-        Err(failure) => LookupResult::Failed(*failure),
+    let resolver = &shared.config.resolver;
+    let answer = match &question {
+        DnsQuestion::Steered { server, .. } => resolver.resolve_at(*server, &name).await,
+        _ => resolver.resolve(&name, question.family()).await,
     };
-    shared.config.stats.count_lookup(result);
+    shared.config.stats.count_lookup(LookupResult::of(&answer));
     let now = Instant::now();
     let signals = sampled
         .lock_names()

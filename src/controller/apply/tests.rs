@@ -11,7 +11,9 @@ use crate::controller::context::Context;
 use crate::controller::observe::observe_world;
 use crate::controller::testing::{add_deployment, context, policy};
 use crate::k8s::watch::testing::FilledStores;
+use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::Load;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::stamp::{Attempt, Claim};
 use dbbalance_core::topology::Fingerprint;
 use dbbalance_planner::PodStep;
@@ -89,6 +91,7 @@ fn step(world: &World, target: usize) -> TargetPlan {
         }),
         annotate: vec![],
         in_flight: Load::default(),
+        shares: ReaderShares::Unmeasured,
         running: true,
         max_reading_age: None,
         watch_pods: vec![],
@@ -115,6 +118,7 @@ async fn apply_two() -> (Applied, Duration, Arc<Context>) {
         open: None,
         targets: vec![step(&world, 0), step(&world, 1)],
         notices: vec![],
+        name_action: NameAction::Keep,
         wake: None,
     };
     let began = Instant::now();
@@ -179,6 +183,7 @@ async fn an_effect_that_lasts_longer_than_its_pass_goes_on_and_the_next_pass_tak
         open: None,
         targets: steps,
         notices: vec![],
+        name_action: NameAction::Keep,
         wake: None,
     };
     let applied = apply_plan(&current, &world, &rest, true, &ctx).await;

@@ -44,11 +44,23 @@ pub(crate) fn count_free(
         surges: method == Method::Evict,
         urgent: false,
     };
-    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), kind).is_ok();
+    let beside = if usable.is_by_name() {
+        count_starting(ctx)
+    } else {
+        0
+    };
+    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods + beside), kind).is_ok();
     while free > 0 && !fits(free) {
         free -= 1;
     }
     free
+}
+
+/// Returns how many pods may connect by themselves while the name is narrowed: those that are not Ready.
+fn count_starting(ctx: &TargetContext) -> usize {
+    let pods = ctx.found.pods.iter();
+    pods.filter(|p| !p.ready && !p.finished && !p.terminating)
+        .count()
 }
 
 /// Which privileges of a failover a target has now.

@@ -48,7 +48,7 @@ pub(super) fn gate(plan: &Plan) -> Option<Gate> {
 }
 
 /// What became of the pods of a step: stamped, and marked as moved.
-fn recycled(world: &mut World, plan: &Plan, second: i64) {
+pub(super) fn recycled(world: &mut World, plan: &Plan, second: i64) {
     let Some(Step::Pods { pods, stamp, .. }) = &plan.targets[0].step else {
         unreachable!("there is no step: {:?}", plan.targets[0].held)
     };

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_api::status::Trigger;
 use dbbalance_core::balance::{
-    EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings, decide_balance,
+    EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
+    decide_balance,
 };
 use dbbalance_core::dns::DnsSample;
 use dbbalance_core::dns::agreement::{
     AwaitedChange, ExpectedAnswers, check_agreement, check_pools,
 };
 use dbbalance_core::topology::InstanceId;
+use dbbalance_core::weights::ReaderWeights;
 
 use super::*;
+
+static NOBODY: BTreeSet<InstanceId> = BTreeSet::new();
 
 /// How long a cluster's records lead elsewhere after the failover.
 const FOLLOWS: SignedDuration = SignedDuration::from_secs(3);
@@ -111,6 +115,7 @@ impl Failover {
         ExpectedAnswers {
             topology: &self.view.topology,
             former,
+            leaving: &NOBODY,
             hold: (self.evidence == Evidence::None).then_some(HOLD),
             // Each check says since when.
             since: Timestamp::MAX,
@@ -168,6 +173,7 @@ impl Failover {
             read_at: Some(now),
             ready: true,
             in_flight: false,
+            started: None,
             last_recycled: None,
             recycles: 0,
             movable: true,
@@ -177,7 +183,10 @@ impl Failover {
         let decision = decide_balance(&Inputs {
             now,
             topology: &self.view.topology,
+            leaving: &NOBODY,
             previous_writer: None,
+            weights: &ReaderWeights::default(),
+            others: &OtherConnections::default(),
             pools,
             pods: &[pod],
             looks: &answers(&dns.reader),
@@ -186,6 +195,7 @@ impl Failover {
             canary: false,
             event: None,
             reach: Reach::Prompt,
+            name: None,
             settings: &Settings::default(),
             memory: &RebalanceState::default(),
             scope: "",

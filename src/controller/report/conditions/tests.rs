@@ -26,6 +26,7 @@ fn world(pod: &Pod) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec,
@@ -36,6 +37,8 @@ fn world(pod: &Pod) -> World {
         targets: vec![TargetWorld {
             workload: None,
             pods: vec![facts],
+            disruption_budgets: vec![],
+            header_problem: None,
             owned_by: None,
             backoff: None,
             left_of_step: 0,
@@ -49,6 +52,7 @@ fn world(pod: &Pod) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
+        steered_name: None,
     }
 }
 
@@ -142,6 +146,7 @@ fn a_failover_that_would_be_held_is_said_and_said_again_in_the_same_words() {
         engine: "aurora-postgresql".into(),
         endpoints: dbbalance_core::topology::Endpoints::default(),
         facts: std::collections::BTreeMap::default(),
+        leaving: std::collections::BTreeSet::default(),
     });
     let mut written = Vec::new();
     for second in 0..3 {
@@ -160,4 +165,67 @@ fn a_failover_that_would_be_held_is_said_and_said_again_in_the_same_words() {
     }
     written.dedup();
     assert_eq!(written.len(), 1, "{written:?}");
+}
+
+#[test]
+fn the_condition_of_a_drain_is_there_while_a_drain_is_asked_for() {
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let mut world = world(&pod_of("ReplicaSet", &running));
+    world.policy.drain = Some("no instance".into());
+    let mut status = DbBalancePolicyStatus::default();
+    let conditions_of = |world: &World, status: &mut DbBalancePolicyStatus| {
+        let now = AFTER_THE_POD.parse().unwrap();
+        let findings = dbbalance_planner::policy::PolicyFindings::of(world);
+        let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+        let plan = dbbalance_planner::plan(world, &parsed, now);
+        set_conditions(status, world, &parsed, &plan, now);
+        let found = conditions::find_condition(&status.conditions, ConditionType::Drained);
+        found.map(|c| (c.status.clone(), c.reason.clone()))
+    };
+    let shown = conditions_of(&world, &mut status);
+    assert_eq!(shown, Some(("Unknown".into(), "Pending".into())));
+    world.policy.drain = None;
+    assert_eq!(conditions_of(&world, &mut status), None);
+}
+
+#[test]
+fn a_name_has_a_condition_while_it_is_steered_and_only_then() {
+    use dbbalance_core::narrow::{Led, ObservedName};
+    use dbbalance_planner::world::SteeredName;
+
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let mut world = world(&pod_of("ReplicaSet", &running));
+    let now = AFTER_THE_POD.parse().unwrap();
+    let show = |world: &mut World| {
+        let findings = dbbalance_planner::policy::PolicyFindings::of(world);
+        let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+        let plan = dbbalance_planner::plan(world, &parsed, now);
+        let mut status = plan.status.clone();
+        set_conditions(&mut status, world, &parsed, &plan, now);
+        world.status = status;
+        let shown = conditions::find_condition(&world.status.conditions, ConditionType::Steered);
+        shown.map(|c| (c.status.clone(), c.reason.clone()))
+    };
+    let says = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+    assert_eq!(show(&mut world), None);
+    let steering = json!({"via": "Service", "reader": "pay-ro"});
+    world.spec.dns.steering = Some(serde_json::from_value(steering).unwrap());
+    assert_eq!(show(&mut world), says("Unknown", "Pending"));
+    world.steered_name = Some(SteeredName {
+        observed: ObservedName::Missing,
+        looks: Vec::new(),
+        greatest_ttl: None,
+        is_operator_alone: false,
+        is_shutting_down: false,
+        wide_until: None,
+    });
+    assert_eq!(show(&mut world), says("False", "ServiceMissing"));
+    let name = world.steered_name.as_mut().unwrap();
+    name.observed = ObservedName::Found {
+        led: Led::Aurora,
+        claim: None,
+    };
+    assert_eq!(show(&mut world), says("True", "Ready"));
+    world.spec.dns.steering = None;
+    assert_eq!(show(&mut world), None);
 }
