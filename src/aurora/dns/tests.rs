@@ -392,3 +392,45 @@ async fn keys_of_one_cluster_share_its_sampler_until_the_last_is_dropped() {
     pass(60).await;
     assert_eq!(bed.script.asked("c.cluster-zone"), asked + 2);
 }
+
+/// Clusters that all fail over at once, with their policies' reconciles a second apart, for a minute.
+async fn fail_over_together(clusters: usize) -> (Bed, Vec<(ClusterKey, ClusterView)>) {
+    let bed = Bed::new(true, 50);
+    let all = (0..clusters).map(|n| {
+        let mut view = view("abc");
+        view.topology.arn = format!("arn:aws:rds:eu-west-1:123456789012:cluster:c{n}");
+        (key(&format!("c{n}")), view)
+    });
+    let all: Vec<_> = all.collect();
+    for (key, view) in &all {
+        bed.dns.watch(key, view);
+    }
+    for _ in 0..60 {
+        for (key, _) in &all {
+            bed.dns.boost_until(key, (bed.clock)() + SignedDuration::from_secs(15));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    (bed, all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_clusters_that_fail_over_at_once_do_not_hold_each_other_by_their_looks() {
+    use dbbalance_api::spec::Endpoint;
+    use dbbalance_core::dns::agreement::{ExpectedAnswers, check_pools};
+    let (bed, all) = fail_over_together(20).await;
+    let now = (bed.clock)();
+    let held = all.iter().filter(|(key, view)| {
+        // As the gate of a failover's step asks, without evidence: `gates::dns::check_step`.
+        let expected = ExpectedAnswers {
+            topology: &view.topology,
+            former: &std::collections::BTreeSet::new(),
+            hold: Some(SignedDuration::from_secs(5)),
+            since: now,
+            after: None,
+        };
+        check_pools([Endpoint::Writer], &expected, &bed.dns.view(key), now).is_err()
+    });
+    let held = held.count();
+    assert_eq!(held, 0, "{held} of 20 clusters are held after a minute, though DNS has long followed");
+}
