@@ -434,3 +434,18 @@ async fn twenty_clusters_that_fail_over_at_once_do_not_hold_each_other_by_their_
     let held = held.count();
     assert_eq!(held, 0, "{held} of 20 clusters are held after a minute, though DNS has long followed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn eight_measured_clusters_that_fail_over_at_once_do_not_hold_each_other_by_their_looks() {
+    let settings = dbbalance_core::balance::Settings::default();
+    let (bed, all) = fail_over_together(8).await;
+    let now = (bed.clock)();
+    let held = all.iter().filter(|(key, _)| {
+        // As the sweep of broken pods asks: `balance::misplaced::check_dns_agreement`.
+        let looks = bed.dns.view(key).writer.clone();
+        let young = looks.iter().filter(|l| now.duration_since(l.at) <= settings.look_age);
+        young.count() < settings.looks
+    });
+    let held = held.count();
+    assert_eq!(held, 0, "{held} of 8 clusters are held after a minute, though DNS has long followed");
+}
