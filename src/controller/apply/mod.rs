@@ -332,3 +332,6 @@ fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBa
         until,
     }
 }
+
+#[cfg(test)]
+mod tests;
