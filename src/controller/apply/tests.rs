@@ -126,3 +126,12 @@ async fn a_target_whose_pods_hang_does_not_keep_the_targets_after_it_from_their_
         "both pods of target pay are left to the next pass, and the next, as long as one of web hangs"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_over_pods_that_hang_gives_its_place_to_other_policies_within_six_seconds() {
+    let (_, took) = apply_two().await;
+    assert!(
+        took < Duration::from_secs(6),
+        "one of the 16 places of all policies is taken for {took:?} (HTTP: up to timeoutSeconds, 60)"
+    );
+}
