@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bindings;
+mod critic;
 mod dns;
 mod epochs;
 mod gates;

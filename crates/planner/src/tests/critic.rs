@@ -1,0 +1,48 @@
+//! Faults found by an adversarial review: each test states the right behaviour, and fails.
+
+#![allow(unused_imports)]
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use crate::testing::measured::{looks, measured, read, read_one, sockets, unread};
+use crate::testing::{
+    at, claim, dns_view, due_at, look, quiet, record, running, since_claim, stamp, verified, verify,
+    view,
+};
+use crate::assess_preparedness;
+use crate::testing::parse_policy;
+use crate::world::{ClusterPeers, EffectBackoff, PeerHolding, TopologyState};
+use crate::{Gate, Notice};
+use dbbalance_api::conditions::ConditionStatus;
+use dbbalance_api::spec::{BudgetSpec, DnsSpec, Method};
+use dbbalance_api::status::{HaltReason, RunResult, Trigger};
+use dbbalance_core::budget::Holding;
+use dbbalance_core::topology::InstanceId;
+
+#[test]
+fn a_new_leader_waits_for_its_first_readings_and_recycles_nothing_blind() {
+    // A reader was added 30 minutes ago and a slow episode is still in progress; or a failover 50 s ago. The leader is
+    // lost, and its successor has not read a pod yet: that is no silence of the evidence.
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 10)]; 8];
+    for (trigger, opened) in [(Trigger::ReaderAdded, 100), (Trigger::Failover, 1950)] {
+        for method in [Method::Signal, Method::Evict] {
+            let mut world = due_at(measured(method, &pods), 2, opened, &[trigger]);
+            verify(&mut world);
+            read(&mut world, 1990, &pods);
+            world = record(world, 1990);
+            unread(&mut world);
+            for second in 2000..2005 {
+                let plan = look(&world, second);
+                assert!(
+                    plan.takes().is_empty(),
+                    "{trigger:?}, {method:?}: {:?} recycled without a reading",
+                    plan.takes(),
+                );
+                world = record(world, second);
+            }
+        }
+    }
+}
