@@ -46,3 +46,34 @@ fn a_new_leader_waits_for_its_first_readings_and_recycles_nothing_blind() {
         }
     }
 }
+
+#[test]
+fn what_pods_of_another_namespace_print_holds_no_failover() {
+    // One pod of namespace dev prints a table of 1600 sockets that do not exist, to each instance.
+    let mut measured = Holding::default();
+    for instance in ["a", "b", "c"] {
+        let id = InstanceId(instance.into());
+        measured.measured.insert(id, 1600);
+    }
+    let hostile = PeerHolding {
+        namespace: "dev".into(),
+        name: "wild".into(),
+        held: measured,
+        ..PeerHolding::default()
+    };
+    for trigger in [Trigger::Failover, Trigger::ReaderAdded] {
+        for method in [Method::Evict, Method::Signal] {
+            let mut world = verified(method, 4, trigger);
+            assert!(!look(&world, 111).takes().is_empty());
+            let budget = BudgetSpec::default();
+            let peers = std::slice::from_ref(&hostile);
+            world.peers = ClusterPeers::sum(peers, "shop", Some(&view("abc")), &budget);
+            let plan = look(&world, 111);
+            assert!(
+                !plan.takes().is_empty(),
+                "{trigger:?} by {method:?} is held: {}",
+                plan.why()
+            );
+        }
+    }
+}
