@@ -77,3 +77,43 @@ fn what_pods_of_another_namespace_print_holds_no_failover() {
         }
     }
 }
+
+#[test]
+fn a_pod_whose_readiness_flaps_does_not_resume_a_halted_run_without_end() {
+    let mut world = running(Method::Http, 6, Trigger::ReaderAdded);
+    let mut attempts = 0;
+    let mut now = 111;
+    for _ in 0..40 {
+        // The hook answers 500, twice on the first pod: the run halts.
+        let plan = look(&world, now);
+        let taken: Vec<String> = plan.takes().into_iter().map(str::to_owned).collect();
+        attempts += taken.len();
+        world.status = plan.status;
+        if !taken.is_empty() {
+            let run = world.status.targets[0].run.as_mut().unwrap();
+            run.last_step_time = Some(Time(at(now)));
+        }
+        for pod in &mut world.targets[0].pods {
+            if taken.contains(&pod.name) {
+                pod.since_claim = Some(since_claim(&claim(2, 1, now), true));
+                pod.claim = Some(claim(2, 3, now));
+            }
+        }
+        now += 20;
+        world = record(world, now);
+        // Its readiness flaps, for a reason of its own.
+        for pod in &mut world.targets[0].pods {
+            pod.ready = pod.claim.is_none();
+        }
+        now += 20;
+        world = record(world, now);
+        for pod in &mut world.targets[0].pods {
+            pod.ready = true;
+        }
+        now += 20;
+    }
+    assert!(
+        attempts <= 8,
+        "{attempts} first attempts in one epoch, each of them with a redo"
+    );
+}
