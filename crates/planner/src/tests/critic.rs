@@ -117,3 +117,32 @@ fn a_pod_whose_readiness_flaps_does_not_resume_a_halted_run_without_end() {
         "{attempts} first attempts in one epoch, each of them with a redo"
     );
 }
+
+#[test]
+fn a_crash_hours_after_a_recycle_is_not_laid_to_it() {
+    let mut world = verified(Method::Signal, 12, Trigger::ReaderAdded);
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.last_step_time = Some(Time(at(111)));
+    for index in [0, 1] {
+        let pod = &mut world.targets[0].pods[index];
+        pod.since_claim = Some(since_claim(&claim(2, 1, 111), true));
+        pod.stamp = Some(stamp(2));
+    }
+    // Then a window holds the run for the day, and two pods run out of memory in the afternoon.
+    world.spec.windows = serde_json::from_value(json!([{
+        "name": "day", "type": "Deny", "schedule": "* * * * *", "durationSeconds": 3600,
+    }]))
+    .unwrap();
+    let world = record(world, 120);
+    let mut world = record(world, 20_000);
+    for index in [0, 1] {
+        let pod = &mut world.targets[0].pods[index];
+        let since = pod.since_claim.as_mut().unwrap();
+        since.ended = vec!["app".to_owned()];
+    }
+    let plan = look(&world, 25_000);
+    assert_eq!(plan.gate(), Some(Gate::Window), "{}", plan.why());
+    let run = plan.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.result, RunResult::Running, "{:?}", run.halted_reason);
+    assert_ne!(run.halted_reason, Some(HaltReason::AppEnded));
+}
