@@ -146,3 +146,42 @@ fn a_crash_hours_after_a_recycle_is_not_laid_to_it() {
     assert_eq!(run.result, RunResult::Running, "{:?}", run.halted_reason);
     assert_ne!(run.halted_reason, Some(HaltReason::AppEnded));
 }
+
+#[test]
+fn the_writers_of_a_failover_do_not_wait_without_end_for_a_reader_that_does_not_come_back() {
+    // Two instances; the zone of the old writer is gone. RDS lists it as a reader that reboots, for hours, and the reader
+    // endpoint leads to the only instance that serves. Target `web` has pools on both endpoints; its writers are broken.
+    let mut world = quiet(Method::Signal, 4);
+    world.spec.dns = DnsSpec::default();
+    world.topology = TopologyState::Current(view("ab"));
+    world = record(record(world, 1), 32);
+    world.status.pending_epoch = None;
+    world.topology = TopologyState::Current(view("ba"));
+    world = record(world, 100);
+    let answers = |second| Arc::new(dns_view(second, &"b".repeat(8), &"b".repeat(8)));
+    world.dns = answers(120);
+    let opening = look(&world, 120).open.unwrap();
+    crate::open_epoch(&mut world.status, opening.epoch, at(120));
+    verify(&mut world);
+    let mut said = false;
+    for second in (121..4000).step_by(10) {
+        world.dns = answers(second);
+        let plan = look(&world, second);
+        if !plan.takes().is_empty() {
+            return;
+        }
+        let late = |n: &Notice| matches!(n, Notice::DnsLate(_) | Notice::RunHalted(..));
+        said |= plan.notices.iter().any(late);
+        said |= plan.targets[0].held.as_ref().is_some_and(|h| h.until.is_some());
+        world.status = plan.status;
+        world.settling = plan.settling;
+    }
+    world.dns = answers(4000);
+    let plan = look(&world, 4000);
+    assert_eq!(plan.gate(), Some(Gate::Dns));
+    assert!(
+        said,
+        "for an hour, with dns.timeoutSeconds 300, nothing is done for the writers, and no event, halt or end says so: {}",
+        plan.why()
+    );
+}
