@@ -185,3 +185,26 @@ fn the_writers_of_a_failover_do_not_wait_without_end_for_a_reader_that_does_not_
         plan.why()
     );
 }
+
+#[test]
+fn a_failover_that_a_disruption_budget_refuses_for_hours_ends_or_is_said_by_a_condition() {
+    // The budget allows no disruption, ever: every attempt is answered with 429, and put off by 10 s.
+    let mut world = verified(Method::Evict, 4, Trigger::Failover);
+    for second in (111..15_000).step_by(10) {
+        world.targets[0].backoff = Some(EffectBackoff {
+            gate: Gate::DisruptionBudget,
+            message: "evicting pod shop/web-0: the budget web needs 4 healthy pods".to_owned(),
+            until: at(second + 10),
+        });
+        world = record(world, second);
+    }
+    let run = world.status.targets[0].run.as_ref().unwrap();
+    let prepared = assess_preparedness(&world, &parse_policy(&world), &world.status, at(15_000));
+    assert!(
+        run.result == RunResult::Halted || prepared.status == ConditionStatus::False,
+        "after four hours the run is {:?}, and Prepared is {:?}: {}",
+        run.result,
+        prepared.status,
+        prepared.message
+    );
+}
