@@ -208,3 +208,33 @@ fn a_failover_that_a_disruption_budget_refuses_for_hours_ends_or_is_said_by_a_co
         prepared.message
     );
 }
+
+#[test]
+fn a_measured_run_that_can_take_no_pod_gives_up_its_place_among_the_runs_of_the_cluster() {
+    // All connections are on b, none on c. One of four pods crashes in a loop, for days: maxUnavailable leaves none free.
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 10)]; 4];
+    for method in [Method::Signal, Method::Evict] {
+        let mut world = due_at(measured(method, &pods), 2, 100, &[Trigger::ReaderAdded]);
+        verify(&mut world);
+        match method {
+            Method::Evict => world.targets[0].pods[3].ready = false,
+            // The budget has no room: the sum is not even shown.
+            _ => world.spec.budget.max_connections = Some(12),
+        }
+        let mut plan = look(&world, 110);
+        for second in (111..8_000).step_by(5) {
+            read(&mut world, second, &pods);
+            plan = look(&world, second);
+            assert!(plan.takes().is_empty());
+            world.status = plan.status.clone();
+            world.settling = plan.settling.clone();
+        }
+        let run = world.status.targets[0].run.as_ref().unwrap();
+        assert!(
+            run.result != RunResult::Running || !plan.targets[0].running,
+            "{method:?}: after two hours the run still holds one of the cluster's three places: {:?}, {}",
+            plan.gate(),
+            plan.why()
+        );
+    }
+}
