@@ -238,3 +238,42 @@ fn a_measured_run_that_can_take_no_pod_gives_up_its_place_among_the_runs_of_the_
         );
     }
 }
+
+#[test]
+fn a_run_whose_pods_cannot_be_measured_any_more_ends_or_halts_with_the_reason() {
+    // A run evens out connections that nothing has made stale; then its pods cannot be read, for days.
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 10)]; 4];
+    let mut world = due_at(
+        measured(Method::Evict, &pods),
+        2,
+        100,
+        &[Trigger::ReaderAdded],
+    );
+    verify(&mut world);
+    for pod in &mut world.targets[0].pods {
+        pod.stamp = Some(stamp(2));
+    }
+    for second in 110..115 {
+        read(&mut world, second, &pods);
+        world = record(world, second);
+    }
+    let run = world.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.result, RunResult::Running);
+    unread(&mut world);
+    let mut passes = 0;
+    let mut now = at(120);
+    while now < at(8_000) {
+        let plan = crate::plan(&world, &parse_policy(&world), now);
+        world.status = plan.status;
+        world.settling = plan.settling;
+        now = plan.wake.unwrap_or(at(8_000));
+        passes += 1;
+    }
+    let run = world.status.targets[0].run.as_ref().unwrap();
+    assert_ne!(
+        run.result,
+        RunResult::Running,
+        "after two hours and {passes} passes: {:?}",
+        world.status.plan
+    );
+}
