@@ -311,3 +311,37 @@ fn a_measured_fleet_that_is_read_as_fast_as_the_probe_may_comes_forward_whatever
         world.status.plan[0].message
     );
 }
+
+#[test]
+fn a_signal_that_ends_the_app_of_pods_that_are_not_ready_stops_at_the_first_of_them() {
+    // Probes ask the database, so a failover makes all pods not Ready; and the app dies of the signal that it catches.
+    let mut world = running(Method::Signal, 60, Trigger::Failover);
+    for pod in &mut world.targets[0].pods {
+        pod.ready = false;
+    }
+    world.status.targets[0].run.as_mut().unwrap().ready = 0;
+    let mut ended = 0;
+    for second in 111..125 {
+        let plan = look(&world, second);
+        let taken: Vec<String> = plan.takes().into_iter().map(str::to_owned).collect();
+        world.status = plan.status;
+        if !taken.is_empty() {
+            let run = world.status.targets[0].run.as_mut().unwrap();
+            run.last_step_time = Some(Time(at(second)));
+        }
+        for pod in &mut world.targets[0].pods {
+            if taken.contains(&pod.name) {
+                let mut since = since_claim(&claim(2, 1, second), false);
+                since.ended = vec!["app".to_owned()];
+                pod.since_claim = Some(since);
+                pod.stamp = Some(stamp(2));
+                pod.restarts += 1;
+                ended += 1;
+            }
+        }
+    }
+    assert!(
+        ended <= 10,
+        "the method has ended the apps of {ended} of 60 pods, and none has shown that it works"
+    );
+}
