@@ -338,7 +338,8 @@ fn a_trimmed_pod_keeps_what_is_decided_on_and_drops_the_rest() {
         },
         "status": {
             "phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.9.9.9",
-            "conditions": [{"type": "Ready", "status": "True"}],
+            "conditions": [{"type": "Ready", "status": "True", "message": "written for people"}],
+            "initContainerStatuses": [{"name": "init", "ready": true, "restartCount": 0, "image": "i:1", "imageID": "y"}],
             "containerStatuses": [{
                 "name": "app", "ready": true, "restartCount": 2, "image": "app:1", "imageID": "x",
                 "state": {"running": {"startedAt": "2026-11-22T10:00:00Z"}},
@@ -368,6 +369,18 @@ fn a_trimmed_pod_keeps_what_is_decided_on_and_drops_the_rest() {
     let started = &left["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
     assert_eq!(started, "2026-11-22T10:00:00Z");
     assert!(left["metadata"].get("managedFields").is_none());
+    let text = left.to_string();
+    assert!(!text.contains("written for people"), "{text}");
+
+    let spec = full.spec.unwrap();
+    let status = full.status.unwrap();
+    let rooms = [
+        spec.containers.capacity(),
+        status.conditions.unwrap().capacity(),
+        status.init_container_statuses.unwrap().capacity(),
+        status.container_statuses.unwrap().capacity(),
+    ];
+    assert_eq!(rooms, [1; 4], "no room for elements that are not there");
 }
 
 #[tokio::test]
