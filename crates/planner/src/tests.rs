@@ -3,7 +3,6 @@
 
 mod addresses;
 mod bindings;
-mod critic;
 mod dns;
 mod epochs;
 mod gates;

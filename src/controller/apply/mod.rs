@@ -332,6 +332,3 @@ fn new_blockade(ctx: EffectContext<'_>, gate: Gate, message: String) -> EffectBa
         until,
     }
 }
-
-#[cfg(test)]
-mod tests;
