@@ -1,11 +1,14 @@
 //! Advances a target by its stamps alone.
 
+use jiff::Timestamp;
+
 use super::{SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{
     describe_balance_run, describe_canary, describe_stale_run, describe_stamp_step,
 };
 use crate::descriptions::waiting::show_upcoming;
 use crate::gates::dns;
+use crate::gates::pacing::{canary_watch_end, is_exempt};
 use crate::runs::canary::{Canary, check_stamped_canary};
 use crate::runs::lifecycle::{Halt, finish_fresh_run, halt_run, mark_verified};
 use crate::selection::by_stamp;
@@ -20,10 +23,22 @@ impl TargetPlanner<'_, '_> {
         self.out.action = describe_stamp_step(&self.ctx);
         let outcome = policy_gate.and_then(|()| self.select_next_step(Selector::Stamps));
         self.apply_outcome(Selector::Stamps, outcome);
-        let ends = [self.ctx.next_claim_end(), self.ctx.next_answer_end()];
+        let ends = [
+            self.ctx.next_claim_end(),
+            self.ctx.next_answer_end(),
+            self.exempt_watch_end(),
+        ];
         for end in ends.into_iter().flatten() {
             self.changes.wake_at(end);
         }
+    }
+
+    /// Returns when pods that are not Ready may follow the first of them, if they wait for that.
+    fn exempt_watch_end(&self) -> Option<Timestamp> {
+        let ctx = &self.ctx;
+        let waits = !ctx.is_verified() && is_exempt(ctx, ctx.has_urgent_pods());
+        let waits = waits && ctx.stale.iter().any(|p| !p.ready);
+        canary_watch_end(ctx).filter(|_| waits)
     }
 
     /// Ends the run of a target without stale pods, and shows what comes next.

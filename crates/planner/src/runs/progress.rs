@@ -135,9 +135,14 @@ fn allowed_failures(ctx: &TargetContext) -> usize {
 /// Returns the halt of a run whose method ends the app: at the first pod until the method is verified, and then when more
 /// pods had it than may fail.
 fn find_ended_app(ctx: &TargetContext) -> Option<Halt> {
-    let mut pods = ctx.counted.iter();
+    let mut pods = ctx.standing();
     let (pod, container) = pods.find_map(|p| Some((p, ctx.ended_container(p)?)))?;
-    if ctx.is_verified() && ctx.count_ended() <= allowed_failures(ctx) {
+    let allowed = if ctx.is_verified() {
+        allowed_failures(ctx)
+    } else {
+        0
+    };
+    if ctx.count_ended() <= allowed {
         return None;
     }
     let method = ctx.policy.recycle.method.as_str();

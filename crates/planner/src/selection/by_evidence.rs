@@ -10,6 +10,7 @@ use crate::gates::pacing::{
     count_free as count_free_pods, count_free_to_replace, is_exempt, storm_cap_end, storm_cap_gate,
 };
 use crate::target::{Stage, TargetContext};
+use crate::runs::canary::count_free_exempt;
 use crate::types::{ClosedGate, Step};
 use dbbalance_api::spec::Method;
 use dbbalance_core::balance::Decision;
@@ -104,7 +105,9 @@ fn select_urgent<'a>(
     let mut pods = claimable_pods(ctx, &decision.urgent);
     pods.retain(|candidate| {
         if exempt && !candidate.pod.ready {
-            return true;
+            let goes = exempt_left > 0;
+            exempt_left -= usize::from(goes);
+            return goes;
         }
         // One pod shows first that the method works.
         if !verified && canary {
@@ -115,6 +118,7 @@ fn select_urgent<'a>(
             let left = if replaces { &mut to_replace } else { &mut free };
             if *left == 0 {
                 return false;
+    let mut exempt_left = count_free_exempt(ctx).unwrap_or(0);
             }
             *left -= 1;
         }
