@@ -165,7 +165,15 @@ impl TargetContext<'_> {
         failed.count()
     }
 
-    /// Returns the number of pods whose app the method has ended.
+    /// Whether a pod is still there on which all has failed that may be tried, Ready or not: one whose readiness flaps is
+    /// not gone.
+    pub(crate) fn has_failed_pods(&self) -> bool {
+        let mut failed = self.standing().filter(|p| self.stage(p) == Stage::Failed);
+        failed.any(|p| self.was_ready(p) != Some(false))
+    }
+
+    /// Returns the number of pods whose app the method has ended. Of pods that were not Ready, as many may have ended by
+    /// the change itself as have without a recycle, as where a liveness probe asks the database.
     pub(crate) fn count_ended(&self) -> usize {
         let ended = self
             .standing()

@@ -417,6 +417,71 @@ fn apps_that_end_by_the_failover_itself_are_not_laid_to_the_method() {
 }
 
 #[test]
+fn a_pod_whose_readiness_flaps_does_not_resume_a_halted_run_without_end() {
+    let mut world = running(Method::Http, 6, Trigger::ReaderAdded);
+    let mut attempts = 0;
+    let mut now = 111;
+    for _ in 0..40 {
+        // The hook answers 500, twice on the first pod: the run halts.
+        let plan = look(&world, now);
+        let taken: Vec<String> = plan.takes().into_iter().map(str::to_owned).collect();
+        attempts += taken.len();
+        world.status = plan.status;
+        if !taken.is_empty() {
+            let run = world.status.targets[0].run.as_mut().unwrap();
+            run.last_step_time = Some(Time(at(now)));
+        }
+        for pod in &mut world.targets[0].pods {
+            if taken.contains(&pod.name) {
+                pod.since_claim = Some(since_claim(&claim(2, 1, now), true));
+                pod.claim = Some(claim(2, 3, now));
+            }
+        }
+        now += 20;
+        world = record(world, now);
+        // Its readiness flaps, for a reason of its own.
+        for pod in &mut world.targets[0].pods {
+            pod.ready = pod.claim.is_none();
+        }
+        now += 20;
+        world = record(world, now);
+        for pod in &mut world.targets[0].pods {
+            pod.ready = true;
+        }
+        now += 20;
+    }
+    assert_eq!(attempts, 1, "the pod that failed is still there");
+}
+
+#[test]
+fn failed_pods_that_are_replaced_one_after_the_other_resume_a_run_with_growing_pauses() {
+    let mut world = verified(Method::Signal, 12, ADDED);
+    let mut resumed = Vec::new();
+    for second in (130..40_000).step_by(10) {
+        let running = run(&world).result == RunResult::Running;
+        if running {
+            for index in 0..2 {
+                let pod = &mut world.targets[0].pods[index];
+                pod.uid = format!("uid-{index}-{second}");
+                pod.claim = Some(claim(2, 3, second));
+            }
+        } else {
+            for pod in &mut world.targets[0].pods[..2] {
+                pod.claim = None;
+            }
+        }
+        world = record(world, second);
+        if !running && run(&world).result == RunResult::Running {
+            resumed.push(second);
+        }
+    }
+    assert_eq!(resumed.len(), 8, "{resumed:?}");
+    let pauses = resumed.windows(2).map(|w| w[1] - w[0]);
+    let pauses: Vec<i64> = pauses.collect();
+    assert!(pauses.is_sorted() && pauses[6] > 1800, "{pauses:?}");
+}
+
+#[test]
 fn a_crash_hours_after_a_recycle_is_not_laid_to_it() {
     let mut world = verified(Method::Signal, 12, Trigger::ReaderAdded);
     let run = world.status.targets[0].run.as_mut().unwrap();
