@@ -20,4 +20,5 @@ mod steer;
 mod steps;
 mod stories;
 mod tape;
+mod unmeasured;
 mod worlds;

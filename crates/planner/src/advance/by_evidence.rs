@@ -1,6 +1,7 @@
 //! Advances a target whose connections are measured: the balance decides which pods move, and stamps only record.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{describe_balance_step, describe_canary};
@@ -56,16 +57,17 @@ impl TargetPlanner<'_, '_> {
         if !ctx.status.owned || ctx.stale.is_empty() {
             return ctx.status.owned;
         }
-        let opened = ctx.status.urgent_open_time.as_ref();
-        let waited = |from: Timestamp| ctx.pass.now.duration_since(from) >= BLIND_AFTER;
-        let is_blind = assessment.usable.is_none()
-            && ctx.has_urgent_pods()
-            && opened.is_some_and(|t| waited(t.0));
+        let silent_since = silent_since(ctx).filter(|_| assessment.usable.is_none());
+        let has_waited = |opened: Option<&Time>, patience| {
+            let since = opened.zip(silent_since).map(|(o, s)| o.0.max(s));
+            since.is_some_and(|s| ctx.pass.now.duration_since(s) >= patience)
+        };
+        let is_blind =
+            ctx.has_urgent_pods() && has_waited(ctx.status.urgent_open_time.as_ref(), BLIND_AFTER);
         // Without a failover nothing is broken now, but stale pods are not held without end either.
         let opened = ctx.status.open_time.as_ref();
         let patience = ctx.pass.policy.pacing.progress_deadline;
-        let is_silent = assessment.usable.is_none()
-            && opened.is_some_and(|t| ctx.pass.now.duration_since(t.0) >= patience);
+        let is_silent = has_waited(ctx.status.open_time.as_ref(), patience);
         // A token recycles every pod; a rollout moves them all at once.
         !is_blind
             && !is_silent
@@ -305,3 +307,12 @@ fn remember_templates(ctx: &mut TargetContext) {
     }
     ctx.status.template = Some(templates);
 }
+/// Returns since when evidence has been silent; `None` while its first readings are awaited. Where no pod may be read, none is
+/// awaited.
+fn silent_since(ctx: &TargetContext) -> Option<Timestamp> {
+    if !ctx.pass.world.evidence_allowed {
+        return Some(Timestamp::UNIX_EPOCH);
+    }
+    ctx.found.evidence.silent_since
+}
+
