@@ -3,15 +3,17 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
+use super::{BalanceWait, RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{describe_balance_step, describe_canary};
 use crate::descriptions::balance::describe_balance;
 use crate::descriptions::waiting::{balance_gate, exhausted_gate};
+use crate::gates::halted::check_halted;
 use crate::gates::privilege::Privilege;
 use crate::gates::topology::check_epoch;
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{Canary, check_measured_canary};
 use crate::runs::lifecycle::{Halt, finish_run, halt_run, mark_progress, mark_verified};
+use crate::runs::progress::{ProgressKind, check_progress};
 use crate::selection::assessment::{Assessment, UsableEvidence, assess_target};
 use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
@@ -65,7 +67,6 @@ impl TargetPlanner<'_, '_> {
         let is_blind =
             ctx.has_urgent_pods() && has_waited(ctx.status.urgent_open_time.as_ref(), BLIND_AFTER);
         // Without a failover nothing is broken now, but stale pods are not held without end either.
-        let opened = ctx.status.open_time.as_ref();
         let patience = ctx.pass.policy.pacing.progress_deadline;
         let is_silent = has_waited(ctx.status.open_time.as_ref(), patience);
         // A token recycles every pod; a rollout moves them all at once.
@@ -123,16 +124,45 @@ impl TargetPlanner<'_, '_> {
             self.out.step = Some(step);
             return;
         }
+        if policy_gate.is_ok()
+            && let Err(halted) = check_halted(ctx)
+        {
+            if let Some(until) = halted.until {
+                self.changes.wake_at(until);
+            }
+            self.out.held = Some(halted);
+            return;
+        }
         let closed = policy_gate.err();
         self.wait_for_reading(
             closed.unwrap_or_else(|| ClosedGate::new(Gate::Evidence, assessment.message.clone())),
         );
+        // Stale pods are not held without end: stamps decide when evidence has been silent for as long.
+        if self.ctx.stale.is_empty() {
+            let kind = ProgressKind::ByEvidence;
+            check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
+        }
     }
 
     fn wait_for_reading(&mut self, closed: ClosedGate) {
         self.out.max_reading_age = Some(NEW_READING);
         self.out.held = Some(closed);
-        self.changes.wake_at(self.next_tick());
+        let now = self.ctx.pass.now;
+        self.changes.wake_at(if self.is_reading_expected() {
+            self.next_tick()
+        } else {
+            add_duration(now, RECHECK_INTERVAL)
+        });
+    }
+
+    /// Whether a reading may come any second: what has not come for longer is asked for less often.
+    fn is_reading_expected(&self) -> bool {
+        let ctx = &self.ctx;
+        let progress = ctx.running().map(|r| r.last_progress_time.0);
+        let opened = ctx.status.open_time.as_ref().map(|t| t.0);
+        let times = [progress, opened, silent_since(ctx)];
+        let since = times.into_iter().flatten().max();
+        since.is_none_or(|since| ctx.pass.now.duration_since(since) < BLIND_AFTER)
     }
 
     pub(super) fn select_by_evidence(
@@ -154,17 +184,18 @@ impl TargetPlanner<'_, '_> {
                 return Ok(TargetOutcome::Recorded);
             }
             Canary::Waiting(message) => {
-                return Ok(TargetOutcome::Wait {
+                return Ok(TargetOutcome::Wait(BalanceWait {
                     closed: ClosedGate::new(Gate::Canary, message),
                     memory: usable.decision.memory.clone(),
                     needs_reading: usable.decision.measure,
-                });
+                    is_idle: false,
+                }));
             }
             Canary::NotNeeded => {}
         }
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
-        let mut decision = usable.decide_with_free(free, ctx.pass.now);
+        let mut decision = usable.decide_with_free(free.count, ctx.pass.now);
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
         if let Some((Step::Pods { pods, .. }, _)) = &selected {
             let repeats = pods.iter().filter(|p| decision.repeats.contains(&p.uid));
@@ -178,11 +209,17 @@ impl TargetPlanner<'_, '_> {
                 adds,
                 memory: Some(decision.memory),
             }),
-            None => TargetOutcome::Wait {
-                closed: balance_gate(ctx.pass.world, decision.wait.as_ref()),
-                memory: decision.memory,
-                needs_reading: decision.measure,
-            },
+            None => {
+                let is_idle = decision.wait == Some(Wait::NothingFree);
+                let closed = free.closed.filter(|_| is_idle);
+                TargetOutcome::Wait(BalanceWait {
+                    closed: closed
+                        .unwrap_or_else(|| balance_gate(ctx.pass.world, decision.wait.as_ref())),
+                    memory: decision.memory,
+                    needs_reading: decision.measure,
+                    is_idle,
+                })
+            }
         })
     }
 
@@ -291,6 +328,15 @@ impl TargetPlanner<'_, '_> {
     }
 }
 
+/// Returns since when evidence has been silent; `None` while its first readings are awaited. Where no pod may be read, none is
+/// awaited.
+fn silent_since(ctx: &TargetContext) -> Option<Timestamp> {
+    if !ctx.pass.world.evidence_allowed {
+        return Some(Timestamp::UNIX_EPOCH);
+    }
+    ctx.found.evidence.silent_since
+}
+
 /// Remembers the pods' templates while no rollout is in progress. Other ones than before mean that a rollout has ended.
 fn remember_templates(ctx: &mut TargetContext) {
     let workload = ctx.found.workload.as_ref();
@@ -307,12 +353,3 @@ fn remember_templates(ctx: &mut TargetContext) {
     }
     ctx.status.template = Some(templates);
 }
-/// Returns since when evidence has been silent; `None` while its first readings are awaited. Where no pod may be read, none is
-/// awaited.
-fn silent_since(ctx: &TargetContext) -> Option<Timestamp> {
-    if !ctx.pass.world.evidence_allowed {
-        return Some(Timestamp::UNIX_EPOCH);
-    }
-    ctx.found.evidence.silent_since
-}
-

@@ -1,9 +1,10 @@
 //! Measured targets that lack readings, or room: they wait with an end, and hold no other.
 
+use crate::Gate;
 use crate::testing::measured::{measured, read, silence, unread};
-use crate::testing::{due_at, look, record, verify};
+use crate::testing::{at, due_at, look, parse_policy, record, stamp, verify};
 use dbbalance_api::spec::Method;
-use dbbalance_api::status::Trigger;
+use dbbalance_api::status::{HaltReason, RunResult, Trigger};
 
 #[test]
 fn a_new_leader_waits_for_its_first_readings_and_recycles_nothing_blind() {
@@ -28,6 +29,92 @@ fn a_new_leader_waits_for_its_first_readings_and_recycles_nothing_blind() {
             }
         }
     }
+}
+
+#[test]
+fn a_measured_run_that_can_take_no_pod_gives_up_its_place_among_the_runs_of_the_cluster() {
+    // All connections are on b, none on c. One of four pods crashes in a loop, for days: maxUnavailable leaves none free.
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 10)]; 4];
+    for method in [Method::Signal, Method::Evict] {
+        let mut world = due_at(measured(method, &pods), 2, 100, &[Trigger::ReaderAdded]);
+        verify(&mut world);
+        match method {
+            Method::Evict => world.targets[0].pods[3].ready = false,
+            // The budget has no room: the sum is not even shown.
+            _ => world.spec.budget.max_connections = Some(12),
+        }
+        let mut plan = look(&world, 110);
+        for second in (111..8_000).step_by(5) {
+            read(&mut world, second, &pods);
+            plan = look(&world, second);
+            assert!(plan.takes().is_empty());
+            world.status = plan.status.clone();
+            world.settling = plan.settling.clone();
+        }
+        let run = world.status.targets[0].run.as_ref().unwrap();
+        assert!(
+            !plan.targets[0].running,
+            "{method:?}: after two hours the run still holds one of the cluster's three places: {:?}, {}",
+            plan.gate(),
+            plan.why()
+        );
+        match method {
+            Method::Evict => assert_eq!(run.halted_reason, Some(HaltReason::NoProgress)),
+            _ => assert_eq!(plan.gate(), Some(Gate::Budget), "{}", plan.why()),
+        }
+        assert!(
+            plan.why().contains(if method == Method::Evict {
+                "1 of 4"
+            } else {
+                "needs"
+            }),
+            "{}",
+            plan.why()
+        );
+        assert!(plan.wake.is_none_or(|w| w >= at(7999)), "{:?}", plan.wake);
+    }
+}
+
+#[test]
+fn a_run_whose_pods_cannot_be_measured_any_more_ends_or_halts_with_the_reason() {
+    // A run evens out connections that nothing has made stale; then its pods cannot be read, for days.
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 10)]; 4];
+    let mut world = due_at(
+        measured(Method::Evict, &pods),
+        2,
+        100,
+        &[Trigger::ReaderAdded],
+    );
+    verify(&mut world);
+    for pod in &mut world.targets[0].pods {
+        pod.stamp = Some(stamp(2));
+    }
+    for second in 110..115 {
+        read(&mut world, second, &pods);
+        world = record(world, second);
+    }
+    let run = world.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.result, RunResult::Running);
+    unread(&mut world);
+    let mut passes = 0;
+    let mut now = at(120);
+    while now < at(8_000) {
+        let plan = crate::plan(&world, &parse_policy(&world), now);
+        world.status = plan.status;
+        world.settling = plan.settling;
+        now = plan.wake.unwrap_or(at(8_000));
+        passes += 1;
+    }
+    let run = world.status.targets[0].run.as_ref().unwrap();
+    assert_ne!(
+        run.result,
+        RunResult::Running,
+        "after two hours and {passes} passes: {:?}",
+        world.status.plan
+    );
+    assert_eq!(run.halted_reason, Some(HaltReason::NoProgress));
+    assert_eq!(world.status.plan[0].waiting_for.as_deref(), Some("Halted"));
+    assert!(passes < 400, "{passes} passes");
 }
 
 #[test]
