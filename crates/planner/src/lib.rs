@@ -34,6 +34,7 @@ pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_unta
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
 pub use prepared::{Preparedness, assess_preparedness};
+pub use runs::holds::{LastingHold, find_lasting_hold};
 pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
 pub use types::{ClosedGate, Gate, Notice, Opening, Plan, PodStep, Step, TargetPlan};

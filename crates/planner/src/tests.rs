@@ -7,6 +7,7 @@ mod dns;
 mod epochs;
 mod gates;
 mod harm;
+mod holds;
 mod incurable;
 mod measured;
 mod odds;
