@@ -162,6 +162,9 @@ pub struct TargetEvidence {
     /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers them: a recycle
     /// is proved by them.
     pub before: BTreeMap<String, Arc<[Socket]>>,
+    /// Since when this replica reads the pods and has no evidence that can be relied on: from its first request, or from
+    /// the last pass that had some. `None` while it has not asked for a reading: that is no silence.
+    pub silent_since: Option<Timestamp>,
 }
 
 impl TargetEvidence {
