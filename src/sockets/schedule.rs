@@ -1,7 +1,8 @@
 //! Schedules the reads of the probe: the last reading of each pod, and which read is next.
 //!
-//! Times are arguments. Requested reads come first, but heartbeats keep a share. Within each, namespaces take turns, then
-//! policies, then what is due longest comes first.
+//! Times are arguments. Requested reads come first, but heartbeats keep a share. Half of the requested reads are those of
+//! one target, for a whole round. Within the rest, namespaces take turns, then policies, then what is due longest comes
+//! first.
 
 mod bounds;
 mod turns;
@@ -270,6 +271,9 @@ impl ReadSchedule {
 
     /// Returns the read whose turn it is, if one may start now.
     pub(super) fn take_read(&mut self, wall: Timestamp, now: Instant) -> Option<ScheduledRead> {
+        let due = self.targets.iter().filter(|(_, t)| t.has_wanted(now));
+        self.turns
+            .pass_round(due.map(|(key, target)| (key, target.pods.len())));
         let full = self.background >= self.background_slots;
         let mut best: Option<(ReadTurn, TargetKey, String)> = None;
         for (key, target) in &self.targets {
@@ -293,7 +297,7 @@ impl ReadSchedule {
         slot.reading = Some(wall);
         let background = cause == ReadCause::Heartbeat;
         self.background += usize::from(background);
-        self.turns.take(&key);
+        self.turns.take(&key, cause);
         Some(ScheduledRead {
             key,
             pod: slot.pod.clone(),
@@ -332,6 +336,12 @@ impl ReadSchedule {
 }
 
 impl ProbedTarget {
+    /// Whether a requested read is due.
+    fn has_wanted(&self, now: Instant) -> bool {
+        let mut waiting = self.pods.values().filter(|s| s.reading.is_none());
+        waiting.any(|s| matches!(s.due, Some((ReadCause::Wanted, at)) if at <= now))
+    }
+
     fn is_quiet(&self, now: Instant) -> bool {
         self.pods
             .values()

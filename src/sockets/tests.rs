@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
+mod fleet;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

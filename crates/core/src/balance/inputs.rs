@@ -189,6 +189,24 @@ pub struct Inputs<'a> {
     pub recent_change: bool,
 }
 
+/// How long a pod's reading may take of a round of all pods of a target, by which evidence is longer usable where there
+/// are many. In its turn a target has half of the probe's 20 reads a second; half as much again is for slow reads.
+const READING_SHARE: SignedDuration = SignedDuration::from_millis(150);
+
+/// The longest time for which evidence is usable: a round of 2,000 pods. What a pool holds changes slowly, unless
+/// something happens to the pod, which is then read anew.
+const MAX_EVIDENCE_AGE: SignedDuration = SignedDuration::from_secs(300);
+
+impl Inputs<'_> {
+    /// Returns the age from which evidence is not acted on. It grows with the time that a round of reads takes, because
+    /// otherwise from some number of pods on never enough of them would have been read lately.
+    pub(super) fn evidence_age(&self) -> SignedDuration {
+        let pods = i32::try_from(self.pods.len()).unwrap_or(i32::MAX);
+        let round = READING_SHARE.checked_mul(pods).unwrap_or(MAX_EVIDENCE_AGE);
+        self.settings.evidence_age.max(round.min(MAX_EVIDENCE_AGE))
+    }
+}
+
 /// Tolerances and limits. The defaults come from the simulation in `tests/simulator`, which checks them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -219,7 +237,8 @@ pub struct Settings {
     /// The least time after which a pod with broken connections is recycled again; the last time it may be, after
     /// `pod_cooldown`.
     pub redo: SignedDuration,
-    /// The age from which evidence is not acted on.
+    /// The age from which evidence is not acted on, of a target whose pods are all read within it. That of more pods is
+    /// usable for as long as a round of reads takes.
     pub evidence_age: SignedDuration,
     /// How long a batch may take to come back before it is measured as it is.
     pub settle: SignedDuration,

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::dns_gate::RecentAnswers;
 use super::inputs::{Inputs, PodView, Reach, Settings};
-use super::pod_shares::{PodShares, is_usable};
+use super::pod_shares::{PodShares, is_recent};
 use super::sweep::{self, Allowance};
 use super::verdict::{Wait, add_saturating};
 use dbbalance_api::rebalance_state::RebalanceState;
@@ -51,7 +51,7 @@ pub(super) fn select_misplaced(
                 .is_some_and(|done| inputs.now < add_saturating(done, rest_before_redo(pod, by)))
         {
             recent += 1;
-        } else if is_usable(inputs, pod) {
+        } else if is_recent(inputs, pod) {
             due.push(row);
         } else {
             unmeasured += 1;

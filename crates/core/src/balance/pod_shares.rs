@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::inputs::{Holdings, Inputs, PodView, Pools, Strays};
 use super::verdict::{Unknown, add_saturating};
@@ -148,9 +148,18 @@ impl<'a> PodShares<'a> {
 
 /// Returns whether a pod's evidence can be acted on.
 pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
+    is_younger(inputs, pod, inputs.evidence_age())
+}
+
+/// Returns whether a pod's evidence is so recent that its broken connections are still there: after a failover many
+/// pools renew them by themselves.
+pub(super) fn is_recent(inputs: &Inputs, pod: &PodView) -> bool {
+    is_younger(inputs, pod, inputs.settings.evidence_age)
+}
+
+fn is_younger(inputs: &Inputs, pod: &PodView, age: SignedDuration) -> bool {
     pod.read_at.is_some_and(|read| {
-        inputs.now <= add_saturating(read, inputs.settings.evidence_age)
-            && pod.last_recycled.is_none_or(|done| read > done)
+        inputs.now <= add_saturating(read, age) && pod.last_recycled.is_none_or(|done| read > done)
     })
 }
 

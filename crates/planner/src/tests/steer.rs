@@ -536,3 +536,37 @@ fn connections_that_are_none_of_the_clusters_are_no_proof_against_the_first_pod(
         plan.targets[0].held
     );
 }
+
+#[test]
+fn a_measured_fleet_that_is_read_as_fast_as_the_probe_may_comes_forward_whatever_its_size() {
+    // 300 pods on b and none on c; each is read every 15 s, as 20 reads a second allow (`sockets::PER_SECOND`).
+    let pods: Vec<&[(&str, u16)]> = vec![&[("b", 3)]; 300];
+    let mut world = due_at(
+        measured(Method::Signal, &pods),
+        2,
+        100,
+        &[Trigger::ReaderAdded],
+    );
+    verify(&mut world);
+    let held = sockets(1000, &[("b", 3)]);
+    for second in (110..4_000).step_by(60) {
+        for index in 0..300 {
+            let age = (second + i64::try_from(index).unwrap()) % 15;
+            read_one(&mut world, second - age, index, &held);
+        }
+        looks(&mut world, second, "c", "a");
+        let plan = look(&world, second);
+        if !plan.takes().is_empty() {
+            return;
+        }
+        world.status = plan.status;
+        world.settling = plan.settling;
+    }
+    let target = &world.status.targets[0];
+    panic!(
+        "after an hour no pod was taken, {} are stale, the run is {:?}: {:?}",
+        target.stale,
+        target.run.as_ref().map(|r| r.result),
+        world.status.plan[0].message
+    );
+}

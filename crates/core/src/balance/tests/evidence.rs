@@ -97,3 +97,49 @@ fn a_pod_read_before_its_last_recycle_is_not_read() {
         })
     ));
 }
+
+#[test]
+fn a_target_of_many_pods_is_decided_by_readings_of_a_whole_round_however_long_that_takes() {
+    for (pods, round) in [(300, 30), (2_000, 200)] {
+        let mut stage = Stage::readers(&[pods, 0]);
+        stage.now = at(1_000);
+        stage.event = Some(at(900));
+        for (n, pod) in (0..).zip(&mut stage.pods) {
+            pod.read_at = Some(at(1_000 - n % round));
+        }
+        stage.answers(&["r01"; 8]);
+        let decision = stage.decide();
+        assert!(
+            !decision.moves.is_empty(),
+            "{pods} pods: {:?}",
+            decision.wait
+        );
+    }
+}
+
+#[test]
+fn a_few_pods_are_not_decided_by_readings_of_half_a_minute_ago() {
+    let mut stage = Stage::readers(&[20, 0]);
+    stage.answers(&["r01"; 8]);
+    assert!(!stage.decide().moves.is_empty());
+    stage.now = at(30);
+    stage.answers(&["r01"; 8]);
+    assert!(matches!(
+        stage.decide().wait,
+        Some(Wait::MeasureFirst { usable: 0, .. })
+    ));
+}
+
+#[test]
+fn broken_pods_of_a_large_target_go_by_readings_of_the_last_seconds_alone() {
+    let holds = vec![holdings([("r00", 5)]); 300];
+    let mut stage = Stage::new(topology(2), Pools::Writer, holds);
+    stage.now = at(1_000);
+    for (n, pod) in (0..).zip(&mut stage.pods) {
+        pod.before_failover = true;
+        pod.read_at = Some(at(1_000 - n % 30));
+    }
+    stage.writer_answers(&["w"; 8]);
+    let urgent = stage.decide().urgent;
+    assert_eq!(urgent.len(), 110, "11 of 30 seconds");
+}
