@@ -171,7 +171,7 @@ fn a_name_has_a_condition_while_it_is_steered_and_only_then() {
     let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
     let mut world = world(&pod_of("ReplicaSet", &running));
     let now = AFTER_THE_POD.parse().unwrap();
-    let mut show = |world: &mut World| {
+    let show = |world: &mut World| {
         let findings = dbbalance_planner::policy::PolicyFindings::of(world);
         let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
         let plan = dbbalance_planner::plan(world, &parsed, now);
