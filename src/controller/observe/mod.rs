@@ -270,6 +270,7 @@ fn target_evidence(
     TargetEvidence {
         measured: ctx.probe.measured(&key),
         before,
+        read_since: requested,
         // A pass that had evidence before the pods were replaced says nothing about these.
         silent_since: requested.max(requested.and(state.last_evidence.get(&spec.name).copied())),
     }
