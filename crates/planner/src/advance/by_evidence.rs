@@ -96,9 +96,13 @@ impl TargetPlanner<'_, '_> {
         }
         self.out.action = describe_balance_step(&self.ctx, Some(&usable.decision));
         let selector = Selector::Evidence(assessment, usable);
+        let is_open = policy_gate.is_ok();
         let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
         self.wish_for_name(&usable.decision, &outcome);
         self.apply_outcome(selector, outcome);
+        if is_open && self.out.step.is_none() {
+            self.stamp_placed_pods(usable);
+        }
         if self.out.running || self.ctx.running().is_some() {
             self.out.watch_pods = usable.changing_pods();
             if let Some(Step::Pods { pods, .. }) = &self.out.step {
@@ -124,6 +128,19 @@ impl TargetPlanner<'_, '_> {
         if let Some(fight) = weights.describe_fight_with_dns(self.ctx.counted.len()) {
             let note = format!("target {}: {fight}", self.ctx.policy.name);
             self.changes.notices.push(Notice::WeightsFightDns(note));
+        }
+    }
+
+    /// Stamps the pods that a failover has left where they belong, though others have to move: they have nothing to wait
+    /// for, and an episode over many pods takes long.
+    fn stamp_placed_pods(&mut self, usable: &UsableEvidence) {
+        let ctx = &self.ctx;
+        let may_stamp = ctx.has_urgent_pods()
+            && check_epoch(ctx, Privilege::default()).is_ok()
+            && ctx.is_due_epoch_recorded();
+        if may_stamp && let Some(step) = by_evidence::select_stamps(ctx, usable) {
+            self.changes.wake_at(self.next_tick());
+            self.out.step = Some(step);
         }
     }
 

@@ -570,3 +570,29 @@ fn a_measured_fleet_that_is_read_as_fast_as_the_probe_may_comes_forward_whatever
         world.status.plan[0].message
     );
 }
+
+#[test]
+fn pods_that_a_failover_has_left_in_place_are_stamped_while_others_wait() {
+    let mut world = changed(measured(Method::Signal, &EVEN), "bac", Trigger::Failover);
+    verify(&mut world);
+    for second in 110..113 {
+        read(&mut world, second, &EVEN);
+        looks(&mut world, second, "b", "a");
+        world = record(world, second);
+    }
+    let plan = look(&world, 112);
+    assert_eq!(
+        plan.gate(),
+        Some(Gate::Dns),
+        "those on b wait: {}",
+        plan.why()
+    );
+    let Some(Step::Stamp { pods, .. }) = &plan.targets[0].step else {
+        panic!("{:?}", plan.targets[0].step);
+    };
+    let stamped: Vec<&str> = pods.iter().map(|p| p.name.as_str()).collect();
+    let on_c = ["web-6", "web-7", "web-8", "web-9", "web-10", "web-11"];
+    assert_eq!(stamped, on_c);
+    world.spec.suspend = true;
+    assert!(look(&world, 112).targets[0].step.is_none());
+}
