@@ -91,6 +91,20 @@ refuses "stands alone" --set 'signal.namespaces={shop,*}'
 refuses "not in watch.namespaces" --set 'evidence.namespaces={shop},watch.namespaces={billing}'
 refuses "not in watch.namespaces" --set 'signal.namespaces={shop},watch.namespaces={billing}'
 
+# A name by which nothing could be steered, or a right that could not be used.
+refuses name --set 'steering.services[0].namespace=shop'
+refuses name --set 'steering.services[0].namespace=shop,steering.services[0].name=*'
+refuses endpoint --set 'steering.slices[0].name=orders-ro'
+refuses slices --set 'steering.slices[0].name=Orders,steering.slices[0].endpoint=a.cluster-ro-x.eu-west-1.rds.amazonaws.com'
+refuses 'listed twice' --set-json 'steering.slices=[{"name":"a","endpoint":"b.c"},{"name":"a","endpoint":"d.e"}]'
+refuses "not in watch.namespaces" --set 'watch.namespaces={billing}' \
+  --set 'steering.services[0].namespace=shop,steering.services[0].name=orders-ro'
+for range in 10.0.0.0 0.0.0.0/0 10.0.0.0/33 300.0.0.0/8 fd00::/8; do
+  refuses allowedCIDRs --set "steering.allowedCIDRs={$range}"
+done
+refuses allowedCIDRs --set-json 'steering.allowedCIDRs=[]'
+refuses clusterDomain --set dns.clusterDomain=cluster.local.
+
 # One CRD, two copies: the chart can read only its own files.
 if [[ -e $repo/crds/dbbalancepolicies.yaml ]]; then
   cmp "$repo/crds/dbbalancepolicies.yaml" "$chart/files/dbbalancepolicies.yaml" ||

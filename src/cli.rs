@@ -1,9 +1,18 @@
 //! Defines the flags of the operator and their environment variables, and checks their values.
 
-use std::net::{IpAddr, SocketAddr};
+mod parse;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::k8s::steering::{AllowedRanges, DEFAULT_ALLOWED_CIDRS};
+pub use parse::{CommaList, DnsServers, SteeredServices, SteeredSlices};
+use parse::{
+    parse_identity, parse_name, parse_namespaces, parse_namespaces_or_all, parse_region,
+    parse_roles, parse_servers, parse_steered_services, parse_steered_slices, parse_url,
+};
 
 /// Recycles connection pools when the topology of an Aurora cluster changes.
 #[derive(Debug, Parser)]
@@ -163,6 +172,42 @@ pub struct RunArgs {
     )]
     pub dns_lookups_per_second: u32,
 
+    /// Domain of the cluster's Services, by which a steered Service is looked up.
+    #[arg(
+        long, env = "DBBALANCE_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = parse_name,
+        value_name = "DOMAIN"
+    )]
+    pub cluster_domain: String,
+
+    /// ExternalName Services that policies may narrow by dns.steering, comma separated. Empty: none.
+    #[arg(
+        long, env = "DBBALANCE_STEERING_SERVICES", default_value = "", hide_default_value = true,
+        value_parser = parse_steered_services, value_name = "NAMESPACE/NAME,..."
+    )]
+    pub steering_services: SteeredServices,
+
+    /// EndpointSlices of the operator's namespace that policies may narrow by dns.steering, each with the reader endpoint
+    /// that the cluster's DNS answers by it, comma separated. Empty: none.
+    #[arg(
+        long, env = "DBBALANCE_STEERING_SLICES", default_value = "", hide_default_value = true,
+        value_parser = parse_steered_slices, value_name = "NAME=ENDPOINT,..."
+    )]
+    pub steering_slices: SteeredSlices,
+
+    /// IPv4 ranges that an address in a steered EndpointSlice must be in, comma separated.
+    #[arg(
+        long, env = "DBBALANCE_STEERING_ALLOWED_CIDRS", default_value = DEFAULT_ALLOWED_CIDRS,
+        value_parser = AllowedRanges::parse, value_name = "CIDR,..."
+    )]
+    pub steering_allowed_cidrs: AllowedRanges,
+
+    /// Replicas of the operator. With one, no name is narrowed unless the policy allows it, because nobody could widen
+    /// it while that one is away.
+    #[arg(
+        long, env = "DBBALANCE_REPLICAS", default_value_t = 1, value_parser = value_parser!(u32).range(0..=100)
+    )]
+    pub replicas: u32,
+
     /// Format of log lines.
     #[arg(long, env = "DBBALANCE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -171,14 +216,6 @@ pub struct RunArgs {
     #[arg(long, env = "DBBALANCE_LOG", default_value = "info")]
     pub log_filter: String,
 }
-
-/// A comma-separated list, without empty items.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommaList(pub Vec<String>);
-
-/// DNS servers, in the order in which they are asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DnsServers(pub Vec<SocketAddr>);
 
 impl RunArgs {
     /// Checks the relations between flags.
@@ -220,113 +257,6 @@ impl RunArgs {
     #[must_use]
     pub const fn lease_renew(&self) -> Duration {
         Duration::from_secs(self.lease_renew_seconds)
-    }
-}
-
-fn split_items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-}
-
-fn parse_list(text: &str, check: fn(&str) -> Result<String, String>) -> Result<CommaList, String> {
-    split_items(text)
-        .map(check)
-        .collect::<Result<_, _>>()
-        .map(CommaList)
-}
-
-fn parse_servers(text: &str) -> Result<DnsServers, String> {
-    let server = |item: &str| {
-        let plain = item.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-        plain.or_else(|_| item.parse()).map_err(|_| {
-            format!("invalid DNS server {item:?} (examples: 10.96.0.10, 10.96.0.10:53)")
-        })
-    };
-    split_items(text)
-        .map(server)
-        .collect::<Result<_, _>>()
-        .map(DnsServers)
-}
-
-fn parse_namespaces(text: &str) -> Result<CommaList, String> {
-    parse_list(text, parse_label)
-}
-
-fn parse_namespaces_or_all(text: &str) -> Result<CommaList, String> {
-    parse_list(text, |item| {
-        if item == "*" {
-            Ok(item.to_owned())
-        } else {
-            parse_label(item)
-        }
-    })
-}
-
-fn parse_roles(text: &str) -> Result<CommaList, String> {
-    parse_list(text, |item| {
-        if item.starts_with("arn:") && item.contains(":iam::") && item.contains(":role/") {
-            Ok(item.to_owned())
-        } else {
-            Err(format!(
-                "invalid role ARN {item:?} (example: arn:aws:iam::123456789012:role/dbbalance)"
-            ))
-        }
-    })
-}
-
-/// A DNS label (RFC 1123), as namespaces are.
-fn parse_label(text: &str) -> Result<String, String> {
-    if text.len() <= 63 && !text.contains('.') && is_dns_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("invalid namespace {text:?}"))
-    }
-}
-
-/// A DNS subdomain (RFC 1123), as names of objects are.
-fn parse_name(text: &str) -> Result<String, String> {
-    if text.len() <= 253 && is_dns_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("invalid object name {text:?}"))
-    }
-}
-
-fn is_dns_name(text: &str) -> bool {
-    text.split('.').all(|label| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    })
-}
-
-/// Accepts printable text that fits into an event's `reportingInstance`.
-fn parse_identity(text: &str) -> Result<String, String> {
-    if !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(text.to_owned())
-    } else {
-        Err("must have 1 to 128 printable characters and no spaces".to_owned())
-    }
-}
-
-fn parse_region(text: &str) -> Result<String, String> {
-    if (1..=32).contains(&text.len()) && !text.contains('.') && is_dns_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("invalid AWS region {text:?} (example: eu-west-1)"))
-    }
-}
-
-fn parse_url(text: &str) -> Result<String, String> {
-    let uri: http::Uri = text.parse().map_err(|e| format!("not a URL: {e}"))?;
-    if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() {
-        Ok(text.to_owned())
-    } else {
-        Err("must be an http or https URL".to_owned())
     }
 }
 

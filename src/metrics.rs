@@ -31,8 +31,8 @@ use dbbalance_kube::methods::{EffectFault, EffectOutcome};
 use dbbalance_planner::Gate;
 
 pub use balance::{BalanceSums, PolicyBalance};
-pub use labels::RecycleResult;
-use labels::{METHODS, OUTCOMES, READ, READ_FAILURES, RESULTS, STATUSES, TRIGGERS};
+use labels::{METHODS, NAME_RESULTS, OUTCOMES, READ, READ_FAILURES, RESULTS, STATUSES, TRIGGERS};
+pub use labels::{NameWriteKind, RecycleResult};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident),+ })+) => {$(
@@ -52,6 +52,7 @@ labels! {
     ByMode { mode }
     ByCondition { r#type, status }
     ByReason { reason }
+    ByAction { action, result }
 }
 
 /// Seconds, from a fast reconcile (5 ms) to a slow API server (10 s). A pass that claims pods takes at most 5 s and the
@@ -124,6 +125,8 @@ pub struct Metrics {
     reconciles: Histogram,
     errors: Family<ByReason, Counter>,
     reaction: Histograms<ByTrigger>,
+    narrowed: Gauge,
+    name_writes: Family<ByAction, Counter>,
     balance: balance::BalanceGauges,
 }
 
@@ -164,6 +167,8 @@ impl Metrics {
             reconciles: Histogram::new(SHORT),
             errors: Family::default(),
             reaction: Family::new_with_constructor(long_histogram),
+            narrowed: Gauge::default(),
+            name_writes: Family::default(),
             balance: balance::BalanceGauges::default(),
         };
         metrics.register_all();
@@ -199,6 +204,8 @@ impl Metrics {
         r.register("reconcile_duration_seconds", "Duration of successful reconciles of one policy", self.reconciles.clone());
         r.register("reconcile_errors", "Failed reconciles, by reason", self.errors.clone());
         r.register("open_to_start_seconds", "Time from the opening of an epoch to the first effect of its run, by trigger", self.reaction.clone());
+        r.register("narrowed_seconds", "Seconds for which the name that was narrowed first is narrowed; 0 if none is", self.narrowed.clone());
+        r.register("name_writes", "Writes of where a steered name leads, by action and result", self.name_writes.clone());
         self.balance.register_in(r);
     }
 
@@ -229,6 +236,14 @@ impl Metrics {
             }
             for result in OUTCOMES {
                 let _ = self.effects.get_or_create(&ByMethod { method, result });
+            }
+        }
+        for kind in NameWriteKind::VARIANTS {
+            for result in NAME_RESULTS {
+                let _ = self.name_writes.get_or_create(&ByAction {
+                    action: kind.as_str(),
+                    result,
+                });
             }
         }
         self.set_fleet(&PolicyTotals::default());
@@ -324,6 +339,22 @@ impl Metrics {
     /// Counts a stamp that another client removed from a pod template.
     pub fn count_revert(&self) {
         self.reverts.inc();
+    }
+
+    /// Counts a write of where a name leads.
+    pub fn count_name_write(&self, kind: NameWriteKind, is_done: bool) {
+        let [done, failed] = NAME_RESULTS;
+        self.name_writes
+            .get_or_create(&ByAction {
+                action: kind.as_str(),
+                result: if is_done { done } else { failed },
+            })
+            .inc();
+    }
+
+    /// Sets for how many seconds the name that was narrowed first is narrowed; 0 if none is.
+    pub fn set_narrowed_seconds(&self, seconds: i64) {
+        self.narrowed.set(seconds);
     }
 
     /// Observes the duration of a successful reconcile.

@@ -1,9 +1,11 @@
 //! Starts and stops the operator: clients, lease, caches, pollers, controller and probes.
 //!
-//! On shutdown, all effects end before the lease is released, because a successor may act within a second of that.
+//! On shutdown, names are widened and all effects end before the lease is released, because a successor may act within a
+//! second of that.
 
 mod counters;
 mod housekeeping;
+mod names;
 mod triggers;
 
 use parking_lot::Mutex;
@@ -26,8 +28,9 @@ use crate::aurora::{
     BindingsError, Cadence, ClusterBindings, PollerConfig, Pollers, RoleAllowList,
 };
 use crate::cli::RunArgs;
-use crate::controller::apply::write_records;
+use crate::controller::apply::{widen_before_exit, write_records};
 use crate::controller::context::Context;
+use crate::controller::header_checks::HeaderChecks;
 use crate::controller::ledger::Ledger;
 use crate::controller::reconcile::{on_error, reconcile_policy};
 use crate::controller::record_queue::RecordQueue;
@@ -35,6 +38,7 @@ use crate::controller::state_cache::StateCache;
 use crate::http::{HttpState, Readiness, bind_listener, serve_http};
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseConfig, LeaseKeeper};
+use crate::k8s::steering::{SteeredNames, watch_names};
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::EffectLimiter;
@@ -44,6 +48,7 @@ use dbbalance_kube::clients::Clients;
 use dbbalance_kube::methods::http::PodCaller;
 use dbbalance_kube::sockets::procnet::ProcNet;
 use housekeeping::{follow_leadership, run_housekeeping};
+use names::{keep_names, list_names, name_policies};
 use triggers::{all_policies, cluster_policies, dns_changes, object_policies};
 
 /// How many policies are reconciled at once. Most of a reconcile is waiting for pods and the API server.
@@ -129,6 +134,8 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     if bindings.has_selectors() {
         stores = stores.with_namespace_labels(&clients.normal, &stop, &tasks);
     }
+    let names = list_names(&args, &lease.namespace);
+    watch_names(&names, &clients.normal, &stop, &tasks);
     tokio::select! {
         ready = stores.wait_until_ready() => ready.map_err(|_| RunError::Caches)?,
         () = stop.cancelled() => return Ok(()),
@@ -141,6 +148,7 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
     let parts = ControllerParts {
         clients,
         stores,
+        names,
         leadership,
         metrics,
         bindings,
@@ -163,6 +171,7 @@ pub async fn run_operator(args: RunArgs) -> Result<(), RunError> {
 struct ControllerParts {
     clients: Clients,
     stores: Stores,
+    names: SteeredNames,
     leadership: Leadership,
     metrics: Arc<Metrics>,
     bindings: ClusterBindings,
@@ -180,6 +189,7 @@ async fn run_controller(
     let ControllerParts {
         clients,
         stores,
+        names,
         leadership,
         metrics,
         bindings,
@@ -195,6 +205,7 @@ async fn run_controller(
     let measured = probe.changes();
     let dns = start_dns(args, &metrics, stop)?;
     let looked = dns.updates();
+    let renamed = names.changes();
     let ctx = Arc::new(Context {
         events: Events::new(clients.normal.clone(), &identity),
         clients,
@@ -202,6 +213,7 @@ async fn run_controller(
         leadership,
         pollers,
         dns,
+        names,
         allowed_roles: allowed,
         bindings,
         signal_namespaces: args.signal_namespaces.0.clone(),
@@ -213,6 +225,7 @@ async fn run_controller(
         pod_caller: PodCaller::new(secrets)?,
         metrics,
         state: StateCache::default(),
+        header_checks: HeaderChecks::default(),
         ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,
@@ -226,6 +239,7 @@ async fn run_controller(
         stop.clone()
             .run_until_cancelled_owned(run_housekeeping(Arc::clone(&ctx))),
     );
+    tasks.spawn(keep_names(Arc::clone(&ctx), stop.clone()));
     let (writing, until) = (Arc::clone(&ctx), stop.clone());
     tasks.spawn(async move { write_records(&writing, &until).await });
     let stopping = stop.clone();
@@ -242,11 +256,14 @@ async fn run_controller(
             dns_changes(looked, ctx.pollers.clone()),
             Arc::clone(&ctx),
         ))
+        .reconcile_on(name_policies(renamed, Arc::clone(&ctx)))
         .reconcile_on(all_policies(elections, stores))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(reconcile_policy, on_error, Arc::clone(&ctx))
         .for_each(|_| futures::future::ready(()))
         .await;
+    // A reconcile that was in progress may have narrowed a name just before that was refused.
+    widen_before_exit(&ctx).await;
     Ok(())
 }
 

@@ -194,11 +194,13 @@ fn view(writer: &str, readers: &[&str]) -> ClusterView {
             class: None,
             endpoint: Some(endpoint),
             serverless: None,
+            is_available: true,
         };
         (m.instance.clone(), facts)
     });
     ClusterView {
         facts: facts.collect(),
+        leaving: std::collections::BTreeSet::new(),
         topology,
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints {
@@ -287,9 +289,11 @@ async fn a_failover_with_flicker_opens_only_when_dns_agrees() {
         expected: ExpectedAnswers {
             topology: &after.topology,
             former: &BTreeSet::new(),
+            leaving: &BTreeSet::new(),
             hold: None,
             since,
             after: None,
+            leaving: &BTreeSet::new(),
         },
     };
     let deadline = Instant::now() + Duration::from_secs(20);

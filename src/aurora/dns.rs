@@ -2,6 +2,7 @@
 //!
 //! - [`resolver`] asks the resolver that pods use, without a cache of its own.
 //! - `cluster_names` holds the samples of one cluster and reports what has changed.
+//! - `steered` holds the looks at names that are narrowed now.
 //! - `task` samples one cluster; all tasks share one `limiter`.
 //!
 //! `dbbalance_core::dns` decides what DNS must answer before an epoch opens.
@@ -12,11 +13,13 @@ mod lookup;
 mod question;
 pub mod resolver;
 mod state;
+mod steered;
 mod task;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +32,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use lookup::{IpFamily, LookupAnswer, LookupError, LookupResult, LookupStats, Resolve};
 pub use state::{DnsConfig, DnsUpdate};
+pub use steered::NameLooks;
 
 use super::access::ClusterKey;
 use dbbalance_core::dns::DnsView;
-use dbbalance_core::topology::ClusterView;
-use limiter::LookupLimiter;
+use dbbalance_core::topology::{ClusterView, InstanceId};
+use limiter::{LookupLimiter, LookupPriority};
 use state::{SampledCluster, SamplerShared};
 
 /// The samplers of all watched clusters. Clones share them.
@@ -119,6 +123,54 @@ impl DnsWatch {
         sampled
             .map(|sampled| sampled.lock_names().view())
             .unwrap_or_default()
+    }
+
+    /// Looks at a name of this cluster that is narrowed: ten times a second at each name server, each time over a new
+    /// socket. Does nothing for a cluster that is not watched.
+    pub fn look_at(&self, key: &ClusterKey, name: &str) {
+        let servers = self.shared.config.resolver.count_servers();
+        if let Some(sampled) = self.shared.lock_clusters().get(key)
+            && sampled.lock_names().steered.start(name, servers)
+        {
+            sampled.names_changed.notify_one();
+        }
+    }
+
+    /// Looks at a name no more, because it is not narrowed any more.
+    pub fn look_away(&self, key: &ClusterKey, name: &str) {
+        if let Some(sampled) = self.shared.lock_clusters().get(key) {
+            sampled.lock_names().steered.stop(name);
+        }
+    }
+
+    /// Returns the looks at a name of this cluster.
+    #[must_use]
+    pub fn name_looks(&self, key: &ClusterKey, name: &str) -> NameLooks {
+        let sampled = self.shared.lock_clusters().get(key).map(Arc::clone);
+        sampled
+            .map(|sampled| sampled.lock_names().steered.view(name))
+            .unwrap_or_default()
+    }
+
+    /// Looks up the endpoint of an instance now, and returns its IPv4 addresses and when they were asked for. `None` if the
+    /// RDS API gave no endpoint of this instance of the cluster, or the look-up fails.
+    pub async fn look_up_instance(
+        &self,
+        key: &ClusterKey,
+        instance: &InstanceId,
+    ) -> Option<(Vec<IpAddr>, Timestamp)> {
+        let sampled = self.shared.lock_clusters().get(key).map(Arc::clone)?;
+        let endpoint = sampled.lock_names().endpoint_of(instance)?;
+        self.shared.limiter.acquire(LookupPriority::Awaited).await;
+        let config = &self.shared.config;
+        let at = (config.clock)();
+        let answer = config.resolver.resolve(&endpoint, IpFamily::V4).await;
+        config.stats.count_lookup(LookupResult::of(&answer));
+        let addresses = answer.ok()?.addresses;
+        sampled
+            .lock_names()
+            .record_instance(instance, &addresses, at);
+        Some((addresses, at))
     }
 
     /// Drops all other clusters and stops their samplers.

@@ -90,3 +90,41 @@ fn numbers_have_ranges_and_relations() {
     assert!(odd.check().is_err());
     assert!(run(&["--rds-endpoint-url", "ftp://x"]).is_err());
 }
+
+#[test]
+fn steered_names_are_listed_with_their_namespace_or_their_endpoint() {
+    let args = run(&[
+        "--steering-services",
+        "shop/orders-ro, pay/ledger-ro",
+        "--steering-slices",
+        "stock-ro=stock.cluster-ro-x.eu-west-1.rds.amazonaws.com",
+    ])
+    .unwrap();
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        args.steering_services.0,
+        [pair("shop", "orders-ro"), pair("pay", "ledger-ro")]
+    );
+    assert_eq!(args.steering_slices.0[0].0, "stock-ro");
+    for wrong in [
+        "orders-ro",
+        "shop/*",
+        "shop/1-ro",
+        "Shop/orders-ro",
+        "shop/",
+    ] {
+        assert!(run(&["--steering-services", wrong]).is_err(), "{wrong}");
+    }
+    for wrong in ["stock-ro", "stock-ro=", "Stock=a.b", "=a.b"] {
+        assert!(run(&["--steering-slices", wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn by_default_no_name_is_steered_and_one_replica_is_reckoned_with() {
+    let args = run(&[]).unwrap();
+    assert!(args.steering_services.0.is_empty() && args.steering_slices.0.is_empty());
+    assert_eq!(args.replicas, 1);
+    assert_eq!(args.cluster_domain, "cluster.local");
+    assert!(run(&["--steering-allowed-cidrs", "0.0.0.0/0"]).is_err());
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
@@ -18,6 +19,7 @@ use crate::aurora::dns::DnsWatch;
 use crate::aurora::poller::Pollers;
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
+use crate::k8s::steering::SteeredNames;
 use crate::k8s::watch::Stores;
 use crate::metrics::Metrics;
 use crate::rate_limit::EffectLimiter;
@@ -38,6 +40,8 @@ pub struct Context {
     pub pollers: Pollers,
     /// Samples the DNS of clusters' endpoints.
     pub dns: DnsWatch,
+    /// The names that may be narrowed.
+    pub names: SteeredNames,
     /// Roles that policies may name. The pollers hold the same list.
     pub allowed_roles: RoleAllowList,
     /// Which namespaces may name which clusters.
@@ -56,6 +60,8 @@ pub struct Context {
     pub probe: Probe,
     /// HTTP client for pods' hooks.
     pub pod_caller: PodCaller,
+    /// Whether the Secrets of hooks can be read.
+    pub header_checks: HeaderChecks,
     /// Writes events on policies.
     pub events: Events,
     /// Metrics.
@@ -79,6 +85,10 @@ pub struct EffectContext<'a> {
     pub stores: &'a Stores,
     /// Whether this replica is the leader.
     pub leadership: &'a Leadership,
+    /// The names that may be narrowed.
+    pub names: &'a SteeredNames,
+    /// Looks up instances.
+    pub dns: &'a DnsWatch,
     /// Limits the rate of effects over all policies.
     pub limiter: &'a EffectLimiter,
     /// Writes on pods that only record something.
@@ -131,6 +141,8 @@ impl Context {
             client: &self.clients.effects,
             stores: &self.stores,
             leadership: &self.leadership,
+            names: &self.names,
+            dns: &self.dns,
             limiter: &self.effect_limiter,
             records: &self.records,
             pod_caller: &self.pod_caller,

@@ -1,7 +1,13 @@
 //! Errors that fail a reconcile. A problem of the policy itself is not one of them: validation reports it in `Ready`.
 
+use std::time::Duration;
+
 use crate::k8s::events::OpenEpochError;
 use crate::k8s::watch::ObjectKind;
+
+/// How long the API server may take for one request of a reconcile; the client retries inside. Without a limit, a server
+/// that vanishes without a word would keep the reconcile, and with it the policy, until the connection breaks.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Describes why a reconcile failed. It is retried after a delay.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,12 @@ pub enum ReconcileError {
         /// The client's error.
         source: Box<kube::Error>,
     },
+    /// The API server did not answer in time. What was asked may have been done.
+    #[error("{doing}: the API server gave no answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer {
+        /// The operation and its object.
+        doing: String,
+    },
     /// The event of an epoch could not be written, so the epoch cannot open.
     #[error(transparent)]
     OpenEpoch(#[from] OpenEpochError),
@@ -43,11 +55,25 @@ impl ReconcileError {
         match self {
             Self::Malformed(_) => "Malformed",
             Self::NamespaceUnread { .. } => "NamespaceUnread",
-            Self::Kube { .. } => "KubernetesAPI",
+            Self::Kube { .. } | Self::NoAnswer { .. } => "KubernetesAPI",
             Self::OpenEpoch(_) => "OpenEpoch",
             Self::Conflict => "Conflict",
         }
     }
+}
+
+/// Waits for the API server's answer to a request, for [`ANSWER_TIMEOUT`] at most. `doing`: the operation and its object.
+///
+/// # Errors
+/// [`ReconcileError::NoAnswer`] when there is none by then. The answer itself may be an error.
+pub async fn await_answer<T>(
+    doing: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<Result<T, kube::Error>, ReconcileError> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, request).await;
+    answer.map_err(|_| ReconcileError::NoAnswer {
+        doing: doing.to_owned(),
+    })
 }
 
 fn describe_kinds(kinds: &[ObjectKind]) -> String {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use dbbalance_planner::world::PeerHolding;
@@ -20,8 +21,14 @@ struct ClusterAccount {
     entries: BTreeMap<String, Arc<PeerHolding>>,
 }
 
+/// How long the policies of a new leader have until their pods have been read. Reads start at once and take seconds; a
+/// policy whose pods cannot be read must hold no other one for longer.
+const YOUNG_FOR: SignedDuration = SignedDuration::from_mins(1);
+
 #[derive(Debug, Default)]
 struct Accounts {
+    /// When it was first asked for; `None` before.
+    since: Option<Timestamp>,
     /// The number of the last change.
     changes: u64,
     /// By the cluster's ARN.
@@ -80,6 +87,13 @@ impl Ledger {
         }
         accounts.put(uid, cluster, holding);
         true
+    }
+
+    /// Returns whether the ledger is so young that the pods of some policies may not have been read yet.
+    #[must_use]
+    pub fn is_young(&self, now: Timestamp) -> bool {
+        let since = *self.0.lock().since.get_or_insert(now);
+        now.duration_since(since) < YOUNG_FOR
     }
 
     /// Enters what a policy holds that has not been reconciled since this replica became the leader. Does nothing if it has

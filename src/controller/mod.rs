@@ -7,6 +7,7 @@ pub mod apply;
 pub mod context;
 pub mod errors;
 pub mod guard;
+pub mod header_checks;
 pub mod ledger;
 pub mod observe;
 pub mod reconcile;

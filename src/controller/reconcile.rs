@@ -6,10 +6,10 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::apply::{CLAIMING, apply_plan};
+use super::apply::{CLAIMING, NameApplied, apply_name_action, apply_plan};
 use super::context::{Context, backoff_after};
 use super::errors::ReconcileError;
-use super::observe::{observe_world, plan_among_peers};
+use super::observe::{cluster_key, observe_world, plan_among_peers};
 use super::report::{record_steps, report_results};
 use super::sampling::request_samples;
 use crate::k8s::watch::WatchedPolicy;
@@ -82,6 +82,9 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     let parsed = Policy::try_from_spec(&world.spec, PolicyFindings::of(&world));
     let now = (ctx.clock)();
     let plan = plan_among_peers(&mut world, &parsed, now, ctx);
+    // Before the status is written, which another writer or an admission webhook may refuse.
+    let key = cluster_key(&world.spec.cluster, ctx);
+    let named = apply_name_action(&current, &world, &plan, &key, ctx.for_effects()).await;
     request_samples(&current, &world, &plan, now, ctx);
     let recorded = if has_room(ctx) {
         record_steps(&current, &world, &parsed, &plan, ctx.for_report()).await?
@@ -109,7 +112,10 @@ async fn run_pass(policy: &DbBalancePolicy, ctx: &Context) -> Result<Action, Rec
     if applied.targets.values().any(|t| t.left > 0) {
         return Ok(Action::requeue(yield_limit(ctx)));
     }
-    let acted = applied.targets.values().any(|t| t.stepped);
+    if named == NameApplied::Failed {
+        return Ok(Action::requeue(YIELD));
+    }
+    let acted = named == NameApplied::Written || applied.targets.values().any(|t| t.stepped);
     if reported.changed || acted {
         return Ok(Action::requeue(SOON));
     }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
-use super::observe::{cluster_key, probe_key};
+use super::observe::{cluster_key, probe_key, steered_key};
 use crate::sockets::MaxAge;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::{EvidenceSource, TargetSpec};
@@ -31,6 +31,7 @@ pub fn request_samples(
         ctx.dns
             .boost_until(&cluster_key(&world.spec.cluster, ctx), until);
     }
+    request_looks(world, ctx);
     if world.spec.evidence.source == EvidenceSource::None || !world.evidence_allowed {
         return;
     }
@@ -56,12 +57,34 @@ pub fn request_samples(
     }
 }
 
+/// Looks at the policy's name while it is narrowed, by whomever, and no longer.
+fn request_looks(world: &World, ctx: &Context) {
+    let (spec, status) = (&world.spec, Some(&world.status));
+    let key = steered_key(&ctx.names, &world.policy.namespace, spec, status);
+    let Some(key) = key else { return };
+    let Some(name) = ctx.names.looked_up_name(&key) else {
+        return;
+    };
+    let cluster = cluster_key(&spec.cluster, ctx);
+    let is_narrowed = ctx
+        .names
+        .state(&key)
+        .is_some_and(|state| state.claim().is_some());
+    if is_narrowed {
+        ctx.dns.look_at(&cluster, &name);
+    } else {
+        ctx.dns.look_away(&cluster, &name);
+    }
+}
+
 /// Returns the pods of a target that are measured; none if another policy owns the target.
 fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -> Vec<PodToRead> {
     let Some(found) = world.targets.get(index).filter(|t| t.owned_by.is_none()) else {
         return Vec::new();
     };
-    let port = database_port(world, spec);
+    let Some(port) = database_port(world, spec) else {
+        return Vec::new();
+    };
     let named = spec.evidence_container.as_deref();
     found
         .pods
@@ -72,13 +95,24 @@ fn pods_to_read(world: &World, index: usize, spec: &TargetSpec, ctx: &Context) -
         .collect()
 }
 
-/// Returns the port of the target's database connections: its own, else the cluster's, else the engine's default.
-fn database_port(world: &World, spec: &TargetSpec) -> u16 {
-    let view = world.topology.current();
-    let default = match view.map(|v| v.engine.as_str()) {
-        Some("aurora-mysql") => 3306,
-        _ => 5432,
+/// Returns the port of the target's database connections: its own, else the cluster's as last read or recorded, else the
+/// engine's default; `None` while nothing is known of the cluster. A guess would find no connections, and pods without a
+/// connection count as placed.
+fn database_port(world: &World, spec: &TargetSpec) -> Option<u16> {
+    let own = spec.port.and_then(|port| u16::try_from(port).ok());
+    let read = || {
+        let view = world.topology.last()?;
+        Some(view.endpoints.port.unwrap_or(match view.engine.as_str() {
+            "aurora-mysql" => 3306,
+            _ => 5432,
+        }))
     };
-    let own = spec.port.and_then(|p| u16::try_from(p).ok());
-    own.or_else(|| view?.endpoints.port).unwrap_or(default)
+    let recorded = || {
+        let port = world.status.topology.as_ref()?.port?;
+        u16::try_from(port).ok()
+    };
+    own.or_else(read).or_else(recorded)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::header_checks::HeaderChecks;
 use super::ledger::Ledger;
 use super::record_queue::RecordQueue;
 use super::state_cache::StateCache;
@@ -27,6 +28,7 @@ use crate::aurora::{
 };
 use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseState};
+use crate::k8s::steering::{AllowedRanges, DEFAULT_ALLOWED_CIDRS, SteeredNames, SteeringConfig};
 use crate::k8s::watch::Stores;
 use crate::k8s::watch::testing::FilledStores;
 use crate::metrics::Metrics;
@@ -153,6 +155,14 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         leadership: Leadership::from_states("a", state),
         pollers: Pollers::new(poller, stop.clone()),
         dns: DnsWatch::new(dns, stop.clone()),
+        names: SteeredNames::new(SteeringConfig {
+            services: vec![("shop".to_owned(), "orders-ro".to_owned())],
+            slices: Vec::new(),
+            namespace: "dbbalance".to_owned(),
+            ranges: AllowedRanges::parse(DEFAULT_ALLOWED_CIDRS).unwrap(),
+            cluster_domain: "cluster.local".to_owned(),
+            replicas: 2,
+        }),
         allowed_roles: allowed,
         bindings: ClusterBindings::default(),
         signal_namespaces: Vec::new(),
@@ -164,6 +174,7 @@ pub(super) fn context(stores: Stores, rds_answers: bool) -> Context {
         pod_caller: PodCaller::new(client.clone()).unwrap(),
         metrics: Arc::new(Metrics::new()),
         state: StateCache::default(),
+        header_checks: HeaderChecks::default(),
         ledger: Ledger::default(),
         failures: Mutex::default(),
         clock: Timestamp::now,

@@ -71,6 +71,13 @@ pub enum EventReason {
     LimitReached,
     /// A gate holds a run.
     Blocked,
+    /// DNS works against the weights of the readers.
+    #[allow(clippy::upper_case_acronyms)] // as Kubernetes writes such words
+    WeightsFightDNS,
+    /// The name of `spec.dns.steering` leads to one reader.
+    Narrowed,
+    /// It leads to Aurora's own answer again.
+    Widened,
 }
 
 impl EventReason {

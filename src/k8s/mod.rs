@@ -1,5 +1,6 @@
-//! Kubernetes access of the operator: leadership, caches and events.
+//! Kubernetes access of the operator: leadership, caches, events and steered names.
 
 pub mod events;
 pub mod lease;
+pub mod steering;
 pub mod watch;

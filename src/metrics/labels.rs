@@ -22,13 +22,33 @@ impl RecycleResult {
     }
 }
 
-pub(super) const TRIGGERS: [Trigger; 6] = [
+/// What is written on a steered name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+pub enum NameWriteKind {
+    /// It is led to one instance.
+    Narrow,
+    /// It is led to Aurora's own answer.
+    Widen,
+}
+
+impl NameWriteKind {
+    /// Returns the value of the label `action`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The results of a write on a name: done, and not.
+pub(super) const NAME_RESULTS: [&str; 2] = ["Done", "Failed"];
+pub(super) const TRIGGERS: [Trigger; 7] = [
     Trigger::ReaderAdded,
     Trigger::ReaderRemoved,
     Trigger::Failover,
     Trigger::Replaced,
     Trigger::Manual,
     Trigger::Imbalance,
+    Trigger::Drain,
 ];
 pub(super) const RESULTS: [RunResult; 4] = [
     RunResult::Succeeded,

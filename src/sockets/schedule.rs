@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use bounds::KeptSockets;
-use dbbalance_core::evidence::{Measured, PodMeasurement, PodReading, Socket, Unreadable};
+use dbbalance_core::evidence::{
+    Measured, PodMeasurement, PodReading, Socket, Unreadable, date_sockets,
+};
 use dbbalance_core::hash::StableHash;
 use dbbalance_kube::sockets::PodToRead;
 use turns::{ReadTurn, ReadTurns};
@@ -390,8 +392,11 @@ impl PodSlot {
     ) {
         self.not_before = None;
         self.last = Some(match result {
-            Ok(sockets) => {
+            Ok(mut sockets) => {
                 self.failures = 0;
+                if let Some(former) = self.last.as_ref().and_then(PodMeasurement::reading) {
+                    date_sockets(&mut sockets, former);
+                }
                 PodMeasurement::Read(PodReading {
                     at,
                     sockets: sockets.into(),

@@ -61,6 +61,7 @@ fn socket() -> Socket {
         unacknowledged: 0,
         retransmits: 0,
         unanswered_probes: 0,
+        opened_after: None,
     }
 }
 
@@ -519,4 +520,29 @@ async fn a_target_tells_since_when_its_pods_are_to_be_read() {
     assert_eq!(bench.probe.requested_since(&key(0)), Some(since));
     bench.probe.measure(&key(0), Vec::new(), MaxAge::Heartbeat);
     assert_eq!(bench.probe.requested_since(&key(0)), None);
+}
+
+#[test]
+fn each_reading_dates_the_sockets_that_the_one_before_it_did_not_have() {
+    let now = Instant::now();
+    let mut schedule = ReadSchedule::new(Duration::from_mins(1), 10, 8, 8);
+    let mut read = |second: i64, ports: &[u16]| {
+        let wall = epoch() + jiff::SignedDuration::from_secs(second);
+        schedule.set_pods(&key(0), vec![(pod(0, 0), MaxAge::Since(wall))], wall, now);
+        let read = schedule.take_read(wall, now).unwrap();
+        let sockets = ports.iter().map(|port| {
+            let mut socket = socket();
+            socket.local.set_port(*port);
+            socket
+        });
+        schedule.finish_read(&read, Ok(sockets.collect()), now);
+        let measured = schedule.measured(&key(0));
+        let reading = measured.pods.values().next().unwrap().reading().unwrap();
+        let sockets = reading.sockets.iter();
+        sockets.map(|s| s.opened_after).collect::<Vec<_>>()
+    };
+    let first = Some(epoch() + jiff::SignedDuration::from_secs(1));
+    assert_eq!(read(1, &[1, 2]), [None, None]);
+    assert_eq!(read(9, &[2, 3]), [None, first]);
+    assert_eq!(read(20, &[2, 3]), [None, first]);
 }

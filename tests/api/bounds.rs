@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::schema::{Walk, spec};
-use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, steered, target, window};
 use dbbalance_testkit::api_server::KubeApiServer;
 
 /// A field, the changes that it needs around it, and its least and greatest value.
@@ -26,7 +26,9 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
     let windows = [("/windows", json!([window("w")]))];
     let late = [("/pacing/progressDeadlineSeconds", json!(86400))];
     let quick = [("/pacing/intervalSeconds", json!(1))];
-    let fields: [Number<'_>; 20] = [
+    let steered = steered();
+    let weights = [("/balance/weights", json!([{"instance": "a", "weight": 0}]))];
+    let fields: [Number<'_>; 24] = [
         ("/targets/0/pools/0/connectionsPerPod", &[], 1, 10_000),
         ("/targets/0/pools/0/strayConnections", &[], 0, 10_000),
         ("/targets/0/recycle/signal/process", &signal, 1, 4_194_304),
@@ -45,7 +47,11 @@ pub fn numbers(server: &KubeApiServer<'_>) -> usize {
         ("/targets/0/port", &[], 1, 65_535),
         ("/dns/timeoutSeconds", &[], 0, 3600),
         ("/dns/holdSeconds", &[], 0, 300),
+        ("/dns/steering/holdSeconds", &steered, 15, 300),
+        ("/dns/steering/settleSeconds", &steered, 0, 120),
         ("/evidence/tolerancePercent", &[], 5, 50),
+        ("/balance/rampSeconds", &[], 0, 3600),
+        ("/balance/weights/0/weight", &weights, 0, 1000),
         ("/windows/0/durationSeconds", &windows, 60, 604_800),
     ];
     let spread = ("/windows/0/spreadSeconds", &windows[..], 0, 86_400);
@@ -126,7 +132,16 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
 
     // Path, surroundings, greatest length, good ones, bad ones.
     let names: (&[&str], &[&str]) = (&["a", "a-b", "0a"], &["-a", "a-", "A", "a.b", "a_b"]);
-    let fields: [Text<'_>; 15] = [
+    let steered = steered();
+    let weights = [("/balance/weights", json!([{"instance": "a", "weight": 0}]))];
+    let fields: [Text<'_>; 17] = [
+        (
+            "/dns/steering/reader",
+            &steered,
+            63,
+            &["a", "a-1", "orders-ro"],
+            &["-a", "a-", "1a", "A", "a.b", "a_b"],
+        ),
         (
             "/cluster/identifier",
             &[],
@@ -213,6 +228,13 @@ pub fn texts(server: &KubeApiServer<'_>) -> usize {
             64,
             &["Authorization", "X-Token-2"],
             &["a b", "a:", "a_b"],
+        ),
+        (
+            "/balance/weights/0/instance",
+            &weights,
+            63,
+            &["a", "a1", "a-b-c"],
+            &["A", "1a", "-a", "a-", "a--b", "a.b"],
         ),
         ("/windows/0/name", &windows, 63, names.0, names.1),
         (
@@ -362,6 +384,20 @@ pub fn lists(server: &KubeApiServer<'_>) -> usize {
         "9 windows",
         &windows(9),
         &["spec.windows: Too many: 9: must have at most 8 items"],
+    );
+
+    let weights = |n: usize| {
+        let all: Vec<_> = (0..n)
+            .map(|i| json!({"instance": format!("r{i}"), "weight": 50}))
+            .collect();
+        [("/balance/weights", json!(all))]
+    };
+    t.takes("no weight", &weights(0));
+    t.takes("32 weights", &weights(32));
+    t.refuses(
+        "33 weights",
+        &weights(33),
+        &["spec.balance.weights: Too many: 33: must have at most 32 items"],
     );
 
     let pool = |endpoint: &str| json!({"endpoint": endpoint, "connectionsPerPod": 1});

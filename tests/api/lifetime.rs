@@ -64,6 +64,23 @@ pub fn immutability(server: &KubeApiServer<'_>) -> usize {
             None,
         );
     }
+    let steered = named(changed(&crate::table::steered()), "steered");
+    server.create(&steered, STRICT).unwrap();
+    let steering = |steering: Value| json!({"spec": {"dns": {"steering": steering}}});
+    let other = "spec.dns.steering: Invalid value: via and reader are immutable";
+    for (change, words) in [
+        (json!({"via": "Slice"}), Some(&[other][..])),
+        (json!({"reader": "pay-ro"}), Some(&[other])),
+        (json!({"holdSeconds": 90}), None),
+        (Value::Null, None),
+    ] {
+        let patch = steering(change);
+        t.expect(
+            &format!("{patch}"),
+            server.patch("steered", &patch, DRY),
+            words,
+        );
+    }
     // Rules hold for edits as for new policies.
     let patch = json!({"spec": {"pacing": {"maxUnavailable": 0}}});
     let words = ["spec.pacing.maxUnavailable"];
@@ -94,7 +111,8 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
         "limits": {"cooldownSeconds": 300, "maxRunsPerHour": 6},
         "budget": {"headroomPercent": 15},
         "dns": {"onTimeout": "Hold", "timeoutSeconds": 300, "holdSeconds": 5},
-        "evidence": {"source": "None", "tolerancePercent": 15}
+        "evidence": {"source": "None", "tolerancePercent": 15},
+        "balance": {"shares": "Equal", "rampSeconds": 0}
     });
     expected
         .as_object_mut()
@@ -128,6 +146,16 @@ pub fn defaults(server: &KubeApiServer<'_>) -> usize {
     assert_eq!(spec["windows"], json!([window]));
     let http = json!({"port": 8080, "path": "/r", "verb": "POST", "timeoutSeconds": 5});
     assert_eq!(spec["targets"][0]["recycle"]["http"], http);
+
+    let policy = named(changed(&crate::table::steered()), "by-name");
+    server.create(&policy, STRICT).unwrap();
+    let read = &server.read("by-name")["spec"]["dns"];
+    let mut dns = rest["dns"].clone();
+    dns["steering"] = json!({
+        "via": "Service", "reader": "orders-ro",
+        "holdSeconds": 60, "settleSeconds": 0, "allowSingleOperator": false
+    });
+    assert_eq!(read, &dns);
 
     let mut with = http.clone();
     with["headerSecretRef"] = json!({"name": "hook", "key": "token"});

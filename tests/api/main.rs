@@ -12,6 +12,7 @@ mod lifetime;
 mod plugin;
 mod rules;
 mod schema;
+mod steering;
 mod table;
 mod words;
 
@@ -23,7 +24,7 @@ use dbbalance_testkit::api_server::KubeApiServer;
 /// A part: its name, and what it does; it gives the number of things that it has checked.
 type Part = (&'static str, fn(&KubeApiServer) -> usize);
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     ("rules between fields", rules::between_fields),
     ("words and required fields", words::known),
     ("unknown fields", words::unknown_fields),
@@ -40,6 +41,10 @@ const PARTS: [Part; 16] = [
     ("plugin shows", plugin::shows),
     ("plugin asks", plugin::asks),
     ("plugin rights", plugin::rights),
+    (
+        "rights on names",
+        steering::the_account_leads_listed_names_alone,
+    ),
 ];
 
 #[test]

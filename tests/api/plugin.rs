@@ -209,6 +209,27 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
     assert_eq!(note(server, "asked", "pause-until"), None);
     assert_eq!(note(server, "asked", "pause-reason"), None);
     in_namespace(server, &["resume", "asked"]).done(&["is not paused"]);
+    in_namespace(server, &["widen", "asked"]).failed(1, &["has no spec.dns.steering"]);
+    set_status(
+        server,
+        "asked",
+        &json!({"status": {"dns": {"service": "orders-ro", "via": "Service", "led": "Aurora"}}}),
+    );
+    in_namespace(server, &["widen", "asked", "--for", "2h"])
+        .done(&["stays wide until", "leads to Aurora's own answer"]);
+    assert!(note(server, "asked", "wide-until").is_some());
+
+    in_namespace(server, &["drain", "asked", "orders-3"]).done(&["orders-3 is drained"]);
+    in_namespace(server, &["drain", "asked", "orders-4"]).done(&["orders-4 is drained"]);
+    let drained = note(server, "asked", "drain");
+    assert_eq!(drained.as_deref(), Some("orders-3,orders-4"));
+    in_namespace(server, &["undrain", "asked", "orders-3"]).done(&["gets its share again"]);
+    in_namespace(server, &["undrain", "asked", "orders-3"]).done(&["does not drain orders-3"]);
+    // Nobody takes it up here.
+    let wait = ["drain", "asked", "orders-4", "--wait", "--timeout", "1s"];
+    in_namespace(server, &wait).failed(1, &["orders-4 is not drained after 1s"]);
+    in_namespace(server, &["undrain", "asked", "orders-4"]).done(&["gets its share again"]);
+    assert_eq!(note(server, "asked", "drain"), None);
 
     let mut fresh = base();
     fresh["metadata"]["name"] = json!("unseen");
@@ -217,7 +238,7 @@ pub fn asks(server: &KubeApiServer<'_>) -> usize {
         .failed(1, &["has not been seen by an operator yet"]);
     in_namespace(server, &["verify", "unseen", "--yes"]).failed(1, &["policy unseen is not Ready"]);
     in_namespace(server, &["connections", "unseen"]).failed(1, &["has no topology recorded yet"]);
-    13
+    22
 }
 
 /// A user with few rights is told which one is missing.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, target, window};
+use crate::table::{RECYCLE, SELECTOR, Table, WORKLOAD, steered, target, window};
 use dbbalance_testkit::api_server::KubeApiServer;
 
 /// The CEL rules.
@@ -204,9 +204,44 @@ pub fn between_fields(server: &KubeApiServer<'_>) -> usize {
     t.refuses("spread past Allow", &windows("Allow", 3600), &words);
     t.takes("spread after Deny", &windows("Deny", 3600));
 
+    steering(&mut t);
     unavailable(&mut t);
     unique(&mut t);
     t.end()
+}
+
+/// A steered name needs measured connections, a reader pool, and a hold that covers the start of an evicted pod's successor.
+fn steering(t: &mut Table<'_>) {
+    let with = |more: &[(&'static str, Value)]| [&steered()[..], more].concat();
+    t.takes("a steered name", &with(&[]));
+    let needs = ["spec: Invalid value: dns.steering needs measured connections and a reader pool"];
+    let unmeasured = [("/evidence", json!({"source": "None"}))];
+    t.refuses("steering without evidence", &with(&unmeasured), &needs);
+    let pools = |endpoint: &str| {
+        let pools = json!([{"endpoint": endpoint, "connectionsPerPod": 1}]);
+        [("/targets/0/pools", pools)]
+    };
+    t.refuses(
+        "steering without a reader pool",
+        &with(&pools("Writer")),
+        &needs,
+    );
+    t.takes("steering of a reader pool", &with(&pools("Reader")));
+    let hold = ["spec: Invalid value: dns.steering.holdSeconds must be 60 or more"];
+    let held = |recycle: Value, seconds: i32| {
+        with(&[
+            (RECYCLE, recycle),
+            ("/dns/steering/holdSeconds", json!(seconds)),
+        ])
+    };
+    let http = json!({"method": "HTTP", "http": {"port": 1, "path": "/"}});
+    let mut falls_back = http.clone();
+    falls_back["fallback"] = json!("Evict");
+    for evicts in [json!({"method": "Evict"}), falls_back] {
+        t.takes("a hold for Evict", &held(evicts.clone(), 60));
+        t.refuses("a short hold for Evict", &held(evicts, 59), &hold);
+    }
+    t.takes("a short hold for HTTP", &held(http, 15));
 }
 
 fn unavailable(t: &mut Table<'_>) {
@@ -264,6 +299,11 @@ fn unique(t: &mut Table<'_>) {
         &two("day", "day"),
         &["spec.windows[1]: Duplicate value", "day"],
     );
+    let weight = |instance: &str| json!({"instance": instance, "weight": 0});
+    let two = |a, b| [("/balance/weights", json!([weight(a), weight(b)]))];
+    t.takes("two weights", &two("a", "b"));
+    let words = ["spec.balance.weights[1]: Duplicate value", "a"];
+    t.refuses("an instance's weight twice", &two("a", "a"), &words);
     let pool = |endpoint: &str| json!({"endpoint": endpoint, "connectionsPerPod": 1});
     let two = |a, b| [("/targets/0/pools", json!([pool(a), pool(b)]))];
     t.takes("two pools", &two("Reader", "Writer"));

@@ -36,6 +36,18 @@ pub fn target(name: &str) -> Value {
     target
 }
 
+/// The changes that a policy with a steered name needs: measured connections, and a method that comes back at once.
+pub fn steered() -> [(&'static str, Value); 3] {
+    [
+        ("/evidence", json!({"source": "ProcNet"})),
+        (RECYCLE, json!({"method": "Annotate"})),
+        (
+            "/dns",
+            json!({"steering": {"via": "Service", "reader": "orders-ro"}}),
+        ),
+    ]
+}
+
 /// The first target's `recycle`, for a change.
 pub const RECYCLE: &str = "/targets/0/recycle";
 /// The first target's `workloadRef`, for a change.

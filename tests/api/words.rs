@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::table::{RECYCLE, Table, at, base, window};
+use crate::table::{RECYCLE, Table, at, base, steered, window};
 use dbbalance_testkit::api_server::{DRY, KubeApiServer};
 
 /// A field, the changes that it needs around it, words that it takes and words that it refuses.
@@ -22,7 +22,14 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
     let signals = [
         "HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "TTIN", "TTOU", "WINCH",
     ];
-    let fields: [Words<'_>; 11] = [
+    let steered = steered();
+    let fields: [Words<'_>; 13] = [
+        (
+            "/dns/steering/via",
+            &steered,
+            &["Service", "Slice"],
+            &["service", "Endpoints"],
+        ),
         (
             "/mode",
             &[],
@@ -84,6 +91,12 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
             &["procnet", "SQL"],
         ),
         (
+            "/balance/shares",
+            &[],
+            &["Equal", "Capacity"],
+            &["equal", "Class"],
+        ),
+        (
             "/windows/0/type",
             &[("/windows", json!([window("w")]))],
             &["Allow", "Deny"],
@@ -108,7 +121,9 @@ pub fn known(server: &KubeApiServer<'_>) -> usize {
 
     let http = || json!({"method": "HTTP", "http": {"port": 1, "path": "/"}});
     let window = || json!([window("w")]);
-    let required: [(&str, &[(&str, Value)]); 17] = [
+    let required: [(&str, &[(&str, Value)]); 19] = [
+        ("/dns/steering/via", &steered),
+        ("/dns/steering/reader", &steered),
         ("/cluster", &[]),
         ("/cluster/identifier", &[]),
         ("/targets", &[]),
@@ -186,6 +201,7 @@ pub fn unknown_fields(server: &KubeApiServer<'_>) -> usize {
     for path in [
         "/modes",
         "/dns/gate",
+        "/dns/writer",
         "/evidence/container",
         "/cluster/endpoint",
         "/targets/0/namespace",

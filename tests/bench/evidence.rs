@@ -10,7 +10,9 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::cases::Case;
-use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, condition};
+use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT};
+use crate::names::ReaderName;
+use crate::operator::condition;
 use crate::play;
 use dbbalance_figures::results::{Pooled, Run};
 use dbbalance_testkit::pgbouncer;
@@ -51,7 +53,7 @@ fn rule(fixture: &BenchFixture<'_>, verb: &str) -> bool {
 /// lost is then not told by address.
 pub fn masqueraded(fixture: &BenchFixture<'_>, case: &Case) -> Run {
     fixture.no_policy();
-    fixture.start_state(&case.app);
+    fixture.start_state(&case.app, case.name_of_readers);
     let ips: Vec<String> = fixture.pods().into_iter().map(|pod| pod.ip).collect();
     let _masquerade = Masquerade::begin(fixture);
     fixture.renew(&ips);
@@ -77,6 +79,7 @@ pub fn masqueraded(fixture: &BenchFixture<'_>, case: &Case) -> Run {
 /// Pods behind a pooler, and a reader that joins.
 pub fn pooled(fixture: &BenchFixture<'_>) -> Pooled {
     fixture.no_policy();
+    fixture.serve(ReaderName::Endpoint);
     fixture
         .control
         .wait_idle(CLUSTER, LIMIT)

@@ -13,7 +13,9 @@ use dbbalance_testbed::aurora::script::FailoverOptions;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, condition, now};
+use crate::fixture::{APP, BenchFixture, CLUSTER, LIMIT, NAMESPACE, now};
+use crate::names::ReaderName;
+use crate::operator::condition;
 use dbbalance_figures::results::Failover;
 use dbbalance_testkit::plugin_program::find_plugin_program;
 use dbbalance_testkit::sockets;
@@ -155,6 +157,7 @@ fn prepare(fixture: &BenchFixture<'_>, app: &App, with_us: bool) {
         fixture.no_policy();
     }
     fixture.control.observe(CLUSTER).expect("an observer");
+    fixture.serve(ReaderName::Endpoint);
     fixture.deploy(app);
     let told = fixture.status();
     if with_us && told["targets"][0]["reference"].is_null() {

@@ -5,13 +5,8 @@
 //! waits for has a deadline, and a wait that fails says what the operator said last.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dbbalance_testbed::aurora::address::{CLUSTER_DNS, RDS_API, RDS_API_PORT};
-use dbbalance_testbed::aurora::coredns::{self, CacheTopology};
 use dbbalance_testbed::aurora::observe::ConnectionSample;
 use dbbalance_testbed::aurora::{AuroraClusterSpec, AuroraControl, daemon};
 use dbbalance_testbed::cache::ToolCache;
@@ -26,6 +21,8 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app::App;
+use crate::names::{ReaderName, SYSTEM};
+use crate::operator::OPERATOR;
 
 /// The testbed's name, where `DBBALANCE_BENCH_TESTBED` names no other.
 const TESTBED: &str = "dbb-bench";
@@ -35,16 +32,12 @@ pub const CLUSTER: &str = "orders";
 pub const NAMESPACE: &str = "shop";
 /// The Deployment, and the policy's target.
 pub const APP: &str = "web";
-/// How the operator is called among the testbed's programs.
-const OPERATOR: &str = "operator";
 /// For what takes seconds on an idle machine, and a minute when 20 JVMs start on two cores.
 pub const LIMIT: Duration = Duration::from_mins(3);
 /// How often a state is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// What each instance accepts: more than any case needs, so that what is measured is not a refusal.
 const MAX_CONNECTIONS: u16 = 500;
-/// The operator gives its lease back when it is asked to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +104,9 @@ impl BenchFixture<'_> {
             crd,
         ];
         retried("the CRD is served", &served);
-        retried("a namespace", &["create", "namespace", NAMESPACE]);
+        for namespace in [NAMESPACE, SYSTEM] {
+            retried("a namespace", &["create", "namespace", namespace]);
+        }
         let up = AuroraClusterSpec {
             cluster: CLUSTER.to_owned(),
             readers: 2,
@@ -119,7 +114,6 @@ impl BenchFixture<'_> {
             max_connections: MAX_CONNECTIONS,
         };
         daemon::create_cluster(testbed, &up).expect("an Aurora");
-        coredns::start_caches(testbed, CacheTopology::Replicas(2)).expect("caches");
         let inside = || {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(2)
@@ -138,55 +132,12 @@ impl BenchFixture<'_> {
                 client,
                 http: http.expect("a client"),
             };
-            fixture.start_operator();
+            fixture.create_names();
+            fixture.serve(ReaderName::Endpoint);
+            fixture.start_operator(false);
             work(&fixture);
         };
         testbed.enter(inside).expect("the testbed's network");
-    }
-
-    /// Starts the operator, unless it runs.
-    pub fn start_operator(&self) {
-        if self.testbed.spawned(OPERATOR).is_some() {
-            return;
-        }
-        let built = env!("CARGO_BIN_EXE_dbbalance").to_owned();
-        let binary = std::env::var("DBBALANCE_BENCH_BINARY").unwrap_or(built);
-        let mut command = Command::new(
-            Path::new(&binary)
-                .canonicalize()
-                .expect("the operator's program"),
-        );
-        command
-            .arg("run")
-            .args(["watch", "signal", "evidence", "lease"].map(|what| {
-                format!(
-                    "--{what}-namespace{}={NAMESPACE}",
-                    if what == "lease" { "" } else { "s" }
-                )
-            }))
-            .args([
-                "--identity=bench",
-                "--listen-address=127.0.0.1:0",
-                "--log-format=text",
-                "--aws-region=eu-west-1",
-            ])
-            .args(["--poll-quiet-seconds=1", "--poll-moving-seconds=1"])
-            .arg(format!(
-                "--rds-endpoint-url=http://{RDS_API}:{RDS_API_PORT}"
-            ))
-            .arg(format!("--dns-servers={CLUSTER_DNS}"))
-            .env("KUBECONFIG", self.testbed.kubeconfig())
-            .env("AWS_ACCESS_KEY_ID", "testbed")
-            .env("AWS_SECRET_ACCESS_KEY", "testbed")
-            .env("AWS_EC2_METADATA_DISABLED", "true");
-        self.testbed
-            .spawn(OPERATOR, &command)
-            .expect("the operator");
-    }
-
-    /// What the operator has said so far.
-    pub fn operator_log(&self) -> String {
-        fs::read_to_string(self.testbed.layout().log(OPERATOR)).unwrap_or_default()
     }
 
     /// Waits for a state; panics with what the operator said last.
@@ -379,54 +330,6 @@ impl BenchFixture<'_> {
         names.sort_by_key(|name| (name.len(), name.clone()));
         names
     }
-
-    /// Deletes the policy.
-    pub fn no_policy(&self) {
-        let path = policies(CLUSTER);
-        self.call(Method::DELETE, &path, &json!({}));
-        self.until("no policy", LIMIT, || {
-            self.call(Method::GET, &path, &json!({}))
-                .is_none()
-                .then_some(())
-        });
-    }
-
-    /// Makes a policy with this spec, and waits until it has its baseline and nothing is wanting. The operator is
-    /// started anew: what it remembers of the run before is no part of this one.
-    pub fn policy(&self, spec: &Value) {
-        self.no_policy();
-        self.testbed
-            .stop(OPERATOR, GRACE)
-            .expect("the operator's end");
-        self.start_operator();
-        let policy = json!({
-            "apiVersion": "dbbalance.io/v1alpha1", "kind": "DbBalancePolicy",
-            "metadata": {"name": CLUSTER, "namespace": NAMESPACE}, "spec": spec
-        });
-        self.call(Method::POST, &policies(""), &policy);
-        self.until("a policy with its baseline", LIMIT, || {
-            let status = self.status();
-            let ready = condition(&status, "Ready").0 == "True";
-            let based = status["targets"][0]["baselineEpoch"].as_i64() >= Some(1);
-            let readers = status["topology"]["readerCount"].as_u64();
-            (ready && based && readers == Some(2)).then_some(())
-        });
-    }
-
-    /// The policy's status; null while there is none.
-    pub fn status(&self) -> Value {
-        let policy = self.call(Method::GET, &policies(CLUSTER), &json!({}));
-        policy.map_or(Value::Null, |policy| policy["status"].clone())
-    }
-}
-
-/// Status and reason of a condition of a status.
-pub fn condition(status: &Value, name: &str) -> (String, String) {
-    let all = status["conditions"].as_array();
-    let found = all.into_iter().flatten().find(|c| c["type"] == name);
-    found.map_or_else(Default::default, |c| {
-        (text(&c["status"]), text(&c["reason"]))
-    })
 }
 
 /// Now, as samples and logs count time: milliseconds since 1970.
@@ -436,15 +339,6 @@ pub fn now() -> i64 {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-fn policies(name: &str) -> String {
-    let all = format!("/apis/dbbalance.io/v1alpha1/namespaces/{NAMESPACE}/dbbalancepolicies");
-    if name.is_empty() {
-        all
-    } else {
-        format!("{all}/{name}")
-    }
 }
 
 async fn client(testbed: &Testbed) -> Client {

@@ -5,7 +5,10 @@
 //! `BENCH_FAILOVERS=n` how many failovers there are in a row (20),
 //! `BENCH_ONLY=text` narrows to the keys that hold the text, or one of several with commas between, `BENCH_FRESH=1` starts anew, `BENCH_SHORT=1` cuts the
 //! five minutes of "nothing is done" to one, `BENCH_PODS=n` takes fewer pods than 20. `DBBALANCE_BENCH_BINARY` is the operator's release build.
-//! With the argument `page` nothing is measured: page, chart and README are written from the file.
+//! With the argument `list` nothing is measured: each case is printed with the number of its runs, by the key that
+//! `BENCH_ONLY` takes. With `page` nothing is measured either: page, chart and README are written from the file.
+//!
+//! A single run of a case: `BENCH_ONLY=narrowed-a-http/hikaricp/01 make bench`; the case: `BENCH_ONLY=narrowed-a-http/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod app;
@@ -14,6 +17,8 @@ mod evidence;
 mod failover;
 mod fixture;
 mod measure;
+mod names;
+mod operator;
 mod others;
 mod play;
 mod start;
@@ -31,8 +36,11 @@ use dbbalance_figures::results::{Machine, Results, Run};
 use fixture::BenchFixture;
 
 fn main() -> ExitCode {
-    let done = if std::env::args().any(|argument| argument == "page") {
+    let is_asked = |what: &str| std::env::args().any(|argument| argument == what);
+    let done = if is_asked("page") {
         page::write()
+    } else if is_asked("list") {
+        list_cases()
     } else {
         measure_all().and_then(|()| page::write())
     };
@@ -45,18 +53,43 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays what is not in the file yet.
-fn measure_all() -> Result<(), String> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let number = |name: &str, default: usize| {
-        let text = set(name);
-        let number = text.map_or(Ok(default), |text| text.parse());
-        number.map_err(|_| format!("{name} is not a number"))
-    };
-    let (pods, number) = (
+/// A setting of the environment; empty is none.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number(name: &str, default: usize) -> Result<usize, String> {
+    let number = set(name).map_or(Ok(default), |text| text.parse());
+    number.map_err(|_| format!("{name} is not a number"))
+}
+
+/// All cases, with the settings of the environment.
+fn all_cases() -> Result<Vec<Case>, String> {
+    let (pods, runs) = (
         number("BENCH_PODS", cases::PODS)?,
         number("BENCH_RUNS", 10)?,
     );
+    Ok(cases::all(pods, runs, set("BENCH_SHORT").is_some()))
+}
+
+/// Prints what `BENCH_ONLY` may name.
+fn list_cases() -> Result<(), String> {
+    for case in all_cases()? {
+        println!("{}/{}/ {}", case.name, case.app.name, case.runs);
+    }
+    let mut others = BTreeMap::new();
+    for (key, _) in others::all(number("BENCH_FAILOVERS", others::FAILOVERS)?) {
+        let case = key.rsplit_once('/').map_or("", |(case, _)| case).to_owned();
+        *others.entry(case).or_insert(0) += 1;
+    }
+    for (case, runs) in others {
+        println!("{case}/ {runs}");
+    }
+    Ok(())
+}
+
+/// Plays what is not in the file yet.
+fn measure_all() -> Result<(), String> {
     let only = set("BENCH_ONLY").unwrap_or_default();
     let fresh = set("BENCH_FRESH").is_some() || !Results::file().exists();
     let mut results = if fresh {
@@ -64,7 +97,7 @@ fn measure_all() -> Result<(), String> {
     } else {
         Results::load()?
     };
-    let wanted: Vec<(String, Case)> = cases::all(pods, number, set("BENCH_SHORT").is_some())
+    let wanted: Vec<(String, Case)> = all_cases()?
         .into_iter()
         .flat_map(|case| {
             (1..=case.runs).map(move |run| {
@@ -81,16 +114,10 @@ fn measure_all() -> Result<(), String> {
                 && kept.is_none_or(|run| run.pods != case.app.pods)
         })
         .collect();
-    let others: Vec<_> = others::all(set("BENCH_FAILOVERS").map_or(
-        Ok(others::FAILOVERS),
-        |text| {
-            text.parse()
-                .map_err(|_| "BENCH_FAILOVERS is not a number".to_owned())
-        },
-    )?)
-    .into_iter()
-    .filter(|(key, _)| only.split(',').any(|part| key.contains(part)) && !results.has(key))
-    .collect();
+    let others: Vec<_> = others::all(number("BENCH_FAILOVERS", others::FAILOVERS)?)
+        .into_iter()
+        .filter(|(key, _)| only.split(',').any(|part| key.contains(part)) && !results.has(key))
+        .collect();
     if wanted.is_empty() && others.is_empty() {
         eprintln!("every run is in {}", Results::file().display());
         return Ok(());
@@ -144,9 +171,10 @@ fn words(run: &Run) -> String {
         |seconds| format!("after {seconds} s"),
     );
     format!(
-        "within the band {to_band}, pods touched {}, recycles {}, failed queries {}, shares {:?}; {}",
+        "within the band {to_band}, pods touched {}, recycles {}, missed {}, failed queries {}, shares {:?}; {}",
         run.pods_touched,
         run.recycles,
+        run.missed.unwrap_or_default(),
         run.failed_queries,
         run.shares,
         run.said.as_deref().unwrap_or_default(),

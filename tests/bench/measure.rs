@@ -80,7 +80,10 @@ pub fn run(app: &App, seen: &Observation, readers: &[String], zero: i64) -> Run 
             .get(first)
             .map(|(sample, _)| tenth(seconds(sample.at))),
         pods_touched: touched(app, seen, zero),
-        recycles: tenth(to_f64(born(seen, zero)) / to_f64(app.size)),
+        recycles: tenth(to_f64(born(seen, zero).count()) / to_f64(app.size)),
+        missed: readers
+            .last()
+            .map(|new| tenth(missed(app, seen, zero, new))),
         peak_connections: peaks.collect(),
         peak_total: known
             .iter()
@@ -138,8 +141,14 @@ fn touched(app: &App, seen: &Observation, zero: i64) -> usize {
 }
 
 /// Connections that were opened in the run.
-fn born(seen: &Observation, zero: i64) -> usize {
-    seen.lives.iter().filter(|life| life.first > zero).count()
+fn born(seen: &Observation, zero: i64) -> impl Iterator<Item = &ConnectionRecord> {
+    seen.lives.iter().filter(move |life| life.first > zero)
+}
+
+/// Those that were opened elsewhere than on the new reader, in pods' worth: whoever moved a pod wanted them there.
+fn missed(app: &App, seen: &Observation, zero: i64, new: &str) -> f64 {
+    let elsewhere = born(seen, zero).filter(|life| life.instance != new);
+    to_f64(elsewhere.count()) / to_f64(app.size)
 }
 
 /// Pods that hold fewer or more than they should, and those that hold nothing.

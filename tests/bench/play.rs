@@ -22,7 +22,10 @@ const ROLLOUT: Duration = Duration::from_mins(5);
 
 /// Plays it.
 pub fn play(fixture: &BenchFixture<'_>, case: &Case) -> Run {
-    fixture.start_state(&case.app);
+    fixture.start_state(&case.app, case.name_of_readers);
+    if !case.rest.is_zero() {
+        fixture.within(case.rest, || None::<()>);
+    }
     play_from_here(fixture, case)
 }
 

@@ -7,26 +7,26 @@ use dbbalance_testbed::aurora::observe::ConnectionSample;
 
 use crate::app::App;
 use crate::fixture::{BenchFixture, CLUSTER, LIMIT};
+use crate::names::ReaderName;
 
 /// A renewed pool has opened anew, and given back what was in use: the longest request at the bench's rate, and more.
 const RENEWED: Duration = Duration::from_millis(2500);
-/// CoreDNS keeps an answer for 5 s.
-const CACHED: Duration = Duration::from_millis(5500);
 /// How far from half the start may be, of all connections of the readers.
 const EVEN: f64 = 0.05;
 
 impl BenchFixture<'_> {
     /// The state that each run starts from: no policy, two readers, and half of the connections on each.
-    pub fn start_state(&self, app: &App) {
+    pub fn start_state(&self, app: &App, name: ReaderName) {
         self.no_policy();
+        self.serve(name);
         self.control
             .wait_idle(CLUSTER, LIMIT)
             .expect("an idle cluster");
         self.control.observe(CLUSTER).expect("an observer");
-        for name in self.readers().into_iter().skip(2) {
-            self.leave(&name);
+        for reader in self.readers().into_iter().skip(2) {
+            self.leave(&reader, name);
             self.control
-                .send(&FleetCommand::RemoveReader { name })
+                .send(&FleetCommand::RemoveReader { name: reader })
                 .expect("a reader removed");
         }
         self.control
@@ -51,7 +51,7 @@ impl BenchFixture<'_> {
                 return Some(());
             };
             // What opens anew opens on the other one.
-            self.unname(&fuller);
+            self.unname(&fuller, name);
             if app.keeps_dns() {
                 // Its process would open anew where its own cache leads: mostly to where it was.
                 self.replace(&ips);
@@ -64,9 +64,8 @@ impl BenchFixture<'_> {
                     (Instant::now() >= end && whole(&self.sample())).then_some(())
                 });
             }
-            let name = fuller;
             self.control
-                .send(&FleetCommand::ReaderIn { name })
+                .send(&FleetCommand::ReaderIn { name: fuller })
                 .expect("a reader of the cluster");
             None
         });
@@ -75,8 +74,8 @@ impl BenchFixture<'_> {
     }
 
     /// Pods leave a reader before it goes: one that loses its connections may ask for the old address for a minute.
-    fn leave(&self, reader: &str) {
-        self.unname(reader);
+    fn leave(&self, reader: &str, name: ReaderName) {
+        self.unname(reader, name);
         self.until("a reader that its pods have left", LIMIT, || {
             let sample = self.sample();
             let seen = sample.instances.get(reader)?.as_ref()?;
@@ -96,12 +95,12 @@ impl BenchFixture<'_> {
     }
 
     /// The reader endpoint no longer leads to a reader, and no cache names it any more.
-    fn unname(&self, reader: &str) {
-        let name = reader.to_owned();
-        self.control
-            .send(&FleetCommand::ReaderOut { name })
-            .expect("a reader of the cluster");
-        self.within(CACHED, || None::<()>);
+    fn unname(&self, reader: &str, name: ReaderName) {
+        let order = FleetCommand::ReaderOut {
+            name: reader.to_owned(),
+        };
+        self.control.send(&order).expect("a reader of the cluster");
+        self.within(name.kept(), || None::<()>);
     }
 }
 

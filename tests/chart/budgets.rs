@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::audit::{Record, records};
 use crate::fixture::{ChartFixture, LIMIT};
-use crate::objects::{app, policy, target, text};
+use crate::objects::{app, policy, said, target, text};
 
 /// The operator leaves a budget alone for 10 s; the audit log's times are those of the API server.
 const LEAST_GAP: f64 = 9.5;
@@ -46,6 +46,8 @@ async fn blocked(fixture: &ChartFixture, namespace: &str, budgets: &[&str]) -> V
             p["status"]["plan"][0]["waitingFor"] == "DisruptionBudget"
         })
         .await;
+    let prepared = said(&policy, "Prepared");
+    assert_eq!(prepared, "False/DisruptionBudgetAllowsNone");
     policy["status"]["plan"][0].clone()
 }
 

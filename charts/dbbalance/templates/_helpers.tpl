@@ -87,6 +87,33 @@ would be granted and never used. The argument is a list: the context, and the ke
 {{- include "dbbalance.execNamespaces" (list . "evidence") -}}
 {{- end -}}
 
+{{/*
+Returns the Services of steering.services as a JSON list of "namespace/name". One that no watched policy can name is
+refused, because the right would be granted and never used.
+*/}}
+{{- define "dbbalance.steeredServices" -}}
+{{- $names := list -}}
+{{- range .Values.steering.services -}}
+{{- if and $.Values.watch.namespaces (not (has .namespace $.Values.watch.namespaces)) -}}
+{{- fail (printf "steering.services: namespace %q is not in watch.namespaces" .namespace) -}}
+{{- end -}}
+{{- $names = append $names (printf "%s/%s" .namespace .name) -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
+{{/* Returns the names of steering.slices as a JSON list. */}}
+{{- define "dbbalance.steeredSlices" -}}
+{{- $names := list -}}
+{{- range .Values.steering.slices -}}
+{{- if has .name $names -}}
+{{- fail (printf "steering.slices: %q is listed twice: it stands for one endpoint" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
 {{/* The rights that the operator needs in watched namespaces, each with its reason. */}}
 {{- define "dbbalance.rules" -}}
 # Policies are watched; get, to read one again before an effect.
@@ -105,6 +132,10 @@ would be granted and never used. The argument is a list: the context, and the ke
 # Workloads are watched for their replicas, strategy and rollouts; ReplicaSets lead from a pod to its Deployment.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
+  verbs: [list, watch]
+# PodDisruptionBudgets are watched, to say before a failover that one would refuse every eviction (condition Prepared).
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
   verbs: [list, watch]
 {{- if .Values.rbac.rollout }}
 # Method Rollout stamps the pod template.
@@ -150,4 +181,11 @@ would be granted and never used. The argument is a list: the context, and the ke
 true
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* A condition in CEL: of the annotations, those of a steered name alone differ between the variables before and after. */}}
+{{- define "dbbalance.steeredAnnotations" -}}
+{{- $own := list "dbbalance.io/narrowed" "dbbalance.io/widens-to" | toJson -}}
+variables.after.all(k, k in {{ $own }} || (k in variables.before && variables.before[k] == variables.after[k]))
+        && variables.before.all(k, k in {{ $own }} || k in variables.after)
 {{- end -}}

@@ -16,11 +16,21 @@ pub const RESTARTS: &str = "dbbalance.io/restarts";
 pub const WRITER: &str = "dbbalance.io/writer";
 /// On a pod: the cluster's readers at the stamped epoch, comma separated and sorted.
 pub const READERS: &str = "dbbalance.io/readers";
+/// On the Service or EndpointSlice of `spec.dns.steering`: the policy that has narrowed it, for which run, to which
+/// instance and when. The PATCH that widens it removes it.
+pub const NARROWED: &str = "dbbalance.io/narrowed";
+/// On a Service of `spec.dns.steering`, while it is narrowed: the host that it led to before, and is widened to even when
+/// the topology is not known.
+pub const WIDENS_TO: &str = "dbbalance.io/widens-to";
 /// On a policy: a token; a new value requests a run.
 pub const RECYCLE_REQUESTED: &str = "dbbalance.io/recycle-requested";
+/// On a policy: an RFC 3339 time until which the operator keeps the name of `spec.dns.steering` wide.
+pub const WIDE_UNTIL: &str = "dbbalance.io/wide-until";
 /// On a policy: an RFC 3339 time until which the operator does not act.
 pub const PAUSE_UNTIL: &str = "dbbalance.io/pause-until";
 /// On a policy: the reason of the pause, for people.
 pub const PAUSE_REASON: &str = "dbbalance.io/pause-reason";
+/// On a policy: the readers to empty, separated by commas.
+pub const DRAIN: &str = "dbbalance.io/drain";
 /// On a workload or a pod: `"true"` excludes it from every policy.
 pub const IGNORE: &str = "dbbalance.io/ignore";

@@ -83,6 +83,13 @@ pub struct ShareStatus {
     pub connections: i32,
     /// Of all the target's connections to members, in whole percent.
     pub percent: i32,
+    /// The percentage of the readers' connections that it should have, where shares are not equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_percent: Option<i32>,
+    /// The percentage of the readers' connections, over all targets and policies that are measured, where there
+    /// are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_percent: Option<i32>,
 }
 
 /// Connections that are not where they should be, by cause.

@@ -37,6 +37,10 @@ pub enum ConditionType {
     Fresh,
     /// Measured connections are even. Unknown without evidence.
     Balanced,
+    /// The name of `spec.dns.steering` can be narrowed, or is. Present only with steering.
+    Steered,
+    /// Nothing of the policy is left on the readers that a user drains. Present only while a drain is asked for.
+    Drained,
     /// A run is in progress.
     Recycling,
     /// kstatus: the operator is working towards the spec. Present only while True.

@@ -2,11 +2,14 @@
 //!
 //! Part of the policy's spec, with the rules that the schema can check.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::steering::SteeringSpec;
+
 /// How a settled change waits for DNS before anything is done about it.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DnsSpec {
     /// What to do when DNS has not followed the change in time. Hold waits on and says so. Proceed
@@ -25,6 +28,13 @@ pub struct DnsSpec {
     #[serde(default = "default_dns_hold_seconds")]
     #[schemars(range(min = 0, max = 300))]
     pub hold_seconds: i32,
+    /// The name that pods look up, narrowed to the reader that lacks connections while they move. Default: none; pods
+    /// get what Aurora's own reader endpoint answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("self.via == oldSelf.via && self.reader == oldSelf.reader").message("via and reader are immutable: remove steering, which widens the name, and then give the other one")
+    )]
+    pub steering: Option<SteeringSpec>,
 }
 
 impl Default for DnsSpec {
@@ -33,6 +43,7 @@ impl Default for DnsSpec {
             on_timeout: OnTimeout::Hold,
             timeout_seconds: default_dns_timeout_seconds(),
             hold_seconds: default_dns_hold_seconds(),
+            steering: None,
         }
     }
 }

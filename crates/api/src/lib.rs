@@ -14,8 +14,10 @@ pub mod prepared;
 pub mod rebalance_state;
 mod rules;
 pub mod schema;
+mod shares;
 pub mod spec;
 pub mod status;
+mod steering;
 mod target;
 pub mod text;
 

@@ -43,6 +43,10 @@ pub enum PreparedReason {
     MethodRefused,
     /// False: the only pod may not be evicted.
     LonePod,
+    /// False: a `PodDisruptionBudget` refuses every eviction, whatever the health of the pods is.
+    DisruptionBudgetAllowsNone,
+    /// False: the Secret of a hook's header cannot be read, or has no such value.
+    HeaderSecretUnreadable,
     /// False: a rollout that does not end by itself is in the way.
     RolloutStuck,
     /// False: not even the smallest step fits the budget.

@@ -14,6 +14,10 @@ pub struct RebalanceState {
     /// The topology that seenInDNS and batch speak of.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// The short hash of the readers' weights, if they are not equal. Other weights open an episode.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub weights: String,
     /// The last event that opened an episode.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]

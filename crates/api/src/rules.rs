@@ -89,7 +89,8 @@ impl Default for ReaderTrigger {
 #[serde(rename_all = "camelCase")]
 pub struct Pacing {
     /// The most pods of a target that are not Ready or being recycled at once: a number, or a
-    /// percentage rounded down, at least 1.
+    /// percentage rounded down, at least 1. After a failover it is rounded up for Signal, HTTP and
+    /// Annotate, which take no pod away.
     #[serde(default = "default_max_unavailable")]
     #[schemars(schema_with = "super::schema::int_or_percent")]
     pub max_unavailable: IntOrString,

@@ -11,7 +11,9 @@ pub use super::evidence::{DnsSpec, EvidenceSource, EvidenceSpec, OnTimeout};
 pub use super::rules::{
     BudgetSpec, FailoverTrigger, Pacing, ReaderTrigger, RunLimits, Triggers, WindowSpec, WindowType,
 };
+pub use super::shares::{BalanceSpec, DEFAULT_WEIGHT, InstanceWeight, SharesBy};
 use super::status::DbBalancePolicyStatus;
+pub use super::steering::{SteeringSpec, SteeringVia};
 pub use super::target::{
     Endpoint, Fallback, HeaderSecretRef, HttpSpec, HttpTlsSpec, HttpVerb, Method, PoolSpec,
     RecycleSpec, SignalName, SignalSpec, TargetSpec, WorkloadApiVersion, WorkloadKind, WorkloadRef,
@@ -114,6 +116,8 @@ pub use super::target::{
 )]
 #[x_kube(validation = Rule::new("self.targets.all(t, t.pools.all(p, has(p.connectionsPerPod)) || (self.evidence.source != 'None' && t.pools.size() == 1))").message("connectionsPerPod is required, unless evidence measures the connections of a target's only pool"))]
 #[x_kube(validation = Rule::new("self.targets.all(t, !has(t.workloadRef) || self.targets.exists_one(other, has(other.workloadRef) && other.workloadRef.kind == t.workloadRef.kind && other.workloadRef.name == t.workloadRef.name))").message("two targets name one workload: give its pools in one target"))]
+#[x_kube(validation = Rule::new("!has(self.dns.steering) || (self.evidence.source != 'None' && self.targets.exists(t, t.pools.exists(p, p.endpoint == 'Reader')))").message("dns.steering needs measured connections and a reader pool: set evidence.source, and give a target a pool with endpoint Reader"))]
+#[x_kube(validation = Rule::new("!has(self.dns.steering) || self.dns.steering.holdSeconds >= 60 || self.targets.all(t, t.recycle.method != 'Evict' && !(has(t.recycle.fallback) && t.recycle.fallback == 'Evict'))").message("dns.steering.holdSeconds must be 60 or more with method or fallback Evict: the name must stay narrowed until the evicted pod's successor has started"))]
 #[serde(rename_all = "camelCase")]
 pub struct DbBalancePolicySpec {
     /// Enforce acts on pods. Observe plans and shows, and changes nothing.
@@ -153,6 +157,9 @@ pub struct DbBalancePolicySpec {
     /// Whether connections are measured, so that only those move that must.
     #[serde(default)]
     pub evidence: EvidenceSpec,
+    /// How the connections of reader pools are shared among the readers, where they are measured.
+    #[serde(default)]
+    pub balance: BalanceSpec,
     /// Times at which runs may, or may not, act. A failover and a token skip them. Deny wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

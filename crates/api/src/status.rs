@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rebalance_state::RebalanceState;
 
+pub use super::steering::DnsStatus;
+
 pub use super::balance::{
     BalanceState, BalanceStatus, LimitedBy, MisplacedStatus, REWRITE_POINTS, ShareStatus,
 };
@@ -21,7 +23,8 @@ pub struct DbBalancePolicyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, TopologyObserved, Prepared, Fresh, Balanced, Recycling; Reconciling and Stalled while True.
+    /// Ready, TopologyObserved, Prepared, Fresh, Balanced, Recycling; Steered with spec.dns.steering;
+    /// Drained while a drain is asked for; Reconciling and Stalled while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
@@ -46,6 +49,11 @@ pub struct DbBalancePolicyStatus {
     /// Stale pods of all counted pods, over all targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<String>,
+    /// The readers that are drained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["instance".to_owned()]))]
+    pub drain: Vec<DrainStatus>,
     /// When the last run began, over all targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_time: Option<Time>,
@@ -59,6 +67,9 @@ pub struct DbBalancePolicyStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["target".to_owned()]))]
     pub balance: Vec<BalanceStatus>,
+    /// Where the name of spec.dns.steering leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
     /// What would be done next for each target, and the first gate that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -68,6 +79,18 @@ pub struct DbBalancePolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub history: Vec<RunStatus>,
+}
+
+/// A reader that is drained.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// The DB instance identifier.
+    pub instance: String,
+    /// When the drain began.
+    pub since: Time,
+    /// The connections of the policy's pods to it then.
+    pub connections: i32,
 }
 
 /// A reader that came or went.
@@ -141,6 +164,9 @@ pub struct MemberStatus {
     /// The address that its endpoint was last seen to lead to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Its instance class, where shares follow the capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 /// A member's role.
@@ -180,6 +206,8 @@ pub enum Trigger {
     Manual,
     /// Measured connections were not where they should be.
     Imbalance,
+    /// A user asked, by annotation, to empty a reader.
+    Drain,
 }
 
 impl Trigger {

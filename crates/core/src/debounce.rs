@@ -3,12 +3,12 @@
 //! Each change settles on its own. The debouncer remembers since when a change was observed without a break. That
 //! memory may be lost: after a restart settling starts again, with no other effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::change::{Change, diff_topologies};
-use super::topology::Topology;
+use super::topology::{InstanceId, MemberId, Topology};
 use dbbalance_api::spec::Triggers;
 use dbbalance_api::status::Trigger;
 
@@ -16,6 +16,8 @@ use dbbalance_api::status::Trigger;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettlingChanges {
     since: BTreeMap<Change, Timestamp>,
+    /// Readers that were seen being deleted: that they leave cannot be undone, so it has settled.
+    leaving: BTreeSet<InstanceId>,
 }
 
 impl SettlingChanges {
@@ -29,7 +31,22 @@ impl SettlingChanges {
                 (change, first)
             })
             .collect();
-        Self { since }
+        Self {
+            since,
+            leaving: self.leaving.clone(),
+        }
+    }
+
+    /// Takes in which instances are being deleted now. One that was is remembered as long as its removal is a difference.
+    #[must_use]
+    pub fn with_leaving(mut self, leaving: &BTreeSet<InstanceId>) -> Self {
+        self.leaving.extend(leaving.iter().cloned());
+        let since = &self.since;
+        self.leaving.retain(|instance| {
+            let mut changes = since.keys();
+            changes.any(|c| matches!(c, Change::ReaderRemoved(m) if m.instance == *instance))
+        });
+        self
     }
 
     /// Returns the changes that have settled.
@@ -55,7 +72,12 @@ impl SettlingChanges {
         triggers: &'a Triggers,
     ) -> impl Iterator<Item = (&'a Change, Timestamp)> {
         self.since.iter().map(|(change, first)| {
-            let wait = SignedDuration::from_secs(settle_seconds(triggers, change.trigger()));
+            let leaves = |m: &MemberId| self.leaving.contains(&m.instance);
+            let seconds = match change {
+                Change::ReaderRemoved(member) if leaves(member) => 0,
+                _ => settle_seconds(triggers, change.trigger()),
+            };
+            let wait = SignedDuration::from_secs(seconds);
             (change, first.saturating_add(wait).unwrap_or(Timestamp::MAX))
         })
     }
@@ -66,7 +88,7 @@ fn settle_seconds(triggers: &Triggers, trigger: Trigger) -> i64 {
         Trigger::ReaderAdded => triggers.reader_added.settle_seconds,
         Trigger::ReaderRemoved => triggers.reader_removed.settle_seconds,
         Trigger::Failover | Trigger::Replaced => triggers.failover.settle_seconds,
-        Trigger::Manual | Trigger::Imbalance => 0,
+        Trigger::Manual | Trigger::Imbalance | Trigger::Drain => 0,
     })
 }
 
@@ -87,6 +109,25 @@ mod tests {
         assert_eq!(s.settled(&triggers, at(29)).len(), 1);
         assert_eq!(s.settled(&triggers, at(30)).len(), 2);
         assert_eq!(s.unsettled(&triggers, at(0))[0].1, at(30));
+    }
+
+    #[test]
+    fn a_reader_that_is_being_deleted_has_settled_and_stays_so_when_it_is_gone() {
+        let triggers = Triggers::default();
+        let (a, b) = (topology("abc"), topology("ab"));
+        let leaving = BTreeSet::from([InstanceId("c".into())]);
+        let s = SettlingChanges::default().observe(&a, &b, at(0));
+        assert!(s.settled(&triggers, at(0)).is_empty(), "it may come back");
+        let s = s.with_leaving(&leaving);
+        assert_eq!(s.settled(&triggers, at(0)).len(), 1);
+        let s = s.observe(&a, &b, at(5)).with_leaving(&BTreeSet::new());
+        assert_eq!(s.settled(&triggers, at(5)).len(), 1, "unlisted meanwhile");
+        let s = s.observe(&a, &a, at(6)).with_leaving(&BTreeSet::new());
+        let s = s.observe(&a, &b, at(7)).with_leaving(&BTreeSet::new());
+        assert!(
+            s.settled(&triggers, at(7)).is_empty(),
+            "that is another one"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ const KEPT_CHANGES: usize = 32;
 #[must_use]
 pub fn is_target_concerned(trigger: Trigger, target: &TargetSpec) -> bool {
     match trigger {
-        Trigger::ReaderAdded | Trigger::ReaderRemoved => {
+        Trigger::ReaderAdded | Trigger::ReaderRemoved | Trigger::Drain => {
             target.pools.iter().any(|p| p.endpoint == Endpoint::Reader)
         }
         Trigger::Failover | Trigger::Replaced | Trigger::Manual | Trigger::Imbalance => true,
@@ -39,7 +39,7 @@ pub fn is_enabled(triggers: &Triggers, trigger: Trigger) -> bool {
         Trigger::ReaderAdded => triggers.reader_added.enabled,
         Trigger::ReaderRemoved => triggers.reader_removed.enabled,
         Trigger::Failover | Trigger::Replaced => triggers.failover.enabled,
-        Trigger::Manual | Trigger::Imbalance => true,
+        Trigger::Manual | Trigger::Imbalance | Trigger::Drain => true,
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Socket {
     pub retransmits: u32,
     /// Consecutive probes without an answer: keep-alives or zero-window probes.
     pub unanswered_probes: u32,
+    /// When the last reading of the pod started that did not have this socket, which was opened since. `None` if no reading
+    /// without it is known, as for those of the first one.
+    pub opened_after: Option<Timestamp>,
 }
 
 /// The number of retransmissions or unanswered probes from which a connection is suspected to be half-open.
@@ -242,6 +245,20 @@ pub fn fresh_sockets<'a>(before: &[Socket], after: &'a [Socket]) -> Vec<&'a Sock
     list_connections(after)
         .filter(|s| !old.contains(&(s.local, s.remote)))
         .collect()
+}
+
+/// Dates the sockets of a reading by the one before it: what was not there has been opened since. Sockets are the same if
+/// both ends are; a port that was reused in between makes a socket look older, never younger.
+pub fn date_sockets(sockets: &mut [Socket], former: &PodReading) {
+    let known: BTreeMap<_, _> = former
+        .sockets
+        .iter()
+        .map(|s| ((s.local, s.remote), s.opened_after))
+        .collect();
+    for socket in sockets {
+        let same = known.get(&(socket.local, socket.remote));
+        socket.opened_after = same.map_or(Some(former.at), |opened_after| *opened_after);
+    }
 }
 
 /// Returns the connections of `before` that are still in `after`.

@@ -48,6 +48,16 @@ pub fn max_unavailable_pods(pacing: &Pacing, total: usize) -> usize {
         .max(1)
 }
 
+/// Returns how many pods of `total` a failover's run may renew at once by a method that takes none of them away: as
+/// [`max_unavailable_pods`], but a percentage rounds up, as that of a `PodDisruptionBudget` does. Rounded down, all fleets of
+/// up to seven pods would go one by one while their connections are broken.
+#[must_use]
+pub fn max_renewed_pods(pacing: &Pacing, total: usize) -> usize {
+    resolve_rounded_up(&pacing.max_unavailable, total)
+        .unwrap_or(1)
+        .max(1)
+}
+
 /// Returns when the next step may be taken: one interval after the last, varied by up to the jitter. The randomness
 /// is derived from the key and the last step, so that every reconcile computes the same time.
 #[must_use]
@@ -80,6 +90,18 @@ mod tests {
         assert_eq!(max_unavailable_pods(&percent("25%"), 7), 1);
         assert_eq!(max_unavailable_pods(&percent("25%"), 3), 1);
         assert_eq!(max_unavailable_pods(&percent("25%"), 0), 1);
+    }
+
+    #[test]
+    fn a_percentage_rounds_up_where_no_pod_is_taken_away_after_a_failover() {
+        for (pods, at_once) in [(0, 1), (3, 1), (4, 1), (5, 2), (7, 2), (8, 2), (9, 3)] {
+            assert_eq!(max_renewed_pods(&percent("25%"), pods), at_once, "{pods}");
+        }
+        let number = Pacing {
+            max_unavailable: IntOrString::Int(3),
+            ..Pacing::default()
+        };
+        assert_eq!(max_renewed_pods(&number, 7), 3);
     }
 
     #[test]

@@ -38,5 +38,6 @@ pub fn socket(port: u16, remote: &str) -> Socket {
         unacknowledged: 0,
         retransmits: 0,
         unanswered_probes: 0,
+        opened_after: None,
     }
 }

@@ -3,7 +3,7 @@
 //! How a reading becomes a topology is decided in `tracker`; the differences between two topologies are computed in
 //! `change`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::hash::StableHash;
@@ -62,6 +62,8 @@ pub struct MemberFacts {
     pub endpoint: Option<String>,
     /// The capacity of an Aurora Serverless v2 instance.
     pub serverless: Option<ServerlessCapacity>,
+    /// Whether its status word was `available` in the last reading: no operation is in progress on it.
+    pub is_available: bool,
 }
 
 /// The capacity between which Aurora Serverless v2 instances scale, in halves of a capacity unit (ACU): AWS takes steps
@@ -152,4 +154,6 @@ pub struct ClusterView {
     pub endpoints: Endpoints,
     /// Facts about each member, by name.
     pub facts: BTreeMap<InstanceId, MemberFacts>,
+    /// Instances that the last reading listed as being deleted. They are readers no more, and DNS may still name them.
+    pub leaving: BTreeSet<InstanceId>,
 }

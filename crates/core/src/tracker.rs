@@ -233,6 +233,7 @@ impl Tracker {
             engine: reading.engine.clone(),
             endpoints: Endpoints::default(),
             facts: BTreeMap::new(),
+            leaving: BTreeSet::new(),
         };
         if let Some(mut old) = self.confirmed.replace(view) {
             if let Some(view) = &mut self.confirmed {
@@ -252,6 +253,7 @@ fn has_passed(span: Duration, since: Timestamp, now: Timestamp) -> bool {
 
 /// Updates facts that are not part of the topology: the last answer counts, and what it leaves out stays as it was.
 fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
+    view.leaving = reading.find_leaving();
     let (known, read) = (&mut view.endpoints, &reading.endpoints);
     for (known, read) in [
         (&mut known.writer, &read.writer),
@@ -270,6 +272,8 @@ fn refresh_facts(view: &mut ClusterView, reading: &ClusterReading) {
             known.endpoint = read.endpoint.clone().or(known.endpoint);
             known.serverless = read.serverless.or(known.serverless);
         }
+        let read = reading.members.get(member);
+        known.is_available = read.is_some_and(MemberReading::is_available);
         view.facts.insert(member.instance.clone(), known);
     }
 }

@@ -64,10 +64,21 @@ pub enum PluginCommand {
     Verify(VerifyArgs),
     /// Request a run: each pod of each target is recycled once, paced and within the budget.
     Recycle(RecycleArgs),
+    /// Empty a reader, for example before it is rebooted, resized or deleted.
+    ///
+    /// Its connections move to the other readers, and it receives none until undrain. Refused by the
+    /// operator if no reader with a weight would be left, or the others cannot take the connections.
+    Drain(DrainArgs),
+    /// End the drain of a reader, so that it gets its share again.
+    Undrain(UndrainArgs),
     /// Pause a policy: stop all effects until a given time. Topology is still followed.
     Pause(PauseArgs),
     /// End a pause. What became due meanwhile is done, paced.
     Resume(PolicyArg),
+    /// Lead the policy's name to Aurora's own answer, and keep the operator from narrowing it for a while.
+    ///
+    /// The operator does it, within a second; pods are recycled as without spec.dns.steering meanwhile.
+    Widen(WidenArgs),
 }
 
 /// A policy.
@@ -169,6 +180,34 @@ pub struct RecycleArgs {
     pub timeout: SignedDuration,
 }
 
+/// Options of `drain`.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)]
+pub struct DrainArgs {
+    /// Name of the policy.
+    pub policy: String,
+    /// DB instance identifier of the reader.
+    #[arg(value_parser = parse_instance)]
+    pub instance: String,
+    /// Wait until nothing of the policy is left on it.
+    #[arg(long)]
+    pub wait: bool,
+    /// Maximum time to wait, for example 90s or 1h.
+    #[arg(long, default_value = "30m", value_parser = parse_duration, requires = "wait")]
+    pub timeout: SignedDuration,
+}
+
+/// Options of `undrain`.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)]
+pub struct UndrainArgs {
+    /// Name of the policy.
+    pub policy: String,
+    /// DB instance identifier of the reader.
+    #[arg(value_parser = parse_instance)]
+    pub instance: String,
+}
+
 /// Options of `pause`.
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::doc_markdown)]
@@ -186,6 +225,20 @@ pub struct PauseArgs {
     pub reason: Option<String>,
 }
 
+/// Options of `widen`.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)]
+pub struct WidenArgs {
+    /// Name of the policy.
+    pub policy: String,
+    /// Time for which the name stays wide, for example 30m, 2h or 1d.
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub duration: SignedDuration,
+    /// Maximum time to wait until the name is wide.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub timeout: SignedDuration,
+}
+
 /// Parses a duration, with days of 24 hours. It must be above zero and at most 366 days.
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
@@ -201,6 +254,18 @@ fn parse_duration(text: &str) -> Result<SignedDuration, String> {
 
 fn wrong_duration(text: &str) -> String {
     format!("invalid duration {text:?} (examples: 90s, 30m, 2h, 1d)")
+}
+
+/// Parses a DB instance identifier, in lower case.
+fn parse_instance(text: &str) -> Result<String, String> {
+    let mut letters = text.chars();
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_name = letters.next().is_some_and(|c| c.is_ascii_lowercase());
+    if is_name && letters.all(is_inner) && text.len() <= 63 {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a DB instance identifier in lower case".to_owned())
+    }
 }
 
 /// Parses a token. It is part of messages and events: 1 to 128 printable characters without blanks.

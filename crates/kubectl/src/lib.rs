@@ -10,6 +10,7 @@
 
 pub mod cli;
 mod connections;
+mod drain;
 mod error;
 mod plan;
 mod pods;
@@ -17,6 +18,7 @@ mod requests;
 mod session;
 mod status;
 mod verify;
+mod widen;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -106,6 +108,9 @@ async fn run_command(cli: &PluginCli) -> Result<(), PluginError> {
         PluginCommand::Recycle(args) => {
             requests::request_run(&session, args, canvas, &mut say).await
         }
+        PluginCommand::Widen(args) => widen::widen_name(&session, args, &mut say).await,
+        PluginCommand::Drain(args) => drain::drain_instance(&session, args, &mut say).await,
+        PluginCommand::Undrain(args) => drain::undrain_instance(&session, args, &mut say).await,
         PluginCommand::Pause(args) => requests::pause_policy(&session, args, &mut say).await,
         PluginCommand::Resume(args) => {
             requests::resume_policy(&session, &args.policy, &mut say).await

@@ -7,9 +7,11 @@
 
 mod advance;
 mod descriptions;
+mod drain;
 mod epochs;
 mod gate_names;
 mod gates;
+mod name;
 pub mod policy;
 mod prepared;
 mod runs;
@@ -21,6 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod times;
 mod types;
+mod weights;
 pub mod world;
 
 use jiff::Timestamp;
@@ -29,10 +32,13 @@ use crate::gates::policy::check_policy;
 use crate::policy::{ParsedPolicy, readable_policy};
 use crate::world::World;
 use dbbalance_api::status::{DbBalancePolicyStatus, PlanStatus};
+use dbbalance_core::narrow::NameAction;
 
 pub use descriptions::pods::{UntakenPods, describe_refused_method, describe_untaken_pods};
+pub use drain::{DrainReport, assess_drain};
 pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
+pub use name::{SteeredState, describe_steered};
 pub use prepared::{Preparedness, assess_preparedness};
 pub use runs::holds::{LastingHold, find_lasting_hold};
 pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
@@ -47,12 +53,14 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
         status: world.status.clone(),
         settling: world.settling.clone(),
         open: None,
+        name_action: NameAction::Keep,
         targets: Vec::new(),
         notices: Vec::new(),
         wake: None,
     };
     plan.status.observed_generation = world.policy.generation;
     if world.policy.deleting {
+        advance::release_name(world, policy, now, &mut plan);
         return plan;
     }
     if !world.cluster_allowed {
@@ -60,6 +68,8 @@ pub fn plan(world: &World, policy: &ParsedPolicy, now: Timestamp) -> Plan {
     }
     epochs::advance_epochs(world, readable_policy(policy), now, &mut plan);
     epochs::addresses::record_addresses(world, &mut plan.status);
+    let shares = readable_policy(policy).balance.shares;
+    epochs::classes::record_classes(world, shares, &mut plan.status);
     advance::advance_runs(world, policy, now, &mut plan);
     fill_columns(&mut plan.status, &plan.targets);
     plan

@@ -15,12 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::times::add_duration;
 use crate::world::{TargetOverlap, TopologyError, World};
 use dbbalance_api::spec::{
-    BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing, RunLimits,
-    Triggers,
+    BalanceSpec, BudgetSpec, DbBalancePolicySpec, DnsSpec, EvidenceSource, Mode, OnTimeout, Pacing,
+    RunLimits, SteeringSpec, SteeringVia, Triggers,
 };
 use dbbalance_api::status::{PendingEpochStatus, Trigger};
 use dbbalance_core::epoch::is_enabled;
-use dbbalance_core::pacing::{max_unavailable_pods, next_step_time};
+use dbbalance_core::narrow::NarrowingRules;
+use dbbalance_core::pacing::{max_renewed_pods, max_unavailable_pods, next_step_time};
 use dbbalance_core::window::Window;
 
 #[cfg(test)]
@@ -66,8 +67,12 @@ pub struct Policy {
     pub budget: BudgetSpec,
     /// How a change waits for DNS.
     pub dns: DnsRules,
+    /// The name that is narrowed while pods move.
+    pub steering: Option<SteeringPolicy>,
     /// How connections are measured.
     pub evidence: EvidenceRules,
+    /// How they are shared among the readers.
+    pub balance: BalanceSpec,
     /// When runs may act.
     pub windows: Vec<Window>,
 }
@@ -97,6 +102,11 @@ impl PacingRules {
     /// Returns how many of so many pods may be unavailable at once, at least 1.
     pub(crate) fn max_unavailable(&self, total: usize) -> usize {
         max_unavailable_pods(&self.spec, total)
+    }
+
+    /// Returns how many of so many pods may be renewed at once after a failover by a method that takes none away.
+    pub(crate) fn max_renewed(&self, total: usize) -> usize {
+        max_renewed_pods(&self.spec, total)
     }
 
     /// Returns the time of the step after one at `last`. The jitter is derived from `key`.
@@ -138,6 +148,32 @@ impl DnsRules {
     pub(crate) fn deadline(&self, pending: &PendingEpochStatus) -> Option<Timestamp> {
         let since = pending.settled_time.as_ref()?;
         Some(add_duration(since.0, self.timeout))
+    }
+}
+
+/// A name that is narrowed while pods move.
+#[derive(Clone, Debug)]
+pub struct SteeringPolicy {
+    /// By which object.
+    pub via: SteeringVia,
+    /// The Service.
+    pub reader: String,
+    /// How it may be narrowed.
+    pub rules: NarrowingRules,
+}
+
+impl SteeringPolicy {
+    fn parse(spec: &SteeringSpec) -> Self {
+        let settle = Some(spec.settle_seconds).filter(|s| *s > 0).map(seconds);
+        Self {
+            via: spec.via,
+            reader: spec.reader.clone(),
+            rules: NarrowingRules {
+                hold: seconds(spec.hold_seconds),
+                settle,
+                allows_single_operator: spec.allow_single_operator,
+            },
+        }
     }
 }
 
@@ -229,10 +265,12 @@ impl Policy {
             limits: parse_limits(&spec.limits),
             budget: spec.budget.clone(),
             dns: DnsRules::parse(&spec.dns),
+            steering: spec.dns.steering.as_ref().map(SteeringPolicy::parse),
             evidence: EvidenceRules {
                 source: spec.evidence.source,
                 tolerance_percent: count_u32(spec.evidence.tolerance_percent),
             },
+            balance: spec.balance.clone(),
             windows,
         };
         if problems.is_empty() {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::gates::budget::count_in_flight;
 use crate::gates::policy::check_policy;
+use crate::name::StandingName;
 use crate::policy::{ParsedPolicy, Policy, readable_policy};
 use crate::target::{PassContext, TargetContext};
 use crate::types::Gate;
@@ -75,6 +76,7 @@ pub fn assess_preparedness(
         policy,
         status,
         settling: &world.settling,
+        name: &StandingName::Unsteered,
         now,
     };
     let Some(targets) = sort_targets(pass) else {

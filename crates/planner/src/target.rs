@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::name::StandingName;
 use crate::policy::{Policy, TargetPolicy};
 use crate::world::{TargetWorld, World, recorded_topology};
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::{DbBalancePolicyStatus, RunResult, RunStatus, TargetStatus};
-use dbbalance_core::balance::Settings;
+use dbbalance_core::balance::{OtherConnections, Settings};
 use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
 use dbbalance_core::hash::StableHash;
@@ -29,6 +30,8 @@ pub(crate) struct PassContext<'a> {
     pub status: &'a DbBalancePolicyStatus,
     /// Since when differences have been there, this pass included.
     pub settling: &'a SettlingChanges,
+    /// What the name of `spec.dns.steering` tells.
+    pub name: &'a StandingName,
     pub now: Timestamp,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct TargetContext<'a> {
     pub stale: Vec<&'a PodFacts>,
     /// Pods that would be counted, but that its method may not take: with `Evict`, those that are never evicted.
     pub refused: Vec<&'a PodFacts>,
+    /// What other targets and policies hold of the readers.
+    pub others: OtherConnections,
     /// The most connections that were measured on any of its pods.
     most_measured: u64,
 }
@@ -95,6 +100,7 @@ impl<'a> TargetContext<'a> {
             counted,
             stale,
             refused,
+            others: OtherConnections::default(),
             most_measured: max_measured(found),
         }
     }
@@ -103,6 +109,12 @@ impl<'a> TargetContext<'a> {
     pub(crate) fn running(&self) -> Option<&RunStatus> {
         let run = self.status.run.as_ref();
         run.filter(|r| r.result == RunResult::Running)
+    }
+
+    /// Returns when the run in progress started, in seconds since 1970, if it is recorded: that names it.
+    pub(crate) fn recorded_run(&self) -> Option<i64> {
+        let run = self.running().filter(|_| self.is_run_recorded())?;
+        Some(run.start_time.0.as_second())
     }
 
     /// Returns the run in progress, to change it.

@@ -14,7 +14,7 @@ pub(crate) mod random;
 pub(crate) mod recorder;
 pub(crate) mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +23,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::{Gate, Plan, PodStep, Step, plan};
+use crate::name::StandingName;
 use crate::policy::{ParsedPolicy, Policy, PolicyFindings};
 use crate::target::{PassContext, TargetContext};
 use crate::world::{ClusterPeers, PolicyFacts, TargetWorld, TopologyState, World};
@@ -57,6 +58,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
         class: Some("db.r6g.large".into()),
         endpoint: None,
         serverless: None,
+        is_available: true,
     };
     let facts = topology
         .members()
@@ -67,6 +69,7 @@ pub(crate) fn view(names: &str) -> ClusterView {
         engine: "aurora-postgresql".into(),
         endpoints: Endpoints::default(),
         facts,
+        leaving: BTreeSet::new(),
     }
 }
 
@@ -220,6 +223,8 @@ pub(crate) fn found(name: &str, pods: usize) -> TargetWorld {
         pods: (0..pods)
             .map(|n| pod(&format!("{name}-{n}"), -3600))
             .collect(),
+        disruption_budgets: vec![],
+        header_problem: None,
         owned_by: None,
         backoff: None,
         left_of_step: 0,
@@ -238,6 +243,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec: spec(targets),
@@ -254,6 +260,7 @@ pub(crate) fn unseen(targets: Vec<TargetSpec>, pods: usize) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
+        steered_name: None,
     }
 }
 
@@ -316,6 +323,7 @@ fn verify_key(world: &World, index: usize) -> String {
         policy: crate::policy::readable_policy(&policy),
         status: &world.status,
         settling: &world.settling,
+        name: &StandingName::Unsteered,
         now: at(0),
     };
     TargetContext::new(pass, index, world.status.targets[index].clone()).verify_key()

@@ -4,8 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use dbbalance_api::spec::{Method, WorkloadKind};
 use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
+use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::Load;
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::{Claim, MoveCounter, Stamp};
 
@@ -20,6 +22,8 @@ pub struct Plan {
     pub settling: SettlingChanges,
     /// A pending epoch that opens now.
     pub open: Option<Opening>,
+    /// What is done with the name of `spec.dns.steering`, before anything else. Widening is exempt from every gate.
+    pub name_action: NameAction,
     /// One entry for each target of the spec, in order.
     pub targets: Vec<TargetPlan>,
     /// Events to publish.
@@ -59,6 +63,8 @@ pub struct TargetPlan {
     pub annotate: Vec<PodKey>,
     /// Connections that its recycles in progress may add, this step included.
     pub in_flight: Load,
+    /// What its reader pools hold of the readers, with what it moves now.
+    pub shares: ReaderShares,
     /// Whether it has a run in progress that counts among those of the cluster: no outer gate holds it, and it is not a
     /// failover's.
     pub running: bool,
@@ -154,6 +160,12 @@ pub enum Notice {
     FallbackUsed(String),
     /// The method failed on a pod.
     RecycleFailed(String),
+    /// DNS works against the weights of the readers.
+    WeightsFightDns(String),
+    /// The name of `spec.dns.steering` was narrowed.
+    Narrowed(String),
+    /// It was widened.
+    Widened(String),
 }
 
 /// A gate that holds a target.

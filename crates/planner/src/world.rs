@@ -15,8 +15,10 @@ use dbbalance_api::spec::{DbBalancePolicySpec, Endpoint};
 use dbbalance_api::status::{DbBalancePolicyStatus, MemberStatus, RoleStatus, TopologyStatus};
 use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::disruption::DisruptionBudget;
 use dbbalance_core::dns::{AddressBook, DnsView};
 use dbbalance_core::evidence::{Measured, PodHoldings, PodMeasurement, PodReading, Socket};
+use dbbalance_core::narrow::{NameLook, ObservedName};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::PolicyMark;
 use dbbalance_core::topology::{ClusterView, InstanceId, MemberId, ResourceId, Topology};
@@ -42,6 +44,8 @@ pub struct PolicyFacts {
     pub token: Option<String>,
     /// The value of `dbbalance.io/pause-until`.
     pub pause_until: Option<String>,
+    /// The value of `dbbalance.io/drain`.
+    pub drain: Option<String>,
     /// Whether the object is being deleted.
     pub deleting: bool,
 }
@@ -77,6 +81,16 @@ impl TopologyState {
         match self {
             Self::Current(view) => Some(view),
             Self::Pending | Self::Failing { .. } => None,
+        }
+    }
+
+    /// Returns the last good view, for what does not change with the topology. Nothing may be decided on it.
+    #[must_use]
+    pub fn last(&self) -> Option<&ClusterView> {
+        match self {
+            Self::Current(view) => Some(view),
+            Self::Failing { last, .. } => last.as_ref(),
+            Self::Pending => None,
         }
     }
 }
@@ -125,8 +139,13 @@ pub struct TargetWorld {
     pub workload: Option<WorkloadFacts>,
     /// The pods that belong to it and not to an older policy.
     pub pods: Vec<PodFacts>,
+    /// The `PodDisruptionBudget`s that select some of its pods; empty where they may not be read, and for methods that they do
+    /// not concern.
+    pub disruption_budgets: Vec<DisruptionBudget>,
     /// The older policy that owns some of its pods, or its workload.
     pub owned_by: Option<String>,
+    /// Why the header of its hook cannot be read, if it has one and cannot.
+    pub header_problem: Option<String>,
     /// Until when effects are put off.
     pub backoff: Option<EffectBackoff>,
     /// How many pods of the last step are still to be taken: the rate limit has cut it. Zero after a restart.
@@ -203,9 +222,33 @@ pub struct World {
     pub evidence_allowed: bool,
     /// Pods that two targets of the policy select.
     pub overlaps: Vec<TargetOverlap>,
+    /// The name of `spec.dns.steering`. Without steering, the one that `status.dns` still records, so that a name is
+    /// widened whose steering was removed. `None` without either.
+    pub steered_name: Option<SteeredName>,
+}
+
+/// A name that the policy may narrow, as it stands now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SteeredName {
+    /// What stands in the cluster.
+    pub observed: ObservedName,
+    /// Look-ups of the name, oldest first. Made only while it is narrowed: a name that nobody asks is in no cache.
+    pub looks: Vec<NameLook>,
+    /// The greatest TTL, in seconds, that any look-up of the name was ever answered with; `None` if there was none.
+    pub greatest_ttl: Option<u32>,
+    /// Whether no other replica of the operator could take the lease.
+    pub is_operator_alone: bool,
+    /// Whether this operator ends or gives the lease back.
+    pub is_shutting_down: bool,
 }
 
 impl World {
+    /// Returns the readers that are being deleted, by the last reading.
+    pub(crate) fn leaving_readers(&self) -> BTreeSet<InstanceId> {
+        let view = self.topology.current();
+        view.map_or_else(BTreeSet::new, |v| v.leaving.clone())
+    }
+
     /// Returns the topology that has settled, as the status records it.
     pub(crate) fn settled_topology(&self) -> Option<Topology> {
         self.status.topology.as_ref().and_then(recorded_topology)

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::limiter::LookupPriority;
 use super::lookup::{IpFamily, LookupAnswer, LookupError};
 use super::question::{DnsQuestion, QuestionState, question_interval};
+use super::steered::SteeredLooks;
 use dbbalance_core::dns::{AGREEING_LOOKS, AddressBook, DnsSample, DnsSamples, DnsView};
+use dbbalance_core::narrow::{Led, NameLook};
 use dbbalance_core::topology::{ClusterView, Endpoints, InstanceId};
 
 /// How long DNS is sampled at the fast interval after it was ahead of the topology.
@@ -51,6 +53,7 @@ pub(super) struct ClusterNames {
     topology_writer: Option<InstanceId>,
     writer: DnsSamples,
     reader: DnsSamples,
+    pub(super) steered: SteeredLooks,
     addresses: AddressBook,
     /// The instance of each host name, and when the RDS API last listed it.
     hosts: BTreeMap<String, (InstanceId, Timestamp)>,
@@ -116,6 +119,7 @@ impl ClusterNames {
             questions.insert(DnsQuestion::Instance(id.clone(), IpFamily::V4));
             questions.insert(DnsQuestion::Instance(id.clone(), IpFamily::V6));
         }
+        questions.extend(self.steered.questions());
         questions
     }
 
@@ -125,6 +129,7 @@ impl ClusterNames {
             DnsQuestion::Writer => self.endpoints.writer.clone(),
             DnsQuestion::Reader => self.endpoints.reader.clone(),
             DnsQuestion::Instance(id, _) => self.instances.get(id).cloned(),
+            DnsQuestion::Steered { name, .. } => Some(name.clone()),
         }
     }
 
@@ -145,6 +150,7 @@ impl ClusterNames {
             } else if !turn.queued && turn.open < MAX_IN_FLIGHT {
                 turn.queued = true;
                 let priority = match question {
+                    DnsQuestion::Steered { .. } => LookupPriority::Awaited,
                     DnsQuestion::Writer | DnsQuestion::Reader if wanted => LookupPriority::Awaited,
                     _ => LookupPriority::Routine,
                 };
@@ -186,6 +192,13 @@ impl ClusterNames {
                 false
             }
             (DnsQuestion::Instance(..), Err(_)) => return DnsSignals::default(),
+            (DnsQuestion::Steered { name, .. }, answer) => {
+                let look = self.to_name_look(name, at, answer);
+                return DnsSignals {
+                    wake: self.steered.record(name, look),
+                    ..DnsSignals::default()
+                };
+            }
             (DnsQuestion::Writer, answer) => {
                 let sample = self.to_sample(at, answer);
                 let ahead_of_rds = self.is_other_writer(&sample);
@@ -219,6 +232,22 @@ impl ClusterNames {
     /// Returns the instance that all of the last samples of the cluster endpoint named.
     pub(super) fn agreed_writer(&self) -> Option<InstanceId> {
         self.gate_inputs.agreed.clone()
+    }
+
+    /// Records the addresses of an instance's endpoint, looked up out of turn.
+    pub(super) fn record_instance(
+        &mut self,
+        instance: &InstanceId,
+        addresses: &[std::net::IpAddr],
+        at: Timestamp,
+    ) {
+        self.addresses.record_lookup(instance, addresses, at);
+        self.snapshot = None;
+    }
+
+    /// Returns the endpoint of an instance, as the RDS API last gave it.
+    pub(super) fn endpoint_of(&self, instance: &InstanceId) -> Option<String> {
+        self.instances.get(instance).cloned()
     }
 
     /// Returns the samples and addresses, shared until they change.
@@ -261,6 +290,35 @@ impl ClusterNames {
                 instance: None,
                 ttl: 0,
                 failure: Some(failure.describe()),
+            },
+        }
+    }
+
+    /// Returns where an answer to a steered name leads. One that came by way of the reader endpoint leads to Aurora's own
+    /// answer, whichever instance that was: its chain of aliases has the endpoint, or the name asked for is the endpoint.
+    fn to_name_look(
+        &self,
+        name: &str,
+        at: Timestamp,
+        answer: Result<LookupAnswer, LookupError>,
+    ) -> NameLook {
+        let is_reader = |host: &str| {
+            let reader = self.endpoints.reader.as_deref();
+            reader.is_some_and(|reader| normalize_host(reader) == normalize_host(host))
+        };
+        let is_aurora = answer.as_ref().is_ok_and(|answer| {
+            answer.aliases.iter().any(|alias| is_reader(alias))
+                || (is_reader(name) && !answer.aliases.is_empty())
+        });
+        let sample = self.to_sample(at, answer);
+        NameLook {
+            at,
+            ttl: sample.ttl,
+            led: match (sample.failure, sample.instance) {
+                (Some(_), _) => None,
+                (None, _) if is_aurora => Some(Led::Aurora),
+                (None, Some(instance)) => Some(Led::Instance(instance)),
+                (None, None) => Some(Led::Unknown),
             },
         }
     }

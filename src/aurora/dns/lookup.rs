@@ -80,6 +80,15 @@ impl LookupResult {
         std::iter::once(Self::Ok).chain(failed)
     }
 
+    /// Returns the result of an answer.
+    #[must_use]
+    pub const fn of(answer: &Result<LookupAnswer, LookupError>) -> Self {
+        match answer {
+            Ok(_) => Self::Ok,
+            Err(error) => Self::Failed(*error),
+        }
+    }
+
     /// Returns the value of the label `result`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -98,6 +107,20 @@ pub trait Resolve: Send + Sync {
     /// # Errors
     /// When there is no address.
     async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError>;
+
+    /// Returns how many name servers there are. Pods ask the first one, and the others only if it fails.
+    fn count_servers(&self) -> usize {
+        1
+    }
+
+    /// Resolves a name as [`resolve`](Self::resolve) does, by one of the name servers alone.
+    ///
+    /// # Errors
+    /// When there is no address, or no such server.
+    async fn resolve_at(&self, server: usize, name: &str) -> Result<LookupAnswer, LookupError> {
+        let _ = server;
+        self.resolve(name, IpFamily::V4).await
+    }
 }
 
 /// Counts lookups. It must not block.

@@ -37,7 +37,11 @@ pub enum ResolverError {
 
 /// The system's resolver, or configured servers.
 #[derive(Clone, Debug)]
-pub struct Resolver(TokioResolver);
+pub struct Resolver {
+    all: TokioResolver,
+    /// A resolver for each server alone.
+    each: Vec<TokioResolver>,
+}
 
 impl Resolver {
     /// Returns a resolver that asks these servers in order; without any, those of this pod's `/etc/resolv.conf`.
@@ -52,12 +56,19 @@ impl Resolver {
         } else {
             servers.iter().map(|s| name_server(*s)).collect()
         };
-        let config = ResolverConfig::from_parts(None, vec![], name_servers);
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = resolver_options();
-        builder.build().map(Self).map_err(ResolverError::Build)
+        let each = name_servers.iter().map(|s| build_resolver(vec![s.clone()]));
+        Ok(Self {
+            each: each.collect::<Result<_, _>>()?,
+            all: build_resolver(name_servers)?,
+        })
     }
+}
+
+fn build_resolver(name_servers: Vec<NameServerConfig>) -> Result<TokioResolver, ResolverError> {
+    let config = ResolverConfig::from_parts(None, vec![], name_servers);
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = resolver_options();
+    builder.build().map_err(ResolverError::Build)
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {
@@ -85,35 +96,52 @@ fn resolver_options() -> ResolverOpts {
 #[async_trait]
 impl Resolve for Resolver {
     async fn resolve(&self, name: &str, family: IpFamily) -> Result<LookupAnswer, LookupError> {
-        // Only fully qualified names: with search domains each miss would be several lookups.
-        let mut name = Name::from_utf8(name).map_err(|_| LookupError::NoSuchName)?;
-        name.set_fqdn(true);
-        let kind = match family {
-            IpFamily::V4 => RecordType::A,
-            IpFamily::V6 => RecordType::AAAA,
-        };
-        let found = tokio::time::timeout(ANSWER_TIMEOUT, self.0.lookup(name, kind))
-            .await
-            .map_err(|_| LookupError::Unanswered)?
-            .map_err(|e| lookup_error(&e))?;
-        let mut answer = LookupAnswer {
-            ttl: u32::MAX,
-            ..LookupAnswer::default()
-        };
-        for record in found.answers() {
-            answer.ttl = answer.ttl.min(record.ttl);
-            match &record.data {
-                RData::A(a) => answer.addresses.push(a.0.into()),
-                RData::AAAA(a) => answer.addresses.push(a.0.into()),
-                RData::CNAME(target) => answer.aliases.push(target.to_string()),
-                _ => {}
-            }
-        }
-        if answer.addresses.is_empty() {
-            return Err(LookupError::NoAddress);
-        }
-        Ok(answer)
+        look_up(&self.all, name, family).await
     }
+
+    fn count_servers(&self) -> usize {
+        self.each.len()
+    }
+
+    async fn resolve_at(&self, server: usize, name: &str) -> Result<LookupAnswer, LookupError> {
+        let resolver = self.each.get(server).ok_or(LookupError::Unanswered)?;
+        look_up(resolver, name, IpFamily::V4).await
+    }
+}
+
+async fn look_up(
+    resolver: &TokioResolver,
+    name: &str,
+    family: IpFamily,
+) -> Result<LookupAnswer, LookupError> {
+    // Only fully qualified names: with search domains each miss would be several lookups.
+    let mut name = Name::from_utf8(name).map_err(|_| LookupError::NoSuchName)?;
+    name.set_fqdn(true);
+    let kind = match family {
+        IpFamily::V4 => RecordType::A,
+        IpFamily::V6 => RecordType::AAAA,
+    };
+    let found = tokio::time::timeout(ANSWER_TIMEOUT, resolver.lookup(name, kind))
+        .await
+        .map_err(|_| LookupError::Unanswered)?
+        .map_err(|e| lookup_error(&e))?;
+    let mut answer = LookupAnswer {
+        ttl: u32::MAX,
+        ..LookupAnswer::default()
+    };
+    for record in found.answers() {
+        answer.ttl = answer.ttl.min(record.ttl);
+        match &record.data {
+            RData::A(a) => answer.addresses.push(a.0.into()),
+            RData::AAAA(a) => answer.addresses.push(a.0.into()),
+            RData::CNAME(target) => answer.aliases.push(target.to_string()),
+            _ => {}
+        }
+    }
+    if answer.addresses.is_empty() {
+        return Err(LookupError::NoAddress);
+    }
+    Ok(answer)
 }
 
 fn lookup_error(error: &NetError) -> LookupError {

@@ -60,16 +60,12 @@ async fn ask_question(
     sampled.names_changed.notify_one();
     let Some(name) = name else { return };
     let at = (shared.config.clock)();
-    let answer = shared
-        .config
-        .resolver
-        .resolve(&name, question.family())
-        .await;
-    let result = match &answer {
-        Ok(_) => LookupResult::Ok,
-        Err(failure) => LookupResult::Failed(*failure),
+    let resolver = &shared.config.resolver;
+    let answer = match &question {
+        DnsQuestion::Steered { server, .. } => resolver.resolve_at(*server, &name).await,
+        _ => resolver.resolve(&name, question.family()).await,
     };
-    shared.config.stats.count_lookup(result);
+    shared.config.stats.count_lookup(LookupResult::of(&answer));
     let (signals, writer) = {
         let mut names = sampled.lock_names();
         let signals = names.record_answer(&question, at, answer, Instant::now());

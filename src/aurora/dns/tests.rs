@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use tokio::time::sleep;
 
+use super::question::DnsQuestion;
 use super::*;
 use crate::aurora::NoStats;
 use crate::aurora::access::{RoleKey, SourceKey};
 use crate::clock::Clock;
+use dbbalance_core::narrow::Led;
 use dbbalance_core::testing::topology;
 use dbbalance_core::topology::{ClusterId, Endpoints, MemberFacts};
 
@@ -82,6 +84,7 @@ fn view(letters: &str) -> ClusterView {
                 class: None,
                 endpoint: Some(format!("{}.zone", m.instance)),
                 serverless: None,
+                is_available: true,
             };
             (m.instance.clone(), facts)
         })
@@ -95,6 +98,7 @@ fn view(letters: &str) -> ClusterView {
             port: Some(5432),
         },
         facts,
+        leaving: std::collections::BTreeSet::new(),
     }
 }
 
@@ -391,4 +395,122 @@ async fn keys_of_one_cluster_share_its_sampler_until_the_last_is_dropped() {
     bed.dns.retain(&HashSet::new());
     pass(60).await;
     assert_eq!(bed.script.asked("c.cluster-zone"), asked + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steered_name_is_looked_at_ten_times_a_second_and_only_while_it_is_narrowed() {
+    let bed = Bed::new(true, 50);
+    let name = "orders-ro.shop.svc.cluster.local";
+    bed.script.set(name, "c");
+    bed.dns.watch(&key("c"), &view("abc"));
+    pass(60).await;
+    assert_eq!(bed.script.asked(name), 0, "nobody has narrowed it");
+    bed.dns.look_at(&key("c"), name);
+    pass(3).await;
+    let asked = bed.script.asked(name);
+    assert!((28..=31).contains(&asked), "{asked} in three seconds");
+    let looks = bed.dns.name_looks(&key("c"), name).looks;
+    let c = Some(Led::Instance(InstanceId("c".into())));
+    assert!(looks.iter().all(|look| look.led == c), "{looks:?}");
+    bed.dns.look_away(&key("c"), name);
+    pass(60).await;
+    assert!(bed.script.asked(name) <= asked + 1);
+    assert!(bed.dns.name_looks(&key("c"), name).looks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_greatest_ttl_of_a_steered_name_is_kept_when_it_is_looked_at_anew() {
+    let script = Script {
+        ttl: 30,
+        aliases: true,
+        ..Script::default()
+    };
+    script.set("name", "c");
+    let mut bed = Bed::new(true, 50);
+    bed.script = Arc::new(script);
+    let config = DnsConfig {
+        resolver: Arc::clone(&bed.script) as Arc<dyn Resolve>,
+        ..bed.dns.shared.config.clone()
+    };
+    bed.dns = DnsWatch::new(config, CancellationToken::new());
+    bed.dns.watch(&key("c"), &view("abc"));
+    assert_eq!(bed.dns.name_looks(&key("c"), "name").greatest_ttl, None);
+    bed.dns.look_at(&key("c"), "name");
+    pass(1).await;
+    bed.dns.look_away(&key("c"), "name");
+    bed.script.set("name", "-");
+    bed.dns.look_at(&key("c"), "name");
+    pass(1).await;
+    let known = bed.dns.name_looks(&key("c"), "name");
+    assert_eq!(known.greatest_ttl, Some(30));
+    assert_eq!(known.looks.last().unwrap().led, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steered_name_wakes_when_twelve_looks_agree_and_when_one_fails() {
+    let bed = Bed::new(true, 50);
+    bed.script.set("name", "bcbcbcbcbcbcccccccccccccccccccccc");
+    bed.dns.watch(&key("c"), &view("abc"));
+    pass(1).await;
+    let mut news = bed.dns.updates();
+    bed.dns.look_at(&key("c"), "name");
+    pass(5).await;
+    let told = drain(&mut news);
+    assert_eq!(told.iter().filter(|n| n.wake).count(), 1, "{told:?}");
+    assert!(told.iter().all(|n| !n.ahead_of_rds), "{told:?}");
+    bed.script.set("name", "-");
+    pass(2).await;
+    let told = drain(&mut news);
+    assert!(!told.is_empty() && told[0].wake, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_by_way_of_the_reader_endpoint_is_auroras_whichever_instance_it_names() {
+    let bed = Bed::new(true, 50);
+    bed.dns.watch(&key("c"), &view("abc"));
+    pass(1).await;
+    let sampled = Arc::clone(bed.dns.shared.lock_clusters().get(&key("c")).unwrap());
+    let led = |name: &str, aliases: &[&str]| {
+        let question = DnsQuestion::Steered {
+            name: name.to_owned(),
+            server: 0,
+        };
+        let answer = LookupAnswer {
+            addresses: vec![[10, 0, 0, b'c'].into()],
+            aliases: aliases.iter().map(|a| (*a).to_owned()).collect(),
+            ttl: 1,
+        };
+        let mut names = sampled.lock_names();
+        names.steered.start(name, 1);
+        names.record_answer(&question, (bed.clock)(), Ok(answer), Instant::now());
+        names.steered.view(name).looks.last().unwrap().led.clone()
+    };
+    let c = Some(Led::Instance(InstanceId("c".into())));
+    assert_eq!(led("orders-ro", &["c.zone."]), c);
+    let chain = ["c.cluster-ro-zone.", "c.zone."];
+    assert_eq!(led("orders-ro", &chain), Some(Led::Aurora));
+    // By a slice Aurora's own name is answered without an alias.
+    assert_eq!(led("C.cluster-ro-zone", &[]), c);
+    assert_eq!(led("c.cluster-ro-zone", &["c.zone."]), Some(Led::Aurora));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_looked_up_out_of_turn_by_the_endpoint_that_the_topology_gave() {
+    let bed = Bed::new(true, 50);
+    bed.dns.watch(&key("c"), &view("ab"));
+    pass(1).await;
+    bed.script.set("b.zone", "z");
+    let b = InstanceId("b".into());
+    let (addresses, at) = bed.dns.look_up_instance(&key("c"), &b).await.unwrap();
+    assert_eq!(addresses, [IpAddr::from([10, 0, 0, b'z'])]);
+    assert!((bed.clock)().duration_since(at) < SignedDuration::from_secs(1));
+    let book = bed.dns.view(&key("c")).book.clone();
+    assert_eq!(book.current_addresses(&b).collect::<Vec<_>>(), addresses);
+    let stranger = InstanceId("d".into());
+    assert!(
+        bed.dns
+            .look_up_instance(&key("c"), &stranger)
+            .await
+            .is_none()
+    );
 }

@@ -3,9 +3,12 @@
 //! Each effect waits for the rate limiter and then checks that this replica is still the leader. The recycle of a pod is
 //! claim, effect and stamp; a crash in between leaves the claim on the pod.
 //!
+//! The name that pods look up is narrowed or widened before all else, by [`apply_name_action`].
+//!
 //! A pass claims for a few seconds at most, and leaves the rest of a step to the next one, which looks at everything
 //! anew. Before each claim the policy is looked at in the cache.
 
+mod names;
 mod records;
 mod recycle;
 
@@ -31,6 +34,7 @@ use dbbalance_kube::methods::{BlockedBy, EffectOutcome, rollout};
 use dbbalance_kube::recycle::Recycled;
 use dbbalance_planner::world::{EffectBackoff, World};
 use dbbalance_planner::{Gate, Plan, Step, TargetPlan};
+pub use names::{NameApplied, apply_name_action, widen_before_exit, widen_orphans};
 pub use records::write_records;
 use recycle::{PodBatch, recycle_planned_pod};
 
@@ -109,6 +113,7 @@ pub async fn apply_plan(
         status,
         settling: _,
         open,
+        name_action: _, // applied before
         targets,
         notices: _,
         wake: _,
@@ -139,6 +144,7 @@ pub async fn apply_plan(
             step,
             annotate,
             in_flight: _,
+            shares: _,
             running: _,
             max_reading_age: _,
             watch_pods: _,

@@ -84,3 +84,13 @@ fn only_a_policy_that_was_never_entered_is_entered_for_it() {
     assert_eq!(running(&ledger, "arn", ""), 3);
     assert!(ledger.find_missing(policies.into_iter()).is_empty());
 }
+
+#[test]
+fn a_ledger_is_young_for_a_minute_and_again_after_another_replica_has_led() {
+    let ledger = Ledger::default();
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    assert!(ledger.is_young(at(0)) && ledger.is_young(at(59)));
+    assert!(!ledger.is_young(at(60)));
+    ledger.clear();
+    assert!(ledger.is_young(at(100)) && !ledger.is_young(at(160)));
+}

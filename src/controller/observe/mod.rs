@@ -2,6 +2,8 @@
 //!
 //! Nothing else in a reconcile reads the caches. It decides which policy and target a pod belongs to, and nothing more.
 
+mod budgets;
+mod names;
 mod owners;
 mod peers;
 mod recorded;
@@ -14,7 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
-use super::errors::ReconcileError;
+use super::errors::{ReconcileError, await_answer};
 pub(super) use super::state_cache::parse_version;
 use super::state_cache::{PolicyState, WrittenStatus};
 use crate::aurora::{BindingVerdict, ClusterKey};
@@ -34,9 +36,11 @@ use dbbalance_planner::world::{
     ClusterPeers, PolicyFacts, TargetEvidence, TargetOverlap, TargetWorld, TopologyError,
     TopologyState, World,
 };
+use names::gather_steered_name;
+pub use names::{is_steered_by, observe_steered, steered_key};
 pub use owners::is_concerned_by_pod;
 use owners::{OwnerIndex, PodMatcher, older_policies, owner_among};
-pub use peers::plan_among_peers;
+pub use peers::{last_view, plan_among_peers};
 use recorded::{agreed_topology, own_dns_view};
 
 /// Returns the current policy and its world.
@@ -62,8 +66,25 @@ pub async fn observe_world(
             ctx.dns.watch(&key, freshest.as_ref().unwrap_or(&view));
         }
     }
-    let world = gather_world(&current, ctx, &state, &key);
+    let mut world = gather_world(&current, ctx, &state, &key);
+    find_header_problems(&mut world, ctx).await;
     Ok((current, world))
+}
+
+/// Checks the Secrets from which hooks take a header.
+async fn find_header_problems(world: &mut World, ctx: &Context) {
+    let now = (ctx.clock)();
+    let namespace = &world.policy.namespace;
+    for (spec, found) in world.spec.targets.iter().zip(&mut world.targets) {
+        let hook = spec.recycle.http.as_ref();
+        if let Some(reference) = hook.and_then(|h| h.header_secret_ref.as_ref()) {
+            let check = || ctx.pod_caller.find_header_problem(namespace, reference);
+            let problem = ctx
+                .header_checks
+                .find_problem(namespace, reference, now, check);
+            found.header_problem = problem.await;
+        }
+    }
 }
 
 /// Returns what is known of the policy's cluster. Of one that its namespace may not name nothing is: another namespace may
@@ -94,13 +115,13 @@ async fn current_policy(
     let Some(fit) = state.filter(|m| !m.must_read) else {
         let namespace = policy.namespace().unwrap_or_default();
         let api: Api<DbBalancePolicy> = Api::namespaced(ctx.clients.normal.clone(), &namespace);
-        let read = api
-            .get(&policy.name_any())
-            .await
-            .map_err(|source| ReconcileError::Kube {
-                doing: format!("reading policy {namespace}/{}", policy.name_any()),
-                source: Box::new(source),
-            })?;
+        let name = policy.name_any();
+        let doing = format!("reading policy {namespace}/{name}");
+        let read = await_answer(&doing, api.get(&name)).await?;
+        let read = read.map_err(|source| ReconcileError::Kube {
+            doing,
+            source: Box::new(source),
+        })?;
         // From now on the cache is used only once it is as new as this.
         let first = state.is_none();
         ctx.state.update(&policy.uid().unwrap_or_default(), |m| {
@@ -174,9 +195,12 @@ fn gather_world(
             .and_then(|r| ctx.stores.workload(r.kind, &namespace, &r.name))
             .and_then(|w| workload_facts(&w));
         let evidence = target_evidence(policy, spec, &found, state, ctx);
+        let disruption_budgets = budgets::find_disruption_budgets(spec, &found, &namespace, ctx);
         targets.push(TargetWorld {
             workload,
             pods: found,
+            disruption_budgets,
+            header_problem: None,
             owned_by,
             backoff: state.blockades.get(&spec.name).cloned(),
             left_of_step: state.left_of_step.get(&spec.name).copied().unwrap_or(0),
@@ -193,6 +217,7 @@ fn gather_world(
             .get(annotations::RECYCLE_REQUESTED)
             .cloned(),
         pause_until: policy.annotations().get(annotations::PAUSE_UNTIL).cloned(),
+        drain: policy.annotations().get(annotations::DRAIN).cloned(),
         deleting: policy.metadata.deletion_timestamp.is_some(),
     };
     let highest_stamp = highest_stamp(&facts, &targets);
@@ -203,7 +228,7 @@ fn gather_world(
         }
         Err(verdict) => (hidden_topology(policy, verdict), Arc::default()),
     };
-    World {
+    let mut world = World {
         highest_stamp,
         effects_not_before: state.effects_not_before,
         role_allowed: ctx.allowed_roles.check(&key.source).is_ok(),
@@ -219,7 +244,10 @@ fn gather_world(
         targets,
         peers: ClusterPeers::default(),
         overlaps,
-    }
+        steered_name: None,
+    };
+    world.steered_name = gather_steered_name(&world, ctx);
+    world
 }
 
 /// Returns the readings of a target's pods; nothing if the policy has no source of evidence.

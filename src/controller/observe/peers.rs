@@ -7,8 +7,9 @@ use crate::controller::context::Context;
 use crate::controller::ledger::LedgerView;
 use crate::controller::state_cache::PolicyState;
 use crate::k8s::watch::Stores;
-use dbbalance_api::spec::Mode;
+use dbbalance_api::spec::{EvidenceSource, Mode};
 use dbbalance_api::status::RunStatus;
+use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::{Holding, Load};
 use dbbalance_core::topology::ClusterView;
 use dbbalance_planner::policy::{ParsedPolicy, Policy, PolicyFindings, pool_loads};
@@ -37,10 +38,12 @@ pub fn plan_among_peers(
     let uid = world.policy.uid.clone();
     let acts = is_acting(world, parsed);
     let held = acts.then(|| count_holding(world, ctx));
+    let is_young = ctx.ledger.is_young(now);
     // Each further round means that another policy of the cluster has got ahead, so this ends.
     loop {
         let view = ctx.ledger.view(&cluster, &uid);
         world.peers = sum_peers(&view, world, &ctx.stores);
+        world.peers.is_young = is_young;
         let plan = plan(world, parsed, now);
         let holding = held.clone().map(|held| PeerHolding {
             namespace: world.policy.namespace.clone(),
@@ -51,6 +54,7 @@ pub fn plan_among_peers(
                 .iter()
                 .fold(Load::default(), |sum, t| sum.plus(t.in_flight)),
             running: plan.targets.iter().filter(|t| t.running).count(),
+            shares: ReaderShares::sum(plan.targets.iter().map(|t| &t.shares)),
         });
         if ctx.ledger.enter(&uid, &cluster, holding, &view) {
             return plan;
@@ -59,7 +63,8 @@ pub fn plan_among_peers(
 }
 
 /// Returns the last view of the topology, whether or not it is current.
-fn last_view(topology: &TopologyState) -> Option<&ClusterView> {
+#[must_use]
+pub fn last_view(topology: &TopologyState) -> Option<&ClusterView> {
     match topology {
         TopologyState::Current(view) => Some(view),
         TopologyState::Failing { last, .. } => last.as_ref(),
@@ -138,6 +143,12 @@ fn enter_missing(cluster: &str, ctx: &Context) {
             held: count_holding(&world, ctx),
             in_flight: Load::default(),
             running: running.count(),
+            // Its first reconcile counts them.
+            shares: if world.spec.evidence.source == EvidenceSource::None {
+                ReaderShares::Unmeasured
+            } else {
+                ReaderShares::Unread
+            },
         });
         ctx.ledger.enter_first(&world.policy.uid, cluster, holding);
     }

@@ -148,3 +148,29 @@ async fn the_failures_of_a_deleted_policy_are_forgotten() {
     assert_eq!(ctx.count_failure("kept"), 2);
     assert_eq!(ctx.count_failure("deleted"), 1);
 }
+
+/// An API server that takes every request and answers none.
+fn silent_client() -> kube::Client {
+    use http::{Request, Response};
+    use kube::client::Body;
+    let (client, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        let mut unanswered = Vec::new();
+        while let Some(request) = handle.next_request().await {
+            unanswered.push(request);
+        }
+    });
+    kube::Client::new(client, "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_whose_request_is_never_answered_ends_and_gives_its_place_back() {
+    let mut ctx = context(FilledStores::new().stores, false);
+    ctx.clients.normal = silent_client();
+    let pass = reconcile_policy(policy(), Arc::new(ctx));
+    let ended = tokio::time::timeout(Duration::from_mins(15), pass).await;
+    assert!(
+        ended.is_ok(),
+        "after 15 minutes the reconcile still holds one of 16 places, and the lease is renewed meanwhile"
+    );
+}

@@ -10,8 +10,8 @@ use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{
-    Gate, LastingHold, Plan, UntakenPods, assess_preparedness, describe_refused_method,
-    describe_untaken_pods, find_lasting_hold,
+    Gate, LastingHold, Plan, SteeredState, UntakenPods, assess_drain, assess_preparedness,
+    describe_refused_method, describe_steered, describe_untaken_pods, find_lasting_hold,
 };
 
 /// A condition's status, reason and message.
@@ -31,9 +31,11 @@ pub(super) fn set_conditions(
     let fresh = fresh_condition(status, world);
     let prepared = assess_preparedness(world, parsed, status, now);
     let recycling = recycling_condition(status);
+    let steered = describe_steered(world, parsed, status, now);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
     let held = find_lasting_hold(status, &world.spec, now);
     let stalled = stalled_condition(status, plan, &ready, held);
+    let drained = assess_drain(world, parsed, plan, now);
     let (evenness, reason, message) =
         balanced_condition(world.spec.evidence.source, &status.balance);
     let list = &mut status.conditions;
@@ -57,6 +59,7 @@ pub(super) fn set_conditions(
         message: &message,
     };
     conditions::set_condition(list, ConditionType::Balanced, state, generation, now);
+    set_steered(list, steered, generation, now);
     set_only_while_true(
         list,
         ConditionType::Reconciling,
@@ -65,6 +68,37 @@ pub(super) fn set_conditions(
         now,
     );
     set_only_while_true(list, ConditionType::Stalled, stalled, generation, now);
+    match drained {
+        Some(report) => {
+            let state = ConditionState {
+                status: report.status,
+                reason: report.reason,
+                message: &report.message,
+            };
+            conditions::set_condition(list, ConditionType::Drained, state, generation, now);
+        }
+        None => conditions::remove_condition(list, ConditionType::Drained),
+    }
+}
+
+/// Sets the condition of the name of `spec.dns.steering`, or removes it without steering.
+fn set_steered(
+    list: &mut Vec<Condition>,
+    steered: Option<SteeredState>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let Some(steered) = steered else {
+        return conditions::remove_condition(list, ConditionType::Steered);
+    };
+    let state = ConditionState {
+        status: steered
+            .is_steered
+            .map_or(ConditionStatus::Unknown, ConditionStatus::from),
+        reason: steered.reason,
+        message: &steered.message,
+    };
+    conditions::set_condition(list, ConditionType::Steered, state, generation, now);
 }
 
 fn set_only_while_true(

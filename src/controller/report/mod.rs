@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::apply::Applied;
 use super::context::ReportContext;
-use super::errors::ReconcileError;
+use super::errors::{ReconcileError, await_answer};
 use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
@@ -325,26 +325,27 @@ async fn write_status(
         {"op": "test", "path": "/metadata/resourceVersion", "value": version},
         {"op": "add", "path": "/status", "value": status},
     ]);
-    let doing = || {
-        format!(
-            "writing the status of policy {}/{}",
-            facts.namespace, facts.name
-        )
-    };
+    let doing = format!(
+        "writing the status of policy {}/{}",
+        facts.namespace, facts.name
+    );
     let patch: Patch<PartialObjectMeta<DbBalancePolicy>> = match serde_json::from_value(patch) {
         Ok(patch) => Patch::Json(patch),
         Err(error) => {
             return Err(ReconcileError::Kube {
-                doing: doing(),
+                doing,
                 source: Box::new(kube::Error::SerdeError(error)),
             });
         }
     };
     let api: Api<DbBalancePolicy> = Api::namespaced(ctx.client.clone(), &facts.namespace);
-    match api
-        .patch_status(&facts.name, &PatchParams::default(), &patch)
-        .await
-    {
+    let params = PatchParams::default();
+    let written = await_answer(&doing, api.patch_status(&facts.name, &params, &patch)).await;
+    let written = written.inspect_err(|_| {
+        // It may be stored nevertheless.
+        ctx.state.update(&facts.uid, |m| m.must_read = true);
+    })?;
+    match written {
         Ok(written) => {
             let text = written.resource_version().unwrap_or_default();
             let version = super::observe::parse_version(&written);
@@ -362,7 +363,7 @@ async fn write_status(
             Err(ReconcileError::Conflict)
         }
         Err(source) => Err(ReconcileError::Kube {
-            doing: doing(),
+            doing,
             source: Box::new(source),
         }),
     }

@@ -37,6 +37,7 @@ pub(super) async fn publish_notices(
     for (type_, reason) in [
         (ConditionType::TopologyObserved, EventReason::TopologyStale),
         (ConditionType::Ready, EventReason::InvalidSpec),
+        (ConditionType::Steered, EventReason::Blocked),
     ] {
         if let Some(message) = turned_false(&world.status, status, type_) {
             let reason = match conditions::find_condition(&status.conditions, type_)
@@ -130,6 +131,9 @@ fn event_for(notice: &Notice) -> (EventType, EventReason, &str) {
         Notice::Conflict(n) => (Warning, EventReason::TargetConflict, n),
         Notice::FallbackUsed(n) => (Warning, EventReason::FallbackUsed, n),
         Notice::RecycleFailed(n) => (Warning, EventReason::RecycleFailed, n),
+        Notice::WeightsFightDns(n) => (Warning, EventReason::WeightsFightDNS, n),
+        Notice::Narrowed(n) => (Normal, EventReason::Narrowed, n),
+        Notice::Widened(n) => (Normal, EventReason::Widened, n),
     }
 }
 
@@ -168,6 +172,9 @@ fn count_notice(notice: &Notice, status: &DbBalancePolicyStatus, ctx: ReportCont
         | Notice::CanaryPassed(_)
         | Notice::Conflict(_)
         | Notice::FallbackUsed(_)
-        | Notice::RecycleFailed(_) => {}
+        | Notice::RecycleFailed(_)
+        | Notice::WeightsFightDns(_)
+        | Notice::Narrowed(_)
+        | Notice::Widened(_) => {}
     }
 }

@@ -19,7 +19,9 @@ use crate::k8s::events::Events;
 use crate::k8s::lease::{Leadership, LeaseState};
 use crate::metrics::Metrics;
 use dbbalance_api::spec::Method;
+use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::Load;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::{Attempt, Claim, Stamp};
 use dbbalance_planner::PodStep;
@@ -63,6 +65,7 @@ fn world(policy: &DbBalancePolicy) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec: policy.spec.clone(),
@@ -73,6 +76,8 @@ fn world(policy: &DbBalancePolicy) -> World {
         targets: vec![TargetWorld {
             workload: None,
             pods: Vec::new(),
+            disruption_budgets: vec![],
+            header_problem: None,
             owned_by: None,
             backoff: None,
             left_of_step: 0,
@@ -86,6 +91,7 @@ fn world(policy: &DbBalancePolicy) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: Vec::new(),
+        steered_name: None,
     }
 }
 
@@ -95,6 +101,7 @@ fn plan_of(world: &World, step: Option<Step>) -> Plan {
         status: world.status.clone(),
         settling: world.settling.clone(),
         open: None,
+        name_action: NameAction::Keep,
         targets: vec![TargetPlan {
             target: "web".into(),
             action: "recycle web-1".into(),
@@ -102,6 +109,7 @@ fn plan_of(world: &World, step: Option<Step>) -> Plan {
             step,
             annotate: Vec::new(),
             in_flight: Load::default(),
+            shares: ReaderShares::Unmeasured,
             running: true,
             max_reading_age: None,
             watch_pods: Vec::new(),

@@ -6,25 +6,24 @@ mod feed;
 mod merge;
 mod namespaces;
 mod pod_index;
+mod starter;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trim;
 mod unread;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use futures::{FutureExt, Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Client, Resource};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +33,7 @@ pub use feed::PodChange;
 use dbbalance_api::DbBalancePolicy;
 use dbbalance_api::spec::WorkloadKind;
 use dbbalance_core::pod::OwnerRef;
+use starter::WatchStarter;
 use unread::UnreadLists;
 
 /// A policy as watched. One that cannot be parsed does not end the watch.
@@ -59,6 +59,8 @@ pub enum ObjectKind {
     DaemonSet,
     /// A `ReplicaSet`.
     ReplicaSet,
+    /// A `PodDisruptionBudget`: its spec.
+    DisruptionBudget,
     /// A namespace: its labels.
     Namespace,
 }
@@ -104,6 +106,7 @@ pub struct Stores {
     stateful_sets: Store<StatefulSet>,
     daemon_sets: Store<DaemonSet>,
     replica_sets: Store<ReplicaSetMeta>,
+    disruption_budgets: Store<PodDisruptionBudget>,
     /// Only where labels of namespaces are needed.
     namespace_labels: Option<namespaces::NamespaceLabels>,
     notices: broadcast::Sender<CacheChange>,
@@ -129,9 +132,19 @@ impl Stores {
             notices: &notices,
             unread: &unread,
         };
+        // What budgets allow is told beforehand; where they may not be read, nothing else is held.
+        let optional = WatchStarter {
+            unread: &UnreadLists::default(),
+            ..watch
+        };
         let pod_index = pod_index::PodIndex::default();
         let index = pod_index.clone();
         Self {
+            disruption_budgets: optional.start_watch(
+                ObjectKind::DisruptionBudget,
+                trim::trim_disruption_budget,
+                trim::is_same_disruption_budget,
+            ),
             policies: watch.start_watch(
                 ObjectKind::Policy,
                 trim::trim_policy,
@@ -212,6 +225,8 @@ impl Stores {
             self.replica_sets.wait_until_ready().boxed(),
         ])
         .await?;
+        let budgets = self.disruption_budgets.wait_until_ready();
+        let _ = tokio::time::timeout(namespaces::PATIENCE, budgets).await;
         if let Some(labels) = &self.namespace_labels {
             labels.wait_a_while().await;
         }
@@ -291,6 +306,12 @@ impl Stores {
         find_object(&self.replica_sets, namespace, name)
     }
 
+    /// Returns the `PodDisruptionBudget`s of a namespace; none where they may not be read.
+    #[must_use]
+    pub fn disruption_budgets_in(&self, namespace: &str) -> Vec<Arc<PodDisruptionBudget>> {
+        objects_in(&self.disruption_budgets, namespace)
+    }
+
     /// Returns a workload.
     #[must_use]
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Option<Workload> {
@@ -320,91 +341,6 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.get(&ObjectRef::new(name).within(namespace))
-}
-
-struct WatchStarter<'a> {
-    client: &'a Client,
-    namespaces: &'a [String],
-    shutdown: &'a CancellationToken,
-    tasks: &'a TaskTracker,
-    notices: &'a broadcast::Sender<CacheChange>,
-    unread: &'a UnreadLists,
-}
-
-impl WatchStarter<'_> {
-    fn start_watch<K>(
-        &self,
-        kind: ObjectKind,
-        trim: fn(&mut K),
-        same: fn(&K, &K) -> bool,
-    ) -> Store<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        self.start_indexed_watch(kind, trim, same, None)
-    }
-
-    fn start_indexed_watch<K>(
-        &self,
-        kind: ObjectKind,
-        trim: fn(&mut K),
-        same: fn(&K, &K) -> bool,
-        index: Option<feed::IndexUpdate<K>>,
-    ) -> Store<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        let stream = |api: Api<K>| {
-            watcher(api, watcher::Config::default())
-                // Without a backoff, a watch that fails is restarted at once, again and again.
-                .default_backoff()
-                .modify(trim)
-                .boxed()
-        };
-        let writer = kube::runtime::reflector::store::Writer::<K>::default();
-        let store = writer.as_reader();
-        let events = if self.namespaces.is_empty() {
-            stream(Api::all(self.client.clone()))
-        } else {
-            let mut names = self.namespaces.to_vec();
-            names.sort_unstable();
-            names.dedup();
-            let parts = names
-                .into_iter()
-                .map(|ns| {
-                    (
-                        ns.clone(),
-                        stream(Api::namespaced(self.client.clone(), &ns)),
-                    )
-                })
-                .collect();
-            merge::merge_watches(parts, kind, store.clone(), self.unread.clone()).boxed()
-        };
-        let pump = feed::CacheFeed {
-            kind,
-            writer,
-            same,
-            notices: self.notices.clone(),
-            index,
-        };
-        let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move {
-            shutdown.run_until_cancelled(pump.run(events)).await;
-        });
-        store
-    }
 }
 
 #[cfg(test)]

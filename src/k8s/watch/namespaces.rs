@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{CacheChange, ObjectKind, feed};
 
-/// How long the start waits for the namespaces: a list takes a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for what is of use but not needed: a list takes a second.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A namespace as watched: only its metadata is needed.
 pub(super) type NamespaceMeta = PartialObjectMeta<Namespace>;

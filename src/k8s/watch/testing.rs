@@ -17,6 +17,7 @@ pub(crate) struct FilledStores {
     pods: feed::CacheFeed<super::Pod>,
     deployments: Writer<super::Deployment>,
     replica_sets: Writer<super::ReplicaSetMeta>,
+    disruption_budgets: Writer<super::PodDisruptionBudget>,
 }
 
 impl FilledStores {
@@ -26,6 +27,7 @@ impl FilledStores {
         let policies = Writer::default();
         let (pods, deployments, replica_sets) =
             (Writer::default(), Writer::default(), Writer::default());
+        let disruption_budgets = Writer::default();
         let pod_index = super::pod_index::PodIndex::default();
         let stores = Stores {
             unread: super::unread::UnreadLists::default(),
@@ -36,6 +38,7 @@ impl FilledStores {
             stateful_sets: Writer::default().as_reader(),
             daemon_sets: Writer::default().as_reader(),
             replica_sets: replica_sets.as_reader(),
+            disruption_budgets: disruption_budgets.as_reader(),
             namespace_labels: None,
             notices: notices.clone(),
         };
@@ -52,6 +55,7 @@ impl FilledStores {
             pods,
             deployments,
             replica_sets,
+            disruption_budgets,
         }
     }
 
@@ -71,6 +75,13 @@ impl FilledStores {
     pub(crate) fn pod(&mut self, pod: Value) {
         let pod = serde_json::from_value(pod).unwrap();
         self.pods.apply(&Event::Apply(pod));
+    }
+
+    /// Adds or replaces a `PodDisruptionBudget`.
+    pub(crate) fn disruption_budget(&mut self, budget: Value) {
+        let budget = serde_json::from_value(budget).unwrap();
+        self.disruption_budgets
+            .apply_watcher_event(&Event::Apply(budget));
     }
 
     /// Adds a Deployment and its one `ReplicaSet`, which is named after it.

@@ -1,9 +1,10 @@
 //! Merged watches, trimming and notices, without an API server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use futures::StreamExt;
 use futures::channel::mpsc;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::Event;
+use kube::runtime::watcher::{self, Event};
 use serde_json::{Value, json};
 
 use super::*;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus,
     PodTemplateSpec,
 };
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
@@ -198,4 +199,14 @@ pub(super) fn is_same_replica_set(a: &ReplicaSetMeta, b: &ReplicaSetMeta) -> boo
         && a.owner_references == b.owner_references
         && a.labels == b.labels
         && a.annotations == b.annotations
+}
+
+pub(super) fn trim_disruption_budget(object: &mut PodDisruptionBudget) {
+    trim_metadata(&mut object.metadata);
+    object.status = None;
+}
+
+/// Returns whether two versions say the same. Their status changes with each pod.
+pub(super) fn is_same_disruption_budget(a: &PodDisruptionBudget, b: &PodDisruptionBudget) -> bool {
+    is_same_metadata(&a.metadata, &b.metadata) && a.spec == b.spec
 }

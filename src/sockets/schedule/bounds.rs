@@ -8,10 +8,10 @@ use dbbalance_kube::sockets::PodToRead;
 
 use super::{ProbedTarget, TargetKey};
 
-/// A reading with as many sockets is always kept: more than pools have, and 8 KB.
+/// A reading with as many sockets is always kept: more than pools have, and 10 KB.
 const SMALL_READING: usize = 100;
 
-/// The most sockets in larger readings, over all pods: 32 MB.
+/// The most sockets in larger readings, over all pods: 42 MB.
 const MAX_KEPT: usize = 400_000;
 
 /// The most of them in one namespace, so that no tenant uses all.

@@ -69,6 +69,7 @@ fn addresses(servers: &[Server]) -> BTreeMap<IpAddr, AddressOwner> {
         let known = AddressOwner {
             instance,
             current: true,
+            last_seen: None,
         };
         (server.address, known)
     };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::checkout_folder;
 use crate::failover_table;
+use crate::narrowed_table;
 use crate::results::{CaseSummary, Results};
 use crate::share_chart;
 
@@ -120,6 +121,7 @@ fn document(results: &Results, notes: &str) -> String {
         text += "\n## DNS that is late, or kept\n\n";
         text += &table(results, &DNS_ROWS);
     }
+    text += &narrowed_table::section(results);
     text += &failover_table::section(results);
     text += &failover_table::evidence(results);
     text += "\n## Goals\n\n| goal | ";
@@ -132,6 +134,7 @@ fn document(results: &Results, notes: &str) -> String {
             text += &goals(&figures, label);
         }
     }
+    text += &narrowed_table::goals(results);
     text += &failover_table::goals(results);
     text.push('\n');
     text += notes;
@@ -198,9 +201,11 @@ fn table(results: &Results, cases: &'static [(&'static str, &'static str)]) -> S
     text
 }
 
+/// A case's name, what a reader calls it, its app, and its figures.
 type Row = (&'static str, &'static str, &'static str, CaseSummary);
 
-fn rows(results: &Results, cases: &'static [(&'static str, &'static str)]) -> Vec<Row> {
+/// The rows of these cases that were played.
+pub(crate) fn rows(results: &Results, cases: &'static [(&'static str, &'static str)]) -> Vec<Row> {
     let of = |(case, words): &(&'static str, &'static str)| {
         let (case, words) = (*case, *words);
         APPS.iter().filter_map(move |(app, called)| {
@@ -237,11 +242,11 @@ fn world(results: &Results) -> String {
     )
 }
 
-fn seconds(value: Option<f64>) -> String {
+pub(crate) fn seconds(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"))
 }
 
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     format!("{value:.1}")
 }
 

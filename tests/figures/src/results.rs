@@ -71,6 +71,10 @@ pub struct Run {
     pub pods_touched: usize,
     /// New connections, in pods' worth: a pod that was recycled twice counts twice.
     pub recycles: f64,
+    /// Those of them that were opened elsewhere than on the new reader, in pods' worth; none in rows that are older than
+    /// the figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<f64>,
     /// Queries that failed, by the apps' own count.
     pub failed_queries: u64,
     /// The most connections of each reader at a moment.
@@ -109,10 +113,16 @@ pub struct CaseSummary {
     pub median_seconds: Option<f64>,
     /// 95th percentile of the same.
     pub p95_seconds: Option<f64>,
+    /// The longest of the same.
+    pub worst_seconds: Option<f64>,
     /// Mean of the pods touched.
     pub mean_touched: f64,
+    /// Most pods touched in any run.
+    pub worst_touched: usize,
     /// Mean of the recycles.
     pub mean_recycles: f64,
+    /// Mean of the missed ones, over the rows that have them.
+    pub mean_missed: Option<f64>,
     /// Failed queries of all runs.
     pub failed_queries: u64,
     /// Most connections at a moment, over all runs.
@@ -211,8 +221,15 @@ impl Results {
             reached: runs.iter().filter(|run| run.reached).count(),
             median_seconds: quantile(&seconds, 0.5),
             p95_seconds: quantile(&seconds, 0.95),
+            worst_seconds: seconds.last().copied(),
             mean_touched: mean(&|run| to_f64(run.pods_touched)),
+            worst_touched: runs
+                .iter()
+                .map(|run| run.pods_touched)
+                .max()
+                .unwrap_or_default(),
             mean_recycles: mean(&|run| run.recycles),
+            mean_missed: mean_of(runs.iter().filter_map(|run| run.missed)),
             failed_queries: runs.iter().map(|run| run.failed_queries).sum(),
             peak_total: runs
                 .iter()
@@ -231,6 +248,12 @@ impl Results {
             mean_watched: mean(&|run| run.seconds),
         })
     }
+}
+
+/// None of nothing.
+fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let all: Vec<f64> = values.collect();
+    (!all.is_empty()).then(|| all.iter().sum::<f64>() / to_f64(all.len()))
 }
 
 fn rows<T: Serialize>(name: &str, rows: &BTreeMap<String, T>) -> String {

@@ -1,4 +1,5 @@
-//! The chart: the new reader's share over time, for nothing, a rolling restart and dbbalance on the same axes.
+//! The chart: the new reader's share over time, for nothing, a rolling restart and dbbalance on the same axes; for a
+//! narrowed name too, where that was measured.
 //!
 //! Pure: the same results give the same bytes. Every run is a thin line; the middle one of its case, by the share that it
 //! ends with, is bold. Colours are readable on GitHub's light and dark pages, so there is no background.
@@ -19,11 +20,14 @@ const AFTER: f64 = 120.0;
 /// The highest share shown.
 const MOST: f64 = 0.7;
 /// Case, class and words.
-const WAYS: [(&str, &str, &str); 3] = [
+const WAYS: [(&str, &str, &str); 4] = [
     ("nothing", "nothing", "nothing"),
     ("restart", "restart", "rolling restart"),
     ("http", "ours", "dbbalance (HTTP, with evidence)"),
+    ("narrowed-a-http", "narrowed", "the same, name narrowed"),
 ];
+/// Where the legend has each: the last beside the title, as the line below it is full.
+const LEGEND: [(f64, f64); 4] = [(LEFT, 46.0), (261.0, 46.0), (486.0, 46.0), (486.0, 22.0)];
 /// The app of the chart.
 const APP: &str = "hikaricp";
 
@@ -32,8 +36,8 @@ const STYLE: &str = "text{font:13px -apple-system,'Segoe UI',Helvetica,Arial,san
 .grid{stroke:#8c959f;stroke-opacity:.3}.zero{stroke:#8c959f;stroke-dasharray:4 4}\
 .band{fill:#2da44e;fill-opacity:.13}.fair{stroke:#2da44e;stroke-dasharray:6 4}\
 path{fill:none;stroke-linejoin:round}.thin{stroke-width:1;stroke-opacity:.45}.bold{stroke-width:3}.carried{stroke-dasharray:2 4}\
-.nothing{stroke:#6e7781}.restart{stroke:#d1570a}.ours{stroke:#0969da}\
-@media(prefers-color-scheme:dark){text{fill:#9da7b3}.title{fill:#e6edf3}.nothing{stroke:#9da7b3}.restart{stroke:#f0883e}.ours{stroke:#58a6ff}\
+.nothing{stroke:#6e7781}.restart{stroke:#d1570a}.ours{stroke:#0969da}.narrowed{stroke:#8250df}\
+@media(prefers-color-scheme:dark){text{fill:#9da7b3}.title{fill:#e6edf3}.nothing{stroke:#9da7b3}.restart{stroke:#f0883e}.ours{stroke:#58a6ff}.narrowed{stroke:#bc8cff}\
 .band{fill:#3fb950;fill-opacity:.18}.fair{stroke:#3fb950}}";
 
 fn x(second: f64) -> f64 {
@@ -106,9 +110,11 @@ pub fn render_svg(results: &Results) -> String {
         f64::midpoint(LEFT, WIDTH - RIGHT),
         HEIGHT - 8.0
     );
-    let mut at = LEFT;
-    for (case, class, words) in WAYS {
+    for ((case, class, words), (at, base)) in WAYS.into_iter().zip(LEGEND) {
         let mut runs: Vec<&Run> = results.of(case, APP).collect();
+        if runs.is_empty() {
+            continue;
+        }
         runs.sort_by(|a, b| end(a).total_cmp(&end(b)));
         let middle = runs.len() / 2;
         for (index, run) in runs.iter().enumerate() {
@@ -122,17 +128,16 @@ pub fn render_svg(results: &Results) -> String {
         line(
             &mut text,
             &format!("{class} bold"),
-            (at, 42.0),
-            (at + 24.0, 42.0),
+            (at, base - 4.0),
+            (at + 24.0, base - 4.0),
         );
         let _ = writeln!(
             text,
-            "<text x=\"{:.1}\" y=\"46\">{words}, {} {}</text>",
+            "<text x=\"{:.1}\" y=\"{base:.0}\">{words}, {} {}</text>",
             at + 30.0,
             runs.len(),
             if runs.len() == 1 { "run" } else { "runs" }
         );
-        at += 30.0 + 175.0 + if case == "restart" { 20.0 } else { 0.0 };
     }
     text + "</svg>\n"
 }

@@ -251,9 +251,11 @@ pub fn simulate_blind_failover(case: BlindFailover, seed: u64) -> BlindOutcome {
     let expected = ExpectedAnswers {
         topology: &topology,
         former: &BTreeSet::new(),
+        leaving: &BTreeSet::new(),
         hold: case.hold.map(SignedDuration::from_secs),
         since: simulated_time(settled),
         after: None,
+        leaving: &BTreeSet::new(),
     };
     let awaited = AwaitedChange {
         triggers: &[Trigger::Failover],

@@ -56,7 +56,19 @@ pub enum RecycleStrategy {
         settings: Settings,
         /// Where the operator asks.
         look_ups: LookUps,
+        /// How the name is narrowed; `None`: the rule waits for what the authority answers.
+        landing: Option<Landing>,
     },
+}
+
+/// How the name that pods ask is narrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landing {
+    /// `spec.dns.steering.holdSeconds`.
+    pub hold_seconds: i64,
+    /// The caches keep it, as those of an `ExternalName` Service behind EKS's Corefile; a server block of its own keeps
+    /// nothing.
+    pub is_cached: bool,
 }
 
 /// One case.
@@ -86,6 +98,8 @@ pub struct SimulationCase {
     pub half_stale: bool,
     /// The cache in the process.
     pub process: ProcessCache,
+    /// The weights of the readers; those that are not given are 100.
+    pub weights: Vec<i32>,
     /// How pods are taken.
     pub strategy: RecycleStrategy,
 }
@@ -107,6 +121,7 @@ impl SimulationCase {
             late: 0,
             half_stale: false,
             process: ProcessCache::None,
+            weights: vec![],
             strategy,
         }
     }
@@ -138,6 +153,22 @@ impl RecycleStrategy {
             reach: Reach::Prompt,
             settings,
             look_ups: LookUps::Own,
+            landing: None,
+        }
+    }
+
+    /// The rule with a narrowed name. By eviction the hold is long enough for two batches.
+    #[must_use]
+    pub fn narrowed(reach: Reach, is_cached: bool) -> Self {
+        let is_slow = matches!(reach, Reach::Slow { .. });
+        Self::Steered {
+            reach,
+            settings: Settings::default(),
+            look_ups: LookUps::Own,
+            landing: Some(Landing {
+                hold_seconds: if is_slow { 120 } else { 60 },
+                is_cached,
+            }),
         }
     }
 
@@ -148,6 +179,7 @@ impl RecycleStrategy {
             reach: Reach::Unseen,
             settings: Settings::default(),
             look_ups: LookUps::Own,
+            landing: None,
         }
     }
 

@@ -36,6 +36,7 @@ impl Authority {
 #[derive(Clone, Copy, Debug, Default)]
 struct Cache {
     answer: usize,
+    is_led: bool,
     until: Millis,
 }
 
@@ -45,6 +46,8 @@ pub struct Dns {
     authority: Authority,
     caches: Vec<Cache>,
     is_local: bool,
+    /// The reader that the name leads to alone, and whether the caches keep it.
+    led: Option<(usize, bool)>,
 }
 
 impl Dns {
@@ -56,11 +59,25 @@ impl Dns {
             authority,
             caches: vec![Cache::default(); count],
             is_local: nodes.is_some(),
+            led: None,
         }
+    }
+
+    /// Leads the name to one reader, or to the authority's answer again. `is_cached`: caches keep both.
+    pub fn lead(&mut self, reader: Option<usize>, is_cached: bool) {
+        self.led = reader.map(|reader| (reader, is_cached));
     }
 
     /// One look-up from a node: the reader that is answered.
     pub fn ask(&mut self, node: usize, now: Millis, rng: &mut Rng) -> usize {
+        self.ask_whence(node, now, rng).0
+    }
+
+    /// The same, and whether the name was led there.
+    pub fn ask_whence(&mut self, node: usize, now: Millis, rng: &mut Rng) -> (usize, bool) {
+        if let Some((reader, false)) = self.led {
+            return (reader, true);
+        }
         let at = if self.is_local {
             node % self.caches.len()
         } else {
@@ -69,10 +86,13 @@ impl Dns {
         let cache = &mut self.caches[at];
         if now >= cache.until {
             *cache = Cache {
-                answer: self.authority.draw(now, rng),
+                answer: self
+                    .led
+                    .map_or_else(|| self.authority.draw(now, rng), |(reader, _)| reader),
+                is_led: self.led.is_some(),
                 until: now + WINDOW,
             };
         }
-        cache.answer
+        (cache.answer, cache.is_led)
     }
 }

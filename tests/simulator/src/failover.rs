@@ -4,6 +4,8 @@
 //! Pods were left on the old writer, which is a reader now. What is measured: until every connection is on the
 //! new writer, and whether any pod was sent to the old one.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,16 +13,17 @@ use crate::dns::{Millis, WINDOW};
 use crate::figures::Spread;
 use dbbalance_api::rebalance_state::RebalanceState;
 use dbbalance_core::balance::{
-    self, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+    self, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 const PODS: usize = 20;
 const CACHES: usize = 2;
 const STEP: Millis = 250;
 
 /// How a failover went.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FailoverOutcome {
     /// Until the last connection was on the new writer.
     pub seconds: f64,
@@ -81,12 +84,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
     let mut memory = RebalanceState::default();
     let mut answers: Vec<EndpointAnswer> = vec![];
     let mut reading = Some(world.rng.u64(1_000..=3_000));
-    let mut outcome = FailoverOutcome {
-        seconds: 0.0,
-        sent_wrong: 0,
-        recycles: 0,
-        is_right: false,
-    };
+    let mut outcome = FailoverOutcome::default();
     let mut now = 0;
     while now < 120_000 && !pods.iter().all(|p| p.is_right) {
         for pod in pods
@@ -128,7 +126,10 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
         let decision = balance::decide_balance(&Inputs {
             now: simulated_time(now),
             topology: &topology,
+            leaving: &BTreeSet::new(),
             previous_writer: None,
+            weights: &ReaderWeights::default(),
+            others: &OtherConnections::default(),
             pools: Pools::Writer,
             pods: &views,
             looks: &[],
@@ -137,6 +138,7 @@ pub fn simulate_failover(seed: u64, looks: usize) -> FailoverOutcome {
             canary: false,
             event: Some(simulated_time(0)),
             reach: Reach::Prompt,
+            name: None,
             settings: &settings,
             memory: &memory,
             scope: "",
@@ -177,6 +179,7 @@ fn stale_pod(i: usize) -> WriterPod {
             read_at: None,
             ready: true,
             in_flight: false,
+            started: None,
             last_recycled: None,
             recycles: 0,
             movable: true,

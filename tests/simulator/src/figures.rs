@@ -35,9 +35,10 @@ pub fn simulate_run(case: &SimulationCase, seed: u64) -> RunOutcome {
         reach,
         settings,
         look_ups,
+        landing,
     } = &case.strategy
     {
-        let end = steered::recycle_steered(case, &mut world, *reach, settings, *look_ups);
+        let end = steered::recycle_steered(case, &mut world, *reach, settings, *look_ups, *landing);
         Some(end)
     } else {
         blind::recycle_blindly(case, &mut world);

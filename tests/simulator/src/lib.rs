@@ -14,6 +14,7 @@ pub mod case;
 pub mod dns;
 pub mod failover;
 pub mod figures;
+mod narrowed;
 pub mod steered;
 pub mod table;
 pub mod world;

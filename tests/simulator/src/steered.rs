@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::case::{LookUps, SimulationCase};
+use crate::case::{Landing, LookUps, SimulationCase};
 use crate::dns::Millis;
+use crate::narrowed::NarrowedName;
 use crate::world::SimulatedWorld;
 use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::spec::{BalanceSpec, InstanceWeight};
 use dbbalance_core::balance::{
-    self, Decision, EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings,
+    self, Decision, EndpointAnswer, Holdings, Inputs, OtherConnections, PodView, Pools, Reach,
+    Settings,
 };
 use dbbalance_core::topology::{InstanceId, MemberId, ResourceId, Topology};
+use dbbalance_core::weights::{ReaderFacts, ReaderWeights};
 
 /// A run that takes longer has not ended.
 pub const DEADLINE: Millis = 3_600_000;
@@ -24,11 +28,13 @@ struct Controller<'a> {
     settings: &'a Settings,
     look_ups: LookUps,
     topology: Topology,
+    weights: ReaderWeights,
     names: Vec<InstanceId>,
     memory: RebalanceState,
     looks: VecDeque<EndpointAnswer>,
     views: BTreeMap<String, (Holdings, Millis)>,
     reading: Option<Millis>,
+    name: Option<NarrowedName>,
 }
 
 /// How a steered run ended.
@@ -49,21 +55,26 @@ pub fn recycle_steered(
     reach: Reach,
     settings: &Settings,
     look_ups: LookUps,
+    landing: Option<Landing>,
 ) -> End {
     let names: Vec<InstanceId> = (0..case.after)
         .map(|i| InstanceId(format!("reader-{i:02}")))
         .collect();
+    let name = landing.map(|l| NarrowedName::new(&names, l.hold_seconds, l.is_cached, reach));
+    let interval = if name.is_some() { SECOND / 2 } else { SECOND };
     let mut controller = Controller {
         case,
         reach,
         settings,
         look_ups,
         topology: reader_topology(&names),
+        weights: weigh_readers(&names, &case.weights),
         names,
         memory: RebalanceState::default(),
         looks: VecDeque::new(),
         views: BTreeMap::new(),
         reading: None,
+        name,
     };
     let mut tick = world.began;
     while world.now < world.began + DEADLINE {
@@ -86,7 +97,7 @@ pub fn recycle_steered(
         }
         if tick <= world.now {
             controller.look_up(world);
-            tick += SECOND;
+            tick += interval;
         }
     }
     End::Deadline
@@ -103,6 +114,32 @@ fn reader_topology(names: &[InstanceId]) -> Topology {
         writer: member(&InstanceId("writer".into())),
         readers: names.iter().map(member).collect::<BTreeSet<_>>(),
     }
+}
+
+/// The weights of the readers, in their order; those that are not given are 100.
+fn weigh_readers(names: &[InstanceId], weights: &[i32]) -> ReaderWeights {
+    let told = names
+        .iter()
+        .zip(weights)
+        .map(|(name, weight)| InstanceWeight {
+            instance: name.0.clone(),
+            weight: *weight,
+        });
+    let spec = BalanceSpec {
+        weights: told.collect(),
+        ..BalanceSpec::default()
+    };
+    let readers = names.iter().map(|instance| ReaderFacts {
+        instance,
+        class: None,
+        came: None,
+    });
+    ReaderWeights::compute(
+        &spec,
+        &readers.collect::<Vec<_>>(),
+        &[],
+        Timestamp::UNIX_EPOCH,
+    )
 }
 
 fn simulated_time(at: Millis) -> Timestamp {
@@ -127,6 +164,7 @@ impl Controller<'_> {
                     read_at: view.map(|(_, at)| simulated_time(*at)),
                     ready: true,
                     in_flight: p.is_away,
+                    started: None,
                     last_recycled: p.recycled.map(simulated_time),
                     recycles: p.recycles,
                     movable: true,
@@ -139,7 +177,10 @@ impl Controller<'_> {
         balance::decide_balance(&Inputs {
             now: simulated_time(world.now),
             topology: &self.topology,
+            leaving: &BTreeSet::new(),
             previous_writer: None,
+            weights: &self.weights,
+            others: &OtherConnections::default(),
             pools: Pools::Reader,
             pods: &pods,
             looks: &looks,
@@ -148,6 +189,10 @@ impl Controller<'_> {
             canary: false,
             event: Some(simulated_time(world.began)),
             reach: self.reach,
+            name: self
+                .name
+                .as_ref()
+                .map(|n| n.lead(simulated_time(world.now))),
             settings: self.settings,
             memory: &self.memory,
             scope: "",
@@ -157,6 +202,11 @@ impl Controller<'_> {
 
     fn act(&mut self, world: &mut SimulatedWorld, decision: Decision) {
         self.memory = decision.memory;
+        if let Some(name) = &mut self.name {
+            let now = simulated_time(world.now);
+            let has_batch = self.memory.batch.is_some();
+            name.steer(decision.receiver.as_ref(), has_batch, &mut world.dns, now);
+        }
         for id in decision.urgent.iter().chain(&decision.moves) {
             let Some(pod) = world.pods.iter().position(|p| p.id == *id) else {
                 continue;
@@ -183,10 +233,8 @@ impl Controller<'_> {
             .map(|p| {
                 let by_instance = self.names.iter().cloned().zip(p.held.iter().copied());
                 let holds = Holdings {
-                    dead: 0,
                     by_instance: by_instance.filter(|(_, n)| *n > 0).collect(),
-                    no_member: 0,
-                    unknown: 0,
+                    ..Holdings::default()
                 };
                 (p.id.clone(), (holds, world.now))
             })
@@ -194,6 +242,10 @@ impl Controller<'_> {
     }
 
     fn look_up(&mut self, world: &mut SimulatedWorld) {
+        if let Some(name) = &mut self.name {
+            let now = simulated_time(world.now);
+            return name.look_up(&mut world.dns, world.now, now, &mut world.rng);
+        }
         if self.reach == Reach::Unseen {
             return;
         }

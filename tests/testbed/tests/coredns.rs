@@ -7,7 +7,6 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dbbalance_testbed::aurora::address::{AUTHORITY, CLUSTER_DNS};
@@ -18,7 +17,7 @@ use dbbalance_testbed::kubernetes::network;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use support::dns::{ask_by_tcp, ask_from, ask_server, first_address, orders_cluster};
-use support::{ExclusiveMachine, OwnTestbed, deploy_testapp, utf8_text};
+use support::{ExclusiveMachine, OwnTestbed, deploy_testapp, run_getent};
 
 const DNS: u16 = 53;
 
@@ -118,7 +117,7 @@ fn caches_keep_a_second_for_five_and_the_service_is_spread_over_them() {
         .unwrap();
     assert!(refused);
     // Pods do not wait either: a name's search list would take a minute of time-outs.
-    let (told, took) = run_getent(&own, &pods[0].0, &reader_name());
+    let (told, took) = run_getent(&own.testbed, &pods[0].0, &reader_name());
     assert_eq!(told, "");
     assert!(took < Duration::from_secs(1), "{took:?}");
     drop(server);
@@ -275,34 +274,13 @@ fn pods_see_the_service(own: &OwnTestbed, server: &dns::DnsServer, pods: &[(Stri
         ))
         .unwrap()
     });
-    let (told, took) = run_getent(own, pod, &cluster_endpoint("orders"));
+    let (told, took) = run_getent(&own.testbed, pod, &cluster_endpoint("orders"));
     assert!(told.starts_with(&writer.unwrap().to_string()), "{told}");
     assert!(took < Duration::from_secs(1), "{took:?}");
     // A name that is searched for in all of the cluster's domains, and then as it is: eight questions.
-    let (told, took) = run_getent(own, pod, "orders.example.org");
+    let (told, took) = run_getent(&own.testbed, pod, "orders.example.org");
     assert_eq!(told, "");
     assert!(took < Duration::from_secs(1), "{took:?}");
-}
-
-/// What glibc finds for a name with a pod's settings, and how long it takes.
-fn run_getent(own: &OwnTestbed, pod: &str, name: &str) -> (String, Duration) {
-    let pid = own.testbed.container_pid("default", pod, "app").unwrap();
-    // A copy: a file of another mount namespace cannot be bound.
-    let config = tempfile::NamedTempFile::new().unwrap();
-    std::fs::copy(format!("/proc/{pid}/root/etc/resolv.conf"), config.path()).unwrap();
-    let script = format!(
-        "mount --bind {} /etc/resolv.conf && getent ahosts {name}",
-        config.path().display()
-    );
-    let started = Instant::now();
-    let told = Command::new("nsenter")
-        .arg(format!("--net=/proc/{pid}/ns/net"))
-        .args(["unshare", "--mount", "sh", "-c", &script])
-        .output()
-        .unwrap();
-    let took = started.elapsed();
-    assert_eq!(utf8_text(&told.stderr), "");
-    (utf8_text(&told.stdout), took)
 }
 
 fn node_local_sticks(own: &OwnTestbed, server: &dns::DnsServer, pods: &[(String, Ipv4Addr)]) {

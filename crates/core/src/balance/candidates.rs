@@ -11,6 +11,7 @@ use super::pod_shares::{PodShare, PodShares, is_usable};
 use super::reader_set::ReaderSet;
 use super::selection::{MoveCandidate, select_pods};
 use super::shares::ShareStats;
+use super::told::{cooldown_end, keep_missed};
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 
@@ -21,10 +22,12 @@ pub(super) enum Eligible<'a> {
     None,
 }
 
+/// Returns the pods that may be moved. `missed`: pods moved since a reader with too few connections last got one.
 pub(super) fn eligible_pods<'a>(
     inputs: &Inputs,
     fleet: &'a PodShares<'a>,
     judged: &ShareStats,
+    missed: u32,
 ) -> Eligible<'a> {
     let by = inputs.settings;
     let helps = |rows: &[&'a PodShare<'a>]| {
@@ -39,11 +42,8 @@ pub(super) fn eligible_pods<'a>(
         .filter(|r| r.pod.movable && !r.pod.in_flight && r.pod.recycles < by.max_recycles)
         .filter(|r| is_usable(inputs, r.pod))
         .collect();
-    let until = |r: &PodShare| {
-        let done = r.pod.last_recycled?;
-        let until = add_saturating(done, by.pod_cooldown);
-        (inputs.now < until).then_some(until)
-    };
+    let rows = keep_missed(inputs, missed, rows);
+    let until = |r: &PodShare| cooldown_end(inputs, r.pod);
     let (cooling, rested): (Vec<&PodShare>, Vec<&PodShare>) =
         rows.into_iter().partition(|r| until(r).is_some());
     if helps(&rested) {

@@ -14,6 +14,7 @@ impl From<&PodHoldings> for Holdings {
             no_member: held.to_no_member(),
             unknown: held.to_unknown(),
             dead: held.dead,
+            reopened: false,
         }
     }
 }

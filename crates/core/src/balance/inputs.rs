@@ -2,11 +2,13 @@
 //!
 //! Values only; the caller measures, looks up and counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::others::OtherConnections;
 use crate::topology::{InstanceId, Topology};
+use crate::weights::ReaderWeights;
 use dbbalance_api::rebalance_state::RebalanceState;
 
 /// The connections of one pod to the target's port, grouped by where they lead.
@@ -20,6 +22,9 @@ pub struct Holdings {
     pub unknown: u32,
     /// Sockets to a member, or to a former one, that the server has closed or does not answer any more.
     pub dead: u32,
+    /// Whether every connection to the writer, and to the writer before it, was opened after DNS had followed the failover and
+    /// caches had ended: each pool then asked anew, and counts that are right are so in their roles.
+    pub reopened: bool,
 }
 
 impl Holdings {
@@ -52,6 +57,9 @@ pub struct PodView {
     pub ready: bool,
     /// Whether it is being recycled and has not come back.
     pub in_flight: bool,
+    /// When its containers started, if that is known. Used with a narrowed name only: its process may keep what it
+    /// looked up then.
+    pub started: Option<Timestamp>,
     /// When its last recycle was completed.
     pub last_recycled: Option<Timestamp>,
     /// How often it was recycled in this episode.
@@ -59,7 +67,7 @@ pub struct PodView {
     /// Whether it may be recycled: it is not ignored, has not failed, and belongs to this policy.
     pub movable: bool,
     /// Whether its connections are older than the last failover, by its stamp. With both pools, where counts alone
-    /// cannot distinguish the roles, such connections are not trusted.
+    /// cannot distinguish the roles, such connections are not trusted unless they are [`Holdings::reopened`].
     pub before_failover: bool,
     /// Whether the pod is stale: a change of the topology since explains misplaced connections.
     pub stale: bool,
@@ -126,6 +134,15 @@ pub enum Reach {
     Unseen,
 }
 
+/// The name that pods look up, where it can be narrowed to the reader that lacks connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameLead<'a> {
+    /// The reader that it was narrowed to for this target; `None` while it leads to Aurora's own answer.
+    pub narrowed_to: Option<&'a InstanceId>,
+    /// Whether all caches follow: pods that look it up now connect to that reader.
+    pub is_told: bool,
+}
+
 /// All inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -133,8 +150,14 @@ pub struct Inputs<'a> {
     pub now: Timestamp,
     /// The settled topology.
     pub topology: &'a Topology,
+    /// Readers that are being deleted: they are not in the topology, and DNS may still name them.
+    pub leaving: &'a BTreeSet<InstanceId>,
     /// The writer before the last failover, if it is known.
     pub previous_writer: Option<&'a InstanceId>,
+    /// By which weights the readers share the connections.
+    pub weights: &'a ReaderWeights,
+    /// What other targets and policies hold of the readers.
+    pub others: &'a OtherConnections,
     /// What each pod of the target holds.
     pub pools: Pools,
     /// The target's counted pods.
@@ -154,6 +177,8 @@ pub struct Inputs<'a> {
     pub event: Option<Timestamp>,
     /// How soon recycled pods ask DNS.
     pub reach: Reach,
+    /// The name that is narrowed for the moves; `None` waits for what Aurora's reader endpoint answers by itself.
+    pub name: Option<NameLead<'a>>,
     /// Tolerances and limits.
     pub settings: &'a Settings,
     /// The state that the last decision left.

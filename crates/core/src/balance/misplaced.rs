@@ -12,6 +12,10 @@ use super::sweep::{self, Allowance};
 use super::verdict::{Wait, add_saturating};
 use dbbalance_api::rebalance_state::RebalanceState;
 
+/// The age up to which the newest look says where a pod would be led now: looks are made several times a second
+/// (docs/adr/0021-leaving-readers.md).
+const NEWEST_LOOK_AGE: SignedDuration = SignedDuration::from_secs(1);
+
 /// The broken pods to recycle, or why they wait.
 #[derive(Default)]
 pub(super) struct UrgentBatch {
@@ -121,7 +125,8 @@ fn rest_before_redo(pod: &PodView, by: &Settings) -> SignedDuration {
 
 /// Checks whether the lookups agree; returns what to wait for if they do not. For each endpoint that the pods use,
 /// there must be enough lookups, and all must agree: those of the cluster endpoint on the writer; those of the reader
-/// endpoint on readers only or, if there are no readers, on the writer.
+/// endpoint on readers only or, if there are no readers, on the writer. While a reader is being deleted, its connections
+/// end soon whatever DNS says: then the newest look at the reader endpoint must lead elsewhere, and others may name it.
 fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
     if inputs.reach == Reach::Unseen {
         return None;
@@ -150,6 +155,9 @@ fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
         judge(answers, &|id| id == writer)
     };
     let on_reader = || {
+        if !inputs.leaving.is_empty() {
+            return check_beside_leaving(inputs, serves);
+        }
         judge(
             RecentAnswers::from_fresh(inputs.looks, inputs.now, by),
             &serves,
@@ -157,4 +165,22 @@ fn check_dns_agreement(inputs: &Inputs) -> Option<Wait> {
     };
     let cluster = inputs.pools.has_writer_pools().then(on_cluster).flatten();
     cluster.or_else(|| inputs.pools.has_reader_pools().then(on_reader).flatten())
+}
+
+/// Checks whether the newest look at the reader endpoint, of the last second, names a member that serves, and all others
+/// name such members or those that are being deleted. A pod that is led to one of those nevertheless goes once more.
+fn check_beside_leaving(
+    inputs: &Inputs,
+    serves: impl Fn(&crate::topology::InstanceId) -> bool,
+) -> Option<Wait> {
+    let (now, by) = (inputs.now, inputs.settings);
+    let is_recent = |at| at <= now && now <= add_saturating(at, NEWEST_LOOK_AGE);
+    let recent = inputs.looks.iter().filter(|look| is_recent(look.at));
+    let newest = recent.max_by_key(|look| look.at);
+    let leads = newest.is_some_and(|look| look.instance.as_ref().is_some_and(&serves));
+    let answers = RecentAnswers::from_fresh(inputs.looks, now, by);
+    let is_right = |id: &crate::topology::InstanceId| serves(id) || inputs.leaving.contains(id);
+    let (agree, of) = answers.count_agreeing(is_right);
+    let agreed = leads && agree == of && answers.count_unknown() <= of;
+    (!agreed).then_some(Wait::DnsDisagrees { agree, of, need: 1 })
 }

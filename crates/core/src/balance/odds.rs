@@ -99,10 +99,11 @@ pub fn compute_even_chance(pods: usize, readers: usize, draws: usize, by: &Setti
     let draws = draws.clamp(1, MOST_DRAWS);
     // In units of a pod: how many of the draws one reader may get.
     let total = u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
-    let band = ToleranceBand::new(total, readers, pods.max(1), 1, by);
+    let band = ToleranceBand::new(total, &vec![1; readers], pods.max(1), 1, by);
+    let (lo, hi) = band.places.first().map_or((0.0, 0.0), |p| (p.lo, p.hi));
     let scale = to_f64(draws) / f64::from(total);
-    let least = truncate_to_usize((band.lo * scale - 1e-6).ceil());
-    let most = truncate_to_usize((band.hi * scale + 1e-6).floor()).min(draws);
+    let least = truncate_to_usize((lo * scale - 1e-6).ceil());
+    let most = truncate_to_usize((hi * scale + 1e-6).floor()).min(draws);
     // chances[m]: the chance that the readers so far got m of the draws, each within bounds. The last of n readers
     // gets each of the remaining draws with chance 1/n.
     let logs = log_factorials(draws);

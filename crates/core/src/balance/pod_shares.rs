@@ -2,7 +2,7 @@
 //!
 //! How even they are is computed in `shares`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -25,6 +25,11 @@ impl PodShare<'_> {
         self.held.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
+    /// Returns the number of connections to a wrong role or to no member.
+    pub(super) const fn misplaced(&self) -> u32 {
+        self.wrong_role.saturating_add(self.no_member)
+    }
+
     pub(super) const fn is_broken(&self) -> bool {
         self.wrong_role > 0 || self.no_member > 0
     }
@@ -35,6 +40,8 @@ pub(super) struct PodShares<'a> {
     /// The instances among which the pools are spread: the readers; or the writer, if the target has only writer
     /// pools or the cluster has no readers (its reader endpoint then resolves to the writer).
     pub places: Vec<InstanceId>,
+    /// The weights of the places.
+    pub weights: Vec<u32>,
     pub rows: Vec<PodShare<'a>>,
     /// Number of counted pods, including unread ones.
     pub pods: usize,
@@ -96,7 +103,9 @@ impl<'a> PodShares<'a> {
                 wrong_role: count_wrong_role(
                     inputs.pools,
                     topology,
-                    inputs.previous_writer.filter(|_| pod.before_failover),
+                    inputs
+                        .previous_writer
+                        .filter(|_| pod.before_failover && !holds.reopened),
                     holds,
                 )
                 .without_strays(inputs.settings.strays)
@@ -107,7 +116,13 @@ impl<'a> PodShares<'a> {
                     .saturating_add(count_dead(pod, holds)),
             })
             .collect();
-        Ok(Self { places, rows, pods })
+        let weights = places.iter().map(|place| inputs.weights.weight(place));
+        Ok(Self {
+            weights: weights.collect(),
+            places,
+            rows,
+            pods,
+        })
     }
 
     /// Returns the connections to each place, over all pods.
@@ -139,14 +154,14 @@ pub(super) fn is_usable(inputs: &Inputs, pod: &PodView) -> bool {
     })
 }
 
-/// Returns the UIDs of the pods with connections to the wrong role or to an instance that is not a member; empty if
-/// the evidence is inconclusive.
+/// Returns the UIDs of the pods with connections to the wrong role or to an instance that is not a member, with their
+/// number; empty if the evidence is inconclusive.
 #[must_use]
-pub fn find_misplaced_pods(inputs: &Inputs) -> BTreeSet<String> {
+pub fn count_misplaced(inputs: &Inputs) -> BTreeMap<String, u32> {
     let fleet = PodShares::from_inputs(inputs);
     let rows = fleet.iter().flat_map(|f| &f.rows);
     rows.filter(|r| r.is_broken())
-        .map(|r| r.pod.id.clone())
+        .map(|r| (r.pod.id.clone(), r.misplaced()))
         .collect()
 }
 
@@ -204,7 +219,7 @@ impl WrongRole {
 }
 
 /// Counts connections of writer pools to readers, and of reader pools to the writer while readers serve. `old` is the
-/// writer before a failover that the pod's connections are older than.
+/// writer before a failover that the pod's connections may be older than.
 #[must_use]
 pub fn count_wrong_role(
     pools: Pools,

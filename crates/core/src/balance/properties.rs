@@ -28,6 +28,7 @@ fn a_holding() -> impl Strategy<Value = Holdings> {
         by_instance: held.into_iter().map(|(i, n)| (name(i), n)).collect(),
         no_member: no_member / 2,
         unknown,
+        reopened: false,
     })
 }
 
@@ -50,6 +51,7 @@ fn a_pod() -> impl Strategy<Value = PodView> {
             node: node.map(|n| format!("n{n}")),
             holds,
             read_at: read.map(at),
+            started: None,
             last_recycled: recycled.map(at),
             recycles,
             ready: flags.0,
@@ -92,6 +94,14 @@ fn some_pools() -> impl Strategy<Value = Pools> {
     ]
 }
 
+/// Weights of the first readers: mostly none, otherwise any, also 0.
+fn some_weights() -> impl Strategy<Value = Vec<i32>> {
+    prop_oneof![
+        1 => Just(vec![]),
+        1 => vec(prop_oneof![1 => Just(0), 3 => 1_i32..=1000], 7),
+    ]
+}
+
 fn a_stage() -> impl Strategy<Value = Stage> {
     (
         vec(a_pod(), 0..24),
@@ -105,13 +115,22 @@ fn a_stage() -> impl Strategy<Value = Stage> {
             option::of(0_usize..8),
             any::<bool>(),
         ),
+        some_weights(),
     )
         .prop_map(
-            |(mut pods, readers, pools, looked, free, (event, reach, previous, canary))| {
+            |(
+                mut pods,
+                readers,
+                pools,
+                looked,
+                free,
+                (event, reach, previous, canary),
+                weights,
+            )| {
                 for (i, pod) in pods.iter_mut().enumerate() {
                     pod.id = format!("pod-{i:04}");
                 }
-                Stage {
+                let mut stage = Stage {
                     now: at(60),
                     pods,
                     looks: looked.0,
@@ -122,7 +141,9 @@ fn a_stage() -> impl Strategy<Value = Stage> {
                     reach,
                     previous_writer: previous.map(name),
                     ..Stage::new(topology(readers), pools, vec![])
-                }
+                };
+                stage.weigh(&weights);
+                stage
             },
         )
 }
@@ -138,6 +159,7 @@ impl std::fmt::Debug for Stage {
             .field("pods", &self.pods)
             .field("looks", &self.looks)
             .field("writer_looks", &self.writer_looks)
+            .field("weights", &self.weights)
             .field("memory", &self.memory)
             .finish_non_exhaustive()
     }
@@ -149,9 +171,21 @@ impl Stage {
     }
 }
 
-/// Returns the sum of squared shares, computed independently of the code under test.
-fn squares(held: &BTreeMap<InstanceId, i64>) -> i64 {
-    held.values().map(|n| n * n).sum()
+/// Returns the connections to readers without a share, and the sum of squared deviations from the shares of the others,
+/// relative to them: computed independently of the code under test.
+#[allow(clippy::cast_precision_loss)] // few connections
+fn deviation(held: &BTreeMap<InstanceId, i64>, fair: &BTreeMap<InstanceId, f64>) -> (i64, f64) {
+    let mut sum = (0, 0.0);
+    for (reader, connections) in held {
+        let fair = fair[reader];
+        if fair > 0.0 {
+            let gap = *connections as f64 - fair;
+            sum.1 += gap * gap / fair;
+        } else {
+            sum.0 += connections;
+        }
+    }
+    sum
 }
 
 proptest! {
@@ -185,12 +219,16 @@ proptest! {
     fn balanced_is_within_the_band(stage in a_stage()) {
         let verdict = stage.decide().verdict;
         if let Some(figures) = verdict.figures() {
-            let inside = figures.shares.iter().map(|s| f64::from(s.connections))
-                .all(|c| c <= figures.hi + 0.001 && c >= figures.lo - 0.001);
+            let inside = figures.shares.iter().all(|s| {
+                let c = f64::from(s.connections);
+                c <= s.hi + 0.001 && c >= s.lo - 0.001
+            });
             let broken = figures.misplaced.wrong_role + figures.misplaced.no_member > 0;
             match verdict {
                 BalanceVerdict::Balanced { limited_by, .. } => {
                     prop_assert!(!broken);
+                    let drained = figures.shares.iter().filter(|s| s.weight == 0);
+                    prop_assert!(drained.map(|s| s.connections).sum::<u32>() == 0);
                     prop_assert!(inside || limited_by.is_some());
                 }
                 _ => prop_assert!(broken || !inside),
@@ -198,14 +236,16 @@ proptest! {
         }
     }
 
-    /// A pod is moved only if it holds connections of a reader above its fair share, and if the sum of squared
-    /// deviations falls where the pod is to land.
+    /// A pod is moved only if it holds connections of a reader above its fair share, and if it leaves a reader without
+    /// weight, or the deviations from the fair shares fall where it is to land.
     #[test]
     fn no_pod_moves_whose_connections_are_where_they_should_be(stage in a_stage()) {
         let decision = stage.decide();
         if !decision.moves.is_empty() {
             prop_assert!(decision.urgent.is_empty());
             let figures = decision.verdict.figures().expect("it acts on evidence").clone();
+            let fair: BTreeMap<InstanceId, f64> =
+                figures.shares.iter().map(|s| (s.instance.clone(), s.fair)).collect();
             let mut held: BTreeMap<InstanceId, i64> = figures.shares.iter()
                 .map(|s| (s.instance.clone(), i64::from(s.connections))).collect();
             for id in &decision.moves {
@@ -213,10 +253,10 @@ proptest! {
                 let above = held.iter().any(|(reader, sum)| {
                     #[allow(clippy::cast_precision_loss)]
                     let sum = *sum as f64;
-                    holds.connections_to(reader) > 0 && sum > figures.fair
+                    holds.connections_to(reader) > 0 && sum > fair[reader]
                 });
                 prop_assert!(above, "{} holds nothing above the fair share", id);
-                let before = squares(&held);
+                let before = deviation(&held, &fair);
                 let mut total = 0;
                 for (reader, sum) in &mut held {
                     let n = i64::from(holds.connections_to(reader));
@@ -224,15 +264,36 @@ proptest! {
                     total += n;
                 }
                 // The best of the readers that hold too little.
-                let to = figures.under.iter().min_by_key(|r| held[*r]).expect("one is under").clone();
-                let best = figures.under.iter().map(|r| {
+                let landed = |to: &InstanceId| {
                     let mut then = held.clone();
-                    *then.entry(r.clone()).or_default() += total;
-                    squares(&then)
-                }).min().unwrap_or(i64::MAX);
-                prop_assert!(best < before, "{} would not lower the sum", id);
-                *held.entry(to).or_default() += total;
+                    *then.entry(to.clone()).or_default() += total;
+                    then
+                };
+                let to = figures.under.iter().min_by(|a, b| {
+                    let (a, b) = (deviation(&landed(a), &fair), deviation(&landed(b), &fair));
+                    a.1.total_cmp(&b.1)
+                }).expect("one is under");
+                prop_assert!(fair[to] > 0.0, "{} has no weight", to);
+                let after = deviation(&landed(to), &fair);
+                let improves = after.0 < before.0 || (after.0 == before.0 && after.1 < before.1);
+                prop_assert!(improves, "{} would not lower the sum", id);
+                held = landed(to);
             }
+        }
+    }
+
+    /// A reader without weight never receives, and all that it holds is excess.
+    #[test]
+    fn a_reader_without_weight_never_receives(stage in a_stage()) {
+        let verdict = stage.decide().verdict;
+        if let Some(figures) = verdict.figures() {
+            let drained = figures.shares.iter().filter(|s| s.weight == 0);
+            let mut held = 0;
+            for share in drained {
+                prop_assert!(!figures.under.contains(&share.instance));
+                held += share.connections;
+            }
+            prop_assert!(figures.misplaced.excess >= held);
         }
     }
 
@@ -254,6 +315,7 @@ proptest! {
         readers in 1_usize..6,
         lands in vec(0_usize..1000, 200),
         reach in a_reach(),
+        weights in some_weights(),
     ) {
         let holds = pods.iter().map(|(i, n)| {
             holdings([(format!("r{:02}", i % readers).as_str(), *n)])
@@ -262,6 +324,7 @@ proptest! {
             reach,
             ..Stage::new(topology(readers), Pools::Reader, holds.collect())
         };
+        stage.weigh(&weights);
         let sizes: BTreeMap<String, u32> =
             stage.pods.iter().zip(&pods).map(|(p, (_, n))| (p.id.clone(), *n)).collect();
         let mut lands = lands.into_iter().cycle();

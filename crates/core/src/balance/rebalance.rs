@@ -6,13 +6,14 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidates::{Eligible, candidates_behind_gate, candidates_without_gate, eligible_pods};
-use super::decide::is_out_of_reach;
+use super::decide::{is_out_of_reach, judge_own_part};
 use super::dns_gate::{RecentAnswers, required_share, score_batch};
-use super::inputs::{Inputs, Reach};
-use super::pod_shares::{PodShares, is_at_least_percent};
+use super::inputs::{Inputs, NameLead, Reach};
+use super::pod_shares::{PodShare, PodShares, is_at_least_percent};
 use super::reader_set::ReaderSet;
 use super::selection::{Selection, select_pods};
 use super::shares::{ShareStats, ceil_to_u32, round_to_permille, to_f64};
+use super::told::{find_receiver, select_told};
 use super::verdict::{Wait, add_saturating};
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{
@@ -34,6 +35,7 @@ pub(super) struct RebalanceStep {
     pub measure: bool,
     pub look: bool,
     pub unnamed: Vec<InstanceId>,
+    pub receiver: Option<InstanceId>,
 }
 
 impl RebalanceStep {
@@ -56,6 +58,10 @@ pub(super) fn plan_rebalance(
     broken: bool,
 ) -> RebalanceStep {
     let settling = check_settling(inputs, memory);
+    // Where nobody else is known, that is how it is.
+    let is_even_by_others = judged.is_even
+        && inputs.others.is_moving()
+        && !judge_own_part(inputs, fleet, &inputs.others.measured).is_even;
     let since = memory.batch.as_ref().and_then(|b| b.settled);
     let usable = fleet.count_usable(inputs, since);
     let is_measured =
@@ -77,17 +83,22 @@ pub(super) fn plan_rebalance(
     if broken {
         return RebalanceStep::default();
     }
+    let receiver = find_receiver(inputs, fleet, judged, memory, is_measured);
     if let Some(wait) = settling {
         let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
-        return RebalanceStep::waiting(wait, Some(second));
+        return RebalanceStep {
+            receiver,
+            ..RebalanceStep::waiting(wait, Some(second))
+        };
     }
-    if !is_measured {
+    if !is_measured || inputs.others.unread {
         let wait = Wait::MeasureFirst {
             usable,
             pods: fleet.pods,
         };
         return RebalanceStep {
             measure: true,
+            receiver,
             ..RebalanceStep::waiting(
                 wait,
                 Some(add_saturating(inputs.now, SignedDuration::from_secs(5))),
@@ -95,6 +106,10 @@ pub(super) fn plan_rebalance(
         };
     }
     close_batch(inputs, fleet, judged, memory);
+    if is_even_by_others {
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep::waiting(Wait::OthersMoving, Some(second));
+    }
     if judged.is_even {
         memory.episode = None;
         return RebalanceStep::default();
@@ -149,9 +164,15 @@ fn wait_for_trigger(
     } else {
         None
     };
-    let opens = memory
-        .drift_since
-        .map(|since| add_saturating(since, by.drift).max(memory.rest_until.unwrap_or(since)));
+    let opens = memory.drift_since.map(|since| {
+        // A reader without weight is to be empty: one pod there is no noise.
+        let lasts = if judged.holds_unwanted {
+            SignedDuration::ZERO
+        } else {
+            by.drift
+        };
+        add_saturating(since, lasts).max(memory.rest_until.unwrap_or(since))
+    });
     if opens.is_some_and(|at| at <= inputs.now) {
         memory.episode = Some(Episode::new(inputs.now));
         memory.drift_since = None;
@@ -221,9 +242,10 @@ fn count_missed(
     }
 }
 
+/// Returns what the target's own pods hold of these readers: whether they have landed says nothing about others.
 fn sum_held(judged: &ShareStats, readers: ReaderSet) -> u32 {
     judged
-        .held
+        .own
         .iter()
         .enumerate()
         .filter(|(i, _)| readers.contains(*i))
@@ -247,21 +269,26 @@ fn select_batch(
     let by = inputs.settings;
     let now = inputs.now;
     let asks = inputs.reach == Reach::Prompt && memory.record.dropped_until.is_none();
+    let missed = memory.missed;
     let Some(episode) = &mut memory.episode else {
         return RebalanceStep::default();
     };
     let budget = *episode
         .budget
-        .get_or_insert_with(|| compute_budget(judged, asks));
+        .get_or_insert_with(|| compute_budget(judged, asks || inputs.name.is_some()));
     let left = budget.saturating_sub(episode.moved);
     if left == 0 {
         return give_up(GaveUpReason::BudgetSpent, inputs, memory);
     }
-    let rows = match eligible_pods(inputs, fleet, judged) {
+    let rows = match eligible_pods(inputs, fleet, judged, missed) {
         Eligible::Rows(rows) => rows,
         Eligible::Wait(wait, wake) => return RebalanceStep::waiting(wait, Some(wake)),
         Eligible::None => return give_up(GaveUpReason::PodsExhausted, inputs, memory),
     };
+    let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
+    if let Some(lead) = inputs.name {
+        return select_by_name(inputs, fleet, judged, memory, lead, &rows, most);
+    }
     if inputs.free == 0 {
         return RebalanceStep::waiting(Wait::NothingFree, None);
     }
@@ -298,7 +325,6 @@ fn select_batch(
     }
     let gated = asks;
 
-    let most = inputs.free.min(usize::try_from(left).unwrap_or(usize::MAX));
     let wanted: Vec<&InstanceId> = receivers.instances(&fleet.places).collect();
     let share = answers.best_share(|id| wanted.contains(&id));
     let since = episode.waiting_since.unwrap_or(now);
@@ -329,6 +355,47 @@ fn select_batch(
         return give_up(GaveUpReason::PodsExhausted, inputs, memory);
     }
     record_batch(inputs, fleet, judged, memory, &picked, gated)
+}
+
+/// Selects the next batch by the narrowed name. A name is not narrowed while no pod is free, but stays so: the pods in
+/// between come back.
+fn select_by_name(
+    inputs: &Inputs,
+    fleet: &PodShares,
+    judged: &ShareStats,
+    memory: &mut RebalanceState,
+    lead: NameLead,
+    rows: &[&PodShare],
+    most: usize,
+) -> RebalanceStep {
+    let Some(receiver) = find_receiver(inputs, fleet, judged, memory, true) else {
+        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
+    };
+    let is_narrowed = lead.narrowed_to == Some(&receiver);
+    if inputs.free == 0 {
+        return RebalanceStep {
+            receiver: Some(receiver).filter(|_| is_narrowed),
+            ..RebalanceStep::waiting(Wait::NothingFree, None)
+        };
+    }
+    let Some(picked) = select_told(lead, &receiver, rows, fleet, judged, most) else {
+        let wait = Wait::NotTold {
+            receiver: receiver.clone(),
+            is_narrowed,
+        };
+        let second = add_saturating(inputs.now, SignedDuration::from_secs(1));
+        return RebalanceStep {
+            receiver: Some(receiver),
+            ..RebalanceStep::waiting(wait, Some(second))
+        };
+    };
+    if picked.pods.is_empty() {
+        return give_up(GaveUpReason::PodsExhausted, inputs, memory);
+    }
+    RebalanceStep {
+        receiver: Some(receiver),
+        ..record_batch(inputs, fleet, judged, memory, &picked, false)
+    }
 }
 
 /// Returns whether the gate has held too long. Alternating answers can stay at chance for ever, so while any lookup

@@ -1,11 +1,15 @@
 //! A small world for tests: readers `r0`, `r1`, …, a writer `w`, pods, lookups and a clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::*;
 use crate::topology::{InstanceId, MemberId, ResourceId, Topology};
+use crate::weights::{ReaderFacts, ReaderWeights};
 use dbbalance_api::rebalance_state::RebalanceState;
+use dbbalance_api::spec::{BalanceSpec, InstanceWeight};
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap_or_default()
@@ -43,6 +47,7 @@ pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
         read_at: Some(at(0)),
         ready: true,
         in_flight: false,
+        started: None,
         last_recycled: None,
         recycles: 0,
         movable: true,
@@ -55,7 +60,10 @@ pub(super) fn pod(name: usize, holds: Holdings) -> PodView {
 pub(super) struct Stage {
     pub now: Timestamp,
     pub topology: Topology,
+    pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
+    pub weights: ReaderWeights,
+    pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
     pub looks: Vec<EndpointAnswer>,
@@ -64,6 +72,7 @@ pub(super) struct Stage {
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
+    pub name: Option<(Option<InstanceId>, bool)>,
     pub settings: Settings,
     pub memory: RebalanceState,
     pub scope: String,
@@ -77,7 +86,10 @@ impl Stage {
         Self {
             now: at(1),
             topology,
+            leaving: BTreeSet::new(),
             previous_writer: None,
+            weights: ReaderWeights::default(),
+            others: OtherConnections::default(),
             pools,
             pods: pods.map(|(name, holds)| pod(name, holds)).collect(),
             looks: vec![],
@@ -86,6 +98,7 @@ impl Stage {
             canary: false,
             event: Some(at(0)),
             reach: Reach::Prompt,
+            name: None,
             settings: Settings::default(),
             memory: RebalanceState::default(),
             scope: String::new(),
@@ -103,11 +116,45 @@ impl Stage {
         Self::new(topology(pods.len()), Pools::Reader, holds.collect())
     }
 
+    /// Gives the readers these weights, in their order.
+    pub(super) fn weigh(&mut self, weights: &[i32]) {
+        let readers: Vec<InstanceId> = self
+            .topology
+            .readers
+            .iter()
+            .map(|r| r.instance.clone())
+            .collect();
+        let told = readers
+            .iter()
+            .zip(weights)
+            .map(|(reader, weight)| InstanceWeight {
+                instance: reader.0.clone(),
+                weight: *weight,
+            });
+        let spec = BalanceSpec {
+            weights: told.collect(),
+            ..BalanceSpec::default()
+        };
+        let facts = readers.iter().map(|instance| ReaderFacts {
+            instance,
+            class: None,
+            came: None,
+        });
+        self.weights = ReaderWeights::compute(&spec, &facts.collect::<Vec<_>>(), &[], self.now);
+    }
+
     pub(super) fn decide(&self) -> Decision {
-        decide_balance(&Inputs {
+        decide_balance(&self.inputs())
+    }
+
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             now: self.now,
             topology: &self.topology,
+            leaving: &self.leaving,
             previous_writer: self.previous_writer.as_ref(),
+            weights: &self.weights,
+            others: &self.others,
             pools: self.pools,
             pods: &self.pods,
             looks: &self.looks,
@@ -116,11 +163,15 @@ impl Stage {
             canary: self.canary,
             event: self.event,
             reach: self.reach,
+            name: self.name.as_ref().map(|(to, is_told)| NameLead {
+                narrowed_to: to.as_ref(),
+                is_told: *is_told,
+            }),
             settings: &self.settings,
             memory: &self.memory,
             scope: &self.scope,
             recent_change: self.recent_change,
-        })
+        }
     }
 
     /// Makes a decision and remembers its state.

@@ -3,5 +3,9 @@
 mod broken;
 mod dns_gate;
 mod episodes;
+mod equal_weights;
 mod evidence;
+mod others;
 mod shares;
+mod told;
+mod weights;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::shares::round_to_permille;
 use crate::topology::InstanceId;
 use dbbalance_api::rebalance_state::{
     GaveUp, GaveUpReason, Incurable, IncurableCause, RebalanceState,
@@ -11,6 +12,7 @@ use dbbalance_api::rebalance_state::{
 use dbbalance_api::status::LimitedBy;
 
 /// The result of a decision: what to do, report and remember.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, not a state
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Whether the connections are where they should be.
@@ -25,6 +27,11 @@ pub struct Decision {
     pub repeats: Vec<String>,
     /// UIDs of pods to move for the rebalance; never more than are free.
     pub moves: Vec<String>,
+    /// Whether nothing is left for this target to do: its connections are where they should be, and no move of its own
+    /// pods would make the cluster's shares more even. Others may still have to move theirs.
+    pub is_done: bool,
+    /// The reader that the name of a narrowed move must lead to now, until its pods have moved.
+    pub receiver: Option<InstanceId>,
     /// Why no more is done now.
     pub wait: Option<Wait>,
     /// When to decide again at the latest; `None` if only when something changes.
@@ -130,8 +137,8 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The connections of one instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The connections of one instance, and what it should have.
+#[derive(Clone, Debug, PartialEq)]
 pub struct InstanceShare {
     /// The instance.
     pub instance: InstanceId,
@@ -139,6 +146,14 @@ pub struct InstanceShare {
     pub connections: u32,
     /// Share in thousandths.
     pub permille: u32,
+    /// The weight by which its share is computed: 1 for each if shares are equal.
+    pub weight: u32,
+    /// The fair share, in connections.
+    pub fair: f64,
+    /// The least that it should hold.
+    pub lo: f64,
+    /// The most that it should hold.
+    pub hi: f64,
 }
 
 /// Connections that are not where they should be.
@@ -166,12 +181,6 @@ pub struct BalanceFigures {
     /// The instances among which the target's pools are spread, in the topology's order: the readers, or the writer
     /// where it is the only right place.
     pub shares: Vec<InstanceShare>,
-    /// The fair share, in connections.
-    pub fair: f64,
-    /// The least that a reader should hold.
-    pub lo: f64,
-    /// The most that a reader should hold.
-    pub hi: f64,
     /// The smallest number of connections that can be moved: those of the smallest pod.
     pub unit: u32,
     /// Readers that hold too little.
@@ -182,6 +191,8 @@ pub struct BalanceFigures {
     pub misplaced: Misplaced,
     /// Number of pods with connections to a wrong role or to an instance that is not a member.
     pub broken_pods: usize,
+    /// Connections of other targets and policies that are among the shares.
+    pub others: u32,
     /// The requested tolerance, in percent.
     pub tolerance_percent: u32,
     /// Pods read.
@@ -190,17 +201,53 @@ pub struct BalanceFigures {
     pub pods: usize,
 }
 
+impl BalanceFigures {
+    /// Returns whether every instance should have the same.
+    #[must_use]
+    pub fn has_equal_shares(&self) -> bool {
+        let first = self.shares.first().map(|s| s.weight);
+        self.shares.iter().all(|s| Some(s.weight) == first)
+    }
+
+    /// Returns the least and the most that each instance should hold; `None` if that differs.
+    #[must_use]
+    pub fn common_band(&self) -> Option<(f64, f64)> {
+        let first = self.shares.first().filter(|_| self.has_equal_shares())?;
+        Some((first.lo, first.hi))
+    }
+
+    /// Returns the percentage of the connections that an instance should have.
+    #[must_use]
+    pub fn wanted_percent(&self, share: &InstanceShare) -> u32 {
+        let sum = self.shares.iter().map(|s| s.weight);
+        let sum = sum.fold(0_u32, u32::saturating_add);
+        (round_to_permille(share.weight, sum) + 5) / 10
+    }
+}
+
 impl fmt::Display for BalanceFigures {
     /// Formats the figures as in `shares 34/33/33 %, within 15 %, 20 of 20 pods read`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("shares ")?;
+        f.write_str(if self.others > 0 {
+            "the cluster's shares "
+        } else {
+            "shares "
+        })?;
         for (i, share) in self.shares.iter().enumerate() {
             let slash = if i == 0 { "" } else { "/" };
             write!(f, "{slash}{}", (share.permille + 5) / 10)?;
         }
-        let most = self.shares.iter().map(|s| s.connections).max().unwrap_or(0);
-        let least = self.shares.iter().map(|s| s.connections).min().unwrap_or(0);
-        let inside = f64::from(most) <= self.hi && f64::from(least) >= self.lo;
+        if !self.has_equal_shares() {
+            f.write_str(" % of ")?;
+            for (i, share) in self.shares.iter().enumerate() {
+                let slash = if i == 0 { "" } else { "/" };
+                write!(f, "{slash}{}", self.wanted_percent(share))?;
+            }
+        }
+        let inside = |s: &InstanceShare| {
+            f64::from(s.connections) <= s.hi && f64::from(s.connections) >= s.lo
+        };
+        let inside = self.shares.iter().all(inside);
         let word = if inside { "within" } else { "not within" };
         write!(f, " %, {word} {} %", self.tolerance_percent)?;
         for (count, what) in [
@@ -210,6 +257,9 @@ impl fmt::Display for BalanceFigures {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
+        }
+        if self.others > 0 {
+            write!(f, ", {} connections of others included", self.others)?;
         }
         write!(f, ", {} of {} pods read", self.read, self.pods)
     }
@@ -257,6 +307,13 @@ pub enum Wait {
         /// Since when the gate is closed; `need` falls with time.
         since: Timestamp,
     },
+    /// The name that pods look up does not lead to the reader that lacks connections yet.
+    NotTold {
+        /// The reader.
+        receiver: InstanceId,
+        /// Whether the name is narrowed to it, and caches have to follow.
+        is_narrowed: bool,
+    },
     /// No lookup has ever named the readers that hold too little.
     NeverNamed {
         /// The readers.
@@ -271,6 +328,8 @@ pub enum Wait {
         /// When the first may be recycled again.
         until: Timestamp,
     },
+    /// The shares will be even if what others have in flight lands where it is expected to.
+    OthersMoving,
     /// Recycles have shown that they do not help.
     Incurable(Incurable),
     /// No pod is free: pods are not Ready, or the connection budget has no room.
@@ -296,8 +355,10 @@ impl Wait {
             Self::DnsDisagrees { .. } => "DNSDisagrees",
             Self::Broken { .. } => "BrokenPods",
             Self::GateClosed { .. } => "GateClosed",
+            Self::NotTold { .. } => "NotTold",
             Self::NeverNamed { .. } => "NeverNamed",
             Self::PodCooldown { .. } => "PodCooldown",
+            Self::OthersMoving => "OthersMoving",
             Self::Incurable(_) => "Incurable",
             Self::NothingFree => "NothingFree",
             Self::GaveUp(GaveUp {
@@ -346,6 +407,17 @@ impl fmt::Display for Wait {
                 (need + 5) / 10,
                 round_to_second(*since)
             ),
+            Self::NotTold {
+                receiver,
+                is_narrowed: true,
+            } => write!(
+                f,
+                "the name is narrowed to {receiver}, and not all caches follow yet"
+            ),
+            Self::NotTold {
+                receiver,
+                is_narrowed: false,
+            } => write!(f, "the name is to be narrowed to {receiver} first"),
             Self::NeverNamed { readers, until } => {
                 f.write_str("no look-up has named ")?;
                 for (i, reader) in readers.iter().enumerate() {
@@ -357,6 +429,9 @@ impl fmt::Display for Wait {
                 f,
                 "{pods} pods that could help were recycled just now, the first may go again at {}",
                 round_to_second(*until)
+            ),
+            Self::OthersMoving => f.write_str(
+                "other targets of the cluster are moving what the readers lack; they are measured first",
             ),
             Self::Incurable(Incurable {
                 cause: IncurableCause::Misplaced,

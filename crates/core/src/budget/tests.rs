@@ -15,6 +15,7 @@ fn view(names: &str, class: &str) -> ClusterView {
                     class: Some(class.into()),
                     endpoint: None,
                     serverless: None,
+                    is_available: true,
                 },
             )
         })
@@ -24,6 +25,7 @@ fn view(names: &str, class: &str) -> ClusterView {
         engine: "aurora-postgresql".into(),
         endpoints: crate::topology::Endpoints::default(),
         facts,
+        leaving: std::collections::BTreeSet::new(),
     }
 }
 

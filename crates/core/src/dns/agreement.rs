@@ -35,6 +35,9 @@ pub struct ExpectedAnswers<'a> {
     /// Addresses of instances that others have replaced under their names: an answer with one of them is wrong,
     /// whatever name it bears.
     pub former: &'a BTreeSet<IpAddr>,
+    /// Readers that are being deleted, which DNS may name until they are gone: such an answer is not wrong, and not one
+    /// that is waited for.
+    pub leaving: &'a BTreeSet<InstanceId>,
     /// How long to hold after the last answer that disagreed, at least as long as its TTL, and how long right answers
     /// must follow then. `None` where connections are measured afterwards: what goes wrong is seen and mended.
     pub hold: Option<SignedDuration>,
@@ -134,7 +137,8 @@ pub fn check_endpoint(
     let looks = endpoint_looks(endpoint, view);
     let last = &looks[looks.len().saturating_sub(AGREEING_LOOKS)..];
     let is_right = |l: &DnsSample| expected.is_right(endpoint, view, l);
-    let looking = last.iter().all(is_right);
+    let is_served = |l: &DnsSample| expected.is_served(endpoint, view, l);
+    let looking = last.iter().all(is_right) && (last.is_empty() || last.iter().any(is_served));
     let held_until = expected.held_until(endpoint, view);
     let counts = |l: &DnsSample| {
         expected.is_fresh(l, now)
@@ -164,8 +168,17 @@ pub fn check_endpoint(
 }
 
 impl ExpectedAnswers<'_> {
-    /// Returns whether a sample names where the endpoint's pools belong.
+    /// Returns whether a sample names where the endpoint's pools belong, or a reader that is about to go.
     fn is_right(&self, endpoint: Endpoint, view: &DnsView, look: &DnsSample) -> bool {
+        let leaves = |named: InstanceId| self.leaving.contains(&named);
+        let is_leaving = endpoint == Endpoint::Reader
+            && !self.leaving.is_empty()
+            && view.instance_of(look).is_some_and(leaves);
+        is_leaving || self.is_served(endpoint, view, look)
+    }
+
+    /// Returns whether a sample names where the endpoint's pools belong.
+    fn is_served(&self, endpoint: Endpoint, view: &DnsView, look: &DnsSample) -> bool {
         let Some(named) = view.instance_of(look) else {
             return false;
         };
@@ -189,7 +202,8 @@ impl ExpectedAnswers<'_> {
 
     /// Returns until when caches may still repeat an answer that disagreed; `None` where nothing is held. Where no such
     /// answer is known, one from just before the first sample is assumed.
-    fn held_until(&self, endpoint: Endpoint, view: &DnsView) -> Option<Timestamp> {
+    #[must_use]
+    pub fn held_until(&self, endpoint: Endpoint, view: &DnsView) -> Option<Timestamp> {
         let wrong = known_looks(endpoint, view)
             .filter(|l| l.address.is_some() && !self.is_right(endpoint, view, l));
         let known = wrong.filter_map(|l| self.hold_after(l.at, l.ttl)).max();

@@ -6,12 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{Measured, PodMeasurement, Socket, SocketState, UnreadableReason};
 use crate::dns::AddressBook;
 use crate::topology::{InstanceId, Topology};
 
 /// The least percentage of the counted pods that must be read. Below it the operator does not act on the rest.
 pub const READ_PERCENT: usize = 90;
+
+/// How long after the last answer of DNS an address is still taken for its former owner's, for sockets that are opened then
+/// (docs/adr/0013-evidence-outranks-stamps.md).
+const REUSED_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How many addresses a message lists.
 const EXAMPLES: usize = 3;
@@ -23,6 +29,22 @@ pub struct AddressOwner {
     pub instance: InstanceId,
     /// Whether the instance has this address now, rather than earlier.
     pub current: bool,
+    /// When the instance's endpoint last resolved to this address; `None` if that is not known.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl AddressOwner {
+    /// Whether a socket leads to the instance: one to a former address does not, if it was opened so long after that the
+    /// subnet may have given the address to somebody else.
+    #[must_use]
+    pub fn is_reached_by(&self, socket: &Socket) -> bool {
+        let reused = self.last_seen.filter(|_| !self.current);
+        let reused = reused.and_then(|seen| seen.checked_add(REUSED_AFTER).ok());
+        match (reused, socket.opened_after) {
+            (Some(reused), Some(opened_after)) => opened_after < reused,
+            _ => true,
+        }
+    }
 }
 
 /// Maps addresses to the instances that have or had them.
@@ -48,6 +70,7 @@ impl Addresses for AddressBook {
         Self::record_of(self, address).map(|known| AddressOwner {
             instance: known.instance.clone(),
             current: known.current,
+            last_seen: Some(known.last_seen),
         })
     }
 
@@ -87,7 +110,7 @@ pub struct PodHoldings {
     pub by_instance: BTreeMap<InstanceId, ConnectionCount>,
     /// To instances that are not members any more, or to a former address of a member.
     pub no_member: BTreeMap<InstanceId, ConnectionCount>,
-    /// To addresses that were never a member's, loopback (a pooler beside the app) included.
+    /// To addresses that were never a member's, or may be another's by now; loopback (a pooler beside the app) included.
     pub unknown: BTreeMap<IpAddr, ConnectionCount>,
     /// Sockets that the server has closed and the app still keeps. They do not count as connections.
     pub closed_by_server: u32,
@@ -110,7 +133,7 @@ impl PodHoldings {
             let remote = socket.remote.ip();
             // A tunnel on loopback never leads to a member, even if a name was once resolved to loopback.
             let known = (!remote.is_loopback()).then(|| addresses.owner_of(remote));
-            let known = known.flatten();
+            let known = known.flatten().filter(|k| k.is_reached_by(socket));
             if socket.state == SocketState::ClosedByServer {
                 sum.closed_by_server = sum.closed_by_server.saturating_add(1);
                 sum.dead = sum.dead.saturating_add(u32::from(known.is_some()));

@@ -56,3 +56,25 @@ fn every_reason_has_a_word_of_its_own() {
     let words: BTreeSet<_> = reasons.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(words.len(), reasons.len());
 }
+
+#[test]
+fn sockets_are_dated_by_the_last_reading_that_did_not_have_them() {
+    let at = |second| jiff::Timestamp::from_second(second).unwrap_or_default();
+    let read = |second, ports: &[u16]| PodReading {
+        at: at(second),
+        sockets: ports.iter().map(|p| socket(*p, "10.0.0.1")).collect(),
+    };
+    let next = |former: &PodReading, second, ports: &[u16]| {
+        let mut sockets = read(second, ports).sockets.to_vec();
+        date_sockets(&mut sockets, former);
+        PodReading {
+            at: at(second),
+            sockets: sockets.into(),
+        }
+    };
+    let first = read(10, &[1, 2]);
+    let second = next(&first, 20, &[2, 3]);
+    let third = next(&second, 30, &[2, 3, 1]);
+    let opened: Vec<_> = third.sockets.iter().map(|s| s.opened_after).collect();
+    assert_eq!(opened, [None, Some(at(10)), Some(at(20))]);
+}

@@ -2,9 +2,9 @@
 //!
 //! The values have been validated by the operator's RDS client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::topology::{Endpoints, MemberId, ResourceId, ServerlessCapacity};
+use crate::topology::{Endpoints, InstanceId, MemberId, ResourceId, ServerlessCapacity};
 
 /// The status word of a member, or a cluster, with no operation in progress.
 const AVAILABLE: &str = "available";
@@ -68,6 +68,16 @@ pub struct ClusterReading {
 }
 
 impl ClusterReading {
+    /// Returns the readers that are being deleted, which cannot be undone.
+    pub(super) fn find_leaving(&self) -> BTreeSet<InstanceId> {
+        let members = self.members.iter();
+        members
+            .filter(|(id, _)| self.writer.as_ref() != Some(id))
+            .filter(|(_, member)| member.availability() == MemberAvailability::Leaves)
+            .map(|(id, _)| id.instance.clone())
+            .collect()
+    }
+
     /// Returns whether a member or the cluster is not `available`.
     #[must_use]
     pub fn is_restless(&self) -> bool {
@@ -94,6 +104,11 @@ pub struct MemberReading {
 }
 
 impl MemberReading {
+    /// Returns whether no operation is in progress on the member.
+    pub(super) fn is_available(&self) -> bool {
+        self.status == AVAILABLE
+    }
+
     /// Returns what the status word says about the member's availability.
     pub(super) fn availability(&self) -> MemberAvailability {
         match self.status.as_str() {

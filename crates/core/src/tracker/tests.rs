@@ -40,6 +40,23 @@ fn reading(text: &str) -> ClusterReading {
     }
 }
 
+#[test]
+fn a_reader_that_is_being_deleted_is_told_apart_from_one_that_is_down() {
+    let mut tracker = Tracker::default();
+    let leaving = |tracker: &Tracker| {
+        let view = tracker.view().unwrap();
+        view.leaving.iter().map(|i| i.0.clone()).collect::<Vec<_>>()
+    };
+    for second in 0..2 {
+        tracker.observe(&reading("wa rb rc"), at(second));
+    }
+    assert!(leaving(&tracker).is_empty());
+    tracker.observe(&reading("wa:deleting rb:stopped rc:deleting"), at(2));
+    assert_eq!(leaving(&tracker), ["c"], "at once, and never the writer");
+    tracker.observe(&reading("wa rb"), at(3));
+    assert!(leaving(&tracker).is_empty(), "it is listed no more");
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }

@@ -17,7 +17,7 @@ use reqwest::redirect::Policy;
 
 use super::{EffectFault, EffectOutcome, PodRef};
 use crate::recycle::CallHook;
-use dbbalance_api::spec::{HttpSpec, HttpTlsSpec, HttpVerb};
+use dbbalance_api::spec::{HeaderSecretRef, HttpSpec, HttpTlsSpec, HttpVerb};
 use dbbalance_api::text::hide_query;
 use dbbalance_core::error_chain::format_error_chain;
 use header::read_header;
@@ -195,6 +195,21 @@ const fn describe_connection_fault(is_connect: bool, tls: bool) -> &'static str 
              permit plain text on this port (Istio: PeerAuthentication, portLevelMtls PERMISSIVE; \
              linkerd: config.linkerd.io/skip-inbound-ports), bring the operator into the mesh, or \
              choose another method"
+        }
+    }
+}
+
+impl PodCaller {
+    /// Reads the Secret of a hook's header and drops its value. Returns what is wrong, with what to do; `None` if nothing is, or if
+    /// the API server cannot tell now.
+    pub async fn find_header_problem(
+        &self,
+        namespace: &str,
+        reference: &HeaderSecretRef,
+    ) -> Option<String> {
+        match read_header(&self.secrets, namespace, reference).await {
+            Err(EffectOutcome::Failed { fault, message }) if fault.is_structural() => Some(message),
+            _ => None,
         }
     }
 }

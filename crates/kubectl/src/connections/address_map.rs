@@ -25,6 +25,7 @@ impl AddressMap {
                 let known = AddressOwner {
                     instance: InstanceId(member.instance.clone()),
                     current: true,
+                    last_seen: None,
                 };
                 self.0.insert(address.to_canonical(), known);
             }

@@ -1,11 +1,16 @@
 //! Finds the band of a target: the operator's or, where it has recorded none, the one of the current readings.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::snapshot::SnapshotInput;
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_core::balance::{Holdings, Inputs, PodView, Pools, Reach, Settings, compute_figures};
+use dbbalance_core::balance::{
+    Holdings, Inputs, OtherConnections, PodView, Pools, Reach, Settings, compute_figures,
+};
 use dbbalance_core::evidence::Evidence;
+use dbbalance_core::weights::ReaderWeights;
 
 /// The band, in connections a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +28,11 @@ pub(super) fn find_band(
 ) -> Option<ConnectionBand> {
     // Of an only reader there is nothing to even out.
     if pools == Pools::Writer || input.topology.readers.len() < 2 {
+        return None;
+    }
+    // Where shares are not equal each reader has a range of its own; where others hold connections, it is one of the sum.
+    let mut shares = input.balance.into_iter().flat_map(|b| &b.shares);
+    if shares.any(|s| s.wanted_percent.is_some() || s.cluster_percent.is_some()) {
         return None;
     }
     let recorded = input.balance.and_then(|balance| {
@@ -49,6 +59,7 @@ fn compute_band(
             read_at: Some(input.time),
             ready: true,
             in_flight: false,
+            started: None,
             last_recycled: None,
             recycles: 0,
             movable: true,
@@ -59,7 +70,10 @@ fn compute_band(
     let figures = compute_figures(&Inputs {
         now: input.time,
         topology: input.topology,
+        leaving: &BTreeSet::new(),
         previous_writer: None,
+        weights: &ReaderWeights::default(),
+        others: &OtherConnections::default(),
         pools,
         pods: &pods,
         looks: &[],
@@ -68,15 +82,17 @@ fn compute_band(
         canary: false,
         event: None,
         reach: Reach::Unseen,
+        name: None,
         settings: &Settings::new(input.tolerance, None),
         memory: &RebalanceState::default(),
         scope: "",
         recent_change: false,
     })
     .ok()?;
+    let (lo, hi) = figures.common_band()?;
     Some(ConnectionBand {
-        lowest: truncate_to_u32(figures.lo.ceil()),
-        highest: truncate_to_u32(figures.hi.floor()),
+        lowest: truncate_to_u32(lo.ceil()),
+        highest: truncate_to_u32(hi.floor()),
     })
 }
 

@@ -19,10 +19,12 @@ use crate::selection::by_evidence::{self, Urgency};
 use crate::selection::single_pod_method;
 use crate::target::TargetContext;
 use crate::times::{add_duration, status_time};
-use crate::types::{ClosedGate, Gate, Step};
-use dbbalance_api::spec::Method;
+use crate::types::{ClosedGate, Gate, Notice, Step};
+use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::{BalanceStatus, HaltReason, RunResult, Trigger};
 use dbbalance_core::balance::{Wait, count_repeats};
+use dbbalance_core::narrow::WidenReason;
+use dbbalance_core::weights::WEIGHTS_FIGHT_DNS;
 use dbbalance_core::workload::WorkloadFacts;
 
 /// If evidence is incomplete so long after a failover has opened, stamps decide (docs/adr/0013): its pods are
@@ -86,13 +88,16 @@ impl TargetPlanner<'_, '_> {
         let Some(usable) = &assessment.usable else {
             return self.wait_for_evidence(assessment, policy_gate);
         };
+        self.follow_weights(usable);
         if !wants_moves {
             self.ctx.status.balance = Some(usable.decision.memory.clone());
+            self.wish = Err(WidenReason::Reached);
             return self.stamp_or_finish(assessment, usable, policy_gate);
         }
         self.out.action = describe_balance_step(&self.ctx, Some(&usable.decision));
         let selector = Selector::Evidence(assessment, usable);
         let outcome = policy_gate.and_then(|()| self.select_next_step(selector));
+        self.wish_for_name(&usable.decision, &outcome);
         self.apply_outcome(selector, outcome);
         if self.out.running || self.ctx.running().is_some() {
             self.out.watch_pods = usable.changing_pods();
@@ -103,8 +108,28 @@ impl TargetPlanner<'_, '_> {
         }
     }
 
+    /// Reports weights that DNS works against, once, and comes back when a reader has its next part.
+    fn follow_weights(&mut self, usable: &UsableEvidence) {
+        let weights = usable.weights();
+        if let Some(at) = weights.next_step {
+            self.changes.wake_at(at);
+        }
+        // What was shown before is in the status at once, whatever gates hold the target.
+        let mut shown = self.ctx.pass.world.status.balance.iter();
+        let is_said = shown
+            .any(|b| b.target == self.ctx.policy.name && b.message.contains(WEIGHTS_FIGHT_DNS));
+        if is_said || !self.ctx.policy.has_pool(Endpoint::Reader) {
+            return;
+        }
+        if let Some(fight) = weights.describe_fight_with_dns(self.ctx.counted.len()) {
+            let note = format!("target {}: {fight}", self.ctx.policy.name);
+            self.changes.notices.push(Notice::WeightsFightDns(note));
+        }
+    }
+
     /// Waits for evidence that can be relied on, if something depends on it.
     fn wait_for_evidence(&mut self, assessment: &Assessment, policy_gate: Result<(), ClosedGate>) {
+        self.keep_name_for_batch();
         let ctx = &self.ctx;
         let memory = ctx.status.balance.as_ref();
         let started = ctx.running().is_some() || memory.is_some_and(|m| m.episode.is_some());
@@ -139,7 +164,7 @@ impl TargetPlanner<'_, '_> {
         );
         // Stale pods are not held without end: stamps decide when evidence has been silent for as long.
         if self.ctx.stale.is_empty() {
-            let kind = ProgressKind::ByEvidence;
+            let kind = ProgressKind::ByEvidence { has_untried: false };
             check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         }
     }
@@ -177,7 +202,7 @@ impl TargetPlanner<'_, '_> {
                 "connections are uneven, and method Rollout moves no single pod: set recycle.fallback: Evict",
             ));
         };
-        match check_measured_canary(ctx, method) {
+        match check_measured_canary(ctx, method, &usable.misplaced_pods()) {
             Canary::Passed => {
                 let message = describe_canary(ctx, method, "the first pod's connections are new");
                 mark_verified(&mut self.ctx, message, self.changes);
@@ -196,6 +221,8 @@ impl TargetPlanner<'_, '_> {
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
         let mut decision = usable.decide_with_free(free.count, ctx.pass.now);
+        self.decided = Some(decision.receiver.clone().ok_or(WidenReason::NothingLeft));
+        let ctx = &self.ctx;
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
         if let Some((Step::Pods { pods, .. }, _)) = &selected {
             let repeats = pods.iter().filter(|p| decision.repeats.contains(&p.uid));
@@ -214,7 +241,7 @@ impl TargetPlanner<'_, '_> {
                 let closed = free.closed.filter(|_| is_idle);
                 TargetOutcome::Wait(BalanceWait {
                     closed: closed
-                        .unwrap_or_else(|| balance_gate(ctx.pass.world, decision.wait.as_ref())),
+                        .unwrap_or_else(|| balance_gate(&ctx.pass, decision.wait.as_ref())),
                     memory: decision.memory,
                     needs_reading: decision.measure,
                     is_idle,
@@ -287,6 +314,9 @@ impl TargetPlanner<'_, '_> {
             });
             let at = add_duration(ctx.pass.now, RECHECK_INTERVAL);
             self.changes.wake_at(at);
+            // Nobody is left to try: a run whose method has failed on too many ends here.
+            let kind = ProgressKind::ByEvidence { has_untried: false };
+            check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
         } else {
             let message = "connections must be measured after the epoch has opened";
             self.wait_for_reading(ClosedGate::new(Gate::Evidence, message));
@@ -302,7 +332,7 @@ impl TargetPlanner<'_, '_> {
     ) {
         let decision = &usable.decision;
         if self.ctx.status.owned && self.ctx.running().is_some() {
-            let even = decision.verdict.is_balanced();
+            let even = decision.is_done;
             if !even && matches!(decision.wait, Some(Wait::NotTriggered { .. })) {
                 // It was even for a moment, as pools came back one by one. What started the episode starts it
                 // once more; a pod is recycled three times in a run at most.
@@ -320,6 +350,10 @@ impl TargetPlanner<'_, '_> {
             };
             let message = assessment.describe_outcome();
             finish_run(&mut self.ctx, result, &message, self.changes);
+        }
+        if usable.has_drain() {
+            // Who waits for the drain deletes the instance next: what is left is told soon, and not from long ago.
+            self.out.max_reading_age = Some(KEPT_READING);
         }
         self.show_next(policy_gate);
         if let (None, Some(wake)) = (&self.out.held, decision.wake) {

@@ -1,7 +1,8 @@
 //! The next step of a target, and the events of its runs.
 
 use super::odds::describe_odds;
-use crate::selection::assessment::Assessment;
+use crate::gates::pacing::max_busy;
+use crate::selection::assessment::{Assessment, UsableEvidence};
 use crate::selection::by_stamp::StaleCandidates;
 use crate::target::TargetContext;
 use dbbalance_api::spec::Method;
@@ -27,7 +28,7 @@ pub(crate) fn describe_stamp_step(ctx: &TargetContext) -> String {
         );
     }
     let (at_once, role) = if ctx.is_verified() {
-        (ctx.max_unavailable(), "next")
+        (max_busy(ctx), "next")
     } else {
         (1, "first")
     };
@@ -59,7 +60,9 @@ pub(crate) fn describe_balance_step(ctx: &TargetContext, decision: Option<&Decis
     if figures.misplaced.excess > 0 || !figures.under.is_empty() {
         return format!(
             "move the connections of about {} of {counted} pods by {method}",
-            figures.least
+            usize::try_from(figures.least)
+                .unwrap_or(counted)
+                .min(counted)
         );
     }
     format!(
@@ -87,7 +90,11 @@ pub(crate) fn describe_balance_run(
     assessment: &Assessment,
 ) -> (Vec<Trigger>, String) {
     let target = &ctx.status;
-    let triggers = if ctx.stale.is_empty() {
+    let usable = assessment.usable.as_ref();
+    let drains = usable.is_some_and(UsableEvidence::drains);
+    let triggers = if drains {
+        vec![Trigger::Drain]
+    } else if ctx.stale.is_empty() {
         vec![Trigger::Imbalance]
     } else {
         target.triggers.clone()
@@ -110,7 +117,10 @@ fn describe_example(ctx: &TargetContext, assessment: &Assessment) -> String {
         return String::new();
     };
     let misplaced = usable.misplaced_pods();
-    let mut pods = ctx.counted.iter().filter(|p| misplaced.contains(&p.uid));
+    let mut pods = ctx
+        .counted
+        .iter()
+        .filter(|p| misplaced.contains_key(&p.uid));
     let Some(pod) = pods.next() else {
         return String::new();
     };

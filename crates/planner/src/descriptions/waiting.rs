@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 
 use crate::gates::topology::{pending_epoch_gate, settling_gate};
-use crate::target::TargetContext;
+use crate::target::{PassContext, TargetContext};
 use crate::types::{ClosedGate, Gate, TargetPlan};
-use crate::world::World;
 use dbbalance_core::balance::Wait;
 use dbbalance_core::epoch::is_enabled;
 use dbbalance_core::topology::InstanceId;
@@ -50,7 +49,8 @@ pub(crate) fn show_upcoming(
 }
 
 /// Returns the gate for what the balance waits for.
-pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
+pub(crate) fn balance_gate(pass: &PassContext, wait: Option<&Wait>) -> ClosedGate {
+    let world = pass.world;
     let (gate, message, until) = match wait {
         Some(Wait::GateClosed { since, .. }) => {
             let since = round_to_second(*since);
@@ -58,6 +58,10 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
                 "the reader endpoint must lead to a reader with too few connections; asked since {since}"
             );
             (Gate::Dns, message, None)
+        }
+        Some(Wait::NotTold { receiver, .. }) => {
+            let (message, until) = pass.name.describe_wait(receiver);
+            (Gate::Dns, message, until)
         }
         Some(Wait::NeverNamed { readers, until }) => {
             let message = format!(
@@ -87,6 +91,7 @@ pub(crate) fn balance_gate(world: &World, wait: Option<&Wait>) -> ClosedGate {
         }
         Some(
             wait @ (Wait::NothingFree
+            | Wait::OthersMoving
             | Wait::GaveUp(_)
             | Wait::Incurable(_)
             | Wait::NotTriggered { .. }),

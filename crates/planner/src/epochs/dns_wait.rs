@@ -35,6 +35,7 @@ impl EpochPlanner<'_> {
         let since = pending.settled_time.get_or_insert(now).0;
         let added: BTreeSet<InstanceId> = pending.added.iter().cloned().map(InstanceId).collect();
         let former = former_addresses(&self.plan.status, since, self.now);
+        let leaving = self.world.leaving_readers();
         let mut concerned = self.policy.targets.iter();
         let awaited = AwaitedChange {
             triggers: &pending.triggers,
@@ -44,6 +45,7 @@ impl EpochPlanner<'_> {
             expected: ExpectedAnswers {
                 topology: &self.settled,
                 former: &former,
+                leaving: &leaving,
                 hold: (!self.policy.evidence.is_measured()).then_some(self.policy.dns.hold),
                 since,
                 after: None,

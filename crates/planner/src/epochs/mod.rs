@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod baseline;
+pub(crate) mod classes;
 mod dns_wait;
 mod pending;
 mod raise;
@@ -81,7 +82,9 @@ impl EpochPlanner<'_> {
     /// Notes how the cluster differs from a settled topology.
     fn observe_settled(&mut self, settled: &Topology) {
         let settling = &self.plan.settling;
-        self.plan.settling = settling.observe(settled, self.confirmed, self.now);
+        let leaving = self.world.leaving_readers();
+        let settling = settling.observe(settled, self.confirmed, self.now);
+        self.plan.settling = settling.with_leaving(&leaving);
     }
 
     /// Records that `next` has settled. What has not settled yet differs from it alone.
@@ -178,6 +181,7 @@ pub(crate) fn record_topology(topology: &Topology) -> TopologyStatus {
             Role::Reader => RoleStatus::Reader,
         },
         address: None,
+        class: None,
     });
     TopologyStatus {
         fingerprint: topology.fingerprint().0,

@@ -86,7 +86,7 @@ fn find_refusal_beside(
     if kind.urgent && !kind.surges {
         return None;
     }
-    let held = count_held(pass).plus(&world.peers.held);
+    let held = count_held(pass).plus(&world.peers.count_held(kind.urgent));
     let settled = world.settled_topology();
     let members = Members {
         view,
@@ -128,7 +128,7 @@ fn describe_holders(peers: &ClusterPeers) -> String {
 
 /// Returns what this policy's pods hold, or will once they have started: as measured, or by what their pools may hold.
 /// Terminating pods keep their connections.
-fn count_held(pass: &PassContext) -> Holding {
+pub(crate) fn count_held(pass: &PassContext) -> Holding {
     let world = pass.world;
     let view = world.topology.current().map(|v| &v.topology);
     let targets = pass.policy.targets.iter().zip(&world.targets);

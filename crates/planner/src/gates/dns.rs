@@ -3,6 +3,8 @@
 //! The epoch opened when the cluster endpoint had followed. Each step checks the endpoints of the target's own pools
 //! again: the reader endpoint follows later than the writer's, and a record may turn back between two steps.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::target::{Stage, TargetContext};
@@ -73,6 +75,8 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<DnsAdmissio
     let expected = ExpectedAnswers {
         topology: &topology,
         former: &former_addresses(ctx.pass.status, opened, now),
+        // After a failover, pools are not led to a reader that goes as well.
+        leaving: &BTreeSet::new(),
         hold: (!is_verified_afterwards(ctx)).then_some(ctx.pass.policy.dns.hold),
         // Only samples of the last seconds show what a pool would be answered now.
         since: now,

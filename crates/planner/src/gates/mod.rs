@@ -32,10 +32,11 @@ pub(crate) enum Admission {
 }
 
 /// Takes a target through all gates that are checked before its pods are selected. `is_urgent`: it has the privileges of a
-/// failover. `own_running`: runs in progress of the policy's other targets.
+/// failover. `drains`: a user has asked for what it does. `own_running`: runs in progress of the policy's other targets.
 pub(crate) fn check_gates(
     ctx: &TargetContext,
     is_urgent: bool,
+    drains: bool,
     own_running: usize,
 ) -> Result<Admission, ClosedGate> {
     if let Some((run, cause)) = check_halted(ctx)? {
@@ -48,6 +49,7 @@ pub(crate) fn check_gates(
         Privilege {
             urgent: false,
             token,
+            drain: drains,
         },
     ) {
         Ok(()) => false,
@@ -58,6 +60,7 @@ pub(crate) fn check_gates(
                 Privilege {
                     urgent: true,
                     token,
+                    drain: drains,
                 },
             )?;
             true

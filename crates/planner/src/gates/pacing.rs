@@ -80,9 +80,19 @@ pub(crate) fn count_busy(ctx: &TargetContext) -> usize {
     ctx.missing() + in_flight
 }
 
+/// Returns how many pods may be busy at once. A percentage rounds up where each pod that waits is broken by a failover and a
+/// recycle takes none away, and down otherwise (docs/adr/0011-pacing.md).
+pub(crate) fn max_busy(ctx: &TargetContext) -> usize {
+    if is_exempt(ctx, ctx.has_urgent_pods()) {
+        ctx.pass.policy.pacing.max_renewed(ctx.wanted())
+    } else {
+        ctx.max_unavailable()
+    }
+}
+
 /// Returns how many pods may be taken now.
 pub(crate) fn count_free(ctx: &TargetContext) -> usize {
-    ctx.max_unavailable().saturating_sub(count_busy(ctx))
+    max_busy(ctx).saturating_sub(count_busy(ctx))
 }
 
 /// Returns how many pods that are not Ready may be evicted now. They serve nobody, so they take nothing from
@@ -123,7 +133,7 @@ pub(crate) fn pacing_gate(ctx: &TargetContext, until: Option<Timestamp>) -> Clos
         0 => String::new(),
         failed => format!("; {failed} failed twice"),
     };
-    let (wanted, most, busy) = (ctx.wanted(), ctx.max_unavailable(), count_busy(ctx));
+    let (wanted, most, busy) = (ctx.wanted(), max_busy(ctx), count_busy(ctx));
     let message = if ctx.takes_nothing_away() {
         format!(
             "{busy} of {wanted} pods are being recycled or not Ready since their recycle, at most {most} may be{failed}"

@@ -7,11 +7,13 @@ pub(crate) struct Privilege {
     pub urgent: bool,
     /// A user asked for it by token.
     pub token: bool,
+    /// A user asked for it by a drain.
+    pub drain: bool,
 }
 
 impl Privilege {
     /// Whether windows and limits do not hold it.
     pub(super) const fn skips_schedule(self) -> bool {
-        self.urgent || self.token
+        self.urgent || self.token || self.drain
     }
 }

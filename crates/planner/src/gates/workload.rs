@@ -25,11 +25,13 @@ pub(crate) fn check_workload(ctx: &TargetContext, privilege: Privilege) -> Resul
             workload.wanted
         ));
     }
+    // A stamp on the template of a paused workload rolls nothing, and becomes part of what the user is changing.
+    let rolls = ctx.policy.recycle.method == Method::Rollout;
+    if workload.paused && (rolls || !privilege.urgent) {
+        return not_settled(format!("{name} is paused: resume it"));
+    }
     if privilege.urgent {
         return Ok(());
-    }
-    if workload.paused {
-        return not_settled(format!("{name} is paused"));
     }
     // A failed rollout leaves its surge pods, which are nothing to wait for.
     let stuck = workload.is_rolling() && workload.rollout_failed;
@@ -49,7 +51,7 @@ pub(crate) fn find_stuck_rollout(ctx: &TargetContext) -> Option<String> {
     let name = workload.describe();
     let urgent = Privilege {
         urgent: true,
-        token: false,
+        ..Privilege::default()
     };
     let held = is_held_by_rollout(ctx, workload, urgent);
     // A stamp on the template of a paused workload rolls nothing.

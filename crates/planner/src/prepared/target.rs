@@ -15,6 +15,7 @@ use dbbalance_api::prepared::PreparedReason;
 use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::BalanceState;
 use dbbalance_core::budget::{ESTIMATED_SKEW_PERCENT, Load};
+use dbbalance_core::pod::PodFacts;
 use dbbalance_core::workload::WorkloadFacts;
 
 /// How long readings may say nothing before that is an obstacle (docs/adr/0013-evidence-outranks-stamps.md): longer than a
@@ -99,8 +100,46 @@ fn find_method_obstacle(ctx: &TargetContext) -> Option<Finding> {
         let message = single_replica_gate().message;
         return Some(Finding::new(PreparedReason::LonePod, message));
     }
+    if let (Method::Http, Some(message)) = (method, &ctx.found.header_problem) {
+        let reason = PreparedReason::HeaderSecretUnreadable;
+        return Some(Finding::new(reason, message.clone()));
+    }
+    if let Some(message) = describe_refusing_budgets(ctx).filter(|_| method == Method::Evict) {
+        let reason = PreparedReason::DisruptionBudgetAllowsNone;
+        return Some(Finding::new(reason, message));
+    }
     let stuck = find_stuck_rollout(ctx)?;
     Some(Finding::new(PreparedReason::RolloutStuck, stuck))
+}
+
+/// Describes the `PodDisruptionBudget`s that refuse evictions of the target's pods by what they specify, or because two select
+/// one pod; `None` if no eviction is refused, or nothing is known of budgets.
+fn describe_refusing_budgets(ctx: &TargetContext) -> Option<String> {
+    let budgets = &ctx.found.disruption_budgets;
+    let refusal = budgets.iter().find_map(|budget| {
+        let selected = ctx.counted.iter().filter(|p| budget.pods.contains(&p.uid));
+        let selected = selected.count();
+        // Pods that are to come back count as well.
+        let all = selected == ctx.counted.len();
+        let expected = if all { ctx.wanted() } else { selected };
+        let refusal = budget.find_refusal(expected).filter(|_| selected > 0)?;
+        Some(format!(
+            "PodDisruptionBudget {} has {refusal}, so that evictions are refused even when all pods are healthy: let it allow one disruption, or use Signal or HTTP",
+            budget.name
+        ))
+    });
+    refusal.or_else(|| {
+        let names_of = |pod: &&PodFacts| -> Vec<&str> {
+            let selecting = budgets.iter().filter(|b| b.pods.contains(&pod.uid));
+            selecting.map(|b| b.name.as_str()).collect()
+        };
+        let mut names = ctx.counted.iter().map(names_of);
+        let names = names.find(|names| names.len() > 1)?;
+        Some(format!(
+            "PodDisruptionBudgets {} select the same pods, which the eviction API refuses: leave one of them, or use Signal or HTTP",
+            names.join(" and ")
+        ))
+    })
 }
 
 /// Returns the smallest step that the target's method takes: whether it surges, and what it adds.

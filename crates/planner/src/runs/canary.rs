@@ -1,13 +1,15 @@
 //! The canary: the first pod must come back before another goes. Where connections are measured, they must be new.
 
-use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::gates::pacing::{canary_watch_end, interval_end, is_canary_watched};
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Gate};
 use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::evidence::{Socket, fresh_sockets, kept_sockets};
+use dbbalance_core::evidence::{Addresses as _, Socket, fresh_sockets, kept_sockets};
 use dbbalance_core::pacing::STORM_CAP_PER_SECOND;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
@@ -152,8 +154,13 @@ fn missing_canary<'p>(
     })
 }
 
-/// Checks the canary by its measured connections, for this method.
-pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Canary {
+/// Checks the canary by its measured connections, for this method. `misplaced`: how many connections of each pod, by UID, lead
+/// to a wrong role or to no member.
+pub(crate) fn check_measured_canary(
+    ctx: &TargetContext,
+    method: Method,
+    misplaced: &BTreeMap<String, u32>,
+) -> Canary {
     let Some(run) = ctx.running() else {
         return Canary::NotNeeded;
     };
@@ -173,7 +180,7 @@ pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Cana
         let before = ctx.counted.len() - since;
         let is_evicted = since > 0 || before < usize::try_from(run.pods).unwrap_or(0);
         return match ctx.counted.iter().find(is_back) {
-            Some(_) => Canary::Passed,
+            Some(successor) => check_successor(ctx, successor, started, misplaced),
             None if !is_evicted => Canary::NotNeeded,
             None => Canary::Waiting(
                 "the successor of the first pod must be Ready and measured".to_owned(),
@@ -194,6 +201,27 @@ pub(crate) fn check_measured_canary(ctx: &TargetContext, method: Method) -> Cana
         },
         // It has left meanwhile, or does not answer: another will be the first.
         None => Canary::NotNeeded,
+    }
+}
+
+/// Checks that the successor of the first pod is not worse off than what it succeeds. Of an evicted pod nothing is left to
+/// compare with, and it was one of those with the most misplaced connections: its successor may not
+/// hold more than any pod from before the run, if one is left.
+fn check_successor(
+    ctx: &TargetContext,
+    successor: &PodFacts,
+    started: Timestamp,
+    misplaced: &BTreeMap<String, u32>,
+) -> Canary {
+    let held = |pod: &PodFacts| misplaced.get(&pod.uid).copied().unwrap_or(0);
+    let older = ctx.counted.iter().filter(|p| p.created < started);
+    let most = older.map(|p| held(p)).max();
+    match (held(successor), most) {
+        (held, Some(most)) if held > most => Canary::Waiting(format!(
+            "{}, the successor of the first pod, holds {held} connections to a wrong role or to no member, and those from before the run {most} at most: another eviction would do harm",
+            successor.name
+        )),
+        _ => Canary::Passed,
     }
 }
 
@@ -247,8 +275,9 @@ pub(crate) fn find_concerned_sockets(ctx: &TargetContext, sockets: &[Socket]) ->
     let view = world.topology.current();
     let current = view.map(|v| &v.topology.writer.instance);
     let sockets = sockets.iter().filter(|s| {
-        let record = world.dns.book.record_of(s.remote.ip());
-        record.is_some_and(|r| !(readers_alone && Some(&r.instance) == current))
+        let owner = world.dns.book.owner_of(s.remote.ip());
+        let owner = owner.filter(|o| o.is_reached_by(s));
+        owner.is_some_and(|o| !(readers_alone && Some(&o.instance) == current))
     });
     sockets.cloned().collect()
 }

@@ -18,13 +18,16 @@ pub(crate) enum ProgressKind {
     ByStamp,
     /// A pod is recycled when it was moved. The deadline runs while the pace holds, or a reading is awaited; the balance
     /// bounds its waits for DNS itself.
-    ByEvidence,
+    ByEvidence {
+        /// Whether pods are misplaced since a failover that the run has not tried yet.
+        has_untried: bool,
+    },
 }
 
 impl ProgressKind {
     /// Whether the progress deadline runs on while this gate holds.
     fn counts(self, gate: Gate) -> bool {
-        gate.is_pace() || (self == Self::ByEvidence && gate == Gate::Evidence)
+        gate.is_pace() || (self != Self::ByStamp && gate == Gate::Evidence)
     }
 }
 
@@ -42,7 +45,7 @@ pub(crate) fn check_progress(
     count_progress(ctx, kind, by_gate);
     let stalls = match kind {
         ProgressKind::ByStamp => !by_gate,
-        ProgressKind::ByEvidence => !by_gate && out.held.is_some(),
+        ProgressKind::ByEvidence { .. } => !by_gate && out.held.is_some(),
     };
     let halt = find_failure(ctx, kind).or_else(|| {
         let halt = find_stall(ctx, kind, out.held.as_ref());
@@ -74,7 +77,7 @@ pub(crate) fn check_progress(
 fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
     let pods = match kind {
         ProgressKind::ByStamp => &ctx.stale,
-        ProgressKind::ByEvidence => &ctx.counted,
+        ProgressKind::ByEvidence { .. } => &ctx.counted,
     };
     let failed = status_count(ctx.count_failed(pods) + ctx.count_ended());
     let moved = ctx.counted.iter().filter(|p| ctx.moved_in_run(p).is_some());
@@ -84,7 +87,7 @@ fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
     let Some(run) = ctx.running_mut() else { return };
     let recycled = match kind {
         ProgressKind::ByStamp => run.stale.saturating_sub(stale),
-        ProgressKind::ByEvidence => moved,
+        ProgressKind::ByEvidence { .. } => moved,
     };
     let recycled = recycled.max(run.recycled);
     let by_stamp = kind == ProgressKind::ByStamp;
@@ -130,10 +133,11 @@ fn find_failure(ctx: &TargetContext, kind: ProgressKind) -> Option<Halt> {
 /// on one, and takes nothing away from those that it does not reach.
 fn may_help_others(ctx: &TargetContext, kind: ProgressKind) -> bool {
     let is_untried = |p: &&PodFacts| ctx.is_urgent(p) && ctx.stage(p) == Stage::Due(Attempt::First);
-    kind == ProgressKind::ByStamp
-        && ctx.takes_nothing_away()
-        && ctx.is_verified()
-        && ctx.stale.iter().any(is_untried)
+    let has_untried = match kind {
+        ProgressKind::ByStamp => ctx.stale.iter().any(is_untried),
+        ProgressKind::ByEvidence { has_untried } => has_untried,
+    };
+    has_untried && ctx.takes_nothing_away() && ctx.is_verified()
 }
 
 /// Returns how many pods may fail: a tenth of them, and at least one.
@@ -173,7 +177,7 @@ fn find_stall(ctx: &TargetContext, kind: ProgressKind, held: Option<&ClosedGate>
             let (stale, counted) = (ctx.status.stale, ctx.counted.len());
             format!(" with {stale} of {counted} pods stale")
         }
-        ProgressKind::ByEvidence => String::new(),
+        ProgressKind::ByEvidence { .. } => String::new(),
     };
     let waits = held.map_or_else(String::new, |h| format!(": {}", h.message));
     let cause = last_failure(ctx);

@@ -2,18 +2,19 @@
 //!
 //! Gates are not taken into account.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::inputs::{BalanceInputs, gather_inputs};
-use crate::target::TargetContext;
+use crate::target::{Stage, TargetContext};
 use dbbalance_api::spec::Endpoint;
-use dbbalance_core::balance::{
-    BalanceVerdict, Decision, Wait, decide_balance, find_misplaced_pods,
-};
+use dbbalance_core::balance::{BalanceVerdict, Decision, Wait, count_misplaced, decide_balance};
 use dbbalance_core::evidence::{Evidence, attribute_connections};
-use dbbalance_core::topology::Topology;
+use dbbalance_core::pod::PodFacts;
+use dbbalance_core::stamp::Attempt;
+use dbbalance_core::topology::{InstanceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 /// What a target's evidence says.
 pub(crate) struct Assessment {
@@ -40,10 +41,35 @@ impl UsableEvidence {
         decide_balance(&self.inputs.lend(free, now))
     }
 
+    /// Whether its pods move by a narrowed name.
+    pub(crate) fn is_by_name(&self) -> bool {
+        self.inputs.name.is_some()
+    }
+
     /// Returns how many Ready pods are being recycled.
     pub(crate) fn count_in_flight(&self) -> usize {
         let pods = self.inputs.pods.iter();
         pods.filter(|p| p.ready && p.in_flight).count()
+    }
+
+    /// Returns the weights that it rests on.
+    pub(crate) fn weights(&self) -> &ReaderWeights {
+        &self.inputs.weights
+    }
+
+    /// Whether pods hold connections to a reader that a user drains.
+    pub(crate) fn drains(&self) -> bool {
+        let drained = &self.inputs.drained;
+        let holds = |id: &InstanceId| {
+            let mut held = self.inputs.pods.iter().filter_map(|p| p.holds.as_ref());
+            held.any(|held| held.connections_to(id) > 0)
+        };
+        drained.iter().any(holds)
+    }
+
+    /// Whether a user drains a reader.
+    pub(crate) fn has_drain(&self) -> bool {
+        !self.inputs.drained.is_empty()
     }
 
     /// Returns the UIDs of pods whose recycle has not ended.
@@ -61,16 +87,26 @@ impl UsableEvidence {
         })
     }
 
-    /// Returns the UIDs of pods with connections to the wrong role or to no member.
-    pub(crate) fn misplaced_pods(&self) -> BTreeSet<String> {
-        find_misplaced_pods(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
+    /// Returns the UIDs of pods with connections to the wrong role or to no member, with their number.
+    pub(crate) fn misplaced_pods(&self) -> BTreeMap<String, u32> {
+        count_misplaced(&self.inputs.lend(0, Timestamp::UNIX_EPOCH))
+    }
+
+    /// Whether pods are misplaced since a failover that the run in progress has not tried yet.
+    pub(crate) fn has_untried_pods(&self, ctx: &TargetContext) -> bool {
+        let misplaced = self.misplaced_pods();
+        let is_untried = |p: &&PodFacts| {
+            ctx.stage(p) == Stage::Due(Attempt::First) && ctx.moved_in_run(p).is_none()
+        };
+        let mut pods = ctx.counted.iter().filter(|p| ctx.is_urgent(p));
+        pods.any(|p| misplaced.contains_key(&p.uid) && is_untried(p))
     }
 
     /// Whether every connection of this pod is where it should be, as measured since.
     pub(crate) fn is_placed(&self, uid: &str, since: Timestamp) -> bool {
         let pod = self.inputs.pods.iter().find(|p| p.id == uid);
         pod.is_some_and(|p| p.read_at.is_some_and(|at| at >= since))
-            && !find_misplaced_pods(&self.inputs.lend(0, since)).contains(uid)
+            && !count_misplaced(&self.inputs.lend(0, since)).contains_key(uid)
     }
 }
 
@@ -97,6 +133,7 @@ pub(crate) fn assess_target(
     let inputs = gather_inputs(ctx, topology.clone(), &evidence);
     let decision = decide_balance(&inputs.lend(0, ctx.pass.now));
     let (reason, message) = describe_verdict(&decision);
+    let (reason, message) = describe_weights(ctx, &inputs.weights, &decision, reason, message);
     let known = !matches!(decision.verdict, BalanceVerdict::Unknown { .. });
     let usable = known.then_some(UsableEvidence { decision, inputs });
     Some(Assessment {
@@ -138,6 +175,7 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
             let reason = match &decision.wait {
                 Some(wait @ (Wait::GaveUp(_) | Wait::Incurable(_))) => wait.reason(),
                 _ if broken => "Misplaced",
+                _ if figures.others > 0 => "ClusterUneven",
                 _ => "Uneven",
             };
             let message = match &decision.wait {
@@ -146,6 +184,29 @@ fn describe_verdict(decision: &Decision) -> (&'static str, String) {
             };
             (reason, message)
         }
+    }
+}
+
+/// Adds to the state what the user must know of the weights. That shares are equal against the user's wish is the
+/// reason of an even target that has no other.
+fn describe_weights(
+    ctx: &TargetContext,
+    weights: &ReaderWeights,
+    decision: &Decision,
+    reason: &'static str,
+    message: String,
+) -> (&'static str, String) {
+    if decision.verdict.figures().is_none() || !ctx.policy.has_pool(Endpoint::Reader) {
+        return (reason, message);
+    }
+    if let Some(note) = &weights.note {
+        let is_even = reason == "Balanced";
+        let reason = if is_even { note.reason() } else { reason };
+        return (reason, format!("{message}; {note}"));
+    }
+    match weights.describe_fight_with_dns(ctx.counted.len()) {
+        Some(fight) => (reason, format!("{message}; {fight}")),
+        None => (reason, message),
     }
 }
 
@@ -165,8 +226,11 @@ impl Assessment {
                 ..
             })
         );
+        let is_part_done = self.decision().is_some_and(|d| d.is_done);
         let suffix = if limited {
             ", as even as whole pods allow"
+        } else if is_part_done && !verdict.is_some_and(BalanceVerdict::is_balanced) {
+            "; what is uneven still is for other targets of the cluster to move"
         } else {
             ""
         };

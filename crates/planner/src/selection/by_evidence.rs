@@ -53,7 +53,12 @@ pub(crate) fn count_free(
         surges: method == Method::Evict,
         urgent: false,
     };
-    let check = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods), kind);
+    let beside = if usable.is_by_name() {
+        count_starting(ctx)
+    } else {
+        0
+    };
+    let check = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods + beside), kind);
     let closed = if free == 0 {
         Some(pacing_gate(ctx, None))
     } else {
@@ -66,6 +71,13 @@ pub(crate) fn count_free(
         count: free,
         closed,
     }
+}
+
+/// Returns how many pods may connect by themselves while the name is narrowed: those that are not Ready.
+fn count_starting(ctx: &TargetContext) -> usize {
+    let pods = ctx.found.pods.iter();
+    pods.filter(|p| !p.ready && !p.finished && !p.terminating)
+        .count()
 }
 
 /// Which privileges of a failover a target has now.

@@ -1,18 +1,27 @@
 //! The inputs of the balance: a target's world, as `dbbalance_core::balance` takes it.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::drain::find_drained;
 use crate::runs::canary::{REOPENING, find_concerned_sockets};
 use crate::target::{Stage, TargetContext};
+use crate::weights::compute_weights;
+use crate::world::former_addresses;
 use dbbalance_api::rebalance_state::RebalanceState;
-use dbbalance_api::spec::{Fallback, Method};
+use dbbalance_api::spec::{Endpoint, Fallback, Method};
 use dbbalance_api::status::Trigger;
-use dbbalance_core::balance::{EndpointAnswer, Holdings, Inputs, PodView, Pools, Reach, Settings};
+use dbbalance_core::balance::{
+    EndpointAnswer, Holdings, Inputs, NameLead, OtherConnections, PodView, Pools, Reach, Settings,
+};
+use dbbalance_core::dns::agreement::ExpectedAnswers;
 use dbbalance_core::dns::{self, DnsView};
 use dbbalance_core::evidence::{Evidence, PodHoldings, Socket, kept_sockets};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::{InstanceId, Topology};
+use dbbalance_core::weights::ReaderWeights;
 
 /// A recycled pod whose pools have not come back by then is measured as it is.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
@@ -24,7 +33,12 @@ const BACK_PERCENT: usize = 90;
 /// The values that the balance borrows.
 pub(super) struct BalanceInputs {
     pub topology: Topology,
+    pub leaving: BTreeSet<InstanceId>,
     pub previous_writer: Option<InstanceId>,
+    pub weights: ReaderWeights,
+    /// Readers that a user drains.
+    pub drained: Vec<InstanceId>,
+    pub others: OtherConnections,
     pub pools: Pools,
     pub pods: Vec<PodView>,
     pub looks: Vec<EndpointAnswer>,
@@ -32,6 +46,8 @@ pub(super) struct BalanceInputs {
     pub canary: bool,
     pub event: Option<Timestamp>,
     pub reach: Reach,
+    /// The reader that the name is narrowed to for the target's run, and whether all caches follow.
+    pub name: Option<(Option<InstanceId>, bool)>,
     pub settings: Settings,
     pub memory: RebalanceState,
     pub scope: String,
@@ -44,7 +60,10 @@ impl BalanceInputs {
         Inputs {
             now,
             topology: &self.topology,
+            leaving: &self.leaving,
             previous_writer: self.previous_writer.as_ref(),
+            weights: &self.weights,
+            others: &self.others,
             pools: self.pools,
             pods: &self.pods,
             looks: &self.looks,
@@ -53,6 +72,10 @@ impl BalanceInputs {
             canary: self.canary,
             event: self.event,
             reach: self.reach,
+            name: self.name.as_ref().map(|(to, is_told)| NameLead {
+                narrowed_to: to.as_ref(),
+                is_told: *is_told,
+            }),
             settings: &self.settings,
             memory: &self.memory,
             scope: &self.scope,
@@ -85,18 +108,27 @@ pub(super) fn gather_inputs(
         Some(_) => Reach::Unseen,
     };
     let event = last_event(ctx);
+    let trusted = find_trusted_time(ctx, &topology);
+    let drained = find_drained(&ctx.pass, &topology);
     let counted = ctx.counted.iter();
     let recorded = ctx.pass.status.topology.as_ref();
     let previous_writer = recorded.and_then(|t| t.previous_writer.clone());
     BalanceInputs {
+        leaving: ctx.pass.world.leaving_readers(),
         previous_writer: previous_writer.map(InstanceId),
+        weights: compute_weights(&ctx.pass, &topology, &drained),
+        drained,
+        others: ctx.others.clone(),
         topology,
         pools: ctx.policy.balance_pools(max_held(evidence)),
-        pods: counted.map(|pod| view_pod(ctx, pod, evidence)).collect(),
+        pods: counted
+            .map(|pod| view_pod(ctx, pod, evidence, trusted))
+            .collect(),
         canary: !ctx.is_verified(),
         looks: dns_answers(dns, &dns.reader),
         writer_looks: dns_answers(dns, &dns.writer),
         reach,
+        name: find_lead(ctx),
         settings: Settings {
             drift_enabled: ctx.pass.policy.triggers.drift.enabled,
             strays: ctx.policy.strays(),
@@ -107,6 +139,17 @@ pub(super) fn gather_inputs(
         memory: load_memory(ctx, event),
         event,
     }
+}
+
+/// Returns what the name of `spec.dns.steering` tells the target's pods; `None` if it is not theirs.
+fn find_lead(ctx: &TargetContext) -> Option<(Option<InstanceId>, bool)> {
+    if !ctx.policy.has_pool(Endpoint::Reader) {
+        return None;
+    }
+    let method = single_pod_method(ctx);
+    let name = ctx.pass.name;
+    let lead = name.lead_for(ctx.recorded_run(), method, ctx.pass.now)?;
+    Some((lead.narrowed_to.cloned(), lead.is_told))
 }
 
 /// Names what a finding about recycles holds for: another topology, due epoch (which a token raises) or spec may change it.
@@ -170,32 +213,86 @@ fn dns_answers(view: &DnsView, looks: &[dns::DnsSample]) -> Vec<EndpointAnswer> 
         .collect()
 }
 
-fn view_pod(ctx: &TargetContext, pod: &PodFacts, evidence: &Evidence) -> PodView {
-    let moved = ctx.moved_in_run(pod);
-    let method = single_pod_method(ctx);
-    let may_move = match method {
-        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
-        Some(_) => true,
-        None => false,
+/// Returns from when on the pools of a target with both have asked DNS anew, and found what it answers now: the caches of
+/// processes and nodes have ended the last answer of either endpoint that disagreed. `None` for other targets, and where no
+/// failover is known.
+fn find_trusted_time(ctx: &TargetContext, topology: &Topology) -> Option<Timestamp> {
+    let has_both = ctx.policy.has_pool(Endpoint::Writer) && ctx.policy.has_pool(Endpoint::Reader);
+    let opened = ctx.status.urgent_open_time.as_ref().filter(|_| has_both)?.0;
+    let (pass, hold) = (&ctx.pass, Settings::default().pod_cooldown);
+    let expected = ExpectedAnswers {
+        topology,
+        former: &former_addresses(pass.status, opened, pass.now),
+        hold: Some(pass.policy.dns.hold.max(hold)),
+        since: pass.now,
+        after: None,
+        leaving: &BTreeSet::new(),
     };
+    let ends = [Endpoint::Writer, Endpoint::Reader];
+    let ends = ends.map(|endpoint| expected.held_until(endpoint, &pass.world.dns));
+    let [Some(writer), Some(reader)] = ends else {
+        return None;
+    };
+    Some(writer.max(reader))
+}
+
+/// Whether every connection of a pod to the writer, and to the one before it, was opened after this time.
+fn has_reopened(ctx: &TargetContext, pod: &PodFacts, trusted: Option<Timestamp>) -> bool {
+    let (world, status) = (ctx.pass.world, ctx.pass.status);
+    let recorded = status.topology.as_ref();
+    let writers = recorded.map(|t| (t.writer.as_ref(), t.previous_writer.as_ref()));
+    let (Some(trusted), Some(reading), Some((writer, previous))) =
+        (trusted, ctx.found.evidence.reading(&pod.uid), writers)
+    else {
+        return false;
+    };
+    let is_concerned = |s: &Socket| {
+        let owner = world.dns.book.record_of(s.remote.ip());
+        owner.is_some_and(|o| [writer, previous].contains(&Some(&o.instance.0)))
+    };
+    let mut concerned = reading.sockets.iter().filter(|s| is_concerned(s));
+    concerned.all(|s| s.opened_after.is_some_and(|after| after >= trusted))
+}
+
+fn view_pod(
+    ctx: &TargetContext,
+    pod: &PodFacts,
+    evidence: &Evidence,
+    trusted: Option<Timestamp>,
+) -> PodView {
+    let moved = ctx.moved_in_run(pod);
     PodView {
         id: pod.uid.clone(),
         node: None,
-        holds: evidence.pods.get(&pod.uid).map(Holdings::from),
+        holds: evidence.pods.get(&pod.uid).map(|held| Holdings {
+            reopened: has_reopened(ctx, pod, trusted),
+            ..Holdings::from(held)
+        }),
         read_at: ctx.found.evidence.reading(&pod.uid).map(|r| r.at),
         ready: pod.ready,
         in_flight: is_in_flight(ctx, pod),
+        started: pod.started,
         last_recycled: moved.map(|m| m.time),
         recycles: moved.map_or(0, |m| m.count),
-        movable: may_move && ctx.stage(pod) != Stage::Failed,
+        movable: may_move(ctx, pod),
         before_failover: pod.is_urgent(&ctx.mark, &ctx.status),
         stale: !pod.is_fresh(&ctx.mark, &ctx.status),
     }
 }
 
+/// Whether a single pod may be moved by the target's method, and it has not failed on it.
+pub(super) fn may_move(ctx: &TargetContext, pod: &PodFacts) -> bool {
+    let takes = match single_pod_method(ctx) {
+        Some(Method::Evict) => !ctx.is_single_replica() && pod.eviction_refusal().is_none(),
+        Some(_) => true,
+        None => false,
+    };
+    takes && ctx.stage(pod) != Stage::Failed
+}
+
 /// Whether a pod is being recycled, or was, and its pools have not come back: a reading after the recycle
 /// shows as many connections as before, all of them new.
-fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
+pub(super) fn is_in_flight(ctx: &TargetContext, pod: &PodFacts) -> bool {
     if ctx.may_still_end(pod) {
         return true;
     }

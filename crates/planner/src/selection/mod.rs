@@ -5,5 +5,6 @@ mod batch;
 pub(crate) mod by_evidence;
 pub(crate) mod by_stamp;
 mod inputs;
+pub(crate) mod shares;
 
 pub(crate) use inputs::single_pod_method;

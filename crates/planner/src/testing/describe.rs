@@ -19,6 +19,7 @@ use dbbalance_api::status::{DbBalancePolicyStatus, Trigger};
 use dbbalance_core::budget::Load;
 use dbbalance_core::change::Change;
 use dbbalance_core::debounce::SettlingChanges;
+use dbbalance_core::narrow::NameAction;
 use dbbalance_core::pod::PodKey;
 use dbbalance_core::stamp::Stamp;
 
@@ -29,12 +30,16 @@ pub(super) fn describe_plan(plan: &Plan, names: &mut StoryNames) -> String {
         status: _,
         settling,
         open,
+        name_action,
         targets,
         notices,
         wake,
     } = plan;
     let mut out = Lines::default();
     describe_settling(&mut out, settling);
+    if *name_action != NameAction::Keep {
+        out.put("name", format!("{name_action:?}"));
+    }
     if let Some(Opening { epoch, note }) = open {
         out.put("open.epoch", epoch);
         out.put("open.note", note);
@@ -125,6 +130,7 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         rest_until,
         gave_up,
         scope: _,
+        weights,
         sweep,
         missed,
         failures,
@@ -140,6 +146,9 @@ fn describe_memory(out: &mut Lines, key: &str, memory: &RebalanceState, names: &
         let words = format!("{recycled} of {broken} broken, {fleet} pods");
         out.put(format!("{key}: sweep"), words);
         out.put(format!("{key}: sweep at"), describe_time(*at));
+    }
+    if !weights.is_empty() {
+        out.put(format!("{key}: weights"), weights);
     }
     out.put(format!("{key}: missed"), missed);
     out.put(format!("{key}: failures"), failures);
@@ -245,6 +254,8 @@ fn describe_target(out: &mut Lines, index: usize, target: &TargetPlan, names: &m
         step,
         annotate,
         in_flight: Load { reader, writer },
+        // Others reckon with it; it changes nothing that this policy does.
+        shares: _,
         running,
         max_reading_age,
         watch_pods,
@@ -364,9 +375,12 @@ fn describe_notice(out: &mut Lines, notice: &Notice) {
         Notice::RunHalted(text, triggers) => ("run halted", text, triggers.as_slice()),
         Notice::RunSuperseded(text, triggers) => ("run superseded", text, triggers.as_slice()),
         Notice::RevertDetected(text) => ("revert detected", text, none),
+        Notice::WeightsFightDns(text) => ("weights fight DNS", text, none),
         Notice::Conflict(text) => ("conflict", text, none),
         Notice::FallbackUsed(text) => ("fallback used", text, none),
         Notice::RecycleFailed(text) => ("recycle failed", text, none),
+        Notice::Narrowed(text) => ("narrowed", text, none),
+        Notice::Widened(text) => ("widened", text, none),
     };
     let triggers: Vec<&str> = triggers.iter().map(|t| t.as_str()).collect();
     out.put(

@@ -33,6 +33,7 @@ pub(crate) fn sockets(first_port: u16, to: &[(&str, u16)]) -> Vec<Socket> {
             unacknowledged: 0,
             retransmits: 0,
             unanswered_probes: 0,
+            opened_after: None,
         })
         .collect()
 }

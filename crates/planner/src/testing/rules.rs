@@ -10,7 +10,7 @@ use crate::{Plan, Step};
 use dbbalance_api::spec::{Method, Mode, OnTimeout};
 use dbbalance_api::status::{RunResult, TargetStatus, Trigger};
 use dbbalance_core::dns::DnsSample;
-use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down};
+use dbbalance_core::pacing::{STORM_CAP_PER_SECOND, resolve_rounded_down, resolve_rounded_up};
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::topology::Role;
 
@@ -146,9 +146,17 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
         "{first_exempt} pods that are not Ready at once, by a method that none has shown to work"
     );
     let wanted = wanted(found);
-    let may = resolve_rounded_down(&world.spec.pacing.max_unavailable, wanted)
-        .unwrap_or(1)
-        .max(1);
+    // A failover's pods are broken while they wait, and a percentage rounds up until a recycle has harmed one.
+    let urgent = |p: &PodFacts| {
+        p.is_counted() && p.is_urgent(&mark, recorded) && !is_stamped(world, p, recorded.due_epoch)
+    };
+    let hurries = gentle && !recycled.has_harmed && found.pods.iter().any(urgent);
+    let may = if hurries {
+        resolve_rounded_up(&world.spec.pacing.max_unavailable, wanted)
+    } else {
+        resolve_rounded_down(&world.spec.pacing.max_unavailable, wanted)
+    };
+    let may = may.unwrap_or(1).max(1);
     // Not Ready already; their successors are to come back first.
     assert!(
         replaced <= may,
@@ -181,6 +189,8 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
 struct Recycled {
     /// Ready before, and not now, or an app that ended.
     worse: usize,
+    /// Whether a pod was Ready before, and is not now or had an app that ended.
+    has_harmed: bool,
     /// Not Ready without a recycle.
     lost_by_others: usize,
     /// Whether a pod that was not Ready has answered, and its app runs on.
@@ -206,6 +216,10 @@ impl Recycled {
             let since = p.since_claim.as_ref().filter(|s| mine(p) && s.was_ready);
             !p.ready && since.is_some_and(|s| !s.ended.is_empty() || p.claim.is_none())
         });
+        let has_harmed = counted().any(|p| {
+            let since = p.since_claim.as_ref().filter(|s| mine(p) && s.was_ready);
+            since.is_some_and(|s| !s.ended.is_empty() || (!p.ready && p.claim.is_none()))
+        });
         let others =
             counted().filter(|p| !p.ready && !mine(p) && !is_stamped(world, p, target.due_epoch));
         let outlasted = |p: &PodFacts| {
@@ -217,6 +231,7 @@ impl Recycled {
         };
         Self {
             worse: worse.count(),
+            has_harmed,
             lost_by_others: others.count(),
             outlasted: counted().any(outlasted),
             silent: counted().filter(|p| p.claim.is_some()).count(),

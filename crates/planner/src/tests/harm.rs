@@ -83,7 +83,7 @@ fn the_exemption_of_pods_that_are_not_ready_ends_with_the_first_that_gets_worse(
     for pod in &mut world.targets[0].pods[10..] {
         pod.ready = false;
     }
-    assert_eq!(look(&world, 111).takes().len(), 10 + 7);
+    assert_eq!(look(&world, 111).takes().len(), 10 + 8);
     recycled(&mut world, 0, 111);
     world.targets[0].pods[0].since_claim.as_mut().unwrap().ended = vec!["app".into()];
     stepped(&mut world, 111);

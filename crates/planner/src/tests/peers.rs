@@ -59,6 +59,32 @@ fn what_the_own_namespace_claims_and_what_was_measured_counts_whole() {
 }
 
 #[test]
+fn what_pods_of_one_other_namespace_print_holds_no_failover() {
+    for method in [Method::Evict, Method::Signal] {
+        let mut world = verified(method, 4, Trigger::Failover);
+        world.spec.budget.max_connections = Some(1000);
+        let mut printed = peer("dev", "wild", 0);
+        for instance in ["a", "b", "c"] {
+            let measured = &mut printed.held.measured;
+            measured.insert(InstanceId(instance.into()), 1600);
+        }
+        world.peers = sum(std::slice::from_ref(&printed));
+        let plan = look(&world, 111);
+        assert!(!plan.takes().is_empty(), "{method:?}: {}", plan.why());
+
+        printed.namespace = "shop".into();
+        world.peers = sum(&[printed]);
+        let plan = look(&world, 111);
+        assert_eq!(
+            plan.takes().is_empty(),
+            method == Method::Evict,
+            "what the own namespace measures counts: {}",
+            plan.why()
+        );
+    }
+}
+
+#[test]
 fn no_claim_of_one_other_namespace_holds_a_small_step() {
     let mut world = verified(Method::Evict, 4, Trigger::ReaderAdded);
     world.spec.budget.max_connections = Some(1000);

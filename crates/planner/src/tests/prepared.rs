@@ -1,5 +1,7 @@
 //! `Prepared`: what would hold a failover is said before one comes.
 
+mod disruption;
+
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -152,6 +154,14 @@ fn a_right_that_was_not_granted_is_said_before_it_is_needed() {
         world.evidence_allowed = false;
         assert_eq!(judge(&world, 10).reason, reason, "{method:?}");
     }
+}
+
+#[test]
+fn a_hooks_secret_that_cannot_be_read_is_said_before_it_is_needed() {
+    let mut world = at_rest(Method::Http, 4);
+    world.targets[0].header_problem = Some("Secret shop/hook: there is none".into());
+    let message = assert_unprepared(&world, HeaderSecretUnreadable);
+    assert_eq!(message, "web: Secret shop/hook: there is none");
 }
 
 #[test]

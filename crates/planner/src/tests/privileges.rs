@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use crate::Gate;
-use crate::testing::{at, due, due_at, look, pod, record, restless_readers, stamp, verify, view};
+use crate::testing::{
+    at, due, due_at, look, pod, record, restless_readers, running, stamp, verify, view,
+};
 use crate::world::{TopologyState, World};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
@@ -88,6 +90,25 @@ fn a_failed_rollout_of_a_user_holds_no_failover_but_by_rollout() {
         let world = mixed(method, Trigger::Failover, strategy(), true);
         assert_eq!(look(&world, 110).gate(), gate, "{method:?}");
     }
+}
+
+#[test]
+fn the_template_of_a_paused_workload_is_not_stamped_even_after_a_failover() {
+    for trigger in [Trigger::ReaderAdded, Trigger::Failover] {
+        let mut world = running(Method::Rollout, 4, trigger);
+        world.targets[0].workload.as_mut().unwrap().paused = true;
+        let plan = look(&world, 111);
+        assert!(plan.targets[0].step.is_none(), "{trigger:?}");
+        assert_eq!(plan.gate(), Some(Gate::TargetNotSettled), "{trigger:?}");
+        assert!(plan.why().contains("is paused"), "{}", plan.why());
+    }
+    let mut world = running(Method::Signal, 4, Trigger::Failover);
+    world.targets[0].workload.as_mut().unwrap().paused = true;
+    assert_eq!(
+        look(&world, 111).takes(),
+        ["web-0"],
+        "its pods can be renewed"
+    );
 }
 
 #[test]

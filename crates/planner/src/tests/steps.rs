@@ -4,11 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Gate;
+use crate::testing::model::Model;
 use crate::testing::{
-    at, baseline, claim, due, due_at, look, owner, pod, pods_of, quiet, record, running, target,
-    unseen, verified, verify,
+    at, baseline, claim, due, due_at, look, owner, pod, pods_of, quiet, record, running,
+    since_claim, stamp, target, unseen, verified, verify, view,
 };
-use crate::world::World;
+use crate::world::{TopologyState, World};
 use dbbalance_api::spec::{Fallback, Method};
 use dbbalance_api::status::Trigger;
 use dbbalance_core::stamp::Attempt;
@@ -101,6 +102,54 @@ fn after_a_failover_steps_that_take_nothing_away_wait_only_for_the_caches() {
     assert_eq!(next_step_after(world), paced, "never longer than the pace");
     let evicted = next_step_after(verified(Method::Evict, 8, writer));
     assert!((8..=12).contains(&evicted), "{evicted} s");
+}
+
+#[test]
+fn a_percentage_rounds_up_after_a_failover_where_nothing_is_taken_away() {
+    let taken = |world: &World| look(world, 121).takes().len();
+    for method in [Method::Signal, Method::Http, Method::Annotate] {
+        let mut world = verified(method, 7, Trigger::Failover);
+        assert_eq!(taken(&world), 2, "{method:?}");
+        assert_eq!(taken(&verified(method, 7, ADDED)), 1, "{method:?}");
+        let claimed = claim(2, 1, 112);
+        let worse = &mut world.targets[0].pods[6];
+        worse.stamp = Some(stamp(2));
+        worse.since_claim = Some(since_claim(&claimed, true));
+        worse.since_claim.as_mut().unwrap().ended = vec!["app".to_owned()];
+        assert_eq!(taken(&world), 1, "{method:?}: a recycle has ended an app");
+    }
+    assert_eq!(taken(&verified(Method::Evict, 7, Trigger::Failover)), 1);
+}
+
+/// Plays a failover with the defaults and pods that nobody has recycled before; returns the seconds until none is stale.
+fn renew_after_failover(method: Method, pods: usize) -> i64 {
+    let mut world = quiet(method, pods);
+    world.spec.dns = dbbalance_api::spec::DnsSpec::default();
+    let mut model = Model::new(world, 0);
+    model.dns = Some("abc".into());
+    model.settle(60);
+    let failed = model.now;
+    model.world.topology = TopologyState::Current(view("bac"));
+    model.dns = Some("bac".into());
+    loop {
+        model.settle(1);
+        let target = &model.world.status.targets[0];
+        let seconds = model.now.duration_since(failed).as_secs();
+        if target.urgent_epoch == 2 && target.stale == 0 {
+            return seconds;
+        }
+        assert!(seconds < 600, "{method:?}: {target:?}");
+        model.wait(1);
+    }
+}
+
+#[test]
+fn with_the_defaults_seven_pods_are_renewed_within_a_minute_of_a_failover() {
+    for method in [Method::Signal, Method::Http, Method::Annotate] {
+        let seconds = [3, 7, 8, 20].map(|pods| renew_after_failover(method, pods));
+        println!("figures: {method:?}: 3, 7, 8 and 20 pods are renewed after {seconds:?} s");
+        assert!(seconds[1] <= 60, "{method:?}: {seconds:?}");
+    }
 }
 
 #[test]

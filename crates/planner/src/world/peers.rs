@@ -1,18 +1,24 @@
 //! What other policies hold of a cluster, and how much of it counts.
 //!
-//! Measured connections count as they are. What another namespace only claims (pools without evidence, recycles in
+//! Measured connections count as they are, but for a failover: a table of sockets is what a pod of somebody else prints, so
+//! what one other namespace shows beyond a part of an instance holds nobody's failover. What another namespace only claims (pools without evidence, recycles in
 //! progress, runs) is the word of somebody else: it counts up to a bound, so that no namespace can hold the others.
 
 use std::collections::BTreeMap;
 
 use dbbalance_api::spec::BudgetSpec;
+use dbbalance_core::balance::{OtherConnections, ReaderShares};
 use dbbalance_core::budget::{Holding, Load, find_instance_limits};
 use dbbalance_core::pacing::MAX_RUNS_PER_CLUSTER;
-use dbbalance_core::topology::ClusterView;
+use dbbalance_core::topology::{ClusterView, InstanceId};
 
 /// What one namespace only claims counts at most as one part in this many of what the instances take together. Spread
 /// with a skew of a half, a third is half of each instance (docs/adr/0012).
 const CLAIM_PART: u64 = 3;
+
+/// What one other namespace is measured to hold of an instance counts for a failover at most as one part in this many of what
+/// the instance takes (docs/adr/0012).
+const MEASURED_PART: u64 = 3;
 
 /// The recycles in progress that one namespace claims count at most as one part in this many of the smallest instance, on
 /// which all of them may land (docs/adr/0012).
@@ -34,6 +40,8 @@ pub struct PeerHolding {
     pub in_flight: Load,
     /// Its runs in progress that no gate outside of the policy holds.
     pub running: usize,
+    /// What its reader pools hold of the readers.
+    pub shares: ReaderShares,
 }
 
 /// What other policies do on the same cluster.
@@ -41,10 +49,16 @@ pub struct PeerHolding {
 pub struct ClusterPeers {
     /// Their connections.
     pub held: Holding,
+    /// How much of the measured connections does not count for a failover.
+    pub doubted: BTreeMap<InstanceId, u64>,
     /// What their recycles in progress may add.
     pub in_flight: Load,
     /// Their runs in progress.
     pub running: usize,
+    /// What their reader pools hold of the readers.
+    pub shares: OtherConnections,
+    /// Whether this replica has been the leader for so short a time that the others may not have been read yet.
+    pub is_young: bool,
     /// The policies with connections, as `namespace/name`, and how many of them count; the largest first.
     pub holders: Vec<(String, u64)>,
 }
@@ -55,6 +69,7 @@ struct Claims {
     estimated: Load,
     in_flight: Load,
     running: usize,
+    measured: BTreeMap<InstanceId, u64>,
 }
 
 impl ClusterPeers {
@@ -71,10 +86,12 @@ impl ClusterPeers {
         let mut sum = Self::default();
         let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
         for peer in peers {
+            let claim = claims.entry(&peer.namespace).or_default();
+            peer.shares.add_to(&mut sum.shares);
             for (instance, connections) in &peer.held.measured {
                 *sum.held.measured.entry(instance.clone()).or_default() += connections;
+                *claim.measured.entry(instance.clone()).or_default() += connections;
             }
-            let claim = claims.entry(&peer.namespace).or_default();
             claim.estimated = claim.estimated.plus(peer.held.estimated);
             claim.in_flight = claim.in_flight.plus(peer.in_flight);
             claim.running += peer.running;
@@ -88,8 +105,15 @@ impl ClusterPeers {
                 sum.holders.push((policy, connections));
             }
         }
+        let limits = view.map(|view| find_instance_limits(view, budget));
         for (of, claim) in claims {
             let is_foreign = of != namespace;
+            for (instance, connections) in claim.measured.iter().filter(|_| is_foreign) {
+                let limit = limits.as_ref().and_then(|all| *all.get(instance)?);
+                let believed = limit.map_or(u64::MAX, |limit| limit / MEASURED_PART);
+                let beyond = connections.saturating_sub(believed);
+                *sum.doubted.entry(instance.clone()).or_default() += beyond;
+            }
             let bounds = bounds.filter(|_| is_foreign);
             let bound_runs = if is_foreign {
                 RUNS_OF_NAMESPACE
@@ -105,6 +129,18 @@ impl ClusterPeers {
         sum.holders
             .sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         sum
+    }
+
+    /// Returns the connections that count for a step.
+    #[must_use]
+    pub fn count_held(&self, urgent: bool) -> Holding {
+        let mut held = self.held.clone();
+        for (instance, beyond) in self.doubted.iter().filter(|_| urgent) {
+            if let Some(measured) = held.measured.get_mut(instance) {
+                *measured = measured.saturating_sub(*beyond);
+            }
+        }
+        held
     }
 }
 

@@ -26,6 +26,7 @@ fn world(pod: &Pod) -> World {
             generation: Some(1),
             token: None,
             pause_until: None,
+            drain: None,
             deleting: false,
         },
         spec,
@@ -36,6 +37,8 @@ fn world(pod: &Pod) -> World {
         targets: vec![TargetWorld {
             workload: None,
             pods: vec![facts],
+            disruption_budgets: vec![],
+            header_problem: None,
             owned_by: None,
             backoff: None,
             left_of_step: 0,
@@ -49,6 +52,7 @@ fn world(pod: &Pod) -> World {
         signal_allowed: true,
         evidence_allowed: true,
         overlaps: vec![],
+        steered_name: None,
     }
 }
 
@@ -142,6 +146,7 @@ fn a_failover_that_would_be_held_is_said_and_said_again_in_the_same_words() {
         engine: "aurora-postgresql".into(),
         endpoints: dbbalance_core::topology::Endpoints::default(),
         facts: std::collections::BTreeMap::default(),
+        leaving: std::collections::BTreeSet::default(),
     });
     let mut written = Vec::new();
     for second in 0..3 {
@@ -192,4 +197,24 @@ fn evictions_that_are_refused_for_minutes_are_a_stalled_condition_that_names_the
     let (reason, message) = stalled("2026-05-04T03:59:00Z").unwrap();
     assert_eq!(reason, "EvictionsRefused");
     assert!(message.contains("budget pay"), "{message}");
+}
+
+fn the_condition_of_a_drain_is_there_while_a_drain_is_asked_for() {
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let mut world = world(&pod_of("ReplicaSet", &running));
+    world.policy.drain = Some("no instance".into());
+    let mut status = DbBalancePolicyStatus::default();
+    let conditions_of = |world: &World, status: &mut DbBalancePolicyStatus| {
+        let now = AFTER_THE_POD.parse().unwrap();
+        let findings = dbbalance_planner::policy::PolicyFindings::of(world);
+        let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+        let plan = dbbalance_planner::plan(world, &parsed, now);
+        set_conditions(status, world, &parsed, &plan, now);
+        let found = conditions::find_condition(&status.conditions, ConditionType::Drained);
+        found.map(|c| (c.status.clone(), c.reason.clone()))
+    };
+    let shown = conditions_of(&world, &mut status);
+    assert_eq!(shown, Some(("Unknown".into(), "Pending".into())));
+    world.policy.drain = None;
+    assert_eq!(conditions_of(&world, &mut status), None);
 }

@@ -7,7 +7,8 @@
 //! - [`fleet`] plays the scripts and implements [`inventory::ControlPlane`]; [`static_control_plane`] implements it
 //!   without databases or time.
 //! - [`api`] is the RDS API over a control plane, [`dns`] the authoritative name server over one; [`coredns`] runs
-//!   real `CoreDNS` in front of it, as clusters do.
+//!   real `CoreDNS` in front of it, as clusters do, with the text of [`corefile`].
+//! - [`steered_name`] has the objects of a reader name that is led by a Service.
 //! - [`observe`] counts connections from the databases' side.
 //! - [`scenario`] runs a file of commands and writes what was measured.
 //! - [`daemon`] starts the one process that holds all this, [`control`] sends it commands.
@@ -19,6 +20,7 @@ pub mod api;
 pub mod cluster_faults;
 pub mod control;
 pub mod coredns;
+pub mod corefile;
 pub mod daemon;
 pub mod databases;
 pub mod dns;
@@ -33,6 +35,7 @@ pub mod script;
 mod service;
 pub mod static_control_plane;
 pub mod status;
+pub mod steered_name;
 pub mod timeline;
 
 pub use control::{AuroraControl, FleetCommand};

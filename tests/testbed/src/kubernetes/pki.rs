@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use super::layout::{API_PORT, API_SERVICE_IP, Layout, NODE, NODE_IP};
 use crate::program;
 
+/// `CoreDNS`'s user: it has no rights but those that `aurora::coredns` grants it.
+pub const COREDNS_USER: &str = "coredns";
 /// Longer than any testbed lives.
 const DAYS: &str = "3650";
 
@@ -61,6 +63,12 @@ fn leaf_certificates() -> Vec<LeafCertificate> {
         leaf_certificate(
             "scheduler",
             "/CN=system:kube-scheduler",
+            "clientAuth",
+            none(),
+        ),
+        leaf_certificate(
+            COREDNS_USER,
+            &format!("/CN={COREDNS_USER}"),
             "clientAuth",
             none(),
         ),
@@ -181,7 +189,7 @@ pub fn create_certificates(layout: &Layout) -> Result<()> {
     // Service account tokens: an EC key signs faster than RSA and takes no time to make.
     maker.key("sa")?;
     maker.openssl("ec -in sa.key -pubout -out sa.pub")?;
-    for user in ["admin", "kcm", "scheduler", "node"] {
+    for user in ["admin", "kcm", "scheduler", "node", COREDNS_USER] {
         write_kubeconfig(layout, user)?;
     }
     fs::write(&complete, "").with_context(|| format!("cannot write {}", complete.display()))

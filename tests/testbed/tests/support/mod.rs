@@ -6,10 +6,11 @@ pub mod app_pod;
 pub mod aurora;
 pub mod database;
 pub mod dns;
+pub mod steered;
 
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbbalance_testbed::cache::ToolCache;
 use dbbalance_testbed::kubernetes::leftovers::{self, MachineSnapshot};
@@ -144,4 +145,25 @@ pub fn deploy_testapp(testbed: &Testbed, replicas: u32) -> Vec<String> {
         ])
         .unwrap();
     names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What glibc finds for a name with a pod's settings, and how long it takes.
+pub fn run_getent(testbed: &Testbed, pod: &str, name: &str) -> (String, Duration) {
+    let pid = testbed.container_pid("default", pod, "app").unwrap();
+    // A copy: a file of another mount namespace cannot be bound.
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(format!("/proc/{pid}/root/etc/resolv.conf"), config.path()).unwrap();
+    let script = format!(
+        "mount --bind {} /etc/resolv.conf && getent ahosts {name}",
+        config.path().display()
+    );
+    let started = Instant::now();
+    let told = Command::new("nsenter")
+        .arg(format!("--net=/proc/{pid}/ns/net"))
+        .args(["unshare", "--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let took = started.elapsed();
+    assert_eq!(utf8_text(&told.stderr), "");
+    (utf8_text(&told.stdout), took)
 }

@@ -1,5 +1,5 @@
-// CoreDNS with the plugins that the testbed's Corefile uses, and no others: a build of half a minute, without the
-// clients of clouds and clusters. The plugins are CoreDNS's own code.
+// CoreDNS with the plugins that the testbed's Corefiles use, and no others: without the clients of clouds, and with
+// that of Kubernetes, as Services are among the names that are played. The plugins are CoreDNS's own code.
 package main
 
 import (
@@ -10,15 +10,20 @@ import (
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/rewrite"
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {
-	// The order in which plugins see a query, as in CoreDNS's plugin.cfg.
+	// The order in which plugins see a query, as in CoreDNS's plugin.cfg: since 1.14.7 rewrite comes before cache.
 	dnsserver.Directives = []string{
-		"bind", "ready", "prometheus", "errors", "cache", "template", "forward",
+		"reload", "bind", "ready", "prometheus", "errors", "loadbalance", "rewrite", "cache", "template", "kubernetes",
+		"forward",
 	}
 	coremain.Run()
 }

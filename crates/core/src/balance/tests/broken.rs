@@ -249,6 +249,8 @@ fn equal_pools_that_a_failover_swapped_are_told_by_their_age() {
         pod.before_failover = true;
     }
     assert_eq!(wrong(&stage), 20);
+    stage.pods[0].holds.as_mut().unwrap().reopened = true;
+    assert_eq!(wrong(&stage), 15, "one has asked DNS since");
 }
 
 /// Six pods of writer pools on a reader, with no change that explains it; two were taken and counted.
@@ -342,4 +344,29 @@ fn connections_that_a_pod_may_hold_to_the_other_role_are_not_misplaced() {
     assert_eq!(decision.urgent, ["pod-0001"]);
     let figures = decision.verdict.figures().unwrap();
     assert_eq!(figures.misplaced.wrong_role, 2);
+}
+
+#[test]
+fn connections_to_a_reader_that_is_being_deleted_go_while_dns_still_names_it() {
+    let mut stage = Stage::readers(&[4, 4]);
+    // r02 was a reader until just now.
+    for pod in &mut stage.pods[..3] {
+        pod.holds = Some(holdings([("r02", 10)]));
+        pod.stale = true;
+    }
+    stage.answers(&["r00", "r02", "r01", "r02", "r00", "r01", "r02", "r00"]);
+    for (ago, look) in stage.looks.iter_mut().rev().enumerate() {
+        let ago = jiff::SignedDuration::from_millis(100 * i64::try_from(ago).unwrap());
+        look.at = stage.now.checked_sub(ago).unwrap();
+    }
+    assert!(stage.decide().urgent.is_empty(), "looks disagree");
+    stage.leaving = [id("r02")].into();
+    assert_eq!(stage.decide().urgent.len(), 3);
+    // Who asks now is led to the one that goes.
+    stage.looks.last_mut().unwrap().instance = Some(id("r02"));
+    let decision = stage.decide();
+    assert!(decision.urgent.is_empty() && decision.has_open_sweep);
+    assert!(matches!(decision.wait, Some(Wait::DnsDisagrees { .. })));
+    stage.looks.last_mut().unwrap().instance = Some(id("w"));
+    assert!(stage.decide().urgent.is_empty(), "nor to the writer");
 }

@@ -44,7 +44,7 @@ fn a_new_reader_that_is_idle_is_seen_among_many() {
     // Each of the old nine is within 15 % of the fair share of ten.
     let pods = [20, 20, 20, 20, 20, 20, 20, 20, 20, 0];
     let figures = figures(&pods);
-    assert!(f64::from(figures.shares[0].connections) <= 1.15 * figures.fair);
+    assert!(f64::from(figures.shares[0].connections) <= 1.15 * figures.shares[0].fair);
     assert_eq!(figures.under, [id("r09")]);
     assert!(!verdict(&pods).is_balanced());
 }

@@ -24,6 +24,7 @@ struct Case {
     added: BTreeSet<InstanceId>,
     topology: Topology,
     former: BTreeSet<IpAddr>,
+    leaving: BTreeSet<InstanceId>,
     hold: Option<SignedDuration>,
     view: DnsView,
 }
@@ -36,6 +37,7 @@ impl Case {
             added: added.chars().map(|c| InstanceId(c.to_string())).collect(),
             topology: topology(topology_letters),
             former: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             hold: None,
             view: DnsView::default(),
         }
@@ -77,6 +79,7 @@ impl Case {
         ExpectedAnswers {
             topology: &self.topology,
             former: &self.former,
+            leaving: &self.leaving,
             hold: self.hold,
             since: at(0),
             after: None,
@@ -329,6 +332,18 @@ fn where_there_is_no_reader_the_reader_endpoint_leads_to_the_writer_and_that_is_
     let mut case = Case::new(&[Trigger::Failover], "b", "").blind(5);
     case.view.reader = each_second(20, "aabbbbbbbbbbbbbbb");
     assert!(case.leads_readers(20_000));
+}
+
+#[test]
+fn a_reader_that_is_being_deleted_may_be_named_beside_others() {
+    let mut case = Case::new(&[Trigger::ReaderRemoved], "ab", "").reader(1000, "bbcbbcbc");
+    assert!(!case.opens(1000), "c is a reader no more");
+    case.leaving = BTreeSet::from([InstanceId("c".into())]);
+    assert!(case.opens(1000));
+    case = case.reader(1000, "cccccccc");
+    assert!(!case.opens(1000), "pods would be led to it alone");
+    case = case.reader(1000, "bbcbbabc");
+    assert!(!case.opens(1000), "the writer is named");
 }
 
 #[test]

@@ -30,7 +30,11 @@ pub(in crate::evidence) fn addresses() -> BTreeMap<IpAddr, AddressOwner> {
         let instance = InstanceId(format!("orders-{n}"));
         (
             IpAddr::from([10, 0, 0, at]),
-            AddressOwner { instance, current },
+            AddressOwner {
+                instance,
+                current,
+                last_seen: None,
+            },
         )
     };
     [
@@ -124,6 +128,7 @@ fn a_pooler_beside_the_app_is_unknown_even_if_loopback_was_once_resolved() {
         AddressOwner {
             instance,
             current: true,
+            last_seen: None,
         },
     );
     let measured = measured(vec![read(vec![socket(1, "127.0.0.1")])]);
@@ -292,4 +297,39 @@ proptest! {
             .map(|h| h.local_ports.len()).sum();
         prop_assert_eq!(ports, open);
     }
+}
+
+#[test]
+fn a_former_address_is_no_members_only_for_sockets_from_before_it_may_be_anothers() {
+    let left = Timestamp::UNIX_EPOCH;
+    let mut lookup = addresses();
+    for owner in lookup.values_mut() {
+        owner.last_seen = Some(left);
+    }
+    let opened = |port, remote, minutes: Option<i64>| {
+        let after = |m| left + jiff::SignedDuration::from_mins(m);
+        Socket {
+            opened_after: minutes.map(after),
+            ..socket(port, remote)
+        }
+    };
+    let sockets = [
+        opened(1, "10.0.0.11", None),
+        opened(2, "10.0.0.11", Some(-5)),
+        opened(3, "10.0.0.11", Some(9)),
+        opened(4, "10.0.0.11", Some(10)),
+        opened(5, "10.0.0.11", Some(600)),
+        opened(6, "10.0.0.2", Some(600)),
+    ];
+    let topology = topology("orders-1", &["orders-2"]);
+    let pod = PodHoldings::from_sockets(&sockets, &lookup, &topology);
+    assert_eq!(
+        pod.no_member[&InstanceId("orders-1".into())].local_ports,
+        [1, 2, 3]
+    );
+    assert_eq!(
+        pod.unknown[&IpAddr::from([10, 0, 0, 11])].local_ports,
+        [4, 5]
+    );
+    assert_eq!(pod.connections_to(&InstanceId("orders-2".into())), 1);
 }

@@ -151,6 +151,7 @@ fn parse_row(line: &str) -> Option<TableRow> {
         unacknowledged,
         retransmits,
         unanswered_probes: u32::try_from(probes.max(0)).unwrap_or(u32::MAX),
+        opened_after: None,
     });
     Some(TableRow {
         remote,

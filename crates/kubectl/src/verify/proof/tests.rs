@@ -9,6 +9,7 @@ fn address_map() -> BTreeMap<IpAddr, AddressOwner> {
     let known = |name: &str| AddressOwner {
         instance: InstanceId(name.to_owned()),
         current: true,
+        last_seen: None,
     };
     BTreeMap::from([
         ("10.0.0.1".parse().unwrap(), known("orders-2")),

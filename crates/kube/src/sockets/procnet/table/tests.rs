@@ -88,6 +88,7 @@ fn sockets() -> impl Strategy<Value = Vec<(Socket, bool)>> {
                 unacknowledged,
                 retransmits,
                 unanswered_probes: u32::try_from(probes).unwrap(),
+                opened_after: None,
             };
             unique.insert((socket.local, socket.remote), (socket, v6 || other));
         }
