@@ -59,6 +59,8 @@ pub struct PolicyState {
     pub settling: SettlingChanges,
     /// What blocked the last attempt, by target.
     pub blockades: BTreeMap<String, EffectBackoff>,
+    /// When evidence could be relied on last, by target.
+    pub last_evidence: BTreeMap<String, Timestamp>,
     /// How many pods of the last step the rate limit has left to the next pass, by target.
     pub left_of_step: BTreeMap<String, usize>,
     /// Claimed pods by UID: the resource version before the claim, and the claim, from when it is sent. Until the cache

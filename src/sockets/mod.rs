@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -95,6 +96,12 @@ impl Probe {
     #[must_use]
     pub fn measured(&self, key: &TargetKey) -> Measured {
         self.shared.lock_schedule().measured(key)
+    }
+
+    /// Returns since when this process has been asked to read pods of the target; `None` while there are none.
+    #[must_use]
+    pub fn requested_since(&self, key: &TargetKey) -> Option<Timestamp> {
+        self.shared.lock_schedule().requested_since(key)
     }
 
     /// Returns whether no read of the target is due or in progress.

@@ -91,6 +91,8 @@ struct PodSlot {
 
 struct ProbedTarget {
     pods: BTreeMap<String, PodSlot>,
+    /// Since when there have been pods to read.
+    since: Option<Timestamp>,
     next_round: Instant,
     /// A reading has not been reported to listeners yet.
     unreported: bool,
@@ -170,10 +172,16 @@ impl ReadSchedule {
             .entry(key.clone())
             .or_insert_with(|| ProbedTarget {
                 pods: BTreeMap::new(),
+                since: None,
                 next_round: first_round,
                 unreported: false,
             });
         let mut kept = BTreeMap::new();
+        target.since = if pods.is_empty() {
+            None
+        } else {
+            target.since.or(Some(wall))
+        };
         for (pod, freshness) in pods {
             let mut slot = match target.pods.remove(&pod.uid) {
                 Some(slot) if slot.pod == pod => slot,
@@ -204,6 +212,10 @@ impl ReadSchedule {
                 .filter_map(|(uid, slot)| Some((uid.clone(), slot.last.clone()?)))
                 .collect(),
         }
+    }
+
+    pub(super) fn requested_since(&self, key: &TargetKey) -> Option<Timestamp> {
+        self.targets.get(key)?.since
     }
 
     pub(super) fn is_quiet(&self, key: &TargetKey, now: Instant) -> bool {

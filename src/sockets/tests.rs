@@ -532,3 +532,19 @@ fn each_reading_dates_the_sockets_that_the_one_before_it_did_not_have() {
     assert_eq!(read(9, &[2, 3]), [None, first]);
     assert_eq!(read(20, &[2, 3]), [None, first]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_tells_since_when_its_pods_are_to_be_read() {
+    let bench = Bench::new();
+    assert_eq!(bench.probe.requested_since(&key(0)), None);
+    bench.probe.measure(&key(0), Vec::new(), MaxAge::Heartbeat);
+    assert_eq!(bench.probe.requested_since(&key(0)), None, "no pods");
+    bench.at(2).await;
+    bench.probe.measure(&key(0), pods(0, 3), MaxAge::Heartbeat);
+    let since = bench.now();
+    bench.at(30).await;
+    bench.probe.measure(&key(0), pods(0, 3), MaxAge::Heartbeat);
+    assert_eq!(bench.probe.requested_since(&key(0)), Some(since));
+    bench.probe.measure(&key(0), Vec::new(), MaxAge::Heartbeat);
+    assert_eq!(bench.probe.requested_since(&key(0)), None);
+}

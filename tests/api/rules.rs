@@ -227,7 +227,7 @@ fn steering(t: &mut Table<'_>) {
         &needs,
     );
     t.takes("steering of a reader pool", &with(&pools("Reader")));
-    let hold = ["spec: Invalid value: dns.steering.holdSeconds must be 60 or more"];
+    let refused = ["spec: Invalid value: dns.steering.holdSeconds must be 60 or more"];
     let held = |recycle: Value, seconds: i32| {
         with(&[
             (RECYCLE, recycle),
@@ -239,7 +239,7 @@ fn steering(t: &mut Table<'_>) {
     falls_back["fallback"] = json!("Evict");
     for evicts in [json!({"method": "Evict"}), falls_back] {
         t.takes("a hold for Evict", &held(evicts.clone(), 60));
-        t.refuses("a short hold for Evict", &held(evicts, 59), &hold);
+        t.refuses("a short hold for Evict", &held(evicts, 59), &refused);
     }
     t.takes("a short hold for HTTP", &held(http, 15));
 }

@@ -12,6 +12,7 @@ mod harm;
 mod methods;
 mod outage;
 mod reaction;
+mod steered_name;
 mod tenants;
 
 use std::panic::AssertUnwindSafe;
@@ -86,6 +87,8 @@ fn main() -> ExitCode {
         evidence::a_hundred_worlds_are_counted_right,
         evidence::pods_that_cannot_be_read_say_why,
         evidence::a_silent_server_and_a_masqueraded_pod_are_seen_through,
+        steered_name::a_name_without_its_policy_is_widened_by_the_next_leader_and_at_any_time,
+        steered_name::a_new_leader_widens_what_no_run_explains,
         stray::connections_that_come_back_are_not_recycled_for_ever,
     ];
     let alone = trials![reaction::a_failover_is_acted_on_within_a_poll_and_its_confirmation];

@@ -113,6 +113,8 @@ pub struct SinceClaim {
     pub refused: bool,
     /// The containers that ran at the claim and have restarted or ended since, by name.
     pub ended: Vec<String>,
+    /// When the first of them has ended last, by its node's clock; `None` if that is not known.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// A pod, reduced to what decisions need.

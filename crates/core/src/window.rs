@@ -4,12 +4,17 @@
 
 use std::str::FromStr;
 
-use croner::Cron;
+use croner::{Cron, Weekday};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::hash::StableHash;
 use dbbalance_api::spec::{WindowSpec, WindowType};
+
+/// The years of which some day must be one of a schedule, or none ever is: within 28 years, the first of January and
+/// leap days have been each day of the week.
+const CALENDARS: usize = 40;
 
 /// A window whose schedule and time zone were parsed.
 #[derive(Clone, Debug)]
@@ -17,6 +22,8 @@ pub struct Window {
     name: String,
     kind: WindowType,
     schedule: Cron,
+    /// Whether the schedule opens on any day at all.
+    opens: bool,
     duration: SignedDuration,
     zone: TimeZone,
     spread: SignedDuration,
@@ -52,6 +59,7 @@ impl Window {
         Ok(Self {
             name: spec.name.clone(),
             kind: spec.kind,
+            opens: has_any_day(&schedule),
             schedule,
             duration: SignedDuration::from_secs(spec.duration_seconds.into()),
             zone,
@@ -61,6 +69,9 @@ impl Window {
 
     /// Returns the start of the last opening at or before `now`.
     fn last_opening(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.opens {
+            return None;
+        }
         let now: Zoned = now.to_zoned(self.zone.clone());
         self.schedule
             .find_previous_occurrence(&now, true)
@@ -69,6 +80,9 @@ impl Window {
     }
 
     fn next_opening(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.opens {
+            return None;
+        }
         let now: Zoned = now.to_zoned(self.zone.clone());
         self.schedule
             .find_next_occurrence(&now, false)
@@ -106,6 +120,40 @@ impl Window {
             .next_opening(now)
             .map(|next| add_saturating(next, self.policy_turn(key))))
     }
+}
+
+/// Whether some day of the calendar is one of the schedule. A search for the 31st of February takes thousands of years, and
+/// tens of milliseconds in each pass.
+fn has_any_day(schedule: &Cron) -> bool {
+    let pattern = &schedule.pattern;
+    let is_whole = pattern.is_dow_wildcard() && !pattern.days.has_modifiers();
+    let days: Vec<u16> = if is_whole {
+        pattern.days.values()
+    } else {
+        (1..=31).collect()
+    };
+    let years = (2000..5000).chain(1..2000);
+    let years = years.filter(|y| pattern.year_match(i32::from(*y)).unwrap_or(false));
+    years.take(CALENDARS).any(|year: i16| {
+        let months = (1..=12).filter(|m| pattern.month_match(*m).unwrap_or(false));
+        months.into_iter().any(|month| {
+            let mut days = days.iter();
+            days.any(|day| is_day_of(schedule, year, month, *day))
+        })
+    })
+}
+
+fn is_day_of(schedule: &Cron, year: i16, month: u32, day: u16) -> bool {
+    let date = i8::try_from(month).ok().zip(i8::try_from(day).ok());
+    let date = date.and_then(|(month, day)| Date::new(year, month, day).ok());
+    date.is_some_and(|date| {
+        let weekday = u32::try_from(date.weekday().to_sunday_zero_offset()).unwrap_or(0);
+        let weekday = Weekday::from_days_from_sunday(weekday);
+        let matches = schedule
+            .pattern
+            .day_match(year.into(), month, day.into(), weekday);
+        matches.unwrap_or(false)
+    })
 }
 
 fn add_saturating(time: Timestamp, duration: SignedDuration) -> Timestamp {

@@ -135,6 +135,16 @@ fn read_mark(pod: &Pod) -> Option<RestartMark> {
         .and_then(|text| RestartMark::parse(text))
 }
 
+/// Returns when a container has ended last; `None` if its status does not say so.
+fn last_end(container: &ContainerStatus) -> Option<Timestamp> {
+    let states = [&container.state, &container.last_state];
+    let terminated = states
+        .into_iter()
+        .flatten()
+        .find_map(|s| s.terminated.as_ref());
+    terminated?.finished_at.as_ref().map(|t| t.0)
+}
+
 /// Compares a pod with the mark of its last claim; `None` if it has none that can be read.
 #[must_use]
 pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
@@ -145,8 +155,14 @@ pub fn compare_restarts(pod: &Pod) -> Option<SinceClaim> {
             .is_none_or(|c| restarts_of(c) > before || running_since(c).is_none());
         ended.then_some(name)
     });
+    let ended: Vec<String> = ended.collect();
+    let ends = ended.iter().map(|name| last_end(find_status(pod, name)?));
     Some(SinceClaim {
-        ended: ended.collect(),
+        // One whose end is not known may have been the first.
+        ended_at: ends
+            .collect::<Option<Vec<_>>>()
+            .and_then(|e| e.into_iter().min()),
+        ended,
         policy: mark.policy,
         epoch: mark.epoch,
         claimed: mark.time,

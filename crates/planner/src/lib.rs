@@ -40,6 +40,7 @@ pub use epochs::addresses::recorded_addresses;
 pub use epochs::open_epoch;
 pub use name::{SteeredState, describe_steered};
 pub use prepared::{Preparedness, assess_preparedness};
+pub use runs::holds::{LastingHold, find_lasting_hold};
 pub use runs::lifecycle::{Halt, halt_notice, mark_halted};
 pub use times::status_time;
 pub use types::{ClosedGate, Gate, Notice, Opening, Plan, PodStep, Step, TargetPlan};

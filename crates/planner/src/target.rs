@@ -2,6 +2,8 @@
 
 mod effects;
 
+pub(crate) use effects::CANARY_WATCH;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -76,10 +78,9 @@ impl<'a> TargetContext<'a> {
     pub(crate) fn new(pass: PassContext<'a>, index: usize, status: TargetStatus) -> Self {
         let found = &pass.world.targets[index];
         let mark = pass.world.policy.mark();
-        let ignored = found.workload.as_ref().is_some_and(|w| w.ignored);
         let policy = &pass.policy.targets[index];
         let evicts = policy.recycle.method == Method::Evict;
-        let (refused, counted): (Vec<_>, Vec<_>) = if ignored || !status.owned {
+        let (refused, counted): (Vec<_>, Vec<_>) = if !owns_pods(found, &status) {
             (Vec::new(), Vec::new())
         } else {
             let pods = found.pods.iter().filter(|p| p.is_counted());
@@ -349,6 +350,11 @@ impl<'a> TargetContext<'a> {
     pub(crate) fn ready_before_run(&self, run: &RunStatus) -> usize {
         usize::try_from(run.ready).unwrap_or(0).min(self.wanted())
     }
+}
+
+/// Whether the pods of a target are the policy's to recycle.
+fn owns_pods(found: &TargetWorld, status: &TargetStatus) -> bool {
+    status.owned && !found.workload.as_ref().is_some_and(|w| w.ignored)
 }
 
 /// Returns a number of pods as the status holds it.

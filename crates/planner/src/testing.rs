@@ -189,6 +189,7 @@ pub(crate) fn since_claim(claim: &Claim, was_ready: bool) -> SinceClaim {
         claimed: claim.time,
         was_ready,
         ended: Vec::new(),
+        ended_at: None,
     }
 }
 

@@ -162,6 +162,11 @@ pub struct TargetEvidence {
     /// The sockets of recycled pods as they were before, by UID, as long as this replica remembers them: a recycle
     /// is proved by them.
     pub before: BTreeMap<String, Arc<[Socket]>>,
+    /// Since when this replica reads the target's pods: what had been opened before is not dated. `None`: it does not.
+    pub read_since: Option<Timestamp>,
+    /// Since when this replica reads the pods and has no evidence that can be relied on: from its first request, or from
+    /// the last pass that had some. `None` while it has not asked for a reading: that is no silence.
+    pub silent_since: Option<Timestamp>,
 }
 
 impl TargetEvidence {

@@ -265,9 +265,14 @@ fn target_evidence(
     let known = |uid: &str| pods.iter().any(|p| p.uid == uid);
     let mut before = state.sockets_before_recycle.clone();
     before.retain(|uid, _| known(uid));
+    let key = probe_key(policy, spec);
+    let requested = ctx.probe.requested_since(&key);
     TargetEvidence {
-        measured: ctx.probe.measured(&probe_key(policy, spec)),
+        measured: ctx.probe.measured(&key),
         before,
+        read_since: requested,
+        // A pass that had evidence before the pods were replaced says nothing about these.
+        silent_since: requested.max(requested.and(state.last_evidence.get(&spec.name).copied())),
     }
 }
 

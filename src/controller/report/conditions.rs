@@ -10,8 +10,8 @@ use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, RunResult};
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{TopologyError, TopologyState, World};
 use dbbalance_planner::{
-    Gate, Plan, SteeredState, UntakenPods, assess_drain, assess_preparedness,
-    describe_refused_method, describe_steered, describe_untaken_pods,
+    Gate, LastingHold, Plan, SteeredState, UntakenPods, assess_drain, assess_preparedness,
+    describe_refused_method, describe_steered, describe_untaken_pods, find_lasting_hold,
 };
 
 /// A condition's status, reason and message.
@@ -33,7 +33,8 @@ pub(super) fn set_conditions(
     let recycling = recycling_condition(status);
     let steered = describe_steered(world, parsed, status, now);
     let reconciling = (ready.0 == ConditionStatus::Unknown).then(|| ready.clone());
-    let stalled = stalled_condition(status, plan, &ready);
+    let held = find_lasting_hold(status, &world.spec, now);
+    let stalled = stalled_condition(status, plan, &ready, held);
     let drained = assess_drain(world, parsed, plan, now);
     let (evenness, reason, message) =
         balanced_condition(world.spec.evidence.source, &status.balance);
@@ -319,12 +320,18 @@ fn stalled_condition(
     status: &DbBalancePolicyStatus,
     plan: &Plan,
     ready: &ConditionValue,
+    held: Option<LastingHold>,
 ) -> Option<ConditionValue> {
     let halted = status.targets.iter().find_map(|t| {
+        // A run by measured connections may halt while no pod is stale.
+        let mut plans = plan.targets.iter();
+        let shown = plans.find(|p| p.target == t.name);
+        let gate = shown.and_then(|p| p.held.as_ref()).map(|h| h.gate);
+        let is_open = t.stale > 0 || gate == Some(Gate::Halted);
         let run = t
             .run
             .as_ref()
-            .filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && t.stale > 0)?;
+            .filter(|r| r.result == RunResult::Halted && r.epoch == t.due_epoch && is_open)?;
         let message = run.message.clone().unwrap_or_default();
         let reason = match run.halted_reason {
             Some(HaltReason::AppEnded) => "AppEnded",
@@ -351,7 +358,8 @@ fn stalled_condition(
             | TopologyError::CLUSTER_NOT_ALLOWED
     )
     .then(|| ready.clone());
-    halted.or(refused).or(invalid)
+    let held = held.map(|h| (ConditionStatus::True, h.reason, h.message));
+    halted.or(refused).or(invalid).or(held)
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ use super::errors::{ReconcileError, await_answer};
 use super::state_cache::WrittenStatus;
 use crate::metrics::RecycleResult;
 use dbbalance_api::DbBalancePolicy;
-use dbbalance_api::status::{DbBalancePolicyStatus, HaltReason, PlanStatus, TargetStatus};
+use dbbalance_api::status::{
+    BalanceState, DbBalancePolicyStatus, HaltReason, PlanStatus, TargetStatus,
+};
 use dbbalance_kube::refusal::is_lost_race;
 use dbbalance_planner::policy::ParsedPolicy;
 use dbbalance_planner::world::{EffectBackoff, World};
@@ -149,6 +151,11 @@ pub async fn report_results(
     }
     ctx.state.update(uid, |state| {
         state.settling = plan.settling.clone();
+        for balance in &plan.status.balance {
+            if balance.state != BalanceState::Unknown {
+                state.last_evidence.insert(balance.target.clone(), now);
+            }
+        }
         for target in &plan.targets {
             let blockade = applied
                 .targets

@@ -101,6 +101,7 @@ fn containers_count_as_ended_for_the_policy_and_epoch_of_the_claim_alone() {
         was_ready: true,
         refused: false,
         ended: vec!["app".to_owned()],
+        ended_at: None,
     };
     let pod = PodFacts {
         since_claim: Some(since),

@@ -129,3 +129,46 @@ fn what_cannot_be_understood_names_its_field() {
     spec.time_zone = "Mars/Olympus".into();
     assert_eq!(Window::parse(&spec).unwrap_err().0, "timeZone");
 }
+
+#[test]
+fn a_schedule_without_a_day_is_searched_for_no_longer_than_others() {
+    let began = std::time::Instant::now();
+    for schedule in [
+        "0 0 30 2 *",
+        "0 0 31 4 *",
+        "59 23 31 2,4,6,9,11 *",
+        "0 0 29 2 1#5",
+    ] {
+        let all = [window(WindowType::Allow, schedule, 60, "Europe/Berlin", 0)];
+        for _ in 0..50 {
+            let _ = check_windows(&all, at("2026-06-01T06:59:59Z"), "p");
+        }
+    }
+    // A search over all years takes half a second in a debug build, and this is 200 of them.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_schedule_opens_on_some_day_exactly_if_a_search_over_all_years_finds_one() {
+    let start = at("2026-06-01T06:59:59Z").to_zoned(TimeZone::UTC);
+    for (schedule, opens) in [
+        ("0 0 30 2 *", false),
+        ("0 0 31 4 *", false),
+        ("59 23 31 2,4,6,9,11 *", false),
+        ("0 0 31 2,3 *", true),
+        ("0 0 29 2 *", true),
+        ("0 0 29 2 1#5", true),
+        ("0 0 30 2 1", true),
+        ("0 0 L 2 *", true),
+        ("0 0 31W 4 *", false),
+        ("0 0 * 2 5L", true),
+        ("0 0 * * *", true),
+    ] {
+        let Ok(cron) = Cron::from_str(schedule) else {
+            panic!("{schedule} is no schedule");
+        };
+        let found = cron.find_next_occurrence(&start, false).is_ok();
+        assert_eq!(has_any_day(&cron), found, "{schedule}");
+        assert_eq!(found, opens, "{schedule}");
+    }
+}

@@ -119,3 +119,21 @@ fn a_pod_without_a_readable_mark_cannot_be_compared() {
         None
     );
 }
+
+#[test]
+fn the_end_of_a_container_is_dated_where_its_status_dates_it() {
+    let end = "2026-05-04T03:10:02Z";
+    let terminated = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
+    let mut restarted = running("app", 2);
+    restarted["lastState"] = terminated.clone();
+    let mut down = waiting("app", 1);
+    down["state"] = terminated;
+    for status in [restarted, down] {
+        let since = compare_restarts(&pod(Some(MARK), &[status])).unwrap();
+        assert_eq!(since.ended_at, Some(end.parse().unwrap()));
+    }
+    let since = compare_restarts(&pod(Some(MARK), &[running("app", 2)])).unwrap();
+    assert_eq!(since.ended_at, None, "one that is not dated");
+    let since = compare_restarts(&pod(Some(MARK), &[running("app", 1)])).unwrap();
+    assert_eq!(since.ended_at, None, "one that runs on");
+}

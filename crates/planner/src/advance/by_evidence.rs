@@ -1,11 +1,13 @@
 //! Advances a target whose connections are measured: the balance decides which pods move, and stamps only record.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
+use super::{BalanceWait, RECHECK_INTERVAL, SelectedStep, Selector, TargetOutcome, TargetPlanner};
 use crate::descriptions::actions::{describe_balance_step, describe_canary};
 use crate::descriptions::balance::describe_balance;
 use crate::descriptions::waiting::{balance_gate, exhausted_gate};
+use crate::gates::halted::check_halted;
 use crate::gates::privilege::Privilege;
 use crate::gates::topology::check_epoch;
 use crate::gates::workload::single_replica_gate;
@@ -59,16 +61,16 @@ impl TargetPlanner<'_, '_> {
         if !ctx.status.owned || ctx.stale.is_empty() {
             return ctx.status.owned;
         }
-        let opened = ctx.status.urgent_open_time.as_ref();
-        let waited = |from: Timestamp| ctx.pass.now.duration_since(from) >= BLIND_AFTER;
-        let is_blind = assessment.usable.is_none()
-            && ctx.has_urgent_pods()
-            && opened.is_some_and(|t| waited(t.0));
+        let silent_since = silent_since(ctx).filter(|_| assessment.usable.is_none());
+        let has_waited = |opened: Option<&Time>, patience| {
+            let since = opened.zip(silent_since).map(|(o, s)| o.0.max(s));
+            since.is_some_and(|s| ctx.pass.now.duration_since(s) >= patience)
+        };
+        let is_blind =
+            ctx.has_urgent_pods() && has_waited(ctx.status.urgent_open_time.as_ref(), BLIND_AFTER);
         // Without a failover nothing is broken now, but stale pods are not held without end either.
-        let opened = ctx.status.open_time.as_ref();
         let patience = ctx.pass.policy.pacing.progress_deadline;
-        let is_silent = assessment.usable.is_none()
-            && opened.is_some_and(|t| ctx.pass.now.duration_since(t.0) >= patience);
+        let is_silent = has_waited(ctx.status.open_time.as_ref(), patience);
         // A token recycles every pod; a rollout moves them all at once.
         !is_blind
             && !is_silent
@@ -164,16 +166,45 @@ impl TargetPlanner<'_, '_> {
             self.out.step = Some(step);
             return;
         }
+        if policy_gate.is_ok()
+            && let Err(halted) = check_halted(ctx)
+        {
+            if let Some(until) = halted.until {
+                self.changes.wake_at(until);
+            }
+            self.out.held = Some(halted);
+            return;
+        }
         let closed = policy_gate.err();
         self.wait_for_reading(
             closed.unwrap_or_else(|| ClosedGate::new(Gate::Evidence, assessment.message.clone())),
         );
+        // Stale pods are not held without end: stamps decide when evidence has been silent for as long.
+        if self.ctx.stale.is_empty() {
+            let kind = ProgressKind::ByEvidence { has_untried: false };
+            check_progress(&mut self.ctx, kind, &mut self.out, self.changes);
+        }
     }
 
     fn wait_for_reading(&mut self, closed: ClosedGate) {
         self.out.max_reading_age = Some(NEW_READING);
         self.out.held = Some(closed);
-        self.changes.wake_at(self.next_tick());
+        let now = self.ctx.pass.now;
+        self.changes.wake_at(if self.is_reading_expected() {
+            self.next_tick()
+        } else {
+            add_duration(now, RECHECK_INTERVAL)
+        });
+    }
+
+    /// Whether a reading may come any second: what has not come for longer is asked for less often.
+    fn is_reading_expected(&self) -> bool {
+        let ctx = &self.ctx;
+        let progress = ctx.running().map(|r| r.last_progress_time.0);
+        let opened = ctx.status.open_time.as_ref().map(|t| t.0);
+        let times = [progress, opened, silent_since(ctx)];
+        let since = times.into_iter().flatten().max();
+        since.is_none_or(|since| ctx.pass.now.duration_since(since) < BLIND_AFTER)
     }
 
     pub(super) fn select_by_evidence(
@@ -195,17 +226,18 @@ impl TargetPlanner<'_, '_> {
                 return Ok(TargetOutcome::Recorded);
             }
             Canary::Waiting(message) => {
-                return Ok(TargetOutcome::Wait {
+                return Ok(TargetOutcome::Wait(BalanceWait {
                     closed: ClosedGate::new(Gate::Canary, message),
                     memory: usable.decision.memory.clone(),
                     needs_reading: usable.decision.measure,
-                });
+                    is_idle: false,
+                }));
             }
             Canary::NotNeeded => {}
         }
         let in_flight = self.own_in_flight;
         let free = by_evidence::count_free(ctx, usable, method, in_flight);
-        let mut decision = usable.decide_with_free(free, ctx.pass.now);
+        let mut decision = usable.decide_with_free(free.count, ctx.pass.now);
         self.decided = Some(decision.receiver.clone().ok_or(WidenReason::NothingLeft));
         let ctx = &self.ctx;
         let selected = by_evidence::select_step(ctx, &decision, method, urgency, in_flight)?;
@@ -221,11 +253,17 @@ impl TargetPlanner<'_, '_> {
                 adds,
                 memory: Some(decision.memory),
             }),
-            None => TargetOutcome::Wait {
-                closed: balance_gate(&ctx.pass, decision.wait.as_ref()),
-                memory: decision.memory,
-                needs_reading: decision.measure,
-            },
+            None => {
+                let is_idle = decision.wait == Some(Wait::NothingFree);
+                let closed = free.closed.filter(|_| is_idle);
+                TargetOutcome::Wait(BalanceWait {
+                    closed: closed
+                        .unwrap_or_else(|| balance_gate(&ctx.pass, decision.wait.as_ref())),
+                    memory: decision.memory,
+                    needs_reading: decision.measure,
+                    is_idle,
+                })
+            }
         })
     }
 
@@ -348,6 +386,15 @@ impl TargetPlanner<'_, '_> {
             self.changes.wake_at(wake);
         }
     }
+}
+
+/// Returns since when evidence has been silent; `None` while its first readings are awaited. Where no pod may be read, none is
+/// awaited.
+fn silent_since(ctx: &TargetContext) -> Option<Timestamp> {
+    if !ctx.pass.world.evidence_allowed {
+        return Some(Timestamp::UNIX_EPOCH);
+    }
+    ctx.found.evidence.silent_since
 }
 
 /// Remembers the pods' templates while no rollout is in progress. Other ones than before mean that a rollout has ended.

@@ -233,12 +233,17 @@ enum TargetOutcome {
     /// Take this step.
     Step(SelectedStep),
     /// Nothing now, for a reason of the balance.
-    Wait {
-        closed: ClosedGate,
-        memory: RebalanceState,
-        /// Whether a new reading is needed, rather than one that is kept fresh.
-        needs_reading: bool,
-    },
+    Wait(BalanceWait),
+}
+
+/// A wait of the balance.
+struct BalanceWait {
+    closed: ClosedGate,
+    memory: RebalanceState,
+    /// Whether a new reading is needed, rather than one that is kept fresh.
+    needs_reading: bool,
+    /// Whether it waits for no work of the run: no pod is free. It holds none of the cluster's places meanwhile.
+    is_idle: bool,
 }
 
 /// A step, with what it may add and what the balance remembers of it.
@@ -338,16 +343,7 @@ impl TargetPlanner<'_, '_> {
             }
             Ok(TargetOutcome::InProgress) => {}
             Ok(TargetOutcome::Step(selected)) => self.take_step(selected),
-            Ok(TargetOutcome::Wait {
-                closed,
-                memory,
-                needs_reading,
-            }) => {
-                self.watch_closely(needs_reading);
-                self.ctx.status.balance = Some(memory);
-                self.changes.wake_at(self.next_tick());
-                self.out.held = Some(closed);
-            }
+            Ok(TargetOutcome::Wait(wait)) => self.wait_for_balance(wait),
             Err(closed) => self.hold(closed, by_evidence),
         }
         // Runs of a failover wait for no others, nor do others wait for them.
@@ -358,6 +354,17 @@ impl TargetPlanner<'_, '_> {
             self.adds = Load::default();
         }
         self.out.in_flight = self.out.in_flight.plus(self.adds);
+    }
+
+    fn wait_for_balance(&mut self, wait: BalanceWait) {
+        self.watch_closely(wait.needs_reading);
+        self.ctx.status.balance = Some(wait.memory);
+        let recheck = add_duration(self.ctx.pass.now, RECHECK_INTERVAL);
+        let tick = self.next_tick();
+        self.changes
+            .wake_at(if wait.is_idle { recheck } else { tick });
+        self.out.running &= !wait.is_idle;
+        self.out.held = Some(wait.closed);
     }
 
     /// Holds the target at a gate. `rechecks`: the gate is checked again soon, whichever it is.

@@ -35,14 +35,38 @@ fn deadline(ctx: &TargetContext) -> Option<Timestamp> {
     Some(add_duration(opened.0, ctx.pass.policy.dns.timeout))
 }
 
+/// What the message of a hold says once its time has run out.
+pub(crate) const LATE: &str = "DNS has not followed within";
+
+/// How DNS lets a step pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DnsAdmission {
+    /// Each pool is led where it belongs, or nothing is awaited.
+    Open,
+    /// The pools of the writer are, and the reader endpoint has not followed in time, as this says.
+    WriterAlone(String),
+}
+
+/// What DNS holds.
+pub(crate) struct DnsHold {
+    pub closed: ClosedGate,
+    /// When to check it again.
+    pub again: Timestamp,
+    /// Whether it has not followed within `dns.timeoutSeconds`.
+    pub is_late: bool,
+}
+
 /// Checks that DNS leads each pool of the target where it belongs. The last step wants samples from after the step
 /// before it: what the first one was sent by must have held.
 ///
+/// A reader endpoint that does not follow holds the pools of the writer no longer than `dns.timeoutSeconds`: the only reader
+/// may be lost with its zone, and the writers are broken now.
+///
 /// # Errors
-/// The gate, and when to check it again.
-pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (ClosedGate, Timestamp)> {
+/// What DNS holds, and until when.
+pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<DnsAdmission, DnsHold> {
     let Some(topology) = served_topology(ctx).filter(|_| is_awaited(ctx)) else {
-        return Ok(());
+        return Ok(DnsAdmission::Open);
     };
     let now = ctx.pass.now;
     let opened = ctx.status.urgent_open_time.as_ref().map_or(now, |t| t.0);
@@ -58,18 +82,42 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<(), (Closed
         since: now,
         after: before.map(|t| t.0),
     };
-    let endpoints = [Endpoint::Writer, Endpoint::Reader];
-    let pools = endpoints.into_iter().filter(|e| ctx.policy.has_pool(*e));
-    check_pools(pools, &expected, &ctx.pass.world.dns, now).map_err(|waiting| {
-        let again = add_duration(now, dns_wait_interval(&waiting));
-        let until = deadline(ctx);
-        let proceeds = ctx.pass.policy.dns.on_timeout == OnTimeout::Proceed;
-        let closed = ClosedGate {
-            gate: Gate::Dns,
-            message: waiting.message,
-            until: until.filter(|_| proceeds),
-        };
-        (closed, again)
+    let check = |endpoint: Endpoint| match ctx.policy.has_pool(endpoint) {
+        true => check_pools([endpoint], &expected, &ctx.pass.world.dns, now),
+        false => Ok(()),
+    };
+    let until = deadline(ctx);
+    let is_late = until.is_some_and(|at| at <= now);
+    let seconds = ctx.pass.policy.dns.timeout.as_secs();
+    let waiting = match (check(Endpoint::Writer), check(Endpoint::Reader)) {
+        (Ok(()), Ok(())) => return Ok(DnsAdmission::Open),
+        (Ok(()), Err(reader)) if is_late && ctx.policy.has_pool(Endpoint::Writer) => {
+            return Ok(DnsAdmission::WriterAlone(format!(
+                "{}; it has not followed within {seconds} s (dns.timeoutSeconds), so the pods go by the cluster endpoint alone",
+                reader.message
+            )));
+        }
+        (Err(waiting), _) | (Ok(()), Err(waiting)) => waiting,
+    };
+    let again = add_duration(now, dns_wait_interval(&waiting));
+    let proceeds = ctx.pass.policy.dns.on_timeout == OnTimeout::Proceed;
+    let message = if is_late {
+        format!(
+            "{}; {LATE} {seconds} s, and dns.onTimeout is Hold",
+            waiting.message
+        )
+    } else {
+        waiting.message
+    };
+    let closed = ClosedGate {
+        gate: Gate::Dns,
+        message,
+        until: until.filter(|_| proceeds),
+    };
+    Err(DnsHold {
+        closed,
+        again,
+        is_late,
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod dns;
+pub(crate) mod halted;
 pub(crate) mod pacing;
 pub(crate) mod policy;
 pub(crate) mod privilege;
@@ -11,7 +12,8 @@ pub(crate) mod workload;
 
 use crate::target::TargetContext;
 use crate::types::{ClosedGate, Gate, ResumeCause};
-use dbbalance_api::status::{HaltReason, RunResult, RunStatus, Trigger};
+use dbbalance_api::status::{RunStatus, Trigger};
+use halted::check_halted;
 use privilege::Privilege;
 
 /// How far the gates let a target that has something to do.
@@ -77,38 +79,6 @@ pub(crate) fn check_gates(
     }
     check_effects(ctx)?;
     Ok(Admission::Proceed { only_urgent })
-}
-
-/// Returns the halted run to resume, or the gate of one that stays halted.
-fn check_halted(ctx: &TargetContext) -> Result<Option<(RunStatus, ResumeCause)>, ClosedGate> {
-    let due = ctx.status.due_epoch;
-    let run = ctx.status.run.as_ref();
-    let halted = run.filter(|r| r.epoch == due && r.result == RunResult::Halted);
-    let Some(run) = halted else { return Ok(None) };
-    if run.halted_generation != ctx.pass.world.policy.generation {
-        return Ok(Some((run.clone(), ResumeCause::Edit)));
-    }
-    let retry = run.retry_time.as_ref().map(|t| t.0);
-    if retry.is_some_and(|at| at <= ctx.pass.now) {
-        return Ok(Some((run.clone(), ResumeCause::Retry)));
-    }
-    let failed = run.halted_reason == Some(HaltReason::MethodFailed);
-    if failed && ctx.count_failed(&ctx.counted) == 0 {
-        return Ok(Some((run.clone(), ResumeCause::FailuresGone)));
-    }
-    let by_itself = if retry.is_some() {
-        "; it is tried again by itself"
-    } else {
-        ""
-    };
-    Err(ClosedGate {
-        gate: Gate::Halted,
-        message: format!(
-            "{}; a new epoch, an edit of the policy or a token lets it go on{by_itself}",
-            run.message.as_deref().unwrap_or_default()
-        ),
-        until: retry,
-    })
 }
 
 fn check_run_gates(ctx: &TargetContext, privilege: Privilege) -> Result<(), ClosedGate> {

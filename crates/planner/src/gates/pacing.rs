@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::target::TargetContext;
+use crate::target::{CANARY_WATCH, TargetContext};
 use crate::times::add_duration;
 use crate::types::{ClosedGate, Gate};
 use crate::world::World;
@@ -24,10 +24,6 @@ pub(crate) fn check_cluster_runs(world: &World, own_running: usize) -> Result<()
 /// What steps wait beyond `dns.holdSeconds` after a failover: an answer that is kept as long has then ended.
 const AFTER_HOLD: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long the first pod is watched at least (docs/adr/0010-canary-and-halting.md): a kubelet reports a container's end one or
-/// two seconds late.
-const CANARY_WATCH: SignedDuration = SignedDuration::from_secs(5);
-
 /// Returns when the interval since the last step is over, if it is not. After a failover, steps of a verified method that
 /// takes nothing away wait only until caches have ended the answer of the last step: the pods' connections are broken.
 pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
@@ -46,8 +42,14 @@ pub(crate) fn interval_end(ctx: &TargetContext) -> Option<Timestamp> {
 
 /// Whether the first pod's recycle is so recent that an end of its app may not be reported yet.
 pub(crate) fn is_canary_watched(ctx: &TargetContext) -> bool {
-    let last = ctx.running().and_then(|r| r.last_step_time.as_ref());
-    last.is_some_and(|t| ctx.pass.now < add_duration(t.0, CANARY_WATCH))
+    canary_watch_end(ctx).is_some()
+}
+
+/// Returns until when the last step is watched for an end of an app, if it is still.
+pub(crate) fn canary_watch_end(ctx: &TargetContext) -> Option<Timestamp> {
+    let last = ctx.running().and_then(|r| r.last_step_time.as_ref())?;
+    let end = add_duration(last.0, CANARY_WATCH);
+    (ctx.pass.now < end).then_some(end)
 }
 
 /// Returns when the storm cap admits the next pods, if it does not yet.
@@ -112,7 +114,7 @@ pub(crate) fn count_free_to_replace(ctx: &TargetContext) -> usize {
 /// Whether a pod is exempt from `maxUnavailable` and from the canary, under the storm cap: its connections are broken by a
 /// failover, and the method takes nothing away. Ends with the first pod that a recycle has made worse.
 pub(crate) fn is_exempt(ctx: &TargetContext, urgent: bool) -> bool {
-    urgent && ctx.takes_nothing_away() && !ctx.counted.iter().any(|p| ctx.is_worse(p))
+    urgent && ctx.takes_nothing_away() && !ctx.standing().any(|p| ctx.is_worse(p))
 }
 
 /// Returns the gate of the pace: the interval until this time, or as many pods as may be unavailable.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::gates::pacing::{interval_end, is_canary_watched};
+use crate::gates::pacing::{canary_watch_end, interval_end, is_canary_watched};
 use crate::target::{Stage, TargetContext};
+use crate::types::{ClosedGate, Gate};
 use dbbalance_api::spec::{Endpoint, Method};
 use dbbalance_api::status::Trigger;
 use dbbalance_core::evidence::{Addresses as _, Socket, fresh_sockets, kept_sockets};
+use dbbalance_core::pacing::STORM_CAP_PER_SECOND;
 use dbbalance_core::pod::PodFacts;
 use dbbalance_core::stamp::Attempt;
 
@@ -60,6 +62,51 @@ pub(crate) fn most_unanswered_canaries(pods: usize) -> usize {
     (pods.div_ceil(3) + 1).min(pods.saturating_sub(1)).max(1)
 }
 
+/// Returns how many exempt pods may go at once. Until the method is verified, one of them goes first, and one more for each
+/// that does not answer or answers with a failure; the others follow when one has answered, and its containers have run on
+/// for as long as a first pod is watched.
+///
+/// # Errors
+/// The gate while one of them is being recycled or watched.
+pub(crate) fn count_free_exempt(ctx: &TargetContext) -> Result<usize, ClosedGate> {
+    if ctx.is_verified() {
+        return Ok(STORM_CAP_PER_SECOND);
+    }
+    let is_tried = |p: &&&PodFacts| ctx.was_claimed_not_ready(p) || (!p.ready && ctx.is_started(p));
+    let tried: Vec<_> = ctx.counted.iter().filter(is_tried).collect();
+    let is_silent = |p: &PodFacts| {
+        ctx.is_unanswered(p)
+            || (ctx.is_started(p) && ctx.has_refused(p))
+            || ctx.stage(p) == Stage::Failed
+    };
+    let mut in_flight = tried.iter().filter(|p| ctx.may_still_end(p));
+    if let Some(pod) = in_flight.find(|p| !is_silent(p)) {
+        let message = format!(
+            "{}, the first of the pods that are not Ready, is being recycled",
+            pod.name
+        );
+        return Err(ClosedGate::new(Gate::Canary, message));
+    }
+    if let (Some(pod), Some(until)) = (tried.last(), canary_watch_end(ctx)) {
+        let message = format!(
+            "{}, the first of the pods that are not Ready, is watched for an end of its app",
+            pod.name
+        );
+        return Err(ClosedGate::until(Gate::Canary, message, until));
+    }
+    if tried.iter().any(|p| ctx.has_outlasted_exempt(p)) {
+        return Ok(STORM_CAP_PER_SECOND);
+    }
+    let silent = tried.iter().filter(|p| is_silent(p)).count();
+    match most_unanswered_canaries(ctx.counted.len()).saturating_sub(silent) {
+        0 => Err(ClosedGate::new(
+            Gate::Canary,
+            format!("{silent} pods that are not Ready were tried first and do not answer"),
+        )),
+        left => Ok((1 + silent).min(left)),
+    }
+}
+
 fn is_recycled(ctx: &TargetContext, pod: &PodFacts) -> bool {
     let stamp = pod.stamp.as_ref();
     let stamped = stamp.is_some_and(|s| s.policy == ctx.mark && s.epoch == ctx.status.due_epoch);
@@ -83,7 +130,7 @@ fn missing_canary<'p>(
         });
     }
     if ctx.takes_nothing_away() {
-        let worse = ctx.counted.iter().find(|p| ctx.is_worse(p))?;
+        let worse = ctx.standing().find(|p| ctx.is_worse(p))?;
         if let Some(container) = ctx.ended_container(worse) {
             return Some(format!(
                 "container {container} of the first pod, {}, has ended",

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::RunChanges;
+use crate::gates::halted::{MAX_RETRIES, retry_wait};
 use crate::target::{TargetContext, status_count};
 use crate::times::{add_duration, status_time, truncate_to_second};
 use crate::types::{Notice, ResumeCause};
@@ -11,10 +12,6 @@ use dbbalance_api::status::{HaltReason, RunResult, RunStatus, TargetStatus, Trig
 
 /// How many start times a target keeps: more than any hourly limit.
 const MAX_RUN_TIMES: usize = 64;
-/// The longest wait before a halted run is tried again is 2^5 minutes (docs/adr/0010-canary-and-halting.md).
-const MAX_RETRY_DOUBLINGS: u32 = 5;
-/// How often a halted run goes on by itself: within four hours what passes has passed.
-const MAX_RETRIES: i32 = 8;
 
 /// Starts a run for these triggers, with this message for its event.
 pub(crate) fn start_run(
@@ -161,12 +158,6 @@ pub(crate) fn halt_run(ctx: &mut TargetContext, halt: &Halt, changes: &mut RunCh
     }
     changes.notices.push(halt_notice(&run, &halt.message));
     changes.history.insert(0, run);
-}
-
-/// Returns how long a run stays halted that has gone on by itself so often: 1, 2, 4, … minutes.
-fn retry_wait(retries: i32) -> SignedDuration {
-    let doublings = u32::try_from(retries).unwrap_or(0).min(MAX_RETRY_DOUBLINGS);
-    SignedDuration::from_mins(1 << doublings)
 }
 
 /// Why a run halts.

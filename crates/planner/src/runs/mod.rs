@@ -1,6 +1,7 @@
 //! Runs: their lifecycle, their progress and their canary.
 
 pub(crate) mod canary;
+pub mod holds;
 pub(crate) mod lifecycle;
 pub(crate) mod progress;
 

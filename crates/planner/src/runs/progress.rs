@@ -16,11 +16,19 @@ use dbbalance_core::stamp::Attempt;
 pub(crate) enum ProgressKind {
     /// A pod is recycled when it is stale no longer. Every gate but the pace stops the deadline.
     ByStamp,
-    /// A pod is recycled when it was moved. Only a canary that does not come back runs into the deadline.
+    /// A pod is recycled when it was moved. The deadline runs while the pace holds, or a reading is awaited; the balance
+    /// bounds its waits for DNS itself.
     ByEvidence {
         /// Whether pods are misplaced since a failover that the run has not tried yet.
         has_untried: bool,
     },
+}
+
+impl ProgressKind {
+    /// Whether the progress deadline runs on while this gate holds.
+    fn counts(self, gate: Gate) -> bool {
+        gate.is_pace() || (matches!(self, Self::ByEvidence { .. }) && gate == Gate::Evidence)
+    }
 }
 
 /// Counts what the run in progress has recycled and what failed, and halts it when it does not come forward.
@@ -33,13 +41,11 @@ pub(crate) fn check_progress(
     if ctx.running().is_none() {
         return;
     }
-    let by_gate = out.held.as_ref().is_some_and(|h| !h.gate.is_pace());
+    let by_gate = out.held.as_ref().is_some_and(|h| !kind.counts(h.gate));
     count_progress(ctx, kind, by_gate);
     let stalls = match kind {
         ProgressKind::ByStamp => !by_gate,
-        ProgressKind::ByEvidence { .. } => {
-            out.held.as_ref().is_some_and(|h| h.gate == Gate::Canary)
-        }
+        ProgressKind::ByEvidence { .. } => !by_gate && out.held.is_some(),
     };
     let halt = find_failure(ctx, kind).or_else(|| {
         let halt = find_stall(ctx, kind, out.held.as_ref());
@@ -77,17 +83,18 @@ fn count_progress(ctx: &mut TargetContext, kind: ProgressKind, by_gate: bool) {
     let moved = ctx.counted.iter().filter(|p| ctx.moved_in_run(p).is_some());
     let moved = status_count(moved.count());
     let stale = ctx.status.stale;
-    let was_held = was_held(ctx.pass.world, &ctx.status.name);
+    let was_held = last_gate(ctx.pass.world, &ctx.status.name).is_some_and(|g| !kind.counts(g));
     let Some(run) = ctx.running_mut() else { return };
     let recycled = match kind {
         ProgressKind::ByStamp => run.stale.saturating_sub(stale),
         ProgressKind::ByEvidence { .. } => moved,
     };
     let recycled = recycled.max(run.recycled);
-    let comes_forward = recycled > run.recycled || failed > run.failed || (was_held && !by_gate);
+    let by_stamp = kind == ProgressKind::ByStamp;
+    let more = by_stamp && (recycled > run.recycled || failed > run.failed);
     run.recycled = recycled;
     run.failed = failed;
-    if comes_forward && kind == ProgressKind::ByStamp {
+    if more || (was_held && !by_gate) {
         mark_progress(ctx);
     }
 }
@@ -141,9 +148,14 @@ fn allowed_failures(ctx: &TargetContext) -> usize {
 /// Returns the halt of a run whose method ends the app: at the first pod until the method is verified, and then when more
 /// pods had it than may fail.
 fn find_ended_app(ctx: &TargetContext) -> Option<Halt> {
-    let mut pods = ctx.counted.iter();
+    let mut pods = ctx.standing();
     let (pod, container) = pods.find_map(|p| Some((p, ctx.ended_container(p)?)))?;
-    if ctx.is_verified() && ctx.count_ended() <= allowed_failures(ctx) {
+    let allowed = if ctx.is_verified() {
+        allowed_failures(ctx)
+    } else {
+        0
+    };
+    if ctx.count_ended() <= allowed {
         return None;
     }
     let method = ctx.policy.recycle.method.as_str();
@@ -200,16 +212,16 @@ fn publish_revert(
     }
 }
 
-/// Whether a gate other than the pace held the target in the last pass.
-fn was_held(world: &World, target: &str) -> bool {
+/// Returns the gate that held the target in the last pass.
+pub(crate) fn last_gate(world: &World, target: &str) -> Option<Gate> {
     let mut last = world.status.plan.iter().filter(|p| p.target == target);
-    last.next()
-        .and_then(|p| p.waiting_for.as_deref())
-        .is_some_and(|w| Gate::ALL.iter().any(|g| g.as_str() == w && !g.is_pace()))
+    let gate = last.next()?.waiting_for.as_deref()?;
+    Gate::ALL.into_iter().find(|g| g.as_str() == gate)
 }
 
 /// Whether a target's run counts among those in progress, as the last pass left it.
 pub(crate) fn was_running(world: &World, target: &TargetStatus) -> bool {
     let run = target.run.as_ref();
-    run.is_some_and(RunStatus::is_counted) && !was_held(world, &target.name)
+    let was_held = last_gate(world, &target.name).is_some_and(|g| !g.is_pace());
+    run.is_some_and(RunStatus::is_counted) && !was_held
 }

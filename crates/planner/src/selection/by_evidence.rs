@@ -7,8 +7,10 @@ use super::assessment::UsableEvidence;
 use super::batch::{Candidate, build_pod_steps, recycle_step};
 use crate::gates::budget::{StepKind, check_budget};
 use crate::gates::pacing::{
-    count_free as count_free_pods, count_free_to_replace, is_exempt, storm_cap_end, storm_cap_gate,
+    count_free as count_free_pods, count_free_to_replace, is_exempt, pacing_gate, storm_cap_end,
+    storm_cap_gate,
 };
+use crate::runs::canary::count_free_exempt;
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Step};
 use dbbalance_api::spec::Method;
@@ -22,14 +24,21 @@ use dbbalance_core::stamp::Attempt;
 /// How many pods without effect are stamped in one pass.
 const MAX_STAMPS: usize = 50;
 
-/// Returns how many Ready pods may be taken: what `maxUnavailable` leaves, no more than the budget has room for,
-/// and one before the method is verified.
+/// How many Ready pods may be taken.
+pub(crate) struct FreePods {
+    pub count: usize,
+    /// The gate that leaves none free.
+    pub closed: Option<ClosedGate>,
+}
+
+/// Counts the Ready pods that may be taken: what `maxUnavailable` leaves, no more than the budget has room for, and one before
+/// the method is verified.
 pub(crate) fn count_free(
     ctx: &TargetContext,
     usable: &UsableEvidence,
     method: Method,
     in_flight: Load,
-) -> usize {
+) -> FreePods {
     let mut busy = usable.count_in_flight();
     busy += if ctx.takes_nothing_away() {
         ctx.count_lost()
@@ -49,11 +58,19 @@ pub(crate) fn count_free(
     } else {
         0
     };
-    let fits = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods + beside), kind).is_ok();
-    while free > 0 && !fits(free) {
+    let check = |pods| check_budget(&ctx.pass, in_flight, ctx.load(pods + beside), kind);
+    let closed = if free == 0 {
+        Some(pacing_gate(ctx, None))
+    } else {
+        check(1).err()
+    };
+    while free > 0 && check(free).is_err() {
         free -= 1;
     }
-    free
+    FreePods {
+        count: free,
+        closed,
+    }
 }
 
 /// Returns how many pods may connect by themselves while the name is narrowed: those that are not Ready.
@@ -111,12 +128,15 @@ fn select_urgent<'a>(
     let mut free = count_free_pods(ctx);
     let mut to_replace = count_free_to_replace(ctx);
     let exempt = is_exempt(ctx, urgency.is_urgent);
+    let mut exempt_left = count_free_exempt(ctx).unwrap_or(0);
     let verified = ctx.is_verified();
     let mut canary = false;
     let mut pods = claimable_pods(ctx, &decision.urgent);
     pods.retain(|candidate| {
         if exempt && !candidate.pod.ready {
-            return true;
+            let goes = exempt_left > 0;
+            exempt_left -= usize::from(goes);
+            return goes;
         }
         // One pod shows first that the method works.
         if !verified && canary {

@@ -7,7 +7,8 @@ use crate::gates::pacing::{
 };
 use crate::gates::workload::single_replica_gate;
 use crate::runs::canary::{
-    Canary, check_stamped_canary, count_unanswered_canaries, most_unanswered_canaries,
+    Canary, check_stamped_canary, count_free_exempt, count_unanswered_canaries,
+    most_unanswered_canaries,
 };
 use crate::target::{Stage, TargetContext};
 use crate::types::{ClosedGate, Gate, Step};
@@ -95,7 +96,7 @@ fn select_pods(
     if storm_cap.is_some() {
         candidates.exempt.clear();
     }
-    candidates.exempt.truncate(STORM_CAP_PER_SECOND);
+    let withheld = candidates.cut_exempt(ctx).err();
     let interval = interval_end(ctx);
     let pace = match (interval, ctx.found.left_of_step) {
         (None, _) => StepPace::New,
@@ -104,7 +105,7 @@ fn select_pods(
     };
     let canary = candidates.cut_to_pace(ctx, pace)?;
     if candidates.len() == 0 {
-        return Err(pacing_gate(ctx, interval.or(storm_cap)));
+        return Err(withheld.unwrap_or_else(|| pacing_gate(ctx, interval.or(storm_cap))));
     }
     let all = candidates.all().copied();
     let (pods, adds) = build_pod_steps(ctx, all, method, in_flight, |p| ctx.is_urgent(p))?;
@@ -126,7 +127,7 @@ enum StepPace {
 /// The stale pods that could go next, by why.
 #[derive(Default)]
 pub(crate) struct StaleCandidates<'a> {
-    /// Not Ready and exempt: they neither wait for the canary nor count against `maxUnavailable`.
+    /// Not Ready and exempt: they do not count against `maxUnavailable`, and wait only for the first of themselves.
     exempt: Vec<Candidate<'a>>,
     /// Started, and never stamped: once more.
     retry: Vec<Candidate<'a>>,
@@ -197,6 +198,17 @@ impl<'a> StaleCandidates<'a> {
         };
         let lists = [&self.exempt, &self.retry, first, second, &self.fallback];
         lists.into_iter().flatten()
+    }
+
+    /// Leaves as many exempt pods as may go at once.
+    fn cut_exempt(&mut self, ctx: &TargetContext) -> Result<(), ClosedGate> {
+        if self.exempt.is_empty() {
+            return Ok(());
+        }
+        let free = count_free_exempt(ctx);
+        let most = free.as_ref().copied().unwrap_or(0);
+        self.exempt.truncate(most.min(STORM_CAP_PER_SECOND));
+        free.map(|_| ())
     }
 
     /// Leaves out what must wait: for the interval, for the canary, or for other pods to come back. Returns the UID of

@@ -259,10 +259,16 @@ fn is_doubted(ctx: &TargetContext, pod: &PodFacts, trusted: Timestamp) -> bool {
         return false;
     };
     let cache = Settings::default().pod_cooldown;
+    let evidence = &ctx.found.evidence;
     let is_recent = |opened: Timestamp| moved.time.duration_since(opened) < cache;
-    let before = ctx.found.evidence.before.get(&pod.uid);
-    let mut before = before.map_or(&[][..], |sockets| sockets).iter();
-    before.any(|s| s.opened_after.is_some_and(is_recent)) && !has_reopened(ctx, pod, Some(trusted))
+    // What was open before the first reading is older than that, and no more is known of it.
+    let is_new_reader = evidence.read_since.is_none_or(is_recent);
+    let may_be_recent = |s: &Socket| s.opened_after.map_or(is_new_reader, is_recent);
+    // Another replica has recycled it, and this one does not know what it held.
+    let Some(before) = evidence.before.get(&pod.uid) else {
+        return !has_reopened(ctx, pod, Some(trusted));
+    };
+    before.iter().any(may_be_recent) && !has_reopened(ctx, pod, Some(trusted))
 }
 
 /// Whether every connection of a pod to the writer, and to the one before it, was opened after this time.

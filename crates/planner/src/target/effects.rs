@@ -2,13 +2,25 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Stage, TargetContext};
+use super::{Stage, TargetContext, owns_pods};
 use crate::times::add_duration;
 use dbbalance_api::spec::Method;
 use dbbalance_core::pod::{PodFacts, SinceClaim};
 
 /// How long after the method's timeout an effect is taken for one that got no answer: the answer has to be written.
 const ANSWER_GRACE: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long the first pod is watched at least (docs/adr/0010-canary-and-halting.md): a kubelet reports a container's end one or
+/// two seconds late.
+pub(crate) const CANARY_WATCH: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long after a recycle, and the watch of a first pod, an end of its app is laid to it
+/// (docs/adr/0010-canary-and-halting.md). What ends later has another cause.
+const BLAMED_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long before the epoch opened an app may have restarted by the change that raised it: a failover takes a minute or
+/// two, and DNS another (docs/adr/0010-canary-and-halting.md).
+const RESTARTED_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
 impl TargetContext<'_> {
     /// Whether the method leaves a pod as available as it was: it renews connections, and starts no other pod.
@@ -48,16 +60,44 @@ impl TargetContext<'_> {
         (is_stamped && !pod.is_born_since(&self.status)).then_some(true)
     }
 
-    /// Returns the container of a Ready pod that the recycle has ended instead of renewing its connections.
+    /// Returns the pods that a recycle may have harmed: also those in which no container runs any more.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &PodFacts> {
+        let owned = owns_pods(self.found, &self.status);
+        let pods = self.found.pods.iter().filter(move |_| owned);
+        pods.filter(|p| !p.terminating && !p.finished && !p.ignored)
+    }
+
+    /// Returns the container of a pod that the recycle has ended instead of renewing its connections. Whether the pod was
+    /// Ready does not matter: a probe that asks the database says nothing about the app.
     pub(crate) fn ended_container<'p>(&self, pod: &'p PodFacts) -> Option<&'p str> {
         let since = self
             .since_claim(pod)
             .filter(|_| self.takes_nothing_away())?;
-        let ended = since.ended.first().filter(|_| since.was_ready)?;
+        let until = self.policy.recycle.effect_timeout + CANARY_WATCH + BLAMED_FOR;
+        // Where the end is not dated, it is blamed on the recycle as long as it may be.
+        let ended = since.ended_at.unwrap_or(self.pass.now);
+        let ended = since
+            .ended
+            .first()
+            .filter(|_| ended <= add_duration(since.claimed, until))?;
         Some(ended)
     }
 
-    /// Whether a pod was Ready before this epoch's recycle, and is not now or had a container ended. Once the method is
+    /// Whether the recycle of a pod that was not Ready has been answered, and its containers run on.
+    pub(crate) fn has_outlasted_exempt(&self, pod: &PodFacts) -> bool {
+        let is_stamped = pod
+            .stamp
+            .as_ref()
+            .is_some_and(|s| s.policy == self.mark && s.epoch == self.status.due_epoch);
+        is_stamped && self.was_claimed_not_ready(pod) && self.ended_container(pod).is_none()
+    }
+
+    /// Whether the run has claimed a pod that was not Ready.
+    pub(crate) fn was_claimed_not_ready(&self, pod: &PodFacts) -> bool {
+        self.since_claim(pod).is_some_and(|s| !s.was_ready)
+    }
+
+    /// Whether a pod was Ready before this epoch's recycle and is not now, or had a container ended. Once the method is
     /// verified, a pod that did not answer and is not Ready is taken for one that was lost, as with its node.
     pub(crate) fn is_worse(&self, pod: &PodFacts) -> bool {
         self.ended_container(pod).is_some()
@@ -75,7 +115,7 @@ impl TargetContext<'_> {
     /// may have been lost by the same cause as are not Ready without a recycle. A pod that is Ready again after its app
     /// has ended is as available as before, and holds no other.
     pub(crate) fn count_lost(&self) -> usize {
-        let lost = self.counted.iter();
+        let lost = self.standing();
         let lost = lost.filter(|p| !p.ready && self.is_worse(p)).count();
         lost.saturating_sub(self.count_lost_by_others())
     }
@@ -125,9 +165,36 @@ impl TargetContext<'_> {
         failed.count()
     }
 
-    /// Returns the number of pods whose app the method has ended.
+    /// Whether a pod is still there on which all has failed that may be tried, Ready or not: one whose readiness flaps is
+    /// not gone.
+    pub(crate) fn has_failed_pods(&self) -> bool {
+        let mut failed = self.standing().filter(|p| self.stage(p) == Stage::Failed);
+        failed.any(|p| self.was_ready(p) != Some(false))
+    }
+
+    /// Returns the number of pods whose app the method has ended. Of pods that were not Ready, as many may have ended by
+    /// the change itself as have without a recycle, as where a liveness probe asks the database.
     pub(crate) fn count_ended(&self) -> usize {
-        let pods = self.counted.iter();
-        pods.filter(|p| self.ended_container(p).is_some()).count()
+        let ended = self
+            .standing()
+            .filter(|p| self.ended_container(p).is_some());
+        let (not_ready, ready): (Vec<_>, Vec<_>) =
+            ended.partition(|p| self.was_claimed_not_ready(p));
+        ready.len() + not_ready.len().saturating_sub(self.count_ended_by_others())
+    }
+
+    /// Returns the number of pods whose app has ended since the change, and that no recycle of this run has touched.
+    fn count_ended_by_others(&self) -> usize {
+        let target = &self.status;
+        let opened = target
+            .urgent_open_time
+            .as_ref()
+            .or(target.open_time.as_ref());
+        let Some(from) = opened.map(|t| add_duration(t.0, -RESTARTED_BEFORE)) else {
+            return 0;
+        };
+        let has_ended = |p: &&PodFacts| p.restarts > 0 && p.last_started.is_none_or(|s| s >= from);
+        let pods = self.standing().filter(|p| self.since_claim(p).is_none());
+        pods.filter(has_ended).count()
     }
 }

@@ -89,6 +89,12 @@ pub(crate) fn unread(world: &mut World) {
     };
 }
 
+/// Lets evidence be silent since this time.
+pub(crate) fn silence(world: &mut World, second: i64) {
+    unread(world);
+    world.targets[0].evidence.silent_since = Some(super::at(second));
+}
+
 /// Lets the last eight looks before this time, one each 100 ms, name these instances.
 pub(crate) fn looks(world: &mut World, second: i64, reader: &str, writer: &str) {
     let named = |instance: &str| -> Vec<DnsSample> {

@@ -114,7 +114,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     let gentle = [Method::Signal, Method::Http, Method::Annotate].contains(&spec.recycle.method);
     let mark = world.policy.mark();
     let recycled = Recycled::of(world, index, recorded);
-    let (mut taken, mut replaced, mut exempt) = (0, 0, 0);
+    let (mut taken, mut replaced, mut exempt, mut first_exempt) = (0, 0, 0, 0);
     for s in steps {
         let pod = found.pods.iter().find(|p| p.uid == s.uid).unwrap();
         assert!(pod.started.is_some() && !pod.terminating && !pod.finished && !pod.ignored);
@@ -132,6 +132,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
                 "a harmful method goes on"
             );
             exempt += 1;
+            first_exempt += usize::from(!begun);
         } else if pod.ready || gentle {
             taken += usize::from(!begun);
         } else {
@@ -139,6 +140,11 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
         }
     }
     assert!(exempt <= STORM_CAP_PER_SECOND, "a storm of {exempt}");
+    let is_verified = matches!(step, Step::Pods { verify_key, .. } if recorded.method_verified.as_ref() == Some(verify_key));
+    assert!(
+        is_verified || recycled.outlasted || first_exempt <= 1 + recycled.silent,
+        "{first_exempt} pods that are not Ready at once, by a method that none has shown to work"
+    );
     let wanted = wanted(found);
     // A failover's pods are broken while they wait, and a percentage rounds up until a recycle has harmed one.
     let urgent = |p: &PodFacts| {
@@ -187,6 +193,10 @@ struct Recycled {
     has_harmed: bool,
     /// Not Ready without a recycle.
     lost_by_others: usize,
+    /// Whether a pod that was not Ready has answered, and its app runs on.
+    outlasted: bool,
+    /// Claimed, and no answer.
+    silent: usize,
 }
 
 impl Recycled {
@@ -212,10 +222,19 @@ impl Recycled {
         });
         let others =
             counted().filter(|p| !p.ready && !mine(p) && !is_stamped(world, p, target.due_epoch));
+        let outlasted = |p: &PodFacts| {
+            mine(p)
+                && is_stamped(world, p, target.due_epoch)
+                && p.since_claim
+                    .as_ref()
+                    .is_some_and(|s| !s.was_ready && s.ended.is_empty())
+        };
         Self {
             worse: worse.count(),
             has_harmed,
             lost_by_others: others.count(),
+            outlasted: counted().any(outlasted),
+            silent: counted().filter(|p| p.claim.is_some()).count(),
         }
     }
 }

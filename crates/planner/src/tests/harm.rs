@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use serde_json::json;
+
 use crate::testing::{at, claim, look, pod, record, running, since_claim, stamp, verified, verify};
 use crate::world::World;
 use crate::{Gate, Notice};
@@ -321,4 +323,196 @@ fn a_halt_that_cannot_pass_is_not_tried_again() {
     let world = record(world, 130);
     assert_eq!(run(&world).halted_reason, Some(HaltReason::StampReverted));
     assert_eq!(run(&world).retry_time, None);
+}
+
+#[test]
+fn a_signal_that_ends_the_app_of_pods_that_are_not_ready_stops_at_the_first_of_them() {
+    // Probes ask the database, so a failover makes all pods not Ready; and the app dies of the signal that it catches.
+    let mut world = running(Method::Signal, 60, Trigger::Failover);
+    for pod in &mut world.targets[0].pods {
+        pod.ready = false;
+    }
+    world.status.targets[0].run.as_mut().unwrap().ready = 0;
+    let mut ended = 0;
+    for second in 111..125 {
+        let plan = look(&world, second);
+        let taken: Vec<String> = plan.takes().into_iter().map(str::to_owned).collect();
+        world.status = plan.status;
+        if !taken.is_empty() {
+            let run = world.status.targets[0].run.as_mut().unwrap();
+            run.last_step_time = Some(Time(at(second)));
+        }
+        for pod in &mut world.targets[0].pods {
+            if taken.contains(&pod.name) {
+                let mut since = since_claim(&claim(2, 1, second), false);
+                since.ended = vec!["app".to_owned()];
+                pod.since_claim = Some(since);
+                pod.stamp = Some(stamp(2));
+                pod.restarts += 1;
+                ended += 1;
+            }
+        }
+    }
+    assert_eq!(ended, 1, "none of 60 has shown that the method works");
+    assert_eq!(run(&world).halted_reason, Some(HaltReason::AppEnded));
+}
+
+#[test]
+fn an_app_that_has_ended_and_waits_for_its_restart_is_seen_as_well() {
+    let mut world = all_not_ready(running(Method::Signal, 12, FAILOVER));
+    stepped(&mut world, 111);
+    recycled(&mut world, 0, 111);
+    let pod = &mut world.targets[0].pods[0];
+    pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
+    pod.started = None;
+    let world = record(world, 113);
+    assert_eq!(run(&world).halted_reason, Some(HaltReason::AppEnded));
+}
+
+#[test]
+fn pods_that_are_not_ready_follow_the_first_of_them_when_it_has_run_on() {
+    let mut world = all_not_ready(running(Method::Signal, 30, FAILOVER));
+    assert_eq!(look(&world, 111).takes(), ["web-0"]);
+    stepped(&mut world, 111);
+    claimed(&mut world, 0, 1, 111);
+    assert!(look(&world, 112).takes().is_empty(), "it has not answered");
+    world.targets[0].pods[0].claim = None;
+    recycled(&mut world, 0, 111);
+    let plan = look(&world, 113);
+    assert!(plan.takes().is_empty(), "a kubelet reports an end late");
+    assert_eq!(plan.wake, Some(at(116)), "{}", plan.why());
+    assert_eq!(look(&world, 116).takes().len(), 10);
+}
+
+#[test]
+fn pods_that_are_not_ready_do_not_wait_for_one_that_does_not_answer() {
+    let mut world = all_not_ready(running(Method::Http, 30, FAILOVER));
+    stepped(&mut world, 111);
+    claimed(&mut world, 0, 1, 111);
+    assert!(look(&world, 116).takes().is_empty());
+    assert_eq!(look(&world, 118).takes().len(), 2, "one more each time");
+    let since = world.targets[0].pods[0].since_claim.as_mut().unwrap();
+    since.refused = true;
+    assert_eq!(
+        look(&world, 116).takes().len(),
+        2,
+        "nor for one that refuses"
+    );
+}
+
+#[test]
+fn apps_that_end_by_the_failover_itself_are_not_laid_to_the_method() {
+    let mut world = all_not_ready(verified(Method::Signal, 12, FAILOVER));
+    for index in 0..6 {
+        recycled(&mut world, index, 111);
+        let pod = &mut world.targets[0].pods[index];
+        pod.since_claim.as_mut().unwrap().ended = vec!["app".into()];
+    }
+    for pod in &mut world.targets[0].pods[6..] {
+        pod.restarts = 1;
+        pod.last_started = Some(at(95));
+    }
+    let world = record(world, 113);
+    assert_eq!(run(&world).result, RunResult::Running);
+}
+
+#[test]
+fn a_pod_whose_readiness_flaps_does_not_resume_a_halted_run_without_end() {
+    let mut world = running(Method::Http, 6, Trigger::ReaderAdded);
+    let mut attempts = 0;
+    let mut now = 111;
+    for _ in 0..40 {
+        // The hook answers 500, twice on the first pod: the run halts.
+        let plan = look(&world, now);
+        let taken: Vec<String> = plan.takes().into_iter().map(str::to_owned).collect();
+        attempts += taken.len();
+        world.status = plan.status;
+        if !taken.is_empty() {
+            let run = world.status.targets[0].run.as_mut().unwrap();
+            run.last_step_time = Some(Time(at(now)));
+        }
+        for pod in &mut world.targets[0].pods {
+            if taken.contains(&pod.name) {
+                pod.since_claim = Some(since_claim(&claim(2, 1, now), true));
+                pod.claim = Some(claim(2, 3, now));
+            }
+        }
+        now += 20;
+        world = record(world, now);
+        // Its readiness flaps, for a reason of its own.
+        for pod in &mut world.targets[0].pods {
+            pod.ready = pod.claim.is_none();
+        }
+        now += 20;
+        world = record(world, now);
+        for pod in &mut world.targets[0].pods {
+            pod.ready = true;
+        }
+        now += 20;
+    }
+    assert_eq!(attempts, 1, "the pod that failed is still there");
+}
+
+#[test]
+fn failed_pods_that_are_replaced_one_after_the_other_resume_a_run_with_growing_pauses() {
+    let mut world = verified(Method::Signal, 12, ADDED);
+    let mut resumed = Vec::new();
+    for second in (130..40_000).step_by(10) {
+        let running = run(&world).result == RunResult::Running;
+        if running {
+            for index in 0..2 {
+                let pod = &mut world.targets[0].pods[index];
+                pod.uid = format!("uid-{index}-{second}");
+                pod.claim = Some(claim(2, 3, second));
+            }
+        } else {
+            for pod in &mut world.targets[0].pods[..2] {
+                pod.claim = None;
+            }
+        }
+        world = record(world, second);
+        if !running && run(&world).result == RunResult::Running {
+            resumed.push(second);
+        }
+    }
+    assert_eq!(resumed.len(), 8, "{resumed:?}");
+    let pauses = resumed.windows(2).map(|w| w[1] - w[0]);
+    let pauses: Vec<i64> = pauses.collect();
+    assert!(pauses.is_sorted() && pauses[6] > 1800, "{pauses:?}");
+}
+
+#[test]
+fn a_crash_hours_after_a_recycle_is_not_laid_to_it() {
+    let mut world = verified(Method::Signal, 12, Trigger::ReaderAdded);
+    let run = world.status.targets[0].run.as_mut().unwrap();
+    run.last_step_time = Some(Time(at(111)));
+    for index in [0, 1] {
+        let pod = &mut world.targets[0].pods[index];
+        pod.since_claim = Some(since_claim(&claim(2, 1, 111), true));
+        pod.stamp = Some(stamp(2));
+    }
+    // Then a window holds the run for the day, and two pods run out of memory in the afternoon.
+    world.spec.windows = serde_json::from_value(json!([{
+        "name": "day", "type": "Deny", "schedule": "* * * * *", "durationSeconds": 3600,
+    }]))
+    .unwrap();
+    let world = record(world, 120);
+    let mut world = record(world, 20_000);
+    for index in [0, 1] {
+        let pod = &mut world.targets[0].pods[index];
+        let since = pod.since_claim.as_mut().unwrap();
+        since.ended = vec!["app".to_owned()];
+    }
+    let plan = look(&world, 25_000);
+    assert_eq!(plan.gate(), Some(Gate::Window), "{}", plan.why());
+    let run = plan.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.result, RunResult::Running, "{:?}", run.halted_reason);
+    assert_ne!(run.halted_reason, Some(HaltReason::AppEnded));
+    // An end soon after the recycle is blamed on it, however late it is seen.
+    for pod in &mut world.targets[0].pods[..2] {
+        pod.since_claim.as_mut().unwrap().ended_at = Some(at(150));
+    }
+    let plan = look(&world, 25_000);
+    let run = plan.status.targets[0].run.as_ref().unwrap();
+    assert_eq!(run.halted_reason, Some(HaltReason::AppEnded));
 }

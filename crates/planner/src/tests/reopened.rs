@@ -10,6 +10,7 @@ use crate::world::World;
 use crate::{Gate, Step};
 use dbbalance_api::spec::Method;
 use dbbalance_api::status::Trigger;
+use dbbalance_core::evidence::Socket;
 use serde_json::json;
 
 /// Pools of 10 to each endpoint.
@@ -145,6 +146,36 @@ fn pods_that_had_not_looked_up_for_long_are_renewed_once() {
     let plan = look(&renewed_soon(60), 106);
     let run = plan.status.targets[0].run.as_ref().unwrap();
     assert!(run.end_time.is_some(), "{}", plan.why());
+}
+
+#[test]
+fn pods_that_another_replica_has_renewed_are_doubted_as_well() {
+    let mut world = renewed_soon(60);
+    world.targets[0].evidence.before.clear();
+    assert_eq!(gate(&look(&world, 106)), Some(Gate::Dns));
+
+    // It had read them for a few seconds when it renewed them itself.
+    let mut world = renewed_soon(60);
+    for sockets in world.targets[0].evidence.before.values_mut() {
+        let undated = sockets.iter().cloned().map(|socket| Socket {
+            opened_after: None,
+            ..socket
+        });
+        *sockets = undated.collect();
+    }
+    let ended = |world: &World| {
+        let plan = look(world, 106);
+        plan.status.targets[0]
+            .run
+            .as_ref()
+            .unwrap()
+            .end_time
+            .is_some()
+    };
+    world.targets[0].evidence.read_since = Some(at(95));
+    assert!(!ended(&world));
+    world.targets[0].evidence.read_since = Some(at(60));
+    assert!(ended(&world));
 }
 
 #[test]

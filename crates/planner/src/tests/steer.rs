@@ -1,6 +1,6 @@
 //! Measured targets: connections decide who moves, stamps record.
 
-use crate::testing::measured::{looks, measured, read, read_one, sockets, unread};
+use crate::testing::measured::{looks, measured, read, read_one, silence, sockets, unread};
 use crate::testing::{UID, at, due_at, look, pods_of, record, stamp, verify, view};
 use crate::world::{TopologyState, World};
 use crate::{Gate, Notice, Plan, Step};
@@ -291,7 +291,7 @@ fn a_first_pod_that_keeps_its_connections_halts_the_run_at_the_deadline() {
 fn without_evidence_nothing_moves_but_after_a_failover_stamps_decide_in_the_end() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "bac", Trigger::Failover);
-    unread(&mut world);
+    silence(&mut world, 90);
     let plan = look(&world, 110);
     assert_eq!((names(&plan).len(), gate(&plan)), (0, Some(Gate::Evidence)));
     assert_eq!(plan.status.balance[0].state, BalanceState::Unknown);
@@ -495,7 +495,7 @@ fn evidence_that_says_nothing_holds_no_longer_than_the_deadline() {
     let mut world = measured(Method::Signal, &EVEN);
     world = changed(world, "abcd", Trigger::ReaderAdded);
     world = record(world, 110);
-    unread(&mut world);
+    silence(&mut world, 90);
     assert_eq!(gate(&look(&world, 999)), Some(Gate::Evidence));
     let world = record(world, 1001);
     let plan = look(&world, 1002);

@@ -229,3 +229,35 @@ fn a_name_has_a_condition_while_it_is_steered_and_only_then() {
     world.spec.dns.steering = None;
     assert_eq!(show(&mut world), None);
 }
+
+#[test]
+fn evictions_that_are_refused_for_minutes_are_a_stalled_condition_that_names_the_budget() {
+    let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
+    let world = world(&pod_of("ReplicaSet", &running));
+    let now: Timestamp = "2026-05-04T04:00:00Z".parse().unwrap();
+    let findings = dbbalance_planner::policy::PolicyFindings::of(&world);
+    let parsed = dbbalance_planner::policy::Policy::try_from_spec(&world.spec, findings);
+    let plan = dbbalance_planner::plan(&world, &parsed, now);
+    let mut written: DbBalancePolicyStatus = status("2026-05-04T03:50:00Z");
+    written.targets[0].run = serde_json::from_value(json!({
+        "target": "pay", "epoch": 2, "triggers": ["Failover"], "startTime": "2026-05-04T03:54:00Z",
+        "lastProgressTime": "2026-05-04T03:54:00Z", "pods": 1, "ready": 1, "stale": 1, "recycled": 0,
+        "failed": 0, "result": "Running"
+    }))
+    .unwrap();
+    written.plan = serde_json::from_value(json!([{
+        "target": "pay", "action": "recycle", "waitingFor": "DisruptionBudget",
+        "message": "evicting pod bank/pay-1: the budget pay needs 1 healthy pod"
+    }]))
+    .unwrap();
+    let stalled = |now: &str| {
+        let mut status = written.clone();
+        set_conditions(&mut status, &world, &parsed, &plan, now.parse().unwrap());
+        let found = conditions::find_condition(&status.conditions, ConditionType::Stalled);
+        found.map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    assert_eq!(stalled("2026-05-04T03:58:59Z"), None);
+    let (reason, message) = stalled("2026-05-04T03:59:00Z").unwrap();
+    assert_eq!(reason, "EvictionsRefused");
+    assert!(message.contains("budget pay"), "{message}");
+}
