@@ -168,9 +168,11 @@ async fn an_effect_that_lasts_longer_than_its_pass_goes_on_and_the_next_pass_tak
     assert_eq!((state.unfinished, state.late_results.len()), (0, 2));
     let (current, mut world) = observe_world(&two_targets(), &ctx).await.unwrap();
     for name in ["web", "pay"] {
-        let mut target = dbbalance_api::status::TargetStatus::default();
-        target.name = name.to_owned();
-        target.due_epoch = 2;
+        let target = dbbalance_api::status::TargetStatus {
+            name: name.to_owned(),
+            due_epoch: 2,
+            ..dbbalance_api::status::TargetStatus::default()
+        };
         world.status.targets.push(target);
     }
     let mut steps = vec![step(&world, 0), step(&world, 1)];
