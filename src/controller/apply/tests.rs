@@ -11,7 +11,6 @@ use crate::controller::context::Context;
 use crate::controller::observe::observe_world;
 use crate::controller::testing::{add_deployment, context, policy};
 use crate::k8s::watch::testing::FilledStores;
-use dbbalance_api::status::TargetStatus;
 use dbbalance_core::balance::ReaderShares;
 use dbbalance_core::budget::Load;
 use dbbalance_core::narrow::NameAction;
@@ -169,11 +168,12 @@ async fn an_effect_that_lasts_longer_than_its_pass_goes_on_and_the_next_pass_tak
     assert_eq!((state.unfinished, state.late_results.len()), (0, 2));
     let (current, mut world) = observe_world(&two_targets(), &ctx).await.unwrap();
     for name in ["web", "pay"] {
-        world.status.targets.push(TargetStatus {
+        let target = dbbalance_api::status::TargetStatus {
             name: name.to_owned(),
             due_epoch: 2,
-            ..TargetStatus::default()
-        });
+            ..dbbalance_api::status::TargetStatus::default()
+        };
+        world.status.targets.push(target);
     }
     let mut steps = vec![step(&world, 0), step(&world, 1)];
     for target in &mut steps {

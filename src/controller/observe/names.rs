@@ -21,12 +21,12 @@ pub fn steered_key(
     spec: &DbBalancePolicySpec,
     status: Option<&DbBalancePolicyStatus>,
 ) -> Option<NameKey> {
-    let named = spec.dns.steering.as_ref().map(|s| (s.via, &s.reader));
+    let wanted = spec.dns.steering.as_ref().map(|s| (s.via, &s.reader));
     let recorded = || {
         let dns = status?.dns.as_ref()?;
         Some((dns.via, &dns.service))
     };
-    let (via, reader) = named.or_else(recorded)?;
+    let (via, reader) = wanted.or_else(recorded)?;
     Some(names.key_of(via, namespace, reader))
 }
 

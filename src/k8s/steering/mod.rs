@@ -1,4 +1,4 @@
-//! Watches the Services and EndpointSlices that policies may narrow, and writes where they lead.
+//! Watches the Services and `EndpointSlice`s that policies may narrow, and writes where they lead.
 //!
 //! - `ranges` says which addresses may be written.
 //! - `observed` turns an object to what the planner decides on. It is pure.

@@ -1,4 +1,4 @@
-//! Turns a Service or an EndpointSlice to what stands under the name of `spec.dns.steering`.
+//! Turns a Service or an `EndpointSlice` to what stands under the name of `spec.dns.steering`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -135,7 +135,7 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let read = within_limit(api.get_opt(&key.name)).await;
-    read.map_err(|failure| match to_outcome(failure, key, "reading") {
+    read.map_err(|failure| match to_outcome(&failure, key, "reading") {
         NameWrite::Failed(message) => message,
         _ => format!(
             "reading {} {}/{}",
@@ -158,7 +158,7 @@ async fn patch_slice(
     if matches!(lead, NameDestination::Instance { .. }) {
         others = within_limit(list_other_slices(api, &key.name))
             .await
-            .map_err(|e| to_outcome(e, key, "listing the slices of"))?;
+            .map_err(|e| to_outcome(&e, key, "listing the slices of"))?;
         if !others.is_empty() {
             if let Some(NameState::Slice { slice, .. }) = names.state(key) {
                 names.record(key, NameState::Slice { slice, others });
@@ -180,7 +180,7 @@ where
     };
     within_limit(api.patch(&key.name, &params, &Patch::Merge(body)))
         .await
-        .map_err(|e| to_outcome(e, key, "patching"))
+        .map_err(|e| to_outcome(&e, key, "patching"))
 }
 
 /// Why a request gave no object; `None` if there was no answer in time.
@@ -195,7 +195,7 @@ async fn within_limit<T>(
     }
 }
 
-fn to_outcome(failure: RequestFailure, key: &NameKey, doing: &str) -> NameWrite {
+fn to_outcome(failure: &RequestFailure, key: &NameKey, doing: &str) -> NameWrite {
     let what = format!(
         "{doing} {} {}/{}",
         key.via.as_str(),

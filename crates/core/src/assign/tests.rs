@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -107,8 +109,8 @@ fn pods_that_may_not_move_stay() {
         pod.movable = false;
     }
     let moves = assign(&pods, &equal(2));
-    let moved: Vec<&str> = moves.iter().map(|m| m.pod.as_str()).collect();
-    assert_eq!(moved, ["p4", "p5"]);
+    let ids: Vec<&str> = moves.iter().map(|m| m.pod.as_str()).collect();
+    assert_eq!(ids, ["p4", "p5"]);
 }
 
 #[test]
@@ -118,8 +120,8 @@ fn the_pods_that_serve_nobody_and_were_disturbed_least_move_first() {
     pods[1].recycles = 1;
     pods[3].ready = false;
     let moves = assign(&pods, &equal(2));
-    let moved: Vec<&str> = moves.iter().map(|m| m.pod.as_str()).collect();
-    assert_eq!(moved, ["p3", "p2"]);
+    let ids: Vec<&str> = moves.iter().map(|m| m.pod.as_str()).collect();
+    assert_eq!(ids, ["p3", "p2"]);
 }
 
 #[test]
@@ -240,10 +242,10 @@ proptest! {
             .map(|(number, home)| pod(number, Some(*home), size(number)))
             .collect();
         let moves = assign(&pods, &readers);
-        let mut moved: Vec<_> = moves.iter().map(|m| &m.pod).collect();
-        moved.sort();
-        moved.dedup();
-        prop_assert_eq!(moved.len(), moves.len(), "a pod moves once");
+        let mut ids: Vec<_> = moves.iter().map(|m| &m.pod).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), moves.len(), "a pod moves once");
         for assignment in &moves {
             let to = readers.iter().find(|r| r.instance == assignment.to).unwrap();
             prop_assert!(to.weight > 0, "a reader without weight receives nothing");

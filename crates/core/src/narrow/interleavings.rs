@@ -109,7 +109,7 @@ impl Stage {
             6 => one.wanted = None,
             7 => one.stops.is_urgent = flip,
             8 => one.stops.is_suspended = flip,
-            9 if number % 2 == 0 => one.stops.is_paused = flip,
+            9 if number.is_multiple_of(2) => one.stops.is_paused = flip,
             9 => one.stops.is_held_wide = flip,
             10 => one.stops.is_deleted = flip,
             11 => one.stops.is_observing = flip,

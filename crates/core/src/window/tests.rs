@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 use super::*;
 
 fn window(kind: WindowType, schedule: &str, duration: i32, zone: &str, spread: i32) -> Window {

@@ -247,23 +247,21 @@ impl TargetPlanner<'_, '_> {
             let fleet = u32::try_from(ctx.counted.len()).unwrap_or(u32::MAX);
             count_repeats(&mut decision.memory, taken, fleet, ctx.pass.now);
         }
-        Ok(match selected {
-            Some((step, adds)) => TargetOutcome::Step(SelectedStep {
+        Ok(if let Some((step, adds)) = selected {
+            TargetOutcome::Step(SelectedStep {
                 step,
                 adds,
                 memory: Some(decision.memory),
-            }),
-            None => {
-                let is_idle = decision.wait == Some(Wait::NothingFree);
-                let closed = free.closed.filter(|_| is_idle);
-                TargetOutcome::Wait(BalanceWait {
-                    closed: closed
-                        .unwrap_or_else(|| balance_gate(&ctx.pass, decision.wait.as_ref())),
-                    memory: decision.memory,
-                    needs_reading: decision.measure,
-                    is_idle,
-                })
-            }
+            })
+        } else {
+            let is_idle = decision.wait == Some(Wait::NothingFree);
+            let closed = free.closed.filter(|_| is_idle);
+            TargetOutcome::Wait(BalanceWait {
+                closed: closed.unwrap_or_else(|| balance_gate(&ctx.pass, decision.wait.as_ref())),
+                memory: decision.memory,
+                needs_reading: decision.measure,
+                is_idle,
+            })
         })
     }
 

@@ -76,6 +76,7 @@ fn check_opening(world: &World, plan: &Plan, now: Timestamp) {
     }
 }
 
+#[allow(clippy::too_many_lines)] // one rule after the other
 fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     let Some(step) = &plan.targets[index].step else {
         return;

@@ -157,9 +157,9 @@ fn pods_that_another_replica_has_renewed_are_doubted_as_well() {
     // It had read them for a few seconds when it renewed them itself.
     let mut world = renewed_soon(60);
     for sockets in world.targets[0].evidence.before.values_mut() {
-        let undated = sockets.iter().cloned().map(|socket| Socket {
+        let undated = sockets.iter().map(|socket| Socket {
             opened_after: None,
-            ..socket
+            ..socket.clone()
         });
         *sockets = undated.collect();
     }
