@@ -80,11 +80,11 @@ impl<'a> TargetContext<'a> {
         let mark = pass.world.policy.mark();
         let policy = &pass.policy.targets[index];
         let evicts = policy.recycle.method == Method::Evict;
-        let (refused, counted): (Vec<_>, Vec<_>) = if !owns_pods(found, &status) {
-            (Vec::new(), Vec::new())
-        } else {
+        let (refused, counted): (Vec<_>, Vec<_>) = if owns_pods(found, &status) {
             let pods = found.pods.iter().filter(|p| p.is_counted());
             pods.partition(|p| evicts && p.eviction_refusal().is_some())
+        } else {
+            (Vec::new(), Vec::new())
         };
         let stale = counted
             .iter()

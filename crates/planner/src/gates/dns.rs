@@ -82,9 +82,9 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<DnsAdmissio
         since: now,
         after: before.map(|t| t.0),
     };
-    let check = |endpoint: Endpoint| match ctx.policy.has_pool(endpoint) {
-        true => check_pools([endpoint], &expected, &ctx.pass.world.dns, now),
-        false => Ok(()),
+    let check = |endpoint: Endpoint| {
+        let pools = Some(endpoint).filter(|e| ctx.policy.has_pool(*e));
+        check_pools(pools, &expected, &ctx.pass.world.dns, now)
     };
     let until = deadline(ctx);
     let is_late = until.is_some_and(|at| at <= now);
