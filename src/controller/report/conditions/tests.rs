@@ -199,6 +199,7 @@ fn evictions_that_are_refused_for_minutes_are_a_stalled_condition_that_names_the
     assert!(message.contains("budget pay"), "{message}");
 }
 
+#[test]
 fn the_condition_of_a_drain_is_there_while_a_drain_is_asked_for() {
     let running = json!({"running": {"startedAt": "2026-05-04T03:00:05Z"}});
     let mut world = world(&pod_of("ReplicaSet", &running));
