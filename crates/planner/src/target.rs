@@ -2,8 +2,6 @@
 
 mod effects;
 
-pub(crate) use effects::CANARY_WATCH;
-
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +18,18 @@ use dbbalance_core::hash::StableHash;
 use dbbalance_core::pod::{OwnerRef, PodFacts};
 use dbbalance_core::stamp::{Attempt, Claim, MoveCounter, PolicyMark, Stamp};
 use dbbalance_core::topology::{Fingerprint, Topology};
+
+/// How long the first pod is watched at least (docs/adr/0010-canary-and-halting.md): a kubelet reports a container's end one or
+/// two seconds late.
+pub(crate) const CANARY_WATCH: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long after a recycle, and the watch of a first pod, an end of its app is laid to it
+/// (docs/adr/0010-canary-and-halting.md). What ends later has another cause.
+const BLAMED_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long before the epoch opened an app may have restarted by the change that raised it: a failover takes a minute or
+/// two, and DNS another (docs/adr/0010-canary-and-halting.md).
+const RESTARTED_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What all targets of a pass share.
 #[derive(Clone, Copy)]

@@ -247,22 +247,22 @@ impl TargetPlanner<'_, '_> {
             let fleet = u32::try_from(ctx.counted.len()).unwrap_or(u32::MAX);
             count_repeats(&mut decision.memory, taken, fleet, ctx.pass.now);
         }
-        Ok(if let Some((step, adds)) = selected {
-            TargetOutcome::Step(SelectedStep {
+        if let Some((step, adds)) = selected {
+            return Ok(TargetOutcome::Step(SelectedStep {
                 step,
                 adds,
                 memory: Some(decision.memory),
-            })
-        } else {
-            let is_idle = decision.wait == Some(Wait::NothingFree);
-            let closed = free.closed.filter(|_| is_idle);
-            TargetOutcome::Wait(BalanceWait {
-                closed: closed.unwrap_or_else(|| balance_gate(&ctx.pass, decision.wait.as_ref())),
-                memory: decision.memory,
-                needs_reading: decision.measure,
-                is_idle,
-            })
-        })
+            }));
+        }
+        let wait = decision.wait.as_ref();
+        let is_idle = wait == Some(&Wait::NothingFree);
+        let closed = free.closed.filter(|_| is_idle);
+        Ok(TargetOutcome::Wait(BalanceWait {
+            closed: closed.unwrap_or_else(|| balance_gate(&ctx.pass, wait)),
+            memory: decision.memory,
+            needs_reading: decision.measure,
+            is_idle,
+        }))
     }
 
     /// Takes a step. One of the balance is watched until its pods are back.

@@ -83,11 +83,8 @@ pub(crate) fn check_step(ctx: &TargetContext, step: &Step) -> Result<DnsAdmissio
         after: before.map(|t| t.0),
     };
     let check = |endpoint: Endpoint| {
-        if ctx.policy.has_pool(endpoint) {
-            check_pools([endpoint], &expected, &ctx.pass.world.dns, now)
-        } else {
-            Ok(())
-        }
+        let pools = Some(endpoint).filter(|e| ctx.policy.has_pool(*e));
+        check_pools(pools, &expected, &ctx.pass.world.dns, now)
     };
     let until = deadline(ctx);
     let is_late = until.is_some_and(|at| at <= now);

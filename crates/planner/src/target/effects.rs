@@ -2,25 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Stage, TargetContext, owns_pods};
+use super::{BLAMED_FOR, CANARY_WATCH, RESTARTED_BEFORE, Stage, TargetContext, owns_pods};
 use crate::times::add_duration;
 use dbbalance_api::spec::Method;
 use dbbalance_core::pod::{PodFacts, SinceClaim};
 
 /// How long after the method's timeout an effect is taken for one that got no answer: the answer has to be written.
 const ANSWER_GRACE: SignedDuration = SignedDuration::from_secs(1);
-
-/// How long the first pod is watched at least (docs/adr/0010-canary-and-halting.md): a kubelet reports a container's end one or
-/// two seconds late.
-pub(crate) const CANARY_WATCH: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long after a recycle, and the watch of a first pod, an end of its app is laid to it
-/// (docs/adr/0010-canary-and-halting.md). What ends later has another cause.
-const BLAMED_FOR: SignedDuration = SignedDuration::from_mins(1);
-
-/// How long before the epoch opened an app may have restarted by the change that raised it: a failover takes a minute or
-/// two, and DNS another (docs/adr/0010-canary-and-halting.md).
-const RESTARTED_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
 impl TargetContext<'_> {
     /// Whether the method leaves a pod as available as it was: it renews connections, and starts no other pod.

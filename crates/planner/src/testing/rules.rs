@@ -141,11 +141,7 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
         }
     }
     assert!(exempt <= STORM_CAP_PER_SECOND, "a storm of {exempt}");
-    let is_verified = matches!(step, Step::Pods { verify_key, .. } if recorded.method_verified.as_ref() == Some(verify_key));
-    assert!(
-        is_verified || recycled.outlasted || first_exempt <= 1 + recycled.silent,
-        "{first_exempt} pods that are not Ready at once, by a method that none has shown to work"
-    );
+    check_exempt(step, recorded, &recycled, first_exempt);
     let wanted = wanted(found);
     // A failover's pods are broken while they wait, and a percentage rounds up until a recycle has harmed one.
     let urgent = |p: &PodFacts| {
@@ -183,6 +179,18 @@ fn check_target(world: &World, plan: &Plan, index: usize, now: Timestamp) {
     assert!(
         taken + flying + lost <= may,
         "takes {taken} with {flying} in flight and {lost} lost of {wanted}, may {may}"
+    );
+}
+
+/// Until a pod has shown that the method works, those that are not Ready go one by one.
+fn check_exempt(step: &Step, recorded: &TargetStatus, recycled: &Recycled, first: usize) {
+    let is_verified = matches!(
+        step,
+        Step::Pods { verify_key, .. } if recorded.method_verified.as_ref() == Some(verify_key)
+    );
+    assert!(
+        is_verified || recycled.outlasted || first <= 1 + recycled.silent,
+        "{first} pods that are not Ready at once, by a method that none has shown to work"
     );
 }
 
