@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limiter::LookupPriority;
 use super::lookup::IpFamily;
 use dbbalance_api::spec::Endpoint;
 use dbbalance_core::topology::InstanceId;
@@ -21,7 +20,8 @@ const IPV6_INTERVAL: Duration = Duration::from_mins(1);
 /// The interval of IPv6 addresses that are not there, as in most clusters: only a change of the network type adds them.
 const NO_IPV6_INTERVAL: Duration = Duration::from_mins(30);
 /// The interval of a steered name while it is narrowed: twelve looks that agree, of each name server, take about a second.
-/// Each look is over a new socket, so that with several caches behind one address each is asked (docs/adr/0020).
+/// They go with the routine look-ups, after all that a failover waits for: a name whose looks come late is widened, which
+/// harms nobody. Each look is over a new socket, so that with several caches behind one address each is asked (docs/adr/0020).
 const STEERED_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval: a longer TTL may be a mistake.
 const MAX_INTERVAL: Duration = Duration::from_mins(1);
@@ -48,14 +48,6 @@ impl DnsQuestion {
         match endpoint {
             Endpoint::Writer => Self::Writer,
             Endpoint::Reader => Self::Reader,
-        }
-    }
-
-    /// Returns which look-ups a look-up of this name outside of a batch goes before.
-    pub(super) const fn priority(&self) -> LookupPriority {
-        match self {
-            Self::Steered { .. } => LookupPriority::Awaited,
-            Self::Writer | Self::Reader | Self::Instance(..) => LookupPriority::Routine,
         }
     }
 

@@ -34,7 +34,7 @@ async fn sample_forever(shared: &Arc<SamplerShared>, sampled: &Arc<SampledCluste
         for question in due {
             let (shared, sampled) = (Arc::clone(shared), Arc::clone(sampled));
             asking.spawn(async move {
-                shared.limiter.acquire(question.priority()).await;
+                shared.limiter.acquire(LookupPriority::Routine).await;
                 sampled.lock_names().leave_queue(&question);
                 ask_question(shared, sampled, question).await;
             });

@@ -298,3 +298,20 @@ async fn at_the_lowest_rate_looks_are_fresh_when_they_are_made() {
         assert!(longest <= 240);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn names_that_are_narrowed_delay_no_failover() {
+    for evidence in [Evidence::None, Evidence::ProcNet] {
+        let bed = Bed::new(true, 50);
+        let now = (bed.clock)();
+        let narrowed = (0..10).map(|n| Failover::new(&format!("n{n}"), "other", evidence, now));
+        for one in narrowed {
+            bed.dns.watch(&one.key, &one.view);
+            bed.dns.look_at(&one.key, &one.name("cluster-ro-zone"));
+        }
+        let all = vec![Failover::new("c0", "shop", evidence, now)];
+        let longest = longest(&fail_over(&bed, all).await);
+        println!("beside 10 narrowed names, evidence {evidence:?}: {longest} s");
+        assert!(longest <= if evidence == Evidence::None { 50 } else { 10 });
+    }
+}
