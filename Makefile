@@ -129,7 +129,7 @@ crds: ## Write the CRD from the types to crds/, the chart and deploy/
 	@[ ! -x $(CACHE)/helm-v4.3.1/helm ] || HELM=$(CACHE)/helm-v4.3.1/helm deploy/render.sh
 
 program: setup
-	@echo "--- building the operator and the kubectl plugin (about 6 minutes cold)"
+	@echo "--- building the operator and the kubectl plugin (about 9 minutes cold)"
 	@$(CARGO) build --quiet --locked --release -p dbbalance -p kubectl-dbbalance
 
 image: program ## Build the operator's image from the release binary, as an OCI archive
