@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-steered-dns test-api test-e2e test-convergence test-chart lint crds image image-check sim hunt testbed-up testbed-down soak chaos test-chaos failovers bench bench-list bench-page structure tape clean deny
+.PHONY: help setup tools program demo test test-unit test-contract test-testbed test-api test-e2e test-convergence test-chart lint crds image image-check sim hunt testbed-up testbed-down soak chaos test-chaos failovers bench bench-list bench-page structure tape clean deny
 
 # Network namespaces, containers and Debian packages need root.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env PATH="$$PATH")
@@ -55,22 +55,15 @@ test-unit: tools ## Run unit and property tests, and the RDS API's contract agai
 	$(CARGO) test --locked -p dbbalance-structure
 	$(TEST) --no-run --test rds_contract --test rds_truncation
 	$(SUDO) $(CARGO) test --locked -p dbbalance-testbed --no-run
-	@# All three wait for real servers most of the time.
-	$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-contract test-testbed test-steered-dns
+	@# Both wait for real servers most of the time.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-contract test-testbed
 
 # Without MAKEFLAGS, because Cargo would use the jobserver of the make above.
 test-contract:
 	MAKEFLAGS= $(TEST) --test rds_contract --test rds_truncation
 
-# Each of the testbed's test programs but those of the next target.
-STEERED := steered_apps steered_name
-TESTBED_TESTS := $(filter-out $(STEERED),$(basename $(notdir $(wildcard tests/testbed/tests/*.rs))))
-
 test-testbed:
-	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed --lib --bins $(TESTBED_TESTS:%=--test %)
-
-test-steered-dns:
-	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed $(STEERED:%=--test %)
+	MAKEFLAGS= $(SUDO) $(CARGO) test --locked -p dbbalance-testbed
 
 test-api: tools program ## Test the CRD and its rules, and a small fleet, on a real API server
 	$(TEST) --test api
