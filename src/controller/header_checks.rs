@@ -3,15 +3,20 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use dbbalance_api::spec::HeaderSecretRef;
 
 /// How long the result of a check is used. A Secret that is corrected is seen soon, and an idle operator reads each twelve
 /// times an hour.
 const CHECK_EVERY: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long a pass waits for a check. Without an answer the last result stands until the next one.
+const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a result is kept after its last check, so that Secrets which no policy names any more are forgotten.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -46,19 +51,26 @@ impl HeaderChecks {
         let known = {
             let mut results = self.0.lock();
             results.retain(|_, r| now.duration_since(r.at) < KEPT_FOR);
-            let recent = results.get(&of);
-            let recent = recent.filter(|r| now.duration_since(r.at) < CHECK_EVERY);
-            recent.map(|r| r.problem.clone())
+            let last = results.entry(of.clone()).or_insert(CheckResult {
+                at: Timestamp::MIN,
+                problem: None,
+            });
+            let is_recent = now.duration_since(last.at) < CHECK_EVERY;
+            // The next check is as late if this one is not answered.
+            last.at = if is_recent { last.at } else { now };
+            (is_recent, last.problem.clone())
         };
-        if let Some(problem) = known {
-            return problem;
+        let (is_recent, last) = known;
+        if is_recent {
+            return last;
         }
-        let problem = check().await;
-        let result = CheckResult {
-            at: now,
-            problem: problem.clone(),
+        // A failover must not wait for what only tells of the next one.
+        let Ok(problem) = timeout(CHECK_LIMIT, check()).await else {
+            return last;
         };
-        self.0.lock().insert(of, result);
+        if let Some(result) = self.0.lock().get_mut(&of) {
+            result.problem.clone_from(&problem);
+        }
         problem
     }
 }

@@ -42,3 +42,15 @@ async fn a_secret_is_read_once_in_five_minutes_and_its_problem_is_kept() {
         "what nobody asks for is forgotten"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_is_not_answered_holds_a_pass_for_a_second_and_is_not_repeated_by_the_next() {
+    let checks = HeaderChecks::default();
+    let reference = reference("hook");
+    let began = tokio::time::Instant::now();
+    for minute in [0, 1, 4] {
+        let problem = checks.find_problem("shop", &reference, at(minute), std::future::pending);
+        assert_eq!(problem.await, None);
+    }
+    assert_eq!(began.elapsed(), CHECK_LIMIT);
+}

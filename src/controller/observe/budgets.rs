@@ -1,6 +1,6 @@
 //! Finds the `PodDisruptionBudget`s that select the pods of a target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
@@ -23,6 +23,7 @@ pub(super) fn find_disruption_budgets(
         return Vec::new();
     }
     let budgets = ctx.stores.disruption_budgets_in(namespace);
+    let own: HashSet<&str> = pods.iter().map(|p| p.uid.as_str()).collect();
     let found = budgets.iter().filter_map(|budget| {
         let selector = selector_of(budget)?;
         let selected = pods.iter().filter(|p| selector.matches(&p.labels));
@@ -32,11 +33,11 @@ pub(super) fn find_disruption_budgets(
         }
         let all = ctx.stores.pods_in(namespace);
         let others = all.iter().filter(|p| {
-            let uid = p.metadata.uid.as_ref();
+            let uid = p.metadata.uid.as_deref();
             let phase = p.status.as_ref().and_then(|s| s.phase.as_deref());
             selector.matches(p.labels())
                 && !matches!(phase, Some("Succeeded" | "Failed"))
-                && !pods.iter().any(|mine| Some(&mine.uid) == uid)
+                && !uid.is_some_and(|uid| own.contains(uid))
         });
         let limits = budget.spec.as_ref()?;
         Some(DisruptionBudget {

@@ -12,7 +12,7 @@ use crate::controller::testing::{add_deployment, context, policy};
 use crate::k8s::watch::testing::FilledStores;
 use dbbalance_planner::world::{TopologyError, TopologyState};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pods_are_read_at_the_same_port_while_the_topology_cannot_be_read() {
     let mut stores = FilledStores::new();
     let mine = policy("shop", "mine", "mine", 10);

@@ -82,7 +82,9 @@ impl ClusterPeers {
         view: Option<&ClusterView>,
         budget: &BudgetSpec,
     ) -> Self {
-        let bounds = view.and_then(|view| claim_bounds(view, budget));
+        let limits = view.map(|view| find_instance_limits(view, budget));
+        let bounds = view.zip(limits.as_ref());
+        let bounds = bounds.and_then(|(view, limits)| claim_bounds(view, limits));
         let mut sum = Self::default();
         let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
         for peer in peers {
@@ -105,7 +107,6 @@ impl ClusterPeers {
                 sum.holders.push((policy, connections));
             }
         }
-        let limits = view.map(|view| find_instance_limits(view, budget));
         for (of, claim) in claims {
             let is_foreign = of != namespace;
             for (instance, connections) in claim.measured.iter().filter(|_| is_foreign) {
@@ -152,8 +153,10 @@ struct ClaimBounds {
 }
 
 /// Returns the bounds; `None` if the limit of an instance is not known.
-fn claim_bounds(view: &ClusterView, budget: &BudgetSpec) -> Option<ClaimBounds> {
-    let limits = find_instance_limits(view, budget);
+fn claim_bounds(
+    view: &ClusterView,
+    limits: &BTreeMap<InstanceId, Option<u64>>,
+) -> Option<ClaimBounds> {
     let limit = |instance| limits.get(instance).copied().flatten();
     let writer = limit(&view.topology.writer.instance)?;
     let readers = view.topology.readers.iter();

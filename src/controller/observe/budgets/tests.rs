@@ -1,6 +1,4 @@
 #![allow(clippy::panic)]
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::super::observe_world;
@@ -31,7 +29,6 @@ async fn observe(policy: &DbBalancePolicy) -> Vec<DisruptionBudget> {
     ctx.state
         .update(policy.metadata.uid.as_deref().unwrap_or_default(), |_| {});
     let observed = observe_world(policy, &ctx).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
     let (_, world) = observed.unwrap_or_else(|e| panic!("{e}"));
     world.targets[0].disruption_budgets.clone()
 }
