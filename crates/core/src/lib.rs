@@ -3,7 +3,6 @@
 //! Nothing in this crate awaits or reads a clock or the environment. Of the workspace's crates it imports only `api`.
 #![forbid(unsafe_code)]
 
-pub mod assign;
 pub mod balance;
 pub mod budget;
 pub mod change;
