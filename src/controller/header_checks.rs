@@ -65,7 +65,7 @@ impl HeaderChecks {
             return last;
         }
         // A failover must not wait for what only tells of the next one.
-        let Ok(problem) = timeout(CHECK_LIMIT, check()).await else {
+        let Ok(problem) = timeout(CHECK_LIMIT, Box::pin(check())).await else {
             return last;
         };
         if let Some(result) = self.0.lock().get_mut(&of) {

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt, stream};
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
+use super::triggers::find_policies;
 use crate::cli::RunArgs;
 use crate::controller::apply::{widen_before_exit, widen_orphans};
 use crate::controller::context::Context;
@@ -35,20 +36,11 @@ pub(super) fn name_policies(
     ctx: Arc<Context>,
 ) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
     changes.flat_map(move |key| {
-        let refs: Vec<_> = ctx
-            .stores
-            .policies()
-            .iter()
-            .filter(|watched| {
-                watched.0.as_ref().is_ok_and(|policy| {
-                    let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
-                    let status = policy.status.as_ref();
-                    steered_key(&ctx.names, namespace, &policy.spec, status) == Some(key.clone())
-                })
-            })
-            .map(|watched| ObjectRef::from_obj(&**watched))
-            .collect();
-        stream::iter(refs)
+        stream::iter(find_policies(&ctx.stores, |policy| {
+            let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+            let status = policy.status.as_ref();
+            steered_key(&ctx.names, namespace, &policy.spec, status) == Some(key.clone())
+        }))
     })
 }
 

@@ -10,6 +10,7 @@ use crate::aurora::{ClusterKey, Pollers};
 use crate::controller::context::Context;
 use crate::controller::observe::{cluster_key, is_concerned_by_pod};
 use crate::k8s::watch::{CacheChange, ObjectKind, Stores, WatchedPolicy};
+use dbbalance_api::DbBalancePolicy;
 
 /// Passes DNS updates to the pollers, and returns the clusters whose policies must be reconciled.
 pub(super) fn dns_changes(
@@ -65,23 +66,28 @@ fn policy_refs(stores: &Stores) -> Vec<ObjectRef<WatchedPolicy>> {
         .collect()
 }
 
+/// Returns the policies for which this holds; one that cannot be parsed is none of them.
+pub(super) fn find_policies(
+    stores: &Stores,
+    is_meant: impl Fn(&DbBalancePolicy) -> bool,
+) -> Vec<ObjectRef<WatchedPolicy>> {
+    stores
+        .policies()
+        .iter()
+        .filter(|watched| watched.0.as_ref().is_ok_and(&is_meant))
+        .map(|watched| ObjectRef::from_obj(&**watched))
+        .collect()
+}
+
 /// Maps clusters to the policies that name them.
 pub(super) fn cluster_policies(
     changes: impl Stream<Item = ClusterKey>,
     ctx: Arc<Context>,
 ) -> impl Stream<Item = ObjectRef<WatchedPolicy>> {
     changes.flat_map(move |key| {
-        let refs: Vec<_> = ctx
-            .stores
-            .policies()
-            .iter()
-            .filter(|p| {
-                p.0.as_ref()
-                    .is_ok_and(|p| cluster_key(&p.spec.cluster, &ctx) == key)
-            })
-            .map(|p| ObjectRef::from_obj(&**p))
-            .collect();
-        stream::iter(refs)
+        stream::iter(find_policies(&ctx.stores, |policy| {
+            cluster_key(&policy.spec.cluster, &ctx) == key
+        }))
     })
 }
 
